@@ -1,0 +1,11 @@
+"""Compressive learning: sketch a data set once, learn a neural prior from the sketch, denoise with it."""
+
+__version__ = "0.1.0"
+
+from .frequencies import draw_frequencies, estimate_scale
+from .sketch import Sketch, feature_adjoint, feature_sum, sketch
+from .domains import Box, Gaussian, GaussianMixture, GaussianScaleMixture
+from .prior import MLPPrior
+from .objective import grid_gradient, naive_gradient, unbiased_gradient
+from .optimizers import SGD, Adam, Constant, Cosine, Diminishing
+from .learn import LearnResult, learn

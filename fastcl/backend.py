@@ -1,0 +1,33 @@
+"""Which kernels work on which arrays: the one place where CPU and GPU part."""
+
+import numpy as np
+
+from .kernels import features, mlp
+
+_NUMBA = {
+    "feature_sum": features.feature_sum,
+    "feature_adjoint": features.feature_adjoint,
+    "pack_lanes": features.pack_lanes,
+    "column_magnitudes": features.column_magnitudes,
+    "transpose_weights": mlp.transpose_weights,
+    "energy_forward": mlp.energy_forward,
+    "energy_backward": mlp.energy_backward,
+    "energy_grad": mlp.energy_grad,
+    "add_parts": mlp.add_parts,
+}
+
+
+def kernel(name, like):
+    """The kernel called `name` for arrays of the kind of `like`."""
+    if not isinstance(like, np.ndarray):
+        raise TypeError(f"no kernels for arrays of type {type(like).__name__}")
+    return _NUMBA[name]
+
+
+def empty_aligned(shape, dtype):
+    """An uninitialised array that starts on a cache line: vectors that straddle two lines cost double."""
+    dtype = np.dtype(dtype)
+    size = int(np.prod(shape)) * dtype.itemsize
+    buffer = np.empty(size + 64, np.uint8)
+    start = -buffer.ctypes.data % 64
+    return buffer[start : start + size].view(dtype).reshape(shape)

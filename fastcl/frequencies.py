@@ -1,0 +1,120 @@
+"""Where the sketch looks: laws of the random frequencies, and their scale estimated from the data."""
+
+import numpy as np
+from scipy.optimize import curve_fit
+
+from .sketch import feature_sum
+from .validation import as_choice, as_count, as_generator, as_points, as_positive
+
+LAWS = ("gaussian", "folded_gaussian", "adapted_radius")
+
+
+def draw_frequencies(m, dim, scale, law="folded_gaussian", rng=None):
+    """Draw m random frequencies in `dim` dimensions.
+
+    Parameters
+    ----------
+    m : int
+        Number of frequencies, at least 1.
+    dim : int
+        Dimension d of the points.
+    scale : float
+        Length, in the units of x, of the finest structure to be seen: radii are proportional to 1 / scale.
+    law : {"folded_gaussian", "gaussian", "adapted_radius"}
+        "gaussian": independent N(0, 1 / scale^2) coordinates. The two others have uniform directions and a radius of
+        density proportional to exp(-r^2 / 2), respectively sqrt(r^2 + r^4 / 4) exp(-r^2 / 2), over scale; they keep
+        low radii when d is large (Keriven et al., "Sketching for large-scale learning of mixture models",
+        arXiv 1606.02838, section 3.3).
+    rng : int or numpy.random.Generator, optional
+
+    Returns
+    -------
+    float64 array (m, d), radians per unit of x.
+
+    Raises
+    ------
+    TypeError, ValueError
+        m, dim or scale not above zero; an unknown law.
+
+    Examples
+    --------
+    >>> import fastcl
+    >>> fastcl.draw_frequencies(1000, dim=2, scale=0.03, rng=0).shape
+    (1000, 2)
+    """
+    m, dim = as_count(m, "m"), as_count(dim, "dim")
+    scale = as_positive(scale, "scale")
+    as_choice(law, "law", LAWS)
+    rng = as_generator(rng)
+    directions = rng.standard_normal((m, dim))
+    if law == "gaussian":
+        return directions / scale
+    radii = np.abs(rng.standard_normal(m)) if law == "folded_gaussian" else _adapted_radii(m, rng)
+    return directions * (radii / (scale * np.linalg.norm(directions, axis=1)))[:, None]
+
+
+def _adapted_radii(m, rng):
+    """m radii of density proportional to sqrt(r^2 + r^4 / 4) exp(-r^2 / 2), by inversion on a fine grid."""
+    r = np.linspace(0, 8, 8001)
+    cumulative = np.cumsum(np.sqrt(r**2 + r**4 / 4) * np.exp(-(r**2) / 2))
+    return np.interp(rng.random(m) * cumulative[-1], cumulative, r)
+
+
+def estimate_scale(x, rng=None, n_points=5000, m=1000):
+    """Estimate a `scale` for `draw_frequencies` from a small sub-sketch of the data.
+
+    The modulus of the sketch of clustered data decays like exp(-scale^2 r^2 / 2) with the radius r of the frequency;
+    the decay is fitted to the largest moduli in 30 rings, three times, each time at radii that suit the last fit.
+
+    Parameters
+    ----------
+    x : array (n, d)
+        Points; a random `n_points` of them are read.
+    rng : int or numpy.random.Generator, optional
+    n_points, m : int
+        Points and frequencies of the sub-sketch.
+
+    Returns
+    -------
+    float
+        Standard deviation of the finest clusters, in units of x.
+
+    Raises
+    ------
+    TypeError, ValueError
+        x not finite, empty, or without any spread.
+
+    Notes
+    -----
+    Keriven et al., arXiv 1606.02838, section 3.3.
+
+    Examples
+    --------
+    >>> import numpy as np, fastcl
+    >>> x = 0.1 * np.random.default_rng(0).standard_normal((20000, 2))
+    >>> 0.08 < fastcl.estimate_scale(x, rng=0) < 0.12
+    True
+    """
+    rng = as_generator(rng)
+    x = np.asarray(x)
+    if x.ndim == 2 and len(x) > n_points:
+        x = x[np.sort(rng.choice(len(x), n_points, replace=False))]
+    x = as_points(x, "x").astype(np.float64)
+    x = x - x.mean(axis=0)
+    scale = float(np.sqrt(x.var(axis=0).mean()))
+    if scale == 0:
+        raise ValueError("x has no spread: all points are equal")
+    floor = 2 / np.sqrt(len(x))  # the modulus that a finite sample has even where the true one is zero
+    for _ in range(3):
+        omega = draw_frequencies(m, x.shape[1], scale, "adapted_radius", rng)
+        radii = np.linalg.norm(omega, axis=1)
+        modulus = np.abs(feature_sum(x, omega)) / len(x)
+        rings = np.array_split(np.argsort(radii), 30)
+        r = np.array([radii[ring[np.argmax(modulus[ring])]] for ring in rings])
+        peak = np.array([modulus[ring].max() for ring in rings])
+        use = peak > floor
+        if use.sum() < 3:
+            break
+        (log_scale,), _ = curve_fit(lambda r, s: np.exp(-np.exp(2 * s) * r**2 / 2), r[use], peak[use], p0=[np.log(scale)])
+        scale = float(np.exp(log_scale))
+    return scale

@@ -1,0 +1,1 @@
+"""The compiled kernels: everything that touches a (point, frequency) pair or a network weight."""

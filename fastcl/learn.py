@@ -1,0 +1,211 @@
+"""The loop: stochastic gradients of the sketch-matching objective, an optimiser, and what a long run needs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from . import files
+from .objective import LOG_SCALES, METHODS, SketchMatching
+from .optimizers import Adam
+from .prior import MLPPrior
+from .progress import progress_bar
+from .validation import as_choice, as_count, as_generator
+
+
+@dataclass
+class LearnResult:
+    """What `learn` returns: the prior, trained in place, and its history.
+
+    `history` has the arrays "iteration", "value" (the estimate of G that comes with each gradient), "gradient_norm"
+    and "seconds" (since the start, earlier runs of a resumed checkpoint included).
+    """
+
+    prior: MLPPrior
+    history: dict
+
+
+def learn(
+    prior,
+    sketch,
+    domain=None,
+    method="unbiased",
+    n_points=4096,
+    n_iter=3000,
+    optimizer=None,
+    rng=None,
+    progress=False,
+    checkpoint=None,
+    callback=None,
+    points_per_axis=20,
+    log_scale="learned",
+    average=0.0,
+    checkpoint_every=500,
+):
+    """Learn a prior from a sketch alone, by CL-SGD.
+
+    Parameters
+    ----------
+    prior : MLPPrior
+        Trained in place.
+    sketch : Sketch
+    domain : Box or reference measure, optional
+        Where points are drawn; by default, and necessarily, the reference of a prior that has one.
+    method : {"unbiased", "naive", "grid"}
+    n_points : int
+        Points drawn at every step (twice that many for "unbiased"); the grid has points_per_axis^d instead.
+    n_iter : int
+        Steps in all, those of a resumed checkpoint included.
+    optimizer : optimizer, optional
+        ``Adam(1e-3)`` by default. It is reset first.
+    rng : int or numpy.random.Generator, optional
+        The points of step k depend on the seed and k alone.
+    progress : bool
+        Whether to show a progress bar (needs tqdm, which the extra "demo" installs).
+    checkpoint : path, optional
+        A file written every `checkpoint_every` steps and when the run ends or is interrupted. Where it exists, the
+        run goes on from it, to the same bits as an unbroken run.
+    callback : callable, optional
+        Called as ``callback(iteration, prior, value)`` after every step; a true result stops the run.
+    points_per_axis : int
+        Of the grid method.
+    log_scale : {"learned", "profiled", "fixed"}
+        As in `grid_gradient`.
+    average : float
+        Polyak averaging: the result is the mean of the parameters over this last fraction of the steps; 0 for none.
+    checkpoint_every : int
+
+    Returns
+    -------
+    LearnResult
+        A KeyboardInterrupt ends the run early and returns what has been learned so far.
+
+    Raises
+    ------
+    FloatingPointError
+        The value or the gradient is not finite: the run diverged. `prior` keeps the last parameters at which both were.
+    TypeError, ValueError
+        Arguments that do not fit together, or a checkpoint of another run.
+
+    Notes
+    -----
+    CL-SGD, arXiv 2310.03085, section 3.
+
+    Examples
+    --------
+    >>> import numpy as np, fastcl
+    >>> x = np.random.default_rng(0).uniform(-0.5, 0.5, (1000, 1))
+    >>> sk = fastcl.sketch(x, fastcl.draw_frequencies(50, dim=1, scale=0.3, rng=0))
+    >>> prior = fastcl.MLPPrior(dim=1, widths=(16, 16), rng=0)
+    >>> result = fastcl.learn(prior, sk, fastcl.Box([-1], [1]), n_points=256, n_iter=200, rng=0)
+    >>> bool(result.history["value"][-50:].mean() < result.history["value"][:50].mean())
+    True
+    """
+    if not isinstance(prior, MLPPrior):
+        raise TypeError(f"prior must be a fastcl.MLPPrior, got {type(prior).__name__}")
+    if domain is None and prior.reference is None:
+        raise ValueError("domain is needed for a prior without a reference measure")
+    objective = SketchMatching(sketch, prior.reference if domain is None else domain, prior.dtype)
+    objective.check(prior)
+    as_choice(method, "method", METHODS)
+    as_choice(log_scale, "log_scale", LOG_SCALES)
+    points = as_count(points_per_axis, "points_per_axis") if method == "grid" else as_count(n_points, "n_points")
+    n_iter, checkpoint_every = as_count(n_iter, "n_iter"), as_count(checkpoint_every, "checkpoint_every")
+    if not 0 <= average <= 1:
+        raise ValueError(f"average must be in [0, 1], got {average}")
+    optimizer = optimizer or Adam(1e-3)
+    optimizer.reset()
+    seed = int(as_generator(rng).integers(2**63))
+
+    run = _Run(prior, optimizer, n_iter, average)
+    # A run with the same settings and seed goes on; another one must not be mixed up with it.
+    settings = f"{method} {points} {log_scale} {average} {prior.sizes.tolist()} {prior.dtype} {type(optimizer).__name__} {optimizer.step}"
+    settings = f"{settings} {n_iter if average else ''} {seed if rng is not None else ''}"
+    if checkpoint is not None:
+        files.check_writable(checkpoint)
+        if Path(checkpoint).exists():
+            seed = run.load(checkpoint, settings, seed, objective)
+    gradient = np.empty_like(prior.theta)
+    start = time.perf_counter() - (run.history["seconds"][-1] if run.history["seconds"] else 0)
+    try:
+        with progress_bar(progress, n_iter, "learn", "step", initial=run.iteration) as bar:
+            for k in range(run.iteration, n_iter):
+                step_rng = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, k]))
+                value, gradient = objective.gradient(prior, method, points, step_rng, log_scale, gradient)
+                norm = float(np.sqrt(np.square(gradient, dtype=np.float64).sum()))
+                if not (np.isfinite(value) and np.isfinite(norm)):
+                    prior.theta[:] = run.last_good
+                    raise FloatingPointError(
+                        f"learning diverged at step {k} (value {value}, gradient norm {norm}): "
+                        "take a smaller step; the prior keeps its last finite parameters"
+                    )
+                run.advance(gradient, value, norm, time.perf_counter() - start)
+                bar.update(1)
+                if checkpoint is not None and run.iteration % checkpoint_every == 0:
+                    run.save(checkpoint, settings, seed, objective)
+                if callback is not None and callback(k, prior, value):
+                    break
+    except KeyboardInterrupt:
+        pass
+    finally:
+        if checkpoint is not None:
+            run.save(checkpoint, settings, seed, objective)
+    run.take_average()
+    return LearnResult(prior, {name: np.array(column) for name, column in run.history.items()})
+
+
+class _Run:
+    """The state of a run between two steps, and its file."""
+
+    def __init__(self, prior, optimizer, n_iter, average):
+        self.prior, self.optimizer = prior, optimizer
+        self.iteration = 0
+        self.last_good = prior.theta.copy()
+        self.first_averaged = n_iter - int(round(average * n_iter))
+        self.averaged = 0
+        self.mean = np.zeros(prior.theta.size)
+        self.history = {"iteration": [], "value": [], "gradient_norm": [], "seconds": []}
+
+    def advance(self, gradient, value, norm, seconds):
+        """One update of the parameters, with its line of history."""
+        self.last_good[:] = self.prior.theta
+        self.optimizer.update(self.prior.theta, gradient)
+        for name, number in zip(self.history, (self.iteration, value, norm, seconds), strict=True):
+            self.history[name].append(number)
+        if self.iteration >= self.first_averaged:
+            self.averaged += 1
+            self.mean += (self.prior.theta - self.mean) / self.averaged
+        self.iteration += 1
+
+    def take_average(self):
+        """Put the averaged parameters into the prior, where there are any."""
+        if self.averaged:
+            self.prior.theta[:] = self.mean
+
+    def save(self, path, settings, seed, objective):
+        """Write all that `load` needs."""
+        arrays = {"settings": settings, "seed": np.uint64(seed), "z": objective.z, "omega": objective.packed.omega}
+        arrays |= {"theta": self.prior.theta, "mean": self.mean, "averaged": self.averaged, "iteration": self.iteration}
+        arrays |= files.with_prefix("optimizer", self.optimizer.state())
+        arrays |= files.with_prefix("history", {name: np.array(column) for name, column in self.history.items()})
+        files.write_npz(path, "checkpoint", arrays)
+
+    def load(self, path, settings, seed, objective):
+        """Take the state of the file; returns its seed. ValueError where it belongs to another run."""
+        _, arrays = files.read_npz(path, ["checkpoint"])
+        try:
+            same = np.array_equal(arrays["z"], objective.z) and np.array_equal(arrays["omega"], objective.packed.omega)
+            if str(arrays["settings"]) != settings or not same:
+                raise ValueError(f"checkpoint {str(path)!r} belongs to a run with other settings, seed or sketch")
+            self.prior.theta[:] = arrays["theta"]
+            self.mean, self.averaged = arrays["mean"], int(arrays["averaged"])
+            self.iteration = int(arrays["iteration"])
+            self.optimizer.load_state(files.without_prefix("optimizer", arrays))
+            self.history = {name: list(column) for name, column in files.without_prefix("history", arrays).items()}
+            self.last_good = self.prior.theta.copy()
+            return int(arrays["seed"])
+        except KeyError as error:
+            raise ValueError(f"checkpoint {str(path)!r} is incomplete: {error}") from None

@@ -1,0 +1,197 @@
+"""The sketch-matching objective G(theta) = ||S mu_theta - z||^2 and its stochastic gradients (arXiv 2310.03085, section 3)."""
+
+import numpy as np
+
+from .backend import kernel
+from .domains import Box
+from .prior import MLPPrior
+from .sketch import PackedFrequencies, Sketch
+from .validation import as_choice, as_count, as_generator
+
+METHODS = ("grid", "naive", "unbiased")
+LOG_SCALES = ("learned", "profiled", "fixed")
+LEAST_SCALE = 1e-8  # a profiled scale exp(a) is kept above this where a sample points the wrong way
+
+
+class SketchMatching:
+    """G for one sketch and one domain, with the buffers that successive gradients share.
+
+    With points x_1..x_N of the domain, ``S_X mu = base + (c / N) sum_j (mu_j - k) exp(-i <omega, x_j>)``: a box has
+    c = its volume, k = 0, base = 0; a reference measure q has c = k = 1, base = its sketch, and mu relative to q.
+
+    Parameters
+    ----------
+    sketch : Sketch
+    domain : Box or reference measure
+    dtype : numpy dtype
+        Working precision, that of the prior.
+    """
+
+    def __init__(self, sketch, domain, dtype):
+        if not isinstance(sketch, Sketch):
+            raise TypeError(f"sketch must be a fastcl.Sketch, got {type(sketch).__name__}")
+        if not (isinstance(domain, Box) or getattr(domain, "is_reference", False)):
+            raise TypeError(f"domain must be a Box or a reference measure, got {type(domain).__name__}")
+        if domain.dim != sketch.dim:
+            raise ValueError(f"domain has dimension {domain.dim}, the sketch {sketch.dim}")
+        self.domain, self.dtype = domain, np.dtype(dtype)
+        self.z = sketch.values
+        self.packed = PackedFrequencies.pack(sketch.omega, self.dtype)
+        self.scale, self.offset = (1.0, 1.0) if domain.is_reference else (domain.volume, 0.0)
+        self.base = domain.sketch(sketch.omega) if domain.is_reference else np.zeros_like(self.z)
+
+    def check(self, prior):
+        """Raise where `prior` is not one that this objective can drive."""
+        if not isinstance(prior, MLPPrior):
+            raise TypeError(f"prior must be a fastcl.MLPPrior, got {type(prior).__name__}")
+        if prior.dim != self.domain.dim:
+            raise ValueError(f"prior has dimension {prior.dim}, the sketch {self.domain.dim}")
+        if prior.reference is not (self.domain if self.domain.is_reference else None):
+            raise ValueError("domain must be prior.reference where the prior has one, and a Box where it has none")
+
+    def gradient(self, prior, method, points, rng, log_scale="learned", out=None):
+        """(value, gradient) by one of `METHODS`; `points` is a number a axis for the grid, a number in all otherwise."""
+        as_choice(method, "method", METHODS)
+        as_choice(log_scale, "log_scale", LOG_SCALES)
+        if method == "grid":
+            if self.domain.is_reference:
+                raise ValueError("domain must be a Box for the grid method")
+            x = independent = self._grid(points)
+        else:
+            count = as_count(points, "n_points")
+            x = self._sample(count, rng)
+            independent = x if method == "naive" else self._sample(count, rng)
+        # The residual comes first and the points of the gradient last, so that their activations are still there.
+        energy, state = prior.forward(independent)
+        if log_scale == "profiled":
+            prior.log_scale = self._profiled_log_scale(independent, energy)
+        residual = self._sketch_density(prior, independent, energy) - self.z
+        if independent is not x:
+            energy, state = prior.forward(x)
+        mu = np.exp(prior.log_scale - energy)
+        adjoint = self.packed.adjoint(x, residual, np.empty(len(x), self.dtype))
+        # ||r||^2 where r saw the same points, Re <r_X, r_X'> where it did not: one formula, by the adjoint identity.
+        value = self.scale * np.mean((mu - self.offset) * adjoint, dtype=np.float64)
+        value += _inner(residual, self.base - self.z)
+        row_weights = mu * adjoint
+        row_weights *= 2 * self.scale / len(x)
+        total = row_weights.sum(dtype=np.float64)
+        np.negative(row_weights, out=row_weights)
+        gradient = prior.backward(row_weights, state, out)
+        gradient[-1] = total if log_scale == "learned" else 0
+        return float(value), gradient
+
+    def _grid(self, points_per_axis):
+        if getattr(self, "_grid_points", (None,))[0] != points_per_axis:
+            grid = self.domain.grid(points_per_axis, self.dtype)
+            self._check_phases(grid)
+            self._grid_points = (points_per_axis, grid)
+        return self._grid_points[1]
+
+    def _sample(self, count, rng):
+        points = self.domain.sample(count, rng, self.dtype)
+        self._check_phases(points)
+        return points
+
+    def _check_phases(self, points):
+        magnitudes = np.empty(points.shape[1])
+        kernel("column_magnitudes", like=points)(points, magnitudes)
+        self.packed.check_phases(magnitudes)
+
+    def _sketch_density(self, prior, x, energy):
+        """S_X mu, (m,) complex."""
+        weights = np.exp(prior.log_scale - energy)
+        weights -= self.offset
+        return self.base + (self.scale / len(x)) * self.packed.sum(x, weights)
+
+    def _profiled_log_scale(self, x, energy):
+        """The a that minimises ||S_X mu - z||^2 in closed form: the objective is quadratic in exp(a)."""
+        unit = (self.scale / len(x)) * self.packed.sum(x, np.exp(-energy))
+        rest = self.z - self.base
+        if self.offset:
+            rest = rest + (self.scale / len(x)) * self.offset * self.packed.sum(x, np.empty(0, x.dtype))
+        return np.log(max(_inner(unit, rest) / _inner(unit, unit), LEAST_SCALE))
+
+
+def _inner(a, b):
+    """Re <a, b>. Not `vdot`: BLAS threads that wait for more work would take the cores from the kernels' threads."""
+    return float((a.real * b.real + a.imag * b.imag).sum())
+
+
+def grid_gradient(prior, sketch, domain, points_per_axis=20, log_scale="learned"):
+    """Value and gradient of G on the fixed grid of cell centres: exact for the discretised G, at points_per_axis^d points.
+
+    Parameters
+    ----------
+    prior : MLPPrior
+        Without a reference measure.
+    sketch : Sketch
+    domain : Box
+    points_per_axis : int
+    log_scale : {"learned", "profiled", "fixed"}
+        Whether a has a gradient like any parameter, is first set to its minimiser in closed form, or stays as it is
+        (0 in a new prior, which is the paper's model). Profiling writes ``prior.log_scale``.
+
+    Returns
+    -------
+    value : float
+        G on the grid.
+    gradient : array (P,)
+        With respect to ``prior.theta``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Arguments that do not fit together; phases that would lose all their digits in the precision of the prior.
+
+    Notes
+    -----
+    The discretisation that arXiv 2310.03085 starts from (section 3).
+    """
+    return _gradient(prior, sketch, domain, "grid", points_per_axis, None, log_scale)
+
+
+def naive_gradient(prior, sketch, domain, n_points=4096, rng=None, log_scale="learned"):
+    """Value and gradient of G at fresh random points, the same ones for the residual and the gradient.
+
+    Its mean is the gradient of E||S_X mu - z||^2: that of G plus that of the variance of S_X mu. Parameters, results
+    and errors as `grid_gradient`, with
+
+    n_points : int
+        Points drawn from the domain.
+    rng : int or numpy.random.Generator, optional
+
+    Notes
+    -----
+    Naive CL-SGD, arXiv 2310.03085, section 3.
+    """
+    return _gradient(prior, sketch, domain, "naive", n_points, rng, log_scale)
+
+
+def unbiased_gradient(prior, sketch, domain, n_points=4096, rng=None, log_scale="learned"):
+    """Unbiased value and gradient of G: the residual at n_points random points, the gradient at n_points others.
+
+    Parameters, results and errors as `naive_gradient`. With ``log_scale="profiled"`` the scale follows from the
+    points of the residual, and the gradient is unbiased given that scale.
+
+    Notes
+    -----
+    Unbiased CL-SGD, arXiv 2310.03085, section 3.
+
+    Examples
+    --------
+    >>> import numpy as np, fastcl
+    >>> omega = fastcl.draw_frequencies(50, dim=1, scale=0.5, rng=0)
+    >>> sk = fastcl.sketch(np.random.default_rng(0).uniform(-1, 1, (1000, 1)), omega)
+    >>> prior = fastcl.MLPPrior(dim=1, widths=(16,), rng=0)
+    >>> value, gradient = fastcl.unbiased_gradient(prior, sk, fastcl.Box([-1], [1]), n_points=256, rng=0)
+    >>> gradient.shape == prior.theta.shape
+    True
+    """
+    return _gradient(prior, sketch, domain, "unbiased", n_points, rng, log_scale)
+
+
+def _gradient(prior, sketch, domain, method, points, rng, log_scale):
+    objective = SketchMatching(sketch, domain, prior.dtype if isinstance(prior, MLPPrior) else np.float32)
+    objective.check(prior)
+    return objective.gradient(prior, method, points, as_generator(rng), log_scale)

@@ -1,0 +1,139 @@
+"""First-order optimisers that update one flat vector in place, and the schedules of their steps."""
+
+import numpy as np
+
+from .validation import as_count
+
+
+class Constant:
+    """The same step for ever: the fixed regime of the convergence theorem (arXiv 2310.03085, section 3)."""
+
+    def __call__(self, k):
+        """Factor of the step at iteration k = 0, 1, ..."""
+        return 1.0
+
+
+class Diminishing:
+    """Steps that fall like ``(1 + k / offset)^-power``: the diminishing regime (arXiv 2310.03085, section 3).
+
+    The sum of the steps diverges and that of their squares is finite for 1/2 < power <= 1.
+    """
+
+    def __init__(self, offset=100.0, power=0.6):
+        if not offset > 0 or not 0 < power <= 1:
+            raise ValueError(f"offset must be above 0 and power in (0, 1], got {offset} and {power}")
+        self.offset, self.power = offset, power
+
+    def __call__(self, k):
+        """Factor of the step at iteration k = 0, 1, ..."""
+        return (1 + k / self.offset) ** -self.power
+
+
+class Cosine:
+    """Half a cosine from 1 at the start to `final` at iteration `n_iter`, and `final` from there."""
+
+    def __init__(self, n_iter, final=0.0):
+        self.n_iter, self.final = as_count(n_iter, "n_iter"), final
+
+    def __call__(self, k):
+        """Factor of the step at iteration k = 0, 1, ..."""
+        return self.final + (1 - self.final) * (1 + np.cos(np.pi * min(k / self.n_iter, 1))) / 2
+
+
+class _Optimizer:
+    """What all optimisers share: the step, its schedule, the iteration, and state that can be saved."""
+
+    buffers = ()  # names of the vectors of the size of theta
+
+    def __init__(self, step, schedule):
+        if not 0 < step < np.inf:
+            raise ValueError(f"step must be above zero and finite, got {step}")
+        self.step, self.schedule = float(step), schedule or Constant()
+        self.reset()
+
+    def reset(self):
+        """Forget everything but the settings."""
+        self.iteration = 0
+        for name in self.buffers:
+            setattr(self, name, None)
+
+    def update(self, theta, gradient):
+        """Move theta (P,) in place by one step along gradient (P,), which is left as it was."""
+        for name in self.buffers:
+            if getattr(self, name) is None:
+                setattr(self, name, np.zeros_like(theta))
+        self._update(theta, gradient, self.step * self.schedule(self.iteration))
+        self.iteration += 1
+
+    def state(self):
+        """Name -> array: what `load_state` needs to go on to the same bits."""
+        return {"iteration": np.int64(self.iteration)} | {
+            name: getattr(self, name) for name in self.buffers if getattr(self, name) is not None
+        }
+
+    def load_state(self, state):
+        """Go on from what `state` gave."""
+        self.reset()
+        self.iteration = int(state["iteration"])
+        for name in self.buffers:
+            if name in state:
+                setattr(self, name, np.array(state[name]))
+
+
+class SGD(_Optimizer):
+    """Stochastic gradient descent, plain, with heavy-ball momentum, or with Nesterov's.
+
+    Parameters
+    ----------
+    step : float
+    momentum : float
+        In [0, 1).
+    nesterov : bool
+    schedule : callable, optional
+        Factor of the step at iteration k: `Constant` (the default), `Diminishing`, `Cosine`, or any function of k.
+    """
+
+    buffers = ("velocity",)
+
+    def __init__(self, step, momentum=0.0, nesterov=False, schedule=None):
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum must be in [0, 1), got {momentum}")
+        self.momentum, self.nesterov = float(momentum), nesterov
+        super().__init__(step, schedule)
+
+    def _update(self, theta, gradient, step):
+        self.velocity *= theta.dtype.type(self.momentum)
+        self.velocity += gradient
+        direction = gradient + theta.dtype.type(self.momentum) * self.velocity if self.nesterov else self.velocity
+        theta -= theta.dtype.type(step) * direction
+
+
+class Adam(_Optimizer):
+    """Adam (Kingma and Ba, arXiv 1412.6980).
+
+    Parameters
+    ----------
+    step : float
+    beta1, beta2 : float
+        Memory of the first and second moments, in [0, 1).
+    epsilon : float
+    schedule : callable, optional
+        Factor of the step at iteration k: `Constant` (the default), `Diminishing`, `Cosine`, or any function of k.
+    """
+
+    buffers = ("first", "second")
+
+    def __init__(self, step=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8, schedule=None):
+        if not (0 <= beta1 < 1 and 0 <= beta2 < 1):
+            raise ValueError(f"beta1 and beta2 must be in [0, 1), got {beta1} and {beta2}")
+        self.beta1, self.beta2, self.epsilon = float(beta1), float(beta2), float(epsilon)
+        super().__init__(step, schedule)
+
+    def _update(self, theta, gradient, step):
+        kind, k = theta.dtype.type, self.iteration + 1
+        self.first += kind(1 - self.beta1) * (gradient - self.first)
+        self.second += kind(1 - self.beta2) * (gradient * gradient - self.second)
+        scale = np.sqrt(self.second)
+        scale *= kind(1 / np.sqrt(1 - self.beta2**k))
+        scale += kind(self.epsilon)
+        theta -= kind(step / (1 - self.beta1**k)) * self.first / scale

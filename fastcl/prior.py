@@ -1,0 +1,193 @@
+"""The neural prior: an energy ||f_theta(x)||^2 with hand-written gradients, its parameters in one flat vector."""
+
+import numpy as np
+
+from . import files
+from .backend import empty_aligned, kernel
+from .domains import domain_from_arrays
+from .kernels import mlp
+from .validation import as_array, as_choice, as_count, as_generator, as_points
+
+MAX_PARTS = 32  # most partial gradients of one backward pass: bounds the memory, and the threads that can work
+CHUNK_ROWS = 1 << 16  # rows of a call that need not keep activations
+
+
+class MLPPrior:
+    """An unnormalised density ``exp(a - ||f_theta(x)||^2)``, times a reference density where there is one.
+
+    f_theta is a network of ReLU layers R^d -> R^d with a linear last layer, drawn by He's initialisation.
+
+    Parameters
+    ----------
+    dim : int
+        Dimension d of the points.
+    widths : sequence of int
+        Widths of the hidden layers, at least one.
+    rng : int or numpy.random.Generator, optional
+    reference : reference measure, optional
+        A `Gaussian`, `GaussianMixture` or `GaussianScaleMixture` of the same dimension that multiplies the density.
+    dtype : {float32, float64}
+        Type of `theta`, and of the points that gradients are computed at.
+
+    Attributes
+    ----------
+    theta : array (P,)
+        Every parameter, writable in place: layer by layer the matrix (inputs, outputs) row by row and the bias, then
+        the log-scale a.
+
+    Notes
+    -----
+    ``R_theta`` in arXiv 2310.03085, section 4.
+
+    Examples
+    --------
+    >>> import numpy as np, fastcl
+    >>> prior = fastcl.MLPPrior(dim=2, widths=(64, 128, 256), rng=0)
+    >>> prior.theta.size, prior.energy(np.zeros((3, 2)))
+    (42051, array([0., 0., 0.]))
+    """
+
+    def __init__(self, dim, widths=(64, 128, 256), rng=None, reference=None, dtype=np.float32):
+        dim = as_count(dim, "dim")
+        widths = tuple(as_count(w, "widths") for w in widths)
+        if not widths:
+            raise ValueError("widths is empty: at least one hidden layer is needed")
+        if reference is not None and (not getattr(reference, "is_reference", False) or reference.dim != dim):
+            raise ValueError(f"reference must be a reference measure of dimension {dim}, got {reference!r}")
+        self.reference = reference
+        self.sizes = np.array([dim, *widths, dim], np.int64)
+        dtype = np.dtype(as_choice(np.dtype(dtype).name, "dtype", ("float32", "float64")))
+        self.theta = empty_aligned(int((self.sizes[:-1] * self.sizes[1:] + self.sizes[1:]).sum()) + 1, dtype)
+        self.theta[:] = 0
+        rng, offset = as_generator(rng), 0
+        for n_in, n_out in zip(self.sizes[:-1], self.sizes[1:], strict=True):
+            self.theta[offset : offset + n_in * n_out] = rng.standard_normal(n_in * n_out) * np.sqrt(2 / n_in)
+            offset += n_in * n_out + n_out
+        self._workspace = {}
+
+    @property
+    def dim(self):
+        """Dimension d of the points."""
+        return int(self.sizes[0])
+
+    @property
+    def widths(self):
+        """Widths of the hidden layers."""
+        return tuple(int(w) for w in self.sizes[1:-1])
+
+    @property
+    def dtype(self):
+        """Type of `theta`."""
+        return self.theta.dtype
+
+    @property
+    def log_scale(self):
+        """The learned parameter a, last of `theta`; may be set."""
+        return float(self.theta[-1])
+
+    @log_scale.setter
+    def log_scale(self, value):
+        self.theta[-1] = value
+
+    def energy(self, x):
+        """R_theta(x) = ||f_theta(x)||^2, (n,), in the type of x, for x (n, d)."""
+        x = as_points(x, "x", self.dim)
+        theta, transposed = self._weights(x.dtype)
+        energy = np.empty(len(x), x.dtype)
+        kernel("energy_forward", like=x)(theta, transposed, self.sizes, x, np.empty(0, x.dtype), energy)
+        return energy
+
+    def energy_grad(self, x):
+        """Gradient of R_theta with respect to x, (n, d), in the type of x."""
+        return self.energy_and_grad(x)[1]
+
+    def energy_and_grad(self, x):
+        """(R_theta(x), its gradient with respect to x) for the price of the gradient: (n,) and (n, d)."""
+        x = as_points(x, "x", self.dim)
+        theta, transposed = self._weights(x.dtype)
+        energy, gradient = np.empty(len(x), x.dtype), np.empty_like(x)
+        kernel("energy_grad", like=x)(theta, transposed, self.sizes, x, energy, gradient)
+        return energy, gradient
+
+    def log_density(self, x):
+        """a - R_theta(x), plus the log-density of the reference where there is one: (n,), unnormalised."""
+        value = self.log_scale - self.energy(x)
+        return value if self.reference is None else value + self.reference.log_density(x)
+
+    def forward(self, x):
+        """(R_theta(x), what `backward` needs) for x (n, d) in the type of theta, already validated.
+
+        Both live in buffers that the next call of the same size overwrites.
+        """
+        n, size = len(x), int(self.sizes[1:].sum())
+        activations, energy = self._buffer("activations", n * size), self._buffer("energy", n)
+        theta, transposed = self._weights(x.dtype)
+        kernel("energy_forward", like=x)(theta, transposed, self.sizes, x, activations, energy)
+        return energy, (x, transposed, activations)
+
+    def backward(self, row_weights, state, out=None):
+        """Gradient (P,) of ``sum_i row_weights_i R_theta(x_i)``; that of a, which R does not see, is zero."""
+        x, transposed, activations = state
+        part_rows = mlp.ROWS * -(-len(x) // (mlp.ROWS * MAX_PARTS))
+        size = self.theta.size - 1
+        partial = self._buffer("partial", -(-len(x) // part_rows) * size, np.float64).reshape(-1, size)
+        out = np.empty_like(self.theta) if out is None else out
+        theta = self.theta[:-1]
+        kernel("energy_backward", like=x)(theta, transposed, self.sizes, x, activations, row_weights, part_rows, partial)
+        kernel("add_parts", like=x)(partial, out[:-1])
+        out[-1] = 0
+        return out
+
+    def _weights(self, dtype):
+        """(theta without a, its transposed matrices) in `dtype`."""
+        theta = self.theta[:-1].astype(dtype, copy=False)
+        transposed = self._buffer("transposed", theta.size, dtype)
+        kernel("transpose_weights", like=theta)(theta, self.sizes, transposed)
+        return theta, transposed
+
+    def _buffer(self, name, size, dtype=None):
+        """A scratch array kept between calls; grown when a larger one is asked for."""
+        dtype = np.dtype(dtype or self.dtype)
+        key = (name, dtype)
+        if key not in self._workspace or self._workspace[key].size < size:
+            self._workspace[key] = empty_aligned(size, dtype)
+        return self._workspace[key][:size]
+
+    def __repr__(self):
+        return f"MLPPrior(dim={self.dim}, widths={self.widths}, dtype={self.dtype}, reference={type(self.reference).__name__})"
+
+    def __getstate__(self):
+        return {**self.__dict__, "_workspace": {}}
+
+    def to_arrays(self):
+        """What `save` writes: name -> array."""
+        arrays = {"sizes": self.sizes, "theta": self.theta}
+        if self.reference is not None:
+            arrays |= files.with_prefix("reference", self.reference.to_arrays())
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays):
+        """The prior whose `to_arrays` gave `arrays`; ValueError where they do not fit together."""
+        try:
+            sizes, theta = as_array(arrays["sizes"], "sizes"), as_array(arrays["theta"], "theta")
+        except KeyError as error:
+            raise ValueError(f"not a prior: {error} is missing") from None
+        reference = files.without_prefix("reference", arrays)
+        if sizes.ndim != 1 or sizes.size < 3 or sizes[0] != sizes[-1]:
+            raise ValueError(f"not a prior: layer sizes {sizes.tolist()}")
+        prior = cls(
+            int(sizes[0]),
+            [int(width) for width in sizes[1:-1]],
+            rng=0,
+            reference=domain_from_arrays(reference) if reference else None,
+            dtype=theta.dtype,
+        )
+        if theta.shape != prior.theta.shape or not np.isfinite(theta).all():
+            raise ValueError("not a prior: theta does not fit the layer sizes")
+        prior.theta[:] = theta
+        return prior
+
+    def save(self, path):
+        """Write the prior to an npz file, atomically."""
+        files.write_npz(path, "prior", self.to_arrays())

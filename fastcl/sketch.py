@@ -1,0 +1,334 @@
+"""Random Fourier moments: the feature sum, its adjoint, and the sketch of a data set (arXiv 2310.03085, section 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import files
+from .backend import empty_aligned, kernel
+from .kernels import features
+from .validation import _foreign, as_frequencies, as_rows, as_vector, work_dtype
+
+CHUNK_ROWS = 1 << 17  # rows checked, and converted where need be, at a time: bounds the memory of a pass over x
+PHASE_ERROR = 1 / 64  # largest error of a phase, in turns, that rounding alone may cause
+
+
+@dataclass
+class PackedFrequencies:
+    """Frequencies in turns, in the two layouts that the kernels read."""
+
+    omega: np.ndarray  # (m, d) float64, radians
+    turns: np.ndarray  # (m, d) in the working precision, omega / 2 pi
+    blocks: np.ndarray  # (blocks, d, lanes): turns transposed, padded with zeros
+
+    @classmethod
+    def pack(cls, omega, dtype):
+        """`omega` (m, d), already validated, for points of `dtype`."""
+        m, dim = omega.shape
+        turns = np.divide(omega, 2 * np.pi).astype(dtype)
+        count = -(-m // features.LANES)
+        lanes = 16 * -(-m // (16 * count))
+        blocks = empty_aligned((count, dim, lanes), dtype)
+        for block in range(count):
+            kernel("pack_lanes", like=turns)(turns, block * lanes, lanes, blocks[block])
+        return cls(omega, turns, blocks)
+
+    @property
+    def axes(self):
+        """0..d-1 as a tuple, whose length the kernels unroll; empty where they go by tiles."""
+        dim = self.turns.shape[1]
+        return tuple(range(dim)) if dim <= features.UNROLLED else ()
+
+    def check_phases(self, magnitudes):
+        """ValueError where phases of points up to `magnitudes` (d,) would lose all their digits."""
+        dtype = self.turns.dtype
+        largest = float((np.abs(self.turns) * magnitudes).sum(axis=1).max())
+        if not largest * np.finfo(dtype).eps <= PHASE_ERROR:
+            remedy = "draw omega with a larger scale, centre x" + (", or pass x as float64" if dtype == np.float32 else "")
+            raise ValueError(f"omega is too large for x in {dtype}: phases of {largest:.1e} turns lose all their digits; {remedy}")
+
+    def sum(self, x, weights, partial=None):
+        """(m,) complex128 for x (n, d) contiguous and weights (n,) or (0,), both in the working precision."""
+        n, (count, _, lanes) = x.shape[0], self.blocks.shape
+        part_rows = features.ROWS * -(-n // (features.ROWS * features.MAX_PARTS))
+        partial = np.empty((-(-n // part_rows), count, 2, lanes))
+        kernel("feature_sum", like=x)(x, weights, self.blocks, self.axes, part_rows, partial)
+        real, imag = partial.sum(axis=0).swapaxes(0, 1).reshape(2, count * lanes)[:, : len(self.omega)]
+        return real + 1j * imag
+
+    def adjoint(self, x, c, out):
+        """out (n,) for x (n, d) contiguous and c (m,) complex."""
+        lanes = features.LANES if len(x) > 2 * features.LANES else 64
+        real, imag = np.ascontiguousarray(c.real, x.dtype), np.ascontiguousarray(c.imag, x.dtype)
+        kernel("feature_adjoint", like=x)(x, self.turns, real, imag, self.axes, lanes, out)
+        return out
+
+
+def _checked_chunks(x, packed):
+    """(first row, contiguous chunk) over x, each chunk finite and with phases that keep their digits."""
+    dtype = packed.turns.dtype
+    magnitudes = np.empty(x.shape[1])
+    for start in range(0, len(x), CHUNK_ROWS):
+        chunk = np.require(x[start : start + CHUNK_ROWS], dtype, ["C", "W", "A"])
+        if not kernel("column_magnitudes", like=chunk)(chunk, magnitudes):
+            raise ValueError(f"x holds NaN or infinity in rows {start} to {start + len(chunk) - 1}")
+        packed.check_phases(magnitudes)
+        yield start, chunk
+
+
+def _check_out(out, shape, dtype):
+    if out is None:
+        return np.empty(shape, dtype)
+    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous:
+        raise ValueError(f"out must be a contiguous {np.dtype(dtype)} array of shape {shape}")
+    if not out.flags.writeable:
+        raise ValueError("out is read-only")
+    return out
+
+
+def feature_sum(x, omega, weights=None, out=None):
+    """Sum of complex exponentials over points: ``sum_i w_i exp(-i <omega_l, x_i>)``.
+
+    Parameters
+    ----------
+    x : array (n, d)
+        Points. float32 is computed in float32 and accumulated in float64 across blocks of 256 points; every other
+        real type in float64. Any strides; read in chunks, so a memory map is never loaded whole.
+    omega : array (m, d)
+        Frequencies, radians per unit of x.
+    weights : array (n,), optional
+        One real weight a point; ones by default.
+    out : complex128 array (m,), optional
+        Where to write the result.
+
+    Returns
+    -------
+    complex128 array (m,)
+        The same bits for any number of threads. No n x m array is formed: beside one chunk of 131072 rows, which is
+        copied only if it has to be converted, the extra memory is at most 1 KiB a frequency.
+
+    Raises
+    ------
+    TypeError, ValueError
+        x or omega not finite, empty, of other dimensions; float32 phases that would lose all their digits.
+
+    Notes
+    -----
+    ``A`` in arXiv 2310.03085, section 2; its adjoint for the real inner product is `feature_adjoint`.
+
+    Examples
+    --------
+    >>> import numpy as np, fastcl
+    >>> fastcl.feature_sum([[0.0], [np.pi]], [[1.0]]).round(12)
+    array([0.+0.j])
+    """
+    x = as_rows(x, "x")
+    omega = as_frequencies(omega, x.shape[1])
+    weights = None if weights is None else as_vector(weights, "weights", len(x), work_dtype(x))
+    out = _check_out(out, (len(omega),), np.complex128)
+    return _feature_sum(x, PackedFrequencies.pack(omega, work_dtype(x)), weights, out)
+
+
+def _feature_sum(x, packed, weights, out):
+    out[:] = 0
+    for start, chunk in _checked_chunks(x, packed):
+        w = np.empty(0, chunk.dtype) if weights is None else weights[start : start + len(chunk)]
+        out += packed.sum(chunk, w)
+    return out
+
+
+def feature_adjoint(x, omega, c, out=None):
+    """Adjoint of `feature_sum`: ``Re sum_l c_l exp(+i <omega_l, x_i>)``.
+
+    Parameters
+    ----------
+    x : array (n, d)
+        Points; float32 in gives float32 out, every other real type float64.
+    omega : array (m, d)
+        Frequencies, radians per unit of x.
+    c : array (m,), real or complex
+        One coefficient a frequency.
+    out : array (n,), optional
+        Where to write the result, in the type of the result.
+
+    Returns
+    -------
+    float array (n,)
+        With ``Re <c, A w> = <A* c, w>``. The same bits for any number of threads; extra memory at most one chunk of
+        131072 rows, where x has to be converted, and 100 bytes a frequency.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `feature_sum`; and for c of another length.
+
+    Examples
+    --------
+    >>> import fastcl
+    >>> fastcl.feature_adjoint([[0.0], [1.0]], [[2.0]], [1.0]).round(6)
+    array([ 1.      , -0.416147])
+    """
+    x = as_rows(x, "x")
+    omega = as_frequencies(omega, x.shape[1])
+    c = np.asarray(c)
+    if c.dtype.kind not in "fiubc":
+        raise TypeError(f"c must hold numbers, got dtype {c.dtype}")
+    if c.shape != (len(omega),):
+        raise ValueError(f"c must have shape ({len(omega)},), got {c.shape}")
+    if not np.isfinite(c).all():
+        raise ValueError("c holds NaN or infinity")
+    dtype = work_dtype(x)
+    out = _check_out(out, (len(x),), dtype)
+    packed = PackedFrequencies.pack(omega, dtype)
+    for start, chunk in _checked_chunks(x, packed):
+        packed.adjoint(chunk, c, out[start : start + len(chunk)])
+    return out
+
+
+class Sketch:
+    """The empirical moments of a data set at given frequencies: ``z_l = (1/n) sum_i exp(-i <omega_l, x_i>)``.
+
+    A sketch is a sum and a count, so it can be updated, merged and stopped at any time; it is 16 bytes a frequency
+    however many points it has seen.
+
+    Parameters
+    ----------
+    omega : array (m, d)
+        Frequencies, radians per unit of x.
+
+    Attributes
+    ----------
+    omega : float64 array (m, d)
+    values : complex128 array (m,)
+    count : int
+        Points seen so far.
+
+    Examples
+    --------
+    >>> import numpy as np, fastcl
+    >>> omega = fastcl.draw_frequencies(100, dim=2, scale=1.0, rng=0)
+    >>> x = np.random.default_rng(0).standard_normal((1000, 2))
+    >>> parts = fastcl.sketch(x[:300], omega) + fastcl.sketch(x[300:], omega)
+    >>> bool(np.allclose(parts.values, fastcl.sketch(x, omega).values)), parts.count
+    (True, 1000)
+    """
+
+    def __init__(self, omega):
+        self.omega = as_frequencies(omega)
+        self.count = 0
+        self._total = np.zeros(len(self.omega), np.complex128)
+        self._packed = {}
+
+    @property
+    def dim(self):
+        """Dimension d of the points."""
+        return self.omega.shape[1]
+
+    @property
+    def values(self):
+        """The moments z, (m,) complex128; ValueError while no point has been seen."""
+        if self.count == 0:
+            raise ValueError("the sketch is empty: update it with points first")
+        return self._total / self.count
+
+    def update(self, x):
+        """Add the points x (n, d) to the sketch; nothing is added if any chunk of x is bad. Returns the sketch."""
+        x = as_rows(x, "x", self.dim)
+        dtype = work_dtype(x)
+        if dtype not in self._packed:
+            self._packed[dtype] = PackedFrequencies.pack(self.omega, dtype)
+        total = _feature_sum(x, self._packed[dtype], None, np.empty_like(self._total))
+        self._total += total
+        self.count += len(x)
+        return self
+
+    def __add__(self, other):
+        if not isinstance(other, Sketch):
+            return NotImplemented
+        if not np.array_equal(self.omega, other.omega):
+            raise ValueError("sketches of different frequencies cannot be merged")
+        merged = Sketch(self.omega)
+        merged._total = self._total + other._total
+        merged.count = self.count + other.count
+        return merged
+
+    def __repr__(self):
+        return f"Sketch(m={len(self.omega)}, dim={self.dim}, count={self.count})"
+
+    def to_arrays(self):
+        """What `save` writes: name -> array."""
+        return {"omega": self.omega, "total": self._total, "count": np.int64(self.count)}
+
+    @classmethod
+    def from_arrays(cls, arrays):
+        """The sketch whose `to_arrays` gave `arrays`; ValueError where they do not fit together."""
+        try:
+            sketch = cls(arrays["omega"])
+            total, sketch.count = np.asarray(arrays["total"], np.complex128), int(arrays["count"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a sketch: {error}") from None
+        if total.shape != sketch._total.shape or not np.isfinite(total).all() or sketch.count < 0:
+            raise ValueError("not a sketch: the sums do not fit the frequencies")
+        sketch._total = total
+        return sketch
+
+    def save(self, path):
+        """Write the sketch to an npz file, atomically."""
+        files.write_npz(path, "sketch", self.to_arrays())
+
+    @classmethod
+    def load(cls, path):
+        """Read a sketch that `save` wrote; FileNotFoundError, or ValueError for a truncated or foreign file."""
+        return cls.from_arrays(files.read_npz(path, ["sketch"])[1])
+
+
+def _is_chunks(x):
+    """Whether x is an iterable of 2-D chunks rather than something that is one array."""
+    if hasattr(x, "__array__") or hasattr(x, "__array_interface__"):
+        return False
+    if isinstance(x, (list, tuple)):
+        return len(x) > 0 and np.ndim(x[0]) == 2
+    return hasattr(x, "__iter__")
+
+
+def sketch(x, omega):
+    """Sketch a data set in one pass.
+
+    Parameters
+    ----------
+    x : array (n, d), memory map, or iterable of arrays (n_i, d)
+        The data; a chunk is released before the next one is asked for.
+    omega : array (m, d)
+        Frequencies, radians per unit of x.
+
+    Returns
+    -------
+    Sketch
+
+    Raises
+    ------
+    TypeError, ValueError
+        x empty, not finite, of another dimension than omega.
+
+    Notes
+    -----
+    ``S`` in arXiv 2310.03085, section 2. Peak memory above x: one chunk of 131072 rows where x is not a contiguous
+    float array, and at most 1 KiB a frequency.
+
+    Examples
+    --------
+    >>> import numpy as np, fastcl
+    >>> fastcl.sketch(np.zeros((5, 1)), [[1.0], [2.0]]).values
+    array([1.+0.j, 1.+0.j])
+    """
+    result = Sketch(omega)
+    _foreign(x, "x")
+    if not _is_chunks(x):
+        return result.update(x)
+    for chunk in x:
+        result.update(chunk)
+    if result.count == 0:
+        raise ValueError("x is empty: the iterable gave no chunk")
+    return result

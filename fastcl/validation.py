@@ -1,0 +1,122 @@
+"""Checks of what comes from outside: one clear exception that names the argument, before any work is done."""
+
+import numbers
+
+import numpy as np
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def _foreign(array, name):
+    module = type(array).__module__.partition(".")[0]
+    if module == "cupy":
+        raise TypeError(f"{name} is a CuPy array, and this version has CPU kernels only: pass cupy.asnumpy({name})")
+    if module == "dask":
+        raise TypeError(f"{name} is a dask array, which this version does not read: pass its blocks as an iterable of arrays")
+
+
+def as_array(array, name):
+    """`array` as a NumPy array of numbers; TypeError for objects, strings and complex numbers."""
+    _foreign(array, name)
+    try:
+        array = np.asarray(array)
+    except ValueError as error:
+        raise ValueError(f"{name} is not a rectangular array: {error}") from None
+    if array.dtype.kind == "c":
+        raise TypeError(f"{name} must be real, got {array.dtype}")
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must hold numbers, got dtype {array.dtype}")
+    return array
+
+
+def work_dtype(array):
+    """float32 for float32 and float16, float64 for everything else."""
+    return np.dtype(np.float32) if array.dtype in (np.float32, np.float16) else np.dtype(np.float64)
+
+
+def as_rows(array, name, dim=None):
+    """`array` as a 2-D array of rows with `dim` columns, of its own dtype and strides; values are not looked at."""
+    array = as_array(array, name)
+    if array.ndim != 2:
+        hint = f"; for points of one dimension pass {name}[:, None]" if array.ndim == 1 else ""
+        raise ValueError(f"{name} must be 2-D (rows are points), got shape {array.shape}{hint}")
+    if array.size == 0:
+        raise ValueError(f"{name} is empty: shape {array.shape}")
+    if dim is not None and array.shape[1] != dim:
+        raise ValueError(f"{name} must have {dim} columns, got {array.shape[1]}")
+    return array
+
+
+def as_vector(array, name, size=None, dtype=np.float64):
+    """`array` as a finite contiguous 1-D vector of `size` numbers."""
+    array = as_array(array, name)
+    if array.ndim != 1 or (size is not None and array.size != size):
+        raise ValueError(f"{name} must have shape ({'n' if size is None else size},), got {array.shape}")
+    array = np.ascontiguousarray(array, dtype)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} holds NaN or infinity")
+    return array
+
+
+def as_points(array, name, dim=None):
+    """`array` as a finite, contiguous, writable 2-D float array; copied only where it is none of these."""
+    array = as_rows(array, name, dim)
+    array = np.require(array, work_dtype(array), ["C", "W", "A"])
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} holds NaN or infinity")
+    return array
+
+
+def as_frequencies(omega, dim=None):
+    """`omega` as a finite float64 array (m, d), m and d at least 1."""
+    omega = as_rows(omega, "omega")
+    if dim is not None and omega.shape[1] != dim:
+        raise ValueError(f"x has {dim} columns and omega {omega.shape[1]}: points and frequencies must share the dimension")
+    omega = np.ascontiguousarray(omega, np.float64)
+    if not np.isfinite(omega).all():
+        raise ValueError("omega holds NaN or infinity")
+    return omega
+
+
+def as_count(value, name, least=1):
+    """`value` as an int of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+    return int(value)
+
+
+def as_positive(value, name):
+    """`value` as a finite float above zero."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not (0 < value < np.inf):
+        raise ValueError(f"{name} must be above zero and finite, got {value}")
+    return float(value)
+
+
+def as_choice(value, name, choices):
+    """`value` where it is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+    return value
+
+
+def as_generator(rng):
+    """`rng` (None, an int seed, or a `numpy.random.Generator`) as a Generator, as SPEC 7 asks."""
+    if rng is not None and not isinstance(rng, (numbers.Integral, np.random.Generator)):
+        raise TypeError(f"rng must be an int seed or a numpy.random.Generator, got {rng!r}")
+    if isinstance(rng, numbers.Integral) and rng < 0:
+        raise ValueError(f"rng must not be negative, got {rng}")
+    return np.random.default_rng(rng)
+
+
+def as_noise_level(sigma, dim):
+    """`sigma` (a number, or one number a coordinate) as standard deviations (d,), all above zero."""
+    if np.ndim(sigma) == 0:
+        return np.full(dim, as_positive(sigma.item() if isinstance(sigma, np.ndarray) else sigma, "sigma"))
+    sigma = as_vector(sigma, "sigma", dim)
+    if (sigma <= 0).any():
+        raise ValueError("sigma must be above zero in every coordinate")
+    return sigma
