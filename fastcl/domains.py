@@ -200,7 +200,9 @@ class GaussianMixture:
         terms = np.empty((self.weights.size, len(x)))
         for k, (precision, log_determinant) in enumerate(precisions):
             centred = x - self.means[k]
-            terms[k] = np.log(self.weights[k]) + constant - log_determinant / 2 - ((centred @ precision) * centred).sum(axis=1) / 2
+            terms[k] = (
+                np.log(self.weights[k]) + constant - log_determinant / 2 - ((centred @ precision) * centred).sum(axis=1) / 2
+            )
         return terms
 
     def _by_chunks(self, x, function):

@@ -62,7 +62,7 @@ class SketchMatching:
             x = self._sample(count, rng)
             independent = x if method == "naive" else self._sample(count, rng)
         # The residual comes first and the points of the gradient last, so that their activations are still there.
-        energy, state = prior.forward(independent)
+        energy, state = prior.forward(independent, keep=independent is x)
         if log_scale == "profiled":
             prior.log_scale = self._profiled_log_scale(independent, energy)
         residual = self._sketch_density(prior, independent, energy) - self.z

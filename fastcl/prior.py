@@ -8,7 +8,7 @@ from .domains import domain_from_arrays
 from .kernels import mlp
 from .validation import as_array, as_choice, as_count, as_generator, as_points
 
-MAX_PARTS = 32  # most partial gradients of one backward pass: bounds the memory, and the threads that can work
+MAX_PARTS = 16  # most partial gradients of one backward pass: bounds the memory, and the threads that can work
 CHUNK_ROWS = 1 << 16  # rows of a call that need not keep activations
 
 
@@ -114,13 +114,13 @@ class MLPPrior:
         value = self.log_scale - self.energy(x)
         return value if self.reference is None else value + self.reference.log_density(x)
 
-    def forward(self, x):
+    def forward(self, x, keep=True):
         """(R_theta(x), what `backward` needs) for x (n, d) in the type of theta, already validated.
 
-        Both live in buffers that the next call of the same size overwrites.
+        Both live in buffers that the next call overwrites. Without `keep` nothing is stored for a backward.
         """
         n, size = len(x), int(self.sizes[1:].sum())
-        activations, energy = self._buffer("activations", n * size), self._buffer("energy", n)
+        activations, energy = self._buffer("activations", n * size if keep else 0), self._buffer("energy", n)
         theta, transposed = self._weights(x.dtype)
         kernel("energy_forward", like=x)(theta, transposed, self.sizes, x, activations, energy)
         return energy, (x, transposed, activations)

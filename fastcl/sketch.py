@@ -47,7 +47,9 @@ class PackedFrequencies:
         largest = float((np.abs(self.turns) * magnitudes).sum(axis=1).max())
         if not largest * np.finfo(dtype).eps <= PHASE_ERROR:
             remedy = "draw omega with a larger scale, centre x" + (", or pass x as float64" if dtype == np.float32 else "")
-            raise ValueError(f"omega is too large for x in {dtype}: phases of {largest:.1e} turns lose all their digits; {remedy}")
+            raise ValueError(
+                f"omega is too large for x in {dtype}: phases of {largest:.1e} turns lose all their digits; {remedy}"
+            )
 
     def sum(self, x, weights, partial=None):
         """(m,) complex128 for x (n, d) contiguous and weights (n,) or (0,), both in the working precision."""

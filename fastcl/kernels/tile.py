@@ -80,7 +80,9 @@ def make_tile_product(rows, vectors):
             updated = []
             for r in range(rows):
                 pointer = builder.bitcast(address(a_array, builder.add(i, constant(r)), k), scalar.as_pointer())
-                first = builder.insert_element(ir.Constant(vector, ir.Undefined), builder.load(pointer), ir.Constant(ir.IntType(32), 0))
+                first = builder.insert_element(
+                    ir.Constant(vector, ir.Undefined), builder.load(pointer), ir.Constant(ir.IntType(32), 0)
+                )
                 mask = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
                 coefficient = builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), mask)
                 products = [builder.fmul(coefficient, b_vectors[v], flags=("contract",)) for v in range(vectors)]
