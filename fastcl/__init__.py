@@ -9,3 +9,8 @@ from .prior import MLPPrior
 from .objective import grid_gradient, naive_gradient, unbiased_gradient
 from .optimizers import SGD, Adam, Constant, Cosine, Diminishing
 from .learn import LearnResult, learn
+from .denoise import denoise
+from .patches import PatchTransform
+from .images import ImageModel, PatchSketch, denoise_image, learn_image_prior, learn_patches, sketch_images
+from .audio import band_noise, denoise_audio, split_bands
+from .storage import load, load_prior

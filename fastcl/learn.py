@@ -122,8 +122,8 @@ def learn(
 
     run = _Run(prior, optimizer, n_iter, average)
     # A run with the same settings and seed goes on; another one must not be mixed up with it.
-    settings = f"{method} {points} {log_scale} {average} {prior.sizes.tolist()} {prior.dtype} {type(optimizer).__name__} {optimizer.step}"
-    settings = f"{settings} {n_iter if average else ''} {seed if rng is not None else ''}"
+    settings = [method, points, log_scale, average, prior.sizes.tolist(), str(prior.dtype), optimizer.describe()]
+    settings = repr([*settings, n_iter if average else None, seed if rng is not None else None])
     if checkpoint is not None:
         files.check_writable(checkpoint)
         if Path(checkpoint).exists():
@@ -164,7 +164,7 @@ class _Run:
         self.prior, self.optimizer = prior, optimizer
         self.iteration = 0
         self.last_good = prior.theta.copy()
-        self.first_averaged = n_iter - int(round(average * n_iter))
+        self.first_averaged = n_iter - round(average * n_iter)
         self.averaged = 0
         self.mean = np.zeros(prior.theta.size)
         self.history = {"iteration": [], "value": [], "gradient_norm": [], "seconds": []}

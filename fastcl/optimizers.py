@@ -65,6 +65,11 @@ class _Optimizer:
         self._update(theta, gradient, self.step * self.schedule(self.iteration))
         self.iteration += 1
 
+    def describe(self):
+        """The optimiser with its settings, in one line."""
+        settings = {k: v for k, v in vars(self).items() if k not in ("iteration", "schedule", *self.buffers)}
+        return f"{type(self).__name__}({settings}, {type(self.schedule).__name__}({getattr(self.schedule, '__dict__', '')}))"
+
     def state(self):
         """Name -> array: what `load_state` needs to go on to the same bits."""
         return {"iteration": np.int64(self.iteration)} | {

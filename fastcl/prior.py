@@ -114,6 +114,19 @@ class MLPPrior:
         value = self.log_scale - self.energy(x)
         return value if self.reference is None else value + self.reference.log_density(x)
 
+    def start_near_reference(self, energy=0.1, rng=None):
+        """Scale the last layer so that R_theta has mean `energy` under the reference, and a so that the mass is one.
+
+        An energy of He's initialisation grows with the dimension, and a density that vanishes has no gradient.
+        """
+        if self.reference is None:
+            raise ValueError("the prior has no reference measure")
+        x = self.reference.sample(4096, rng, self.dtype)
+        n_in, n_out = self.sizes[-2:]
+        last = self.theta[-1 - n_in * n_out - n_out : -1]
+        last *= np.sqrt(energy / self.energy(x).mean())
+        self.log_scale = -np.log(np.exp(-self.energy(x).astype(np.float64)).mean())
+
     def forward(self, x, keep=True):
         """(R_theta(x), what `backward` needs) for x (n, d) in the type of theta, already validated.
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from . import files
 from .backend import empty_aligned, kernel
+from .domains import domain_from_arrays
 from .kernels import features
 from .validation import _foreign, as_frequencies, as_rows, as_vector, work_dtype
 
@@ -122,9 +123,9 @@ def feature_sum(x, omega, weights=None, out=None):
 
     Examples
     --------
-    >>> import numpy as np, fastcl
-    >>> fastcl.feature_sum([[0.0], [np.pi]], [[1.0]]).round(12)
-    array([0.+0.j])
+    >>> import fastcl
+    >>> fastcl.feature_sum([[0.0], [1.0]], [[2.0]]).round(6)
+    array([0.583853-0.909297j])
     """
     x = as_rows(x, "x")
     omega = as_frequencies(omega, x.shape[1])
@@ -206,6 +207,8 @@ class Sketch:
     values : complex128 array (m,)
     count : int
         Points seen so far.
+    domain : Box or reference measure, optional
+        Where the data lie, where the maker of the sketch knows it; kept in files.
 
     Examples
     --------
@@ -220,6 +223,7 @@ class Sketch:
     def __init__(self, omega):
         self.omega = as_frequencies(omega)
         self.count = 0
+        self.domain = None
         self._total = np.zeros(len(self.omega), np.complex128)
         self._packed = {}
 
@@ -261,7 +265,8 @@ class Sketch:
 
     def to_arrays(self):
         """What `save` writes: name -> array."""
-        return {"omega": self.omega, "total": self._total, "count": np.int64(self.count)}
+        arrays = {"omega": self.omega, "total": self._total, "count": np.int64(self.count)}
+        return arrays if self.domain is None else arrays | files.with_prefix("domain", self.domain.to_arrays())
 
     @classmethod
     def from_arrays(cls, arrays):
@@ -274,6 +279,8 @@ class Sketch:
         if total.shape != sketch._total.shape or not np.isfinite(total).all() or sketch.count < 0:
             raise ValueError("not a sketch: the sums do not fit the frequencies")
         sketch._total = total
+        domain = files.without_prefix("domain", arrays)
+        sketch.domain = domain_from_arrays(domain) if domain else None
         return sketch
 
     def save(self, path):

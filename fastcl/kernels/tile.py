@@ -39,7 +39,7 @@ def make_tile_product(rows, vectors):
     @intrinsic
     def tile_product(typingctx, a, b, out, i, j):
         def codegen(context, builder, signature, arguments):
-            a_type, b_type, out_type = signature.args[:3]
+            a_type = signature.args[0]
             a_array, b_array, out_array = (
                 make_array(t)(context, builder, value) for t, value in zip(signature.args[:3], arguments[:3], strict=True)
             )

@@ -1,0 +1,97 @@
+"""Sound: a signal split into three bands, so that every sample becomes a point of three coordinates."""
+
+import numpy as np
+from scipy.signal import butter, sosfilt, sosfreqz
+
+from .denoise import denoise
+from .prior import MLPPrior
+from .validation import as_positive, as_vector
+
+CUTOFFS = (2500.0, 3750.0)  # Hz, of the two low-pass filters, as in the experiments of arXiv 2310.03085
+ORDER = 4
+
+
+def split_bands(signal, rate, cutoffs=CUTOFFS):
+    """Split a signal into three bands that add up to it.
+
+    The first band is the signal through a fourth-order Butterworth low-pass filter at the first cutoff, the second the
+    rest through one at the second cutoff, the third what is left.
+
+    Parameters
+    ----------
+    signal : array (n,)
+    rate : float
+        Samples a second, above twice the larger cutoff.
+    cutoffs : (float, float)
+        Hz.
+
+    Returns
+    -------
+    float64 array (n, 3)
+
+    Raises
+    ------
+    TypeError, ValueError
+        A signal that is empty, not finite or not 1-D; a rate too low for the cutoffs.
+    """
+    signal = as_vector(signal, "signal")
+    if signal.size == 0:
+        raise ValueError("signal is empty")
+    first, second = _filters(rate, cutoffs)
+    low = sosfilt(first, signal)
+    middle = sosfilt(second, signal - low)
+    return np.stack([low, middle, signal - low - middle], axis=1)
+
+
+def band_noise(sigma, rate, cutoffs=CUTOFFS):
+    """Standard deviation (3,) in every band of white noise of standard deviation `sigma`."""
+    _, h1 = sosfreqz(_filters(rate, cutoffs)[0], 4096)
+    _, h2 = sosfreqz(_filters(rate, cutoffs)[1], 4096)
+    responses = np.stack([h1, (1 - h1) * h2, (1 - h1) * (1 - h2)])
+    return as_positive(sigma, "sigma") * np.sqrt((np.abs(responses) ** 2).mean(axis=1))
+
+
+def _filters(rate, cutoffs):
+    rate = as_positive(rate, "rate")
+    if not 0 < cutoffs[0] < cutoffs[1] < rate / 2:
+        raise ValueError(f"rate of {rate:g} Hz is too low for cutoffs of {cutoffs[0]:g} and {cutoffs[1]:g} Hz")
+    return [butter(ORDER, cutoff, fs=rate, output="sos") for cutoff in cutoffs]
+
+
+def denoise_audio(prior, signal, sigma, rate, strength=1.0, estimator="mean", cutoffs=CUTOFFS, **settings):
+    """Denoise a signal through its three bands.
+
+    Parameters
+    ----------
+    prior : MLPPrior
+        Of dimension 3: the density of the bands (`split_bands`) of clean signals of the same scale and rate.
+    signal : array (n,)
+        The clean signal plus white noise.
+    sigma : float
+        Standard deviation of the noise, in units of the signal.
+    rate : float
+        Samples a second.
+    strength, estimator, **settings
+        As in `denoise`.
+    cutoffs : (float, float)
+        Hz; those that the prior was learned with.
+
+    Returns
+    -------
+    float64 array (n,)
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `split_bands` and `denoise`.
+
+    Notes
+    -----
+    The sound experiment of arXiv 2310.03085, section 5. The noise of a band follows from the response of its filters.
+    """
+    if not isinstance(prior, MLPPrior) and not getattr(prior, "is_reference", False):
+        raise TypeError(f"prior must be an MLPPrior of dimension 3, got {type(prior).__name__}")
+    if prior.dim != 3:
+        raise ValueError(f"prior must have dimension 3, one for each band, got {prior.dim}")
+    bands = split_bands(signal, rate, cutoffs)
+    return denoise(prior, bands, band_noise(sigma, rate, cutoffs), strength, estimator, **settings).sum(axis=1)

@@ -1,0 +1,250 @@
+"""The command line: the package's own functions on files. Bad input gives one line and exit status 2."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from . import __version__, files, storage
+from .denoise import ESTIMATORS, denoise
+from .domains import Box, Gaussian
+from .frequencies import draw_frequencies, estimate_scale
+from .images import ImageModel, PatchSketch, denoise_image, learn_patches, sketch_images
+from .learn import learn
+from .objective import METHODS
+from .prior import MLPPrior
+from .progress import progress_bar
+from .sketch import CHUNK_ROWS, sketch
+from .validation import as_positive, as_rows
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm")
+LARGEST_BOX = 3  # dimensions in which uniform points of a box are of use; beyond, a Gaussian is the reference
+
+
+def main(arguments=None):
+    """Run one command; the exit status."""
+    options = build_parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except KeyboardInterrupt:
+        print("fastcl: interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, TypeError, OSError, ImportError, FloatingPointError, MemoryError) as error:
+        print(f"fastcl {options.command}: error: {_one_line(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _one_line(error):
+    if isinstance(error, ImportError):
+        return f'{error}; install the extra with: pip install "fastcl[demo]"'
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.strerror}: {str(error.filename)!r}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def build_parser():
+    """The argument parser of the `fastcl` command."""
+    parser = argparse.ArgumentParser(prog="fastcl", description="Compressive learning: sketch, learn a prior, denoise.")
+    parser.add_argument("--version", action="version", version=f"fastcl {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name, function, summary):
+        sub = commands.add_parser(name, help=summary, description=summary)
+        sub.set_defaults(run=function)
+        return sub
+
+    sub = command("demo", run_demo, "Learn from real photographs and denoise another one; about three minutes on two cores.")
+    sub.add_argument("--out", default="fastcl-demo", metavar="DIR", help="folder for the pictures (%(default)s)")
+    sub.add_argument("--iterations", type=int, default=3000, help="steps on the spiral (%(default)s)")
+
+    sub = command("sketch", run_sketch, "Sketch the patches of a folder of images, or the rows of a .npy array.")
+    sub.add_argument("source", metavar="IMAGES_DIR|DATA.npy")
+    sub.add_argument("-o", "--out", required=True, metavar="S.npz")
+    sub.add_argument("--patch", type=int, default=6, help="side of the patches of images (%(default)s)")
+    sub.add_argument("-m", type=int, default=4000, help="number of frequencies (%(default)s)")
+    sub.add_argument("--scale", type=float, help="scale of the frequencies for an array, in its units (estimated)")
+    sub.add_argument("--seed", type=int, default=0)
+
+    sub = command("learn", run_learn, "Learn a prior from a sketch alone.")
+    sub.add_argument("sketch", metavar="S.npz")
+    sub.add_argument("-o", "--out", required=True, metavar="PRIOR.npz")
+    sub.add_argument("--method", choices=METHODS, default="unbiased")
+    sub.add_argument("--iterations", type=int, help="steps (600 for images, 3000 for arrays)")
+    sub.add_argument("--points", type=int, help="points a step (2048 for images, 4096 for arrays)")
+    sub.add_argument("--checkpoint", metavar="FILE", help="resume from and write to this file")
+    sub.add_argument("--seed", type=int, default=0)
+
+    sub = command("denoise", run_denoise, "Denoise an image, or the rows of a .npy array, with a learned prior.")
+    sub.add_argument("prior", metavar="PRIOR.npz")
+    sub.add_argument("noisy", metavar="NOISY.png|.npy")
+    sub.add_argument("-o", "--out", required=True, metavar="CLEAN.png|.npy")
+    sub.add_argument(
+        "--sigma", type=float, required=True, help="noise: on the 0..255 scale for images, in the units of the data for rows"
+    )
+    sub.add_argument("--strength", type=float, default=1.0, help="factor of the prior (%(default)s)")
+    sub.add_argument("--estimator", choices=ESTIMATORS, default="mean", help="(%(default)s)")
+
+    sub = command("bench", run_bench, "Grid against naive against unbiased on one sketch.")
+    sub.add_argument("sketch", nargs="?", metavar="S.npz", help="a sketch (by default that of an example)")
+    sub.add_argument("--dim", type=int, default=2, help="dimension of the example (%(default)s)")
+    sub.add_argument("--out", default="fastcl-bench", metavar="DIR", help="folder for JSON and PNG (%(default)s)")
+    sub.add_argument("--seconds", type=float, default=10.0, help="learning time of every method (%(default)s)")
+    return parser
+
+
+def run_demo(options):
+    """`fastcl demo`."""
+    from . import demo
+
+    demo.run(options.out, options.iterations)
+
+
+def run_sketch(options):
+    """`fastcl sketch`."""
+    files.check_writable(options.out)
+    source = Path(options.source)
+    if not source.exists():
+        raise FileNotFoundError(f"no such file or folder: {str(source)!r}")
+    if source.is_dir():
+        images = [read_image(path, grey=True) for path in image_files(source)]
+        result = sketch_images(images, options.patch, options.m, options.seed, progress=True)
+        sk = result.sketch
+    else:
+        sk = result = sketch_rows(read_array(source), options.m, options.scale, options.seed)
+    result.save(options.out)
+    print(f"{options.out}: {sk.count} points of dimension {sk.dim} in {len(sk.omega)} moments")
+
+
+def sketch_rows(x, m, scale, seed):
+    """The sketch of the rows of x (n, d), with the domain that learning will draw points from."""
+    rng = np.random.default_rng(seed)
+    sample = np.sort(rng.choice(len(x), min(len(x), 20_000), replace=False))
+    scale = estimate_scale(x[sample], rng) if scale is None else scale
+    omega = draw_frequencies(m, x.shape[1], scale, rng=rng)
+    low, high = np.full(x.shape[1], np.inf), np.full(x.shape[1], -np.inf)
+
+    def chunks():
+        with progress_bar(True, len(x), "sketch", "point") as bar:
+            for start in range(0, len(x), CHUNK_ROWS):
+                chunk = np.asarray(x[start : start + CHUNK_ROWS])
+                np.minimum(low, chunk.min(axis=0), out=low)
+                np.maximum(high, chunk.max(axis=0), out=high)
+                yield chunk
+                bar.update(len(chunk))
+
+    result = sketch(chunks(), omega)
+    if x.shape[1] <= LARGEST_BOX:
+        margin = np.maximum(0.1 * (high - low), scale)
+        result.domain = Box(low - margin, high + margin)
+    else:
+        rows = np.asarray(x[sample], np.float64)
+        result.domain = Gaussian(rows.mean(axis=0), np.cov(rows.T) + 1e-6 * rows.var() * np.eye(x.shape[1]))
+    return result
+
+
+def run_learn(options):
+    """`fastcl learn`."""
+    files.check_writable(options.out)
+    source = storage.load(options.sketch, ("sketch", "patch-sketch"))
+    chosen = {"method": options.method, "rng": options.seed, "progress": True, "checkpoint": options.checkpoint}
+    chosen |= {name: value for name, value in (("n_iter", options.iterations), ("n_points", options.points)) if value is not None}
+    if isinstance(source, PatchSketch):
+        learned = learn_patches(source, **chosen)
+    else:
+        if source.domain is None:
+            raise ValueError(f"{options.sketch!r} has no domain to draw points from: make it with `fastcl sketch`")
+        reference = source.domain if source.domain.is_reference else None
+        prior = MLPPrior(source.dim, rng=options.seed, reference=reference)
+        if reference is not None:
+            prior.start_near_reference(rng=options.seed)
+        learned = learn(prior, source, source.domain, **chosen).prior
+    learned.save(options.out)
+    print(f"{options.out}: learned by {options.method} CL-SGD")
+
+
+def run_denoise(options):
+    """`fastcl denoise`."""
+    files.check_writable(options.out)
+    sigma = as_positive(options.sigma, "sigma")
+    model = storage.load_prior(options.prior)
+    noisy_path, out = Path(options.noisy), Path(options.out)
+    settings = {"strength": options.strength, "estimator": options.estimator}
+    if out.suffix.lower() not in (".npy", *IMAGE_SUFFIXES):
+        raise ValueError(f"the output must end in .npy or {', '.join(IMAGE_SUFFIXES)}, got {options.out!r}")
+    noisy = read_array(noisy_path) if noisy_path.suffix == ".npy" else read_image(noisy_path)
+    if isinstance(model, ImageModel):
+        channels = np.moveaxis(noisy, -1, 0) if noisy.ndim == 3 else [noisy]
+        clean = [denoise_image(model, channel, sigma / 255, progress=True, **settings) for channel in channels]
+        clean = np.stack(clean, axis=-1) if noisy.ndim == 3 else clean[0]
+    elif noisy_path.suffix != ".npy" or out.suffix != ".npy":
+        raise ValueError(f"{options.prior!r} is a prior of vectors: it denoises .npy to .npy")
+    else:
+        clean = denoise(model, noisy, sigma, **settings)
+    with files.replacing(out) as file:
+        if out.suffix == ".npy":
+            np.save(file, clean)
+        else:
+            import imageio.v3 as iio
+
+            iio.imwrite(file, np.round(255 * np.clip(clean, 0, 1)).astype(np.uint8), extension=out.suffix)
+    print(f"{options.out}: denoised at sigma {sigma:g}")
+
+
+def run_bench(options):
+    """`fastcl bench`."""
+    from . import bench
+
+    as_positive(options.seconds, "seconds")
+    Path(options.out).mkdir(parents=True, exist_ok=True)
+    sk = bench.example_sketch(options.dim) if options.sketch is None else storage.load(options.sketch, ("sketch", "patch-sketch"))
+    if isinstance(sk, PatchSketch):
+        sk.sketch.domain = sk.reference
+        sk = sk.sketch
+    results = bench.run(sk, options.seconds)
+    bench.write(results, options.out)
+    print(f"written to {options.out}")
+
+
+def read_array(path):
+    """The array of a .npy file, mapped rather than read."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file: {str(path)!r}")
+    if path.suffix != ".npy":
+        raise ValueError(f"{str(path)!r} is neither a folder of images nor a .npy file")
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{str(path)!r} is not a readable .npy file ({error})") from None
+    return as_rows(array, path.name)
+
+
+def image_files(folder):
+    """The images of a folder, by name; ValueError where there is none."""
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not paths:
+        raise ValueError(f"no image ({', '.join(IMAGE_SUFFIXES)}) in {str(folder)!r}")
+    return paths
+
+
+def read_image(path, grey=False):
+    """An image file as floats in [0, 1], (H, W) or (H, W, 3); colour becomes grey where `grey` is true."""
+    import imageio.v3 as iio
+
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file: {str(path)!r}")
+    try:
+        image = np.asarray(iio.imread(path))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ValueError(f"{str(path)!r} is not a readable image ({error})") from None
+    if image.ndim == 3 and image.shape[2] in (2, 4):
+        raise ValueError(f"{str(path)!r} has an alpha channel: flatten it first")
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
+        raise ValueError(f"{str(path)!r} is not a single grey or RGB image: shape {image.shape}")
+    image = image / np.iinfo(image.dtype).max if image.dtype.kind in "ui" else image.astype(np.float64)
+    if grey and image.ndim == 3:
+        from skimage.color import rgb2gray
+
+        image = rgb2gray(image)
+    return image
