@@ -7,7 +7,7 @@ posterior under Gaussian noise in closed form.
 import numpy as np
 from scipy.special import logsumexp
 
-from .validation import as_array, as_count, as_generator, as_points, as_rows, as_vector
+from .validation import as_array, as_count, as_generator, as_points, as_vector
 
 CHUNK_ROWS = 1 << 14  # rows for which one array per mixture component is held at a time
 
@@ -58,13 +58,13 @@ class Box:
 
     def log_density(self, x):
         """Log-density of the uniform law, (n,): -log(volume) inside, -inf outside."""
-        x = as_rows(x, "x", self.dim)
+        x = as_points(x, "x", self.dim)
         inside = ((x >= self.low) & (x <= self.high)).all(axis=1)
-        return np.where(inside, -np.log(self.volume), -np.inf)
+        return np.where(inside, -np.log(self.volume), -np.inf).astype(x.dtype)
 
     def sketch(self, omega):
         """Sketch of the uniform law in closed form, (m,) complex: a product of sinc."""
-        omega = as_rows(omega, "omega", self.dim)
+        omega = as_points(omega, "omega", self.dim)
         middle, half = (self.high + self.low) / 2, (self.high - self.low) / 2
         return np.exp(-1j * (omega @ middle)) * np.sinc(omega * half / np.pi).prod(axis=1)
 
@@ -111,6 +111,8 @@ class GaussianMixture:
             raise ValueError("weights must be above zero")
         if not np.isfinite(self.covariances).all():
             raise ValueError("covariances holds NaN or infinity")
+        if not np.allclose(self.covariances, self.covariances.swapaxes(1, 2), rtol=1e-10, atol=0):
+            raise ValueError("covariances must be symmetric positive definite")
         self.weights = self.weights / self.weights.sum()
         try:
             self._roots = np.linalg.cholesky(self.covariances)
@@ -134,7 +136,7 @@ class GaussianMixture:
 
     def sketch(self, omega):
         """Sketch in closed form, (m,) complex: sum_k weight_k exp(-i <omega, mean_k> - omega^T C_k omega / 2)."""
-        omega = as_rows(omega, "omega", self.dim).astype(np.float64)
+        omega = as_points(omega, "omega", self.dim).astype(np.float64)
         total = np.zeros(len(omega), np.complex128)
         for weight, mean, covariance in zip(self.weights, self.means, self.covariances, strict=True):
             total += weight * np.exp(-1j * (omega @ mean) - ((omega @ covariance) * omega).sum(axis=1) / 2)
@@ -268,12 +270,12 @@ class GaussianScaleMixture(GaussianMixture):
         x = as_points(x, "x").astype(np.float64)
         n_scales = as_count(n_scales, "n_scales")
         covariance = x.T @ x / len(x)
-        try:
-            radii = np.sqrt((np.linalg.solve(covariance, x.T) * x.T).sum(axis=0) / x.shape[1])
-        except np.linalg.LinAlgError:
-            raise ValueError("x spans fewer dimensions than it has columns") from None
+        values, vectors = np.linalg.eigh(covariance)
+        if not values[0] > values[-1] * np.finfo(np.float64).eps * 10 * x.shape[1]:
+            raise ValueError("x spans fewer dimensions than it has columns")
+        radii = np.sqrt(((x @ vectors) ** 2 / values).mean(axis=1))
         low, high = np.quantile(radii, [0.002, 0.9995])
-        scales = np.geomspace(max(low, 1e-3 * high), high, n_scales)
+        scales = np.geomspace(max(low, 1e-3 * high), high, n_scales) if n_scales > 1 else np.ones(1)
         mixture = cls(covariance, scales, np.ones(n_scales))
         log_likelihood = mixture._log_terms(x, mixture._precisions()) - np.log(mixture.weights)[:, None]
         likelihood = np.exp(log_likelihood - log_likelihood.max(axis=0))

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 VERSION = 1
+# All that NumPy and zipfile were seen to raise over damaged bytes.
+_DAMAGE = (ValueError, KeyError, TypeError, EOFError, AttributeError, RuntimeError, OverflowError, OSError)
 
 
 @contextlib.contextmanager
@@ -61,12 +63,12 @@ def read_npz(path, kinds):
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {str(path)!r}")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if isinstance(archive, np.ndarray):
-                raise ValueError("not an archive")
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         kind, version = str(arrays.pop("kind")), int(arrays.pop("version"))
-    except (ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+    except PermissionError:
+        raise
+    except (*_DAMAGE, zipfile.BadZipFile, zipfile.zlib.error) as error:
         raise ValueError(f"{str(path)!r} is truncated or was not written by fastcl ({error})") from None
     if not kind.startswith("fastcl-") or kind.removeprefix("fastcl-") not in kinds:
         raise ValueError(f"{str(path)!r} holds a {kind}, expected {' or '.join(f'fastcl-{k}' for k in kinds)}")

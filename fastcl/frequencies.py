@@ -4,7 +4,7 @@ import numpy as np
 from scipy.optimize import curve_fit
 
 from .sketch import feature_sum
-from .validation import as_choice, as_count, as_generator, as_points, as_positive
+from .validation import as_choice, as_count, as_generator, as_points, as_positive, as_rows
 
 LAWS = ("gaussian", "folded_gaussian", "adapted_radius")
 
@@ -77,7 +77,8 @@ def estimate_scale(x, rng=None, n_points=5000, m=1000):
     Returns
     -------
     float
-        Standard deviation of the finest clusters, in units of x.
+        Standard deviation of the finest clusters, in units of x; too large where the clusters are few and regularly
+        placed, for the modulus then vanishes at whole rings of frequencies.
 
     Raises
     ------
@@ -96,8 +97,9 @@ def estimate_scale(x, rng=None, n_points=5000, m=1000):
     True
     """
     rng = as_generator(rng)
-    x = np.asarray(x)
-    if x.ndim == 2 and len(x) > n_points:
+    n_points, m = as_count(n_points, "n_points"), as_count(m, "m", least=90)
+    x = as_rows(x, "x")
+    if len(x) > n_points:
         x = x[np.sort(rng.choice(len(x), n_points, replace=False))]
     x = as_points(x, "x").astype(np.float64)
     x = x - x.mean(axis=0)

@@ -10,10 +10,12 @@ import numpy as np
 
 from . import files
 from .objective import LOG_SCALES, METHODS, SketchMatching
-from .optimizers import Adam
+from .optimizers import Adam, Optimizer
 from .prior import MLPPrior
 from .progress import progress_bar
 from .validation import as_choice, as_count, as_generator
+
+HISTORY = ("iteration", "value", "gradient_norm", "seconds")
 
 
 @dataclass
@@ -21,11 +23,13 @@ class LearnResult:
     """What `learn` returns: the prior, trained in place, and its history.
 
     `history` has the arrays "iteration", "value" (the estimate of G that comes with each gradient), "gradient_norm"
-    and "seconds" (since the start, earlier runs of a resumed checkpoint included).
+    and "seconds" (since the start, earlier runs of a resumed checkpoint included). `interrupted` tells whether a
+    KeyboardInterrupt ended the run early.
     """
 
     prior: MLPPrior
     history: dict
+    interrupted: bool = False
 
 
 def learn(
@@ -62,7 +66,7 @@ def learn(
     optimizer : optimizer, optional
         ``Adam(1e-3)`` by default. It is reset first.
     rng : int or numpy.random.Generator, optional
-        The points of step k depend on the seed and k alone.
+        The points of step k depend on the seed and k alone. A checkpoint goes on only with the seed it was made with.
     progress : bool
         Whether to show a progress bar (needs tqdm, which the extra "demo" installs).
     checkpoint : path, optional
@@ -116,45 +120,46 @@ def learn(
     n_iter, checkpoint_every = as_count(n_iter, "n_iter"), as_count(checkpoint_every, "checkpoint_every")
     if not 0 <= average <= 1:
         raise ValueError(f"average must be in [0, 1], got {average}")
-    optimizer = optimizer or Adam(1e-3)
+    optimizer = Adam(1e-3) if optimizer is None else optimizer
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer must be one of fastcl's optimisers, got {optimizer!r}")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be callable, got {callback!r}")
     optimizer.reset()
     seed = int(as_generator(rng).integers(2**63))
 
     run = _Run(prior, optimizer, n_iter, average)
-    # A run with the same settings and seed goes on; another one must not be mixed up with it.
+    # A run with the same settings, domain and seed goes on; another one must not be mixed up with it.
     settings = [method, points, log_scale, average, prior.sizes.tolist(), str(prior.dtype), optimizer.describe()]
+    settings += [{name: np.asarray(array).tolist() for name, array in objective.domain.to_arrays().items()}]
     settings = repr([*settings, n_iter if average else None, seed if rng is not None else None])
     if checkpoint is not None:
         files.check_writable(checkpoint)
         if Path(checkpoint).exists():
-            seed = run.load(checkpoint, settings, seed, objective)
+            seed = run.load(checkpoint, settings, objective)
     gradient = np.empty_like(prior.theta)
-    start = time.perf_counter() - (run.history["seconds"][-1] if run.history["seconds"] else 0)
-    try:
-        with progress_bar(progress, n_iter, "learn", "step", initial=run.iteration) as bar:
+    interrupted = False
+    with progress_bar(progress, n_iter, "learn", "step", initial=run.iteration) as bar:
+        start = time.perf_counter() - (run.history["seconds"][-1] if run.history["seconds"] else 0)
+        try:
             for k in range(run.iteration, n_iter):
                 step_rng = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, k]))
                 value, gradient = objective.gradient(prior, method, points, step_rng, log_scale, gradient)
-                norm = float(np.sqrt(np.square(gradient, dtype=np.float64).sum()))
-                if not (np.isfinite(value) and np.isfinite(norm)):
-                    prior.theta[:] = run.last_good
-                    raise FloatingPointError(
-                        f"learning diverged at step {k} (value {value}, gradient norm {norm}): "
-                        "take a smaller step; the prior keeps its last finite parameters"
-                    )
-                run.advance(gradient, value, norm, time.perf_counter() - start)
+                run.advance(gradient, value, time.perf_counter() - start)
                 bar.update(1)
                 if checkpoint is not None and run.iteration % checkpoint_every == 0:
                     run.save(checkpoint, settings, seed, objective)
                 if callback is not None and callback(k, prior, value):
                     break
-    except KeyboardInterrupt:
-        pass
-    finally:
-        if checkpoint is not None:
-            run.save(checkpoint, settings, seed, objective)
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            if not run.whole:
+                prior.theta[:] = run.last_good
+            elif checkpoint is not None:
+                run.save(checkpoint, settings, seed, objective)
     run.take_average()
-    return LearnResult(prior, {name: np.array(column) for name, column in run.history.items()})
+    return LearnResult(prior, {name: np.array(column) for name, column in run.history.items()}, interrupted)
 
 
 class _Run:
@@ -162,23 +167,33 @@ class _Run:
 
     def __init__(self, prior, optimizer, n_iter, average):
         self.prior, self.optimizer = prior, optimizer
-        self.iteration = 0
+        self.iteration, self.whole = 0, True
         self.last_good = prior.theta.copy()
         self.first_averaged = n_iter - round(average * n_iter)
         self.averaged = 0
         self.mean = np.zeros(prior.theta.size)
-        self.history = {"iteration": [], "value": [], "gradient_norm": [], "seconds": []}
+        self.history = {name: [] for name in HISTORY}
 
-    def advance(self, gradient, value, norm, seconds):
-        """One update of the parameters, with its line of history."""
-        self.last_good[:] = self.prior.theta
-        self.optimizer.update(self.prior.theta, gradient)
+    @np.errstate(over="ignore", invalid="ignore")
+    def advance(self, gradient, value, seconds):
+        """One update of the parameters, with its line of history; FloatingPointError where anything is not finite."""
+        self.whole = False  # until the end: neither an interruption nor an error may leave half a step behind
+        norm = float(np.sqrt(np.square(gradient, dtype=np.float64).sum()))
+        if np.isfinite(value) and np.isfinite(norm):
+            self.last_good[:] = self.prior.theta
+            self.optimizer.update(self.prior.theta, gradient)
+        if not (np.isfinite(value) and np.isfinite(norm) and np.isfinite(self.prior.theta).all()):
+            raise FloatingPointError(
+                f"learning diverged at step {self.iteration} (value {value:.3g}, gradient norm {norm:.3g}): "
+                "take a smaller step; the prior keeps its last good parameters"
+            )
         for name, number in zip(self.history, (self.iteration, value, norm, seconds), strict=True):
             self.history[name].append(number)
         if self.iteration >= self.first_averaged:
             self.averaged += 1
             self.mean += (self.prior.theta - self.mean) / self.averaged
         self.iteration += 1
+        self.whole = True
 
     def take_average(self):
         """Put the averaged parameters into the prior, where there are any."""
@@ -193,19 +208,19 @@ class _Run:
         arrays |= files.with_prefix("history", {name: np.array(column) for name, column in self.history.items()})
         files.write_npz(path, "checkpoint", arrays)
 
-    def load(self, path, settings, seed, objective):
-        """Take the state of the file; returns its seed. ValueError where it belongs to another run."""
+    def load(self, path, settings, objective):
+        """Take the state of the file; returns its seed. ValueError, and nothing taken, where it belongs to another run."""
         _, arrays = files.read_npz(path, ["checkpoint"])
         try:
             same = np.array_equal(arrays["z"], objective.z) and np.array_equal(arrays["omega"], objective.packed.omega)
             if str(arrays["settings"]) != settings or not same:
-                raise ValueError(f"checkpoint {str(path)!r} belongs to a run with other settings, seed or sketch")
-            self.prior.theta[:] = arrays["theta"]
-            self.mean, self.averaged = arrays["mean"], int(arrays["averaged"])
-            self.iteration = int(arrays["iteration"])
+                raise ValueError(f"checkpoint {str(path)!r} belongs to a run with other settings, domain, seed or sketch")
+            theta, mean = arrays["theta"].reshape(self.prior.theta.shape), arrays["mean"].reshape(self.mean.shape)
+            averaged, iteration, seed = (int(arrays[name]) for name in ("averaged", "iteration", "seed"))
+            history = {name: list(arrays[f"history.{name}"][:iteration]) for name in HISTORY}
             self.optimizer.load_state(files.without_prefix("optimizer", arrays))
-            self.history = {name: list(column) for name, column in files.without_prefix("history", arrays).items()}
-            self.last_good = self.prior.theta.copy()
-            return int(arrays["seed"])
         except KeyError as error:
-            raise ValueError(f"checkpoint {str(path)!r} is incomplete: {error}") from None
+            raise ValueError(f"checkpoint {str(path)!r} is incomplete: {error} is missing") from None
+        self.prior.theta[:] = self.last_good[:] = theta
+        self.mean, self.averaged, self.iteration, self.history = mean, averaged, iteration, history
+        return seed

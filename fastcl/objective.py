@@ -47,8 +47,9 @@ class SketchMatching:
         if prior.dim != self.domain.dim:
             raise ValueError(f"prior has dimension {prior.dim}, the sketch {self.domain.dim}")
         if prior.reference is not (self.domain if self.domain.is_reference else None):
-            raise ValueError("domain must be prior.reference where the prior has one, and a Box where it has none")
+            raise ValueError("domain must be prior.reference itself where the prior has one, and a Box where it has none")
 
+    @np.errstate(over="ignore", invalid="ignore")  # a run that diverges is told by its value, once
     def gradient(self, prior, method, points, rng, log_scale="learned", out=None):
         """(value, gradient) by one of `METHODS`; `points` is a number a axis for the grid, a number in all otherwise."""
         as_choice(method, "method", METHODS)
@@ -110,7 +111,8 @@ class SketchMatching:
         rest = self.z - self.base
         if self.offset:
             rest = rest + (self.scale / len(x)) * self.offset * self.packed.sum(x, np.empty(0, x.dtype))
-        return np.log(max(_inner(unit, rest) / _inner(unit, unit), LEAST_SCALE))
+        power = _inner(unit, unit)
+        return np.log(max(_inner(unit, rest) / power, LEAST_SCALE) if power > 0 else LEAST_SCALE)
 
 
 def _inner(a, b):

@@ -40,7 +40,7 @@ class Cosine:
         return self.final + (1 - self.final) * (1 + np.cos(np.pi * min(k / self.n_iter, 1))) / 2
 
 
-class _Optimizer:
+class Optimizer:
     """What all optimisers share: the step, its schedule, the iteration, and state that can be saved."""
 
     buffers = ()  # names of the vectors of the size of theta
@@ -48,6 +48,8 @@ class _Optimizer:
     def __init__(self, step, schedule):
         if not 0 < step < np.inf:
             raise ValueError(f"step must be above zero and finite, got {step}")
+        if schedule is not None and not callable(schedule):
+            raise TypeError(f"schedule must be a function of the iteration, got {schedule!r}")
         self.step, self.schedule = float(step), schedule or Constant()
         self.reset()
 
@@ -68,12 +70,13 @@ class _Optimizer:
     def describe(self):
         """The optimiser with its settings, in one line."""
         settings = {k: v for k, v in vars(self).items() if k not in ("iteration", "schedule", *self.buffers)}
-        return f"{type(self).__name__}({settings}, {type(self.schedule).__name__}({getattr(self.schedule, '__dict__', '')}))"
+        schedule = getattr(self.schedule, "__qualname__", type(self.schedule).__name__)
+        return f"{type(self).__name__}({settings}, {schedule}({getattr(self.schedule, '__dict__', '')}))"
 
     def state(self):
         """Name -> array: what `load_state` needs to go on to the same bits."""
         return {"iteration": np.int64(self.iteration)} | {
-            name: getattr(self, name) for name in self.buffers if getattr(self, name) is not None
+            name: getattr(self, name).copy() for name in self.buffers if getattr(self, name) is not None
         }
 
     def load_state(self, state):
@@ -85,7 +88,7 @@ class _Optimizer:
                 setattr(self, name, np.array(state[name]))
 
 
-class SGD(_Optimizer):
+class SGD(Optimizer):
     """Stochastic gradient descent, plain, with heavy-ball momentum, or with Nesterov's.
 
     Parameters
@@ -113,7 +116,7 @@ class SGD(_Optimizer):
         theta -= theta.dtype.type(step) * direction
 
 
-class Adam(_Optimizer):
+class Adam(Optimizer):
     """Adam (Kingma and Ba, arXiv 1412.6980).
 
     Parameters
@@ -131,6 +134,8 @@ class Adam(_Optimizer):
     def __init__(self, step=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8, schedule=None):
         if not (0 <= beta1 < 1 and 0 <= beta2 < 1):
             raise ValueError(f"beta1 and beta2 must be in [0, 1), got {beta1} and {beta2}")
+        if not 0 < epsilon < np.inf:
+            raise ValueError(f"epsilon must be above zero and finite, got {epsilon}")
         self.beta1, self.beta2, self.epsilon = float(beta1), float(beta2), float(epsilon)
         super().__init__(step, schedule)
 

@@ -6,7 +6,7 @@ from . import files
 from .backend import empty_aligned, kernel
 from .domains import domain_from_arrays
 from .kernels import mlp
-from .validation import as_array, as_choice, as_count, as_generator, as_points
+from .validation import FLOATS, as_array, as_count, as_generator, as_points
 
 MAX_PARTS = 16  # most partial gradients of one backward pass: bounds the memory, and the threads that can work
 CHUNK_ROWS = 1 << 16  # rows of a call that need not keep activations
@@ -49,14 +49,21 @@ class MLPPrior:
 
     def __init__(self, dim, widths=(64, 128, 256), rng=None, reference=None, dtype=np.float32):
         dim = as_count(dim, "dim")
-        widths = tuple(as_count(w, "widths") for w in widths)
-        if not widths:
+        if np.ndim(widths) != 1:
+            raise TypeError(f"widths must be a sequence of integers, got {widths!r}")
+        if len(widths) == 0:
             raise ValueError("widths is empty: at least one hidden layer is needed")
+        widths = tuple(as_count(w, "widths") for w in widths)
         if reference is not None and (not getattr(reference, "is_reference", False) or reference.dim != dim):
             raise ValueError(f"reference must be a reference measure of dimension {dim}, got {reference!r}")
         self.reference = reference
         self.sizes = np.array([dim, *widths, dim], np.int64)
-        dtype = np.dtype(as_choice(np.dtype(dtype).name, "dtype", ("float32", "float64")))
+        try:
+            dtype = np.dtype(dtype)
+        except TypeError:
+            raise TypeError(f"dtype must be float32 or float64, got {dtype!r}") from None
+        if dtype not in FLOATS:
+            raise ValueError(f"dtype must be float32 or float64, got {dtype}")
         self.theta = empty_aligned(int((self.sizes[:-1] * self.sizes[1:] + self.sizes[1:]).sum()) + 1, dtype)
         self.theta[:] = 0
         rng, offset = as_generator(rng), 0
@@ -187,7 +194,7 @@ class MLPPrior:
         except KeyError as error:
             raise ValueError(f"not a prior: {error} is missing") from None
         reference = files.without_prefix("reference", arrays)
-        if sizes.ndim != 1 or sizes.size < 3 or sizes[0] != sizes[-1]:
+        if sizes.dtype.kind not in "iu" or sizes.ndim != 1 or sizes.size < 3 or sizes[0] != sizes[-1]:
             raise ValueError(f"not a prior: layer sizes {sizes.tolist()}")
         prior = cls(
             int(sizes[0]),

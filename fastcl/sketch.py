@@ -10,7 +10,7 @@ from . import files
 from .backend import empty_aligned, kernel
 from .domains import domain_from_arrays
 from .kernels import features
-from .validation import _foreign, as_frequencies, as_rows, as_vector, work_dtype
+from .validation import as_array, as_frequencies, as_rows, as_vector, reject_foreign, work_dtype
 
 CHUNK_ROWS = 1 << 17  # rows checked, and converted where need be, at a time: bounds the memory of a pass over x
 PHASE_ERROR = 1 / 64  # largest error of a phase, in turns, that rounding alone may cause
@@ -175,14 +175,10 @@ def feature_adjoint(x, omega, c, out=None):
     """
     x = as_rows(x, "x")
     omega = as_frequencies(omega, x.shape[1])
-    c = np.asarray(c)
-    if c.dtype.kind not in "fiubc":
-        raise TypeError(f"c must hold numbers, got dtype {c.dtype}")
-    if c.shape != (len(omega),):
-        raise ValueError(f"c must have shape ({len(omega)},), got {c.shape}")
-    if not np.isfinite(c).all():
-        raise ValueError("c holds NaN or infinity")
     dtype = work_dtype(x)
+    c = as_array(c, "c", kinds="fiubc")
+    parts = np.stack([as_vector(part, "c", len(omega), dtype) for part in (c.real, c.imag)])
+    c = parts[0].astype(np.result_type(dtype, np.complex64)) + 1j * parts[1]
     out = _check_out(out, (len(x),), dtype)
     packed = PackedFrequencies.pack(omega, dtype)
     for start, chunk in _checked_chunks(x, packed):
@@ -221,7 +217,7 @@ class Sketch:
     """
 
     def __init__(self, omega):
-        self.omega = as_frequencies(omega)
+        self.omega = as_frequencies(omega).copy()
         self.count = 0
         self.domain = None
         self._total = np.zeros(len(self.omega), np.complex128)
@@ -274,7 +270,7 @@ class Sketch:
         try:
             sketch = cls(arrays["omega"])
             total, sketch.count = np.asarray(arrays["total"], np.complex128), int(arrays["count"])
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"not a sketch: {error}") from None
         if total.shape != sketch._total.shape or not np.isfinite(total).all() or sketch.count < 0:
             raise ValueError("not a sketch: the sums do not fit the frequencies")
@@ -333,7 +329,7 @@ def sketch(x, omega):
     array([1.+0.j, 1.+0.j])
     """
     result = Sketch(omega)
-    _foreign(x, "x")
+    reject_foreign(x, "x")
     if not _is_chunks(x):
         return result.update(x)
     for chunk in x:

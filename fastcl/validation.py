@@ -7,7 +7,8 @@ import numpy as np
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-def _foreign(array, name):
+def reject_foreign(array, name):
+    """TypeError for arrays of libraries that this version has no kernels for."""
     module = type(array).__module__.partition(".")[0]
     if module == "cupy":
         raise TypeError(f"{name} is a CuPy array, and this version has CPU kernels only: pass cupy.asnumpy({name})")
@@ -15,16 +16,16 @@ def _foreign(array, name):
         raise TypeError(f"{name} is a dask array, which this version does not read: pass its blocks as an iterable of arrays")
 
 
-def as_array(array, name):
-    """`array` as a NumPy array of numbers; TypeError for objects, strings and complex numbers."""
-    _foreign(array, name)
+def as_array(array, name, kinds="fiub"):
+    """`array` as a NumPy array of numbers; TypeError for objects, strings and, by default, complex numbers."""
+    reject_foreign(array, name)
     try:
         array = np.asarray(array)
     except ValueError as error:
         raise ValueError(f"{name} is not a rectangular array: {error}") from None
-    if array.dtype.kind == "c":
+    if array.dtype.kind == "c" and "c" not in kinds:
         raise TypeError(f"{name} must be real, got {array.dtype}")
-    if array.dtype.kind not in "fiub":
+    if array.dtype.kind not in kinds:
         raise TypeError(f"{name} must hold numbers, got dtype {array.dtype}")
     return array
 
@@ -52,16 +53,18 @@ def as_vector(array, name, size=None, dtype=np.float64):
     array = as_array(array, name)
     if array.ndim != 1 or (size is not None and array.size != size):
         raise ValueError(f"{name} must have shape ({'n' if size is None else size},), got {array.shape}")
-    array = np.ascontiguousarray(array, dtype)
+    with np.errstate(over="ignore"):  # what the type cannot hold becomes infinite, and is refused as such
+        array = np.ascontiguousarray(array, dtype)
     if not np.isfinite(array).all():
-        raise ValueError(f"{name} holds NaN or infinity")
+        raise ValueError(f"{name} holds NaN or infinity in {array.dtype}")
     return array
 
 
 def as_points(array, name, dim=None):
     """`array` as a finite, contiguous, writable 2-D float array; copied only where it is none of these."""
     array = as_rows(array, name, dim)
-    array = np.require(array, work_dtype(array), ["C", "W", "A"])
+    with np.errstate(over="ignore"):
+        array = np.require(array, work_dtype(array), ["C", "W", "A"])
     if not np.isfinite(array).all():
         raise ValueError(f"{name} holds NaN or infinity")
     return array

@@ -1,0 +1,51 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+# Results must not depend on the number of threads: let every machine run two, before Numba counts the cores.
+os.environ.setdefault("NUMBA_NUM_THREADS", str(max(2, os.cpu_count() or 1)))
+
+import numba
+import numpy as np
+import pytest
+
+TESTS = Path(__file__).parent
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def on_threads():
+    """A function that gives what `call()` returns on one thread and on two."""
+    default = numba.get_num_threads()
+
+    def run(call):
+        results = []
+        for count in (1, 2):
+            numba.set_num_threads(count)
+            results.append(call())
+        return results
+
+    yield run
+    numba.set_num_threads(default)
+
+
+@pytest.fixture
+def run_with_bounds_checks(tmp_path):
+    """A function that runs the named tests in a process whose compiled code checks every index.
+
+    An index error inside a parallel loop is not raised: it ends the block, and the result is then wrong.
+    """
+
+    def run(*tests):
+        environment = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+        done = subprocess.run(command, env=environment, cwd=TESTS.parent, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert f"{len(tests)} passed" in done.stdout
+
+    return run

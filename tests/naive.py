@@ -1,0 +1,118 @@
+"""Oracles: every kernel in obvious loops or plain NumPy, float64 throughout, and how far rounding may move the kernel.
+
+The `*_error` functions bound the first order of rounding in a kernel of machine epsilon `eps`.  One rounding costs at
+most eps / 2, so a bound that counts eps has room for the same roundings in a float64 oracle.
+"""
+
+import itertools
+
+import numpy as np
+
+SUM_LENGTH = 256  # terms that a kernel adds in its working precision before it goes on in float64
+# cos is 1 - s^2 with s^2 up to 2. s is a polynomial of alternating terms (moduli up to 2.3 times their sum) times t, so
+# good to 2 eps of itself; squaring doubles that.
+SINCOS_EPS = 2 * 2 * 2
+
+
+def feature_sum(x, omega, weights=None):
+    x, omega = np.asarray(x, np.float64), np.asarray(omega, np.float64)
+    total = np.zeros(len(omega), np.complex128)
+    for i in range(len(x)):
+        total += (1.0 if weights is None else float(weights[i])) * np.exp(-1j * (omega @ x[i]))
+    return total
+
+
+def feature_adjoint(x, omega, c):
+    x, omega = np.asarray(x, np.float64), np.asarray(omega, np.float64)
+    out = np.zeros(len(x))
+    for i in range(len(x)):
+        out[i] = (c * np.exp(1j * (omega @ x[i]))).real.sum()
+    return out
+
+
+def feature_error(x, omega, eps):
+    """(n, m): bound on the error of one exp(i <omega_l, x_i>) and of adding it to a sum, per unit of its coefficient.
+
+    The phase is a sum of d products with a frequency that was divided by 2 pi and rounded: d + 1 roundings of at most
+    the sum of the |products|. Sine and cosine cost SINCOS_EPS eps, the product with the coefficient 1 eps, every
+    addition in the working precision at most eps / 2, and every one in float64 (here and there) its own eps.
+    """
+    x, omega = np.abs(np.asarray(x, np.float64)), np.abs(np.asarray(omega, np.float64))
+    dim, longest = x.shape[1], max(len(x), len(omega))
+    return eps * ((dim + 1) * (x @ omega.T) + SINCOS_EPS + 1 + min(longest, SUM_LENGTH) / 2) + longest * np.finfo(np.float64).eps
+
+
+def matrix_product(a, b):
+    out = np.zeros((len(a), b.shape[1]))
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            for k in range(len(b)):
+                out[i, j] += float(a[i, k]) * float(b[k, j])
+    return out
+
+
+def mlp_layers(theta, sizes):
+    """[(matrix, bias)] of the flat parameters, float64; the log-scale at the end of theta belongs to no layer."""
+    theta, layers, offset = np.asarray(theta, np.float64), [], 0
+    for n_in, n_out in itertools.pairwise(sizes):
+        matrix = theta[offset : offset + n_in * n_out].reshape(n_in, n_out)
+        offset += n_in * n_out
+        layers.append((matrix, theta[offset : offset + n_out]))
+        offset += n_out
+    return layers
+
+
+def mlp_activations(theta, sizes, x):
+    """[x, output of the first layer, ..., f_theta(x)]."""
+    layers, values = mlp_layers(theta, sizes), [np.asarray(x, np.float64)]
+    for k, (matrix, bias) in enumerate(layers):
+        values.append(values[-1] @ matrix + bias)
+        if k < len(layers) - 1:
+            values[-1] = np.maximum(values[-1], 0)
+    return values
+
+
+def mlp_energy(theta, sizes, x):
+    return (mlp_activations(theta, sizes, x)[-1] ** 2).sum(axis=1)
+
+
+def mlp_gradients(theta, sizes, x, row_weights):
+    """Gradients of sum_i row_weights_i R(x_i) with respect to the layers' parameters (P - 1,) and to x (n, d)."""
+    values = mlp_activations(theta, sizes, x)
+    delta, parts = 2 * np.asarray(row_weights, np.float64)[:, None] * values[-1], []
+    for k, (matrix, _) in reversed(list(enumerate(mlp_layers(theta, sizes)))):
+        parts = [(values[k].T @ delta).ravel(), delta.sum(axis=0), *parts]
+        delta = delta @ matrix.T
+        if k > 0:
+            delta = delta * (values[k] > 0)
+    return np.concatenate(parts), delta
+
+
+def mlp_error(theta, sizes, x, row_weights, eps):
+    """Bounds on the errors of (energy, its gradients as `mlp_gradients`), and which rows are clear of every kink.
+
+    Errors are carried through the layers: a product of s terms has (s + 1) eps of the product of moduli, plus what its
+    factors bring. A row is clear where no input of a ReLU is within its own error of zero: elsewhere the kernel may
+    rightly take the other branch.
+    """
+    layers, values = mlp_layers(theta, sizes), mlp_activations(theta, sizes, x)
+    errors, clear = [np.zeros_like(values[0])], np.ones(len(x), bool)
+    for k, (matrix, bias) in enumerate(layers):
+        moduli = np.abs(values[k]) @ np.abs(matrix) + np.abs(bias)
+        errors.append(errors[k] @ np.abs(matrix) + (len(matrix) + 1) * eps * moduli)
+        if k < len(layers) - 1:
+            clear &= (np.abs(values[k] @ matrix + bias) > errors[-1]).all(axis=1)
+            errors[-1][values[k + 1] == 0] = 0
+    energy = (2 * np.abs(values[-1]) * errors[-1] + (sizes[-1] + 1) * eps * values[-1] ** 2).sum(axis=1)
+
+    weights, terms = 2 * np.abs(np.asarray(row_weights, np.float64))[:, None], min(len(x), SUM_LENGTH) + 2
+    delta = weights * np.abs(values[-1])
+    delta_error, parts = weights * errors[-1] + eps * delta, []
+    for k, (matrix, _) in reversed(list(enumerate(layers))):
+        inputs = np.abs(values[k])
+        product = inputs.T @ (delta_error + terms * eps * delta) + errors[k].T @ delta
+        parts = [product.ravel(), (delta_error + terms * eps * delta).sum(axis=0), *parts]
+        live = (values[k] > 0) if k > 0 else 1
+        delta_error = (delta_error @ np.abs(matrix).T + (matrix.shape[1] + 1) * eps * (delta @ np.abs(matrix).T)) * live
+        delta = (delta @ np.abs(matrix).T) * live
+    return energy, np.concatenate(parts), delta_error, clear

@@ -1,0 +1,451 @@
+"""The loop: that it learns, and what interruptions, checkpoints and divergence leave behind."""
+
+import shutil
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from problems import exact, gaussian_line, line, make_prior, plane, scale_mixture_plane, threads
+
+import fastcl
+
+N_ITER = 30
+METHODS = ["grid", "naive", "unbiased"]
+OPTIMIZERS = {
+    "momentum": lambda: fastcl.SGD(1e-3, momentum=0.9),
+    "diminishing": lambda: fastcl.SGD(1e-3, nesterov=True, momentum=0.5, schedule=fastcl.Diminishing(10)),
+    "adam": lambda: fastcl.Adam(1e-2),
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    with threads(1):
+        yield
+
+
+def learn(problem=None, **settings):
+    """A short run on a fresh problem."""
+    problem = problem or line(np.float32)
+    settings = {"n_points": 32, "n_iter": N_ITER, "rng": 5} | settings
+    return fastcl.learn(problem.prior, settings.pop("sketch", problem.sketch), settings.pop("domain", problem.domain), **settings)
+
+
+def assert_same_run(result, expected):
+    np.testing.assert_array_equal(result.prior.theta, expected.prior.theta)
+    for name in ("iteration", "value", "gradient_norm"):
+        np.testing.assert_array_equal(result.history[name], expected.history[name])
+
+
+def stop_at(step, how):
+    """A callback that ends the run after `step`, by its result or by an exception."""
+
+    def callback(iteration, prior, value):
+        if iteration == step and isinstance(how, type):
+            raise how
+        return iteration == step
+
+    return callback
+
+
+# ---- learning ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [line, plane])
+@pytest.mark.parametrize("method", METHODS)
+def test_objective_falls_on_a_box(make, method):
+    problem = make(np.float32)
+    before = exact(problem)[0]
+    result = learn(problem, method=method, n_points=128, n_iter=200, optimizer=fastcl.Adam(1e-2), points_per_axis=12)
+    assert result.prior is problem.prior
+    # Measured at a fifth or less of the start with these seeds; a wrong sign or a dead gradient stays at the start.
+    assert exact(problem)[0] < 0.5 * before
+
+
+@pytest.mark.parametrize("make", [gaussian_line, scale_mixture_plane])
+@pytest.mark.parametrize("method", ["naive", "unbiased"])
+def test_objective_falls_with_a_reference_that_need_not_be_passed(make, method):
+    problem = make(np.float32)
+    before = exact(problem)[0]
+    learn(problem, domain=None, method=method, n_points=128, n_iter=200, optimizer=fastcl.Adam(1e-2))
+    assert exact(problem)[0] < 0.5 * before
+
+
+def test_profiled_and_fixed_log_scales_reach_the_loop():
+    problem = line(np.float32)
+    start = problem.prior.log_scale
+    learn(problem, log_scale="fixed")
+    assert problem.prior.log_scale == start
+    learn(problem, method="grid", n_iter=1, log_scale="profiled", optimizer=fastcl.SGD(1e-9))
+    profiled = problem.prior.log_scale
+    fastcl.grid_gradient(problem.prior, problem.sketch, problem.domain, log_scale="profiled")
+    # The step in between moves the parameters by 1e-9 of the gradient, below a few roundings of a in float32.
+    assert abs(profiled - problem.prior.log_scale) <= 1e-5
+
+
+def test_history_holds_every_step():
+    problem, calls = line(np.float32), []
+    history = learn(problem, callback=lambda *call: calls.append(call)).history
+    assert set(history) == {"iteration", "value", "gradient_norm", "seconds"}
+    assert all(isinstance(column, np.ndarray) and column.shape == (N_ITER,) for column in history.values())
+    np.testing.assert_array_equal(history["iteration"], np.arange(N_ITER))
+    assert [iteration for iteration, _, _ in calls] == list(range(N_ITER))
+    assert all(prior is problem.prior for _, prior, _ in calls)
+    np.testing.assert_array_equal(history["value"], [value for _, _, value in calls])
+    assert (np.diff(history["seconds"]) >= 0).all()
+
+
+def test_history_of_the_grid_is_that_of_its_gradients():
+    problem = line()
+    value, gradient = fastcl.grid_gradient(problem.prior, problem.sketch, problem.domain, points_per_axis=9)
+    history = learn(problem, method="grid", points_per_axis=9).history
+    assert history["value"][0] == value
+    np.testing.assert_allclose(history["gradient_norm"][0], np.linalg.norm(gradient), rtol=gradient.size * np.finfo(float).eps)
+
+
+def test_a_step_is_one_update_of_the_optimizer():
+    problem, other = line(), line()
+    learn(problem, method="grid", points_per_axis=9, n_iter=3, optimizer=fastcl.Adam(1e-2))
+    optimizer = fastcl.Adam(1e-2)
+    for _ in range(3):
+        optimizer.update(other.prior.theta, fastcl.grid_gradient(other.prior, other.sketch, other.domain, points_per_axis=9)[1])
+    np.testing.assert_array_equal(problem.prior.theta, other.prior.theta)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_same_seed_gives_the_same_bits(method):
+    assert_same_run(learn(method=method), learn(method=method))
+
+
+def test_another_seed_draws_other_points():
+    assert (learn(rng=5).history["value"] != learn(rng=6).history["value"]).all()
+
+
+def test_every_step_draws_its_own_points():
+    # A step too small to move float32 parameters: only the points can change the value.
+    values = learn(optimizer=fastcl.SGD(1e-30)).history["value"]
+    assert len(np.unique(values)) == N_ITER
+
+
+def test_generator_is_taken_for_a_seed_of_its_own():
+    rng = np.random.default_rng(1)
+    first, second = learn(rng=rng), learn(rng=rng)
+    assert (first.history["value"] != second.history["value"]).any()
+    assert_same_run(learn(rng=np.random.default_rng(1)), first)
+
+
+def test_optimizer_of_an_earlier_run_is_reset():
+    optimizer = fastcl.Adam(1e-2)
+    assert_same_run(learn(optimizer=optimizer), learn(optimizer=optimizer))
+
+
+# ---- the end of a run --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", [True, KeyboardInterrupt])
+def test_stopped_run_returns_what_it_has(how):
+    problem = line(np.float32)
+    seen = []
+
+    def callback(iteration, prior, value):
+        seen.append(prior.theta.copy())
+        return stop_at(11, how)(iteration, prior, value)
+
+    result = learn(problem, callback=callback)
+    assert isinstance(result, fastcl.LearnResult)
+    assert [len(column) for column in result.history.values()] == [12] * 4
+    np.testing.assert_array_equal(result.prior.theta, seen[-1])
+
+
+@pytest.mark.parametrize(("average", "count"), [(0.5, 15), (0.1, 3), (1.0, N_ITER), (0.0, 1)])
+def test_average_is_the_mean_of_the_last_iterates(average, count):
+    iterates = []
+    result = learn(line(), average=average, callback=lambda k, prior, value: iterates.append(prior.theta.copy()))
+    expected = np.mean(iterates[-count:], axis=0)
+    # Two ways to average `count` numbers: each rounds once a term.
+    tolerance = 2 * count * np.finfo(float).eps * np.abs(iterates).max(axis=0)
+    assert (np.abs(result.prior.theta - expected) <= tolerance).all()
+    assert (np.array(iterates[-1]) != iterates[-2]).any()
+
+
+def test_average_of_a_stopped_run_covers_the_iterates_there_are():
+    iterates = []
+
+    def callback(iteration, prior, value):
+        iterates.append(prior.theta.copy())
+        return iteration == 19
+
+    result = learn(line(), average=0.5, callback=callback)
+    tolerance = 10 * np.finfo(float).eps * np.abs(iterates).max(axis=0)
+    assert (np.abs(result.prior.theta - np.mean(iterates[15:], axis=0)) <= tolerance).all()
+
+
+@pytest.mark.parametrize("log_scale", ["learned", "profiled"])
+@pytest.mark.parametrize("optimizer", [fastcl.SGD(1e30), fastcl.Adam(1e25)])
+def test_divergence_raises_and_leaves_the_last_parameters_that_worked(optimizer, log_scale):
+    problem = line(np.float32)
+    with pytest.raises(FloatingPointError, match="smaller step"):
+        learn(problem, optimizer=optimizer, log_scale=log_scale, n_iter=300)
+    assert np.isfinite(problem.prior.theta).all()
+    value, gradient = fastcl.grid_gradient(problem.prior, problem.sketch, problem.domain)
+    assert np.isfinite(value)
+    assert np.isfinite(gradient).all()
+
+
+def test_overflow_of_the_density_is_divergence():
+    problem = line(np.float32)
+    problem.prior.log_scale = 200.0  # exp(200) is infinite in float32
+    with pytest.raises(FloatingPointError, match="smaller step"):
+        learn(problem)
+    assert np.isfinite(problem.prior.theta).all()
+
+
+def test_divergence_in_the_last_step_is_seen():
+    problem = line(np.float32)
+    problem.prior.log_scale = 5.0  # gradients of some thousand: 3e38 times that is infinite in float32
+    with pytest.raises(FloatingPointError, match="smaller step"):
+        learn(problem, optimizer=fastcl.SGD(3e38), n_iter=1)
+    assert np.isfinite(problem.prior.theta).all()
+
+
+# ---- checkpoints -------------------------------------------------------------------------------------------------
+
+
+def assert_resumes(step, unbroken, **settings):
+    """The run takes `step` and those after it alone, and ends where the unbroken one does."""
+    taken = []
+    result = learn(callback=lambda iteration, *_: taken.append(iteration), **settings)
+    assert taken == list(range(step, N_ITER))
+    assert_same_run(result, unbroken)
+
+
+# Steps to stop after, at random: before and among the iterates that are averaged.
+STOPS = sorted(np.random.default_rng(2).choice(N_ITER - 1, 3, replace=False).tolist())
+
+
+@pytest.mark.parametrize("how", [True, KeyboardInterrupt])
+@pytest.mark.parametrize("stop", STOPS)
+@pytest.mark.parametrize("average", [0.0, 0.6])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_resumed_run_has_the_bits_of_an_unbroken_run(tmp_path, name, average, stop, how):
+    settings = {"average": average, "checkpoint_every": 7}
+    unbroken = learn(optimizer=OPTIMIZERS[name](), **settings)
+    settings["checkpoint"] = tmp_path / "run.npz"
+    first = learn(optimizer=OPTIMIZERS[name](), callback=stop_at(stop, how), **settings)
+    assert len(first.history["value"]) == stop + 1
+    assert_resumes(stop + 1, unbroken, optimizer=OPTIMIZERS[name](), **settings)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("log_scale", ["fixed", "profiled"])
+def test_every_method_resumes(tmp_path, method, log_scale):
+    settings = {"method": method, "log_scale": log_scale, "points_per_axis": 9}
+    unbroken = learn(**settings)
+    settings["checkpoint"] = tmp_path / "run.npz"
+    learn(callback=stop_at(8, True), **settings)
+    assert_resumes(9, unbroken, **settings)
+
+
+def test_run_interrupted_at_every_step_resumes(tmp_path):
+    settings = {"checkpoint": tmp_path / "run.npz", "average": 0.6}
+    for _ in range(N_ITER - 1):
+        learn(callback=lambda *_: True, **settings)
+    assert_same_run(learn(**settings), learn(average=0.6))
+
+
+def test_run_that_was_killed_resumes_from_the_last_periodic_checkpoint(tmp_path):
+    settings = {"average": 0.6, "checkpoint_every": 7}
+    unbroken = learn(**settings)
+    left = tmp_path / "left.npz"
+
+    def callback(iteration, prior, value):
+        if iteration == 16:  # what the disk holds if the machine stops here: the state after 14 steps
+            shutil.copy(tmp_path / "run.npz", left)
+
+    learn(checkpoint=tmp_path / "run.npz", callback=callback, **settings)
+    assert_resumes(14, unbroken, checkpoint=left, **settings)
+
+
+def test_error_in_a_callback_passes_through_and_the_run_resumes(tmp_path):
+    checkpoint = tmp_path / "run.npz"
+    with pytest.raises(RuntimeError):
+        learn(checkpoint=checkpoint, callback=stop_at(9, RuntimeError))
+    assert_resumes(10, learn(), checkpoint=checkpoint)
+
+
+def test_finished_run_is_not_run_again(tmp_path):
+    settings = {"checkpoint": tmp_path / "run.npz", "average": 0.5}
+    first, calls = learn(**settings), []
+    again = learn(callback=lambda *call: calls.append(call), **settings)
+    assert not calls
+    assert_same_run(again, first)
+
+
+def test_run_without_averaging_can_be_lengthened(tmp_path):
+    checkpoint = tmp_path / "run.npz"
+    learn(checkpoint=checkpoint, n_iter=12)
+    assert_resumes(12, learn(), checkpoint=checkpoint)
+
+
+def test_seed_that_was_not_given_is_kept_in_the_checkpoint(tmp_path):
+    settings = {"checkpoint": tmp_path / "run.npz", "rng": None}
+    learn(callback=stop_at(9, True), **settings)
+    shutil.copy(tmp_path / "run.npz", tmp_path / "copy.npz")
+    assert_same_run(learn(**settings), learn(**settings | {"checkpoint": tmp_path / "copy.npz"}))
+
+
+def test_seconds_go_on_where_the_first_run_stopped(tmp_path):
+    settings = {"checkpoint": tmp_path / "run.npz"}
+    learn(callback=stop_at(9, True), **settings)
+    assert (np.diff(learn(**settings).history["seconds"]) >= 0).all()
+
+
+REFERENCE = fastcl.Gaussian([0.2], [[0.3]])
+OTHER_RUNS = {
+    "seed": {"rng": 6},
+    "method": {"method": "naive"},
+    "points": {"n_points": 33},
+    "log-scale": {"log_scale": "fixed"},
+    "average": {"average": 0.5},
+    "optimizer": {"optimizer": fastcl.SGD(1e-3)},
+    "step": {"optimizer": fastcl.Adam(2e-3)},
+    "beta": {"optimizer": fastcl.Adam(1e-3, beta1=0.5)},
+    "schedule": {"optimizer": fastcl.Adam(1e-3, schedule=fastcl.Diminishing())},
+    "domain": {"domain": fastcl.Box([-1.0], [1.4])},
+    "precision": {"problem": line(np.float64)},
+    "network": {"problem": replace(line(), prior=make_prior(1, (9,), np.float32))},
+    "reference": {"problem": replace(line(), prior=make_prior(1, (8,), np.float32, REFERENCE), domain=REFERENCE)},
+    "sketch": {"sketch": fastcl.sketch(np.linspace(-1, 1, 20)[:, None], line().sketch.omega)},
+    "frequencies": {"sketch": fastcl.sketch(np.linspace(-1, 1, 20)[:, None], [[1.0], [2.0]])},
+}
+
+
+@pytest.mark.parametrize("what", OTHER_RUNS)
+def test_checkpoint_of_another_run_is_refused(tmp_path, what):
+    checkpoint = tmp_path / "run.npz"
+    learn(checkpoint=checkpoint, n_iter=3, optimizer=fastcl.Adam(1e-3))
+    before = checkpoint.read_bytes()
+    with pytest.raises(ValueError, match="belongs to a run with other settings"):
+        learn(checkpoint=checkpoint, **{"n_iter": 3, "optimizer": fastcl.Adam(1e-3)} | OTHER_RUNS[what])
+    assert checkpoint.read_bytes() == before
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.1, 0.5, 0.9])
+def test_truncated_checkpoint_is_refused_and_left_alone(tmp_path, kept):
+    checkpoint, problem = tmp_path / "run.npz", line(np.float32)
+    learn(checkpoint=checkpoint, n_iter=3)
+    data = checkpoint.read_bytes()
+    checkpoint.write_bytes(data[: int(kept * len(data))])
+    before = problem.prior.theta.copy()
+    with pytest.raises(ValueError, match="truncated"):
+        learn(problem, checkpoint=checkpoint)
+    assert checkpoint.read_bytes() == data[: int(kept * len(data))]
+    np.testing.assert_array_equal(problem.prior.theta, before)
+
+
+def test_file_of_another_kind_is_not_overwritten(tmp_path):
+    path, problem = tmp_path / "sketch.npz", line(np.float32)
+    problem.sketch.save(path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="fastcl-sketch"):
+        learn(problem, checkpoint=path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("missing", ["theta", "mean", "seed", "z", "history.value"])
+def test_incomplete_checkpoint_is_refused_before_anything_changes(tmp_path, missing):
+    path, problem = tmp_path / "run.npz", line(np.float32)
+    learn(checkpoint=path, n_iter=3)
+    with np.load(path) as archive:
+        arrays = {name: archive[name] for name in archive.files if name != missing}
+    np.savez(path, **arrays)
+    before = problem.prior.theta.copy()
+    with pytest.raises(ValueError, match="incomplete"):
+        learn(problem, checkpoint=path)
+    np.testing.assert_array_equal(problem.prior.theta, before)
+
+
+@pytest.mark.parametrize("place", ["missing/run.npz", ".", "file/run.npz"])
+def test_checkpoint_that_cannot_be_written_is_an_error_before_any_step(tmp_path, place):
+    (tmp_path / "file").write_bytes(b"")
+    problem, calls = line(np.float32), []
+    before = problem.prior.theta.copy()
+    with pytest.raises(OSError, match="folder"):
+        learn(problem, checkpoint=tmp_path / place, callback=lambda *call: calls.append(call))
+    assert not calls
+    np.testing.assert_array_equal(problem.prior.theta, before)
+
+
+def test_read_only_folder_is_an_error_before_any_step(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # the superuser may write to any folder
+    calls = []
+    with pytest.raises(PermissionError, match="folder"):
+        learn(checkpoint=tmp_path / "run.npz", callback=lambda *call: calls.append(call))
+    assert not calls
+
+
+def test_diverged_run_keeps_a_checkpoint_of_finite_parameters(tmp_path):
+    checkpoint = tmp_path / "run.npz"
+    with pytest.raises(FloatingPointError):
+        learn(checkpoint=checkpoint, checkpoint_every=1, optimizer=fastcl.SGD(1e30), average=1.0)
+    with np.load(checkpoint) as archive:
+        assert all(np.isfinite(archive[name]).all() for name in ("theta", "mean", "optimizer.velocity"))
+
+
+# ---- progress and bad input --------------------------------------------------------------------------------------
+
+
+def test_progress_without_tqdm_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    with pytest.raises(ImportError, match="pip install"):
+        learn(progress=True)
+
+
+def test_progress_does_not_change_the_result():
+    pytest.importorskip("tqdm")
+    assert_same_run(learn(progress=True), learn())
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "name"),
+    [
+        ({"method": "batch"}, ValueError, "method"),
+        ({"log_scale": "free"}, ValueError, "log_scale"),
+        ({"n_points": 0}, ValueError, "n_points"),
+        ({"n_points": 1.5}, TypeError, "n_points"),
+        ({"n_iter": 0}, ValueError, "n_iter"),
+        ({"n_iter": 10.0}, TypeError, "n_iter"),
+        ({"method": "grid", "points_per_axis": 0}, ValueError, "points_per_axis"),
+        ({"checkpoint_every": 0}, ValueError, "checkpoint_every"),
+        ({"average": -0.1}, ValueError, "average"),
+        ({"average": 1.1}, ValueError, "average"),
+        ({"average": np.nan}, ValueError, "average"),
+        ({"rng": -1}, ValueError, "rng"),
+        ({"rng": "seed"}, TypeError, "rng"),
+        ({"domain": None}, ValueError, "domain"),
+        ({"domain": fastcl.Box([0, 0], [1, 1])}, ValueError, "domain"),
+        ({"domain": fastcl.Gaussian([0.0], [[1.0]])}, ValueError, "domain"),
+        ({"sketch": np.ones(15)}, TypeError, "sketch"),
+        ({"optimizer": "adam"}, TypeError, "optimizer"),
+        ({"callback": "print"}, TypeError, "callback"),
+    ],
+)
+def test_bad_input_is_named_before_any_step(settings, error, name):
+    problem = line(np.float32)
+    before = problem.prior.theta.copy()
+    with pytest.raises(error, match=f"^{name} "):
+        learn(problem, **settings)
+    np.testing.assert_array_equal(problem.prior.theta, before)
+
+
+def test_prior_of_another_type_is_named():
+    problem = line()
+    with pytest.raises(TypeError, match="prior"):
+        fastcl.learn(problem.prior.theta, problem.sketch, problem.domain)
+
+
+def test_grid_with_a_reference_is_refused():
+    with pytest.raises(ValueError, match="Box for the grid"):
+        learn(gaussian_line(np.float32), method="grid")

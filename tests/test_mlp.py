@@ -1,0 +1,144 @@
+"""The network kernels against layer-by-layer NumPy: energies, gradients, derivatives along a line, threads."""
+
+import naive
+import numpy as np
+import pytest
+
+import fastcl
+
+# Widths on either side of the vector lanes (16) and layers of one unit; rows around the blocks of 256.
+TABLE = [
+    (np.float32, 1, (1,), 1), (np.float32, 2, (3, 31), 257), (np.float32, 16, (17, 64, 5), 1021), (np.float32, 20, (64, 16), 3),
+    (np.float64, 1, (3, 31), 1021), (np.float64, 2, (17, 64, 5), 3), (np.float64, 16, (1,), 257), (np.float64, 20, (31,), 1),
+]  # fmt: skip
+over_table = pytest.mark.parametrize(("dtype", "dim", "widths", "n"), TABLE, ids=lambda value: getattr(value, "__name__", None))
+EPS = {dtype: np.finfo(dtype).eps for dtype in (np.float32, np.float64)}
+
+
+def make_problem(dtype, dim, widths, n):
+    """A prior with biases, n points, and row weights of both signs that are zero for rows close to a kink."""
+    rng = np.random.default_rng([dim, n, *widths])
+    prior = fastcl.MLPPrior(dim, widths, rng=rng, dtype=dtype)
+    prior.theta += 0.1 * rng.standard_normal(prior.theta.size).astype(dtype)
+    x = rng.standard_normal((n, dim)).astype(dtype)
+    row_weights = rng.standard_normal(n).astype(dtype)
+    clear = naive.mlp_error(prior.theta, prior.sizes, x, row_weights, EPS[dtype])[-1]
+    assert clear.mean() > 0.9
+    return prior, x, row_weights * clear
+
+
+@over_table
+def test_energy_is_the_squared_norm_of_the_network(dtype, dim, widths, n):
+    prior, x, row_weights = make_problem(dtype, dim, widths, n)
+    error = naive.mlp_error(prior.theta, prior.sizes, x, row_weights, EPS[dtype])[0]
+    energy = prior.energy(x)
+    assert (energy.shape, energy.dtype) == ((n,), dtype)
+    assert (np.abs(energy - naive.mlp_energy(prior.theta, prior.sizes, x)) <= error).all()
+
+
+@over_table
+def test_gradient_in_theta_is_the_oracles(dtype, dim, widths, n):
+    prior, x, row_weights = make_problem(dtype, dim, widths, n)
+    exact = naive.mlp_gradients(prior.theta, prior.sizes, x, row_weights)[0]
+    error = naive.mlp_error(prior.theta, prior.sizes, x, row_weights, EPS[dtype])[1]
+    energy, state = prior.forward(x)
+    assert np.array_equal(energy, prior.energy(x))
+    gradient = prior.backward(row_weights, state)
+    assert (gradient.shape, gradient.dtype) == (prior.theta.shape, dtype)
+    assert (np.abs(gradient[:-1] - exact) <= error).all()
+    assert gradient[-1] == 0
+    assert np.abs(exact).max() > 100 * error.max()  # the bound leaves something to see
+
+
+@over_table
+def test_gradient_in_x_is_the_oracles(dtype, dim, widths, n):
+    prior, x, row_weights = make_problem(dtype, dim, widths, n)
+    energy, gradient = prior.energy_and_grad(x)
+    assert np.array_equal(energy, prior.energy(x))
+    assert np.array_equal(gradient, prior.energy_grad(x))
+    assert (gradient.shape, gradient.dtype) == (x.shape, dtype)
+    ones, clear = np.ones(n), row_weights != 0
+    difference = gradient - naive.mlp_gradients(prior.theta, prior.sizes, x, ones)[1]
+    error = naive.mlp_error(prior.theta, prior.sizes, x, ones, EPS[dtype])[2]
+    assert (np.abs(difference) <= error)[clear].all()
+
+
+def masks(theta, sizes, x):
+    return np.concatenate([values > 0 for values in naive.mlp_activations(theta, sizes, x)[1:-1]], axis=1)
+
+
+def assert_central_difference(energy_along, slope, error, step):
+    """Along a line on which the energy is quadratic, its central difference is the slope but for rounding."""
+    difference = (energy_along(step) - energy_along(-step)) / (2 * step)
+    assert np.abs(difference - slope) <= error / step
+    assert abs(slope) > 100 * error / step  # so that a wrong slope shows
+
+
+@pytest.mark.parametrize(("dim", "widths"), [(1, (3, 31)), (2, (17, 64, 5)), (20, (16,))])
+def test_gradient_in_theta_is_the_derivative_along_each_layer(rng, dim, widths):
+    prior, x, row_weights = make_problem(np.float64, dim, widths, 31)
+    error = np.abs(row_weights) @ naive.mlp_error(prior.theta, prior.sizes, x, row_weights, EPS[np.float64])[0]
+    gradient = prior.backward(row_weights, prior.forward(x)[1])
+    start, offset, step = prior.theta.copy(), 0, 1e-7
+    for matrix, bias in naive.mlp_layers(start, prior.sizes):  # quadratic in one layer as long as no unit switches
+        direction, end = np.zeros_like(start), offset + matrix.size + bias.size
+        direction[offset:end] = rng.standard_normal(end - offset)
+        offset = end
+
+        def energy_along(t, direction=direction):
+            prior.theta[:] = start + t * direction
+            assert np.array_equal(masks(prior.theta, prior.sizes, x), masks(start, prior.sizes, x))
+            return row_weights @ prior.energy(x)
+
+        assert_central_difference(energy_along, gradient @ direction, error, step)
+
+
+@pytest.mark.parametrize(("dim", "widths"), [(1, (3, 31)), (2, (17, 64, 5)), (20, (16,))])
+def test_gradient_in_x_is_the_derivative_of_the_energy(rng, dim, widths):
+    prior, x, row_weights = make_problem(np.float64, dim, widths, 31)
+    error = np.abs(row_weights) @ naive.mlp_error(prior.theta, prior.sizes, x, row_weights, EPS[np.float64])[0]
+    direction = rng.standard_normal(x.shape)
+
+    def energy_along(t):
+        assert np.array_equal(masks(prior.theta, prior.sizes, x + t * direction), masks(prior.theta, prior.sizes, x))
+        return row_weights @ prior.energy(x + t * direction)
+
+    slope = row_weights @ (prior.energy_grad(x) * direction).sum(axis=1)
+    assert_central_difference(energy_along, slope, error, 1e-7)
+
+
+@pytest.mark.parametrize(("dtype", "dim", "widths", "n"), [(np.float32, 2, (17, 64, 5), 5000), (np.float64, 16, (3, 31), 1021)])
+def test_number_of_threads_does_not_change_a_bit(on_threads, dtype, dim, widths, n):
+    prior, x, row_weights = make_problem(dtype, dim, widths, n)
+
+    def everything():
+        energy, state = prior.forward(x)
+        return energy.copy(), prior.backward(row_weights, state), *prior.energy_and_grad(x)
+
+    for one, two in zip(*on_threads(everything), strict=True):
+        assert np.array_equal(one, two)
+
+
+@over_table
+def test_forward_without_keeping_gives_the_same_bits(dtype, dim, widths, n):
+    prior, x, _ = make_problem(dtype, dim, widths, n)
+    kept = prior.forward(x)[0].copy()
+    energy, (_, _, activations) = prior.forward(x, keep=False)
+    assert np.array_equal(energy, kept)
+    assert activations.size == 0
+
+
+def test_backward_writes_into_out_and_leaves_the_state_for_another():
+    prior, x, row_weights = make_problem(np.float32, 2, (3, 31), 257)
+    _, state = prior.forward(x)
+    first = prior.backward(row_weights, state)
+    out = np.full_like(first, np.nan)
+    assert prior.backward(row_weights, state, out) is out
+    assert np.array_equal(out, first)
+    assert np.array_equal(prior.backward(-2 * row_weights, state), -2 * first)  # a sign and a power of two
+
+
+def test_no_index_leaves_its_array(run_with_bounds_checks):
+    cases = ["float32-2-widths1-257", "float32-20-widths3-3"]
+    tests = ["test_energy_is_the_squared_norm_of_the_network", "test_gradient_in_theta_is_the_oracles"]
+    run_with_bounds_checks(*[f"tests/test_mlp.py::{test}[{case}]" for test in tests for case in cases])

@@ -1,0 +1,67 @@
+"""Matrix products on tiles, against the triple loop."""
+
+import naive
+import numpy as np
+import pytest
+
+from fastcl.backend import empty_aligned
+from fastcl.kernels import tile
+
+DTYPES = [np.float32, np.float64]
+# Rows around the tile of 4, columns around vectors of 4 to 16 lanes and around tiles of 2 or 4 of them, no terms at all.
+SHAPES = [(1, 1, 1), (3, 2, 5), (4, 3, 8), (5, 0, 7), (8, 9, 16), (7, 31, 33), (31, 17, 64), (33, 5, 100), (2, 257, 31)]
+
+
+def product_error(a, b, out, dtype):
+    """The sum starts from `out` and takes one addition a term, in any order: terms + 1 roundings of at most eps / 2."""
+    moduli = naive.matrix_product(np.abs(a), np.abs(b)) + np.abs(out)
+    return (a.shape[1] + 1) * np.finfo(dtype).eps * moduli
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("rows", "terms", "columns"), SHAPES)
+@pytest.mark.parametrize("transposed", [False, True])
+def test_add_product_adds_the_product_to_out(rng, dtype, rows, terms, columns, transposed):
+    a = rng.standard_normal((terms, rows) if transposed else (rows, terms)).astype(dtype)
+    a = a.T if transposed else a
+    b = rng.standard_normal((terms, columns)).astype(dtype)
+    start = rng.standard_normal((rows, columns)).astype(dtype)
+    out = start.copy()
+    tile.add_product(a, b, out)
+    assert (np.abs(out - (start + naive.matrix_product(a, b))) <= product_error(a, b, start, dtype)).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_add_product_stays_within_out(rng, dtype):
+    a, b = rng.standard_normal((7, 3)).astype(dtype), rng.standard_normal((3, 37)).astype(dtype)
+    buffer = np.full(64 + 7 * 37 + 64, 5, dtype)
+    tile.add_product(a, b, buffer[64:-64].reshape(7, 37))
+    assert (buffer[:64] == 5).all()
+    assert (buffer[-64:] == 5).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("rows", "terms", "columns"), [(rows, terms, columns) for rows, terms, columns in SHAPES if terms])
+def test_dot_rows_overwrites_out_with_the_product_by_the_transpose(rng, dtype, rows, terms, columns):
+    a, b = rng.standard_normal((rows, terms)).astype(dtype), rng.standard_normal((columns, terms)).astype(dtype)
+    out = np.full((rows, columns), np.nan, dtype)
+    tile.dot_rows(a, b, out)
+    assert (np.abs(out - naive.matrix_product(a, b.T)) <= product_error(a, b.T, 0, dtype)).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_scratch_arrays_start_on_a_cache_line(dtype):
+    like = np.zeros(1, dtype)
+    for size in (1, 7, 64, 1021):  # held at once, so that they cannot share one lucky address
+        arrays = [tile.empty_aligned(size, like) for _ in range(5)] + [empty_aligned((size,), dtype) for _ in range(5)]
+        zeros = tile.zeros_aligned(size, like)
+        assert (zeros == 0).all()
+        for array in [*arrays, zeros]:
+            assert array.ctypes.data % 64 == 0
+            assert (array.shape, array.dtype) == ((size,), dtype)
+            array[:] = 1  # and every element is there
+
+
+def test_aligned_array_of_two_dimensions_is_contiguous():
+    array = empty_aligned((3, 5), np.float32)
+    assert (array.shape, array.flags.c_contiguous, array.ctypes.data % 64) == ((3, 5), True, 0)
