@@ -12,5 +12,5 @@ from .learn import LearnResult, learn
 from .denoise import denoise
 from .patches import PatchTransform
 from .images import ImageModel, PatchSketch, denoise_image, learn_image_prior, learn_patches, sketch_images
-from .audio import band_noise, denoise_audio, split_bands
+from .audio import band_noise, denoise_audio, learn_audio_prior, split_bands
 from .storage import load, load_prior

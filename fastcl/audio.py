@@ -4,8 +4,13 @@ import numpy as np
 from scipy.signal import butter, sosfilt, sosfreqz
 
 from .denoise import denoise
+from .domains import GaussianScaleMixture
+from .frequencies import draw_frequencies
+from .learn import learn
+from .optimizers import Adam, Cosine
 from .prior import MLPPrior
-from .validation import as_positive, as_vector
+from .sketch import sketch
+from .validation import as_generator, as_positive, as_vector
 
 CUTOFFS = (2500.0, 3750.0)  # Hz, of the two low-pass filters, as in the experiments of arXiv 2310.03085
 ORDER = 4
@@ -95,3 +100,46 @@ def denoise_audio(prior, signal, sigma, rate, strength=1.0, estimator="mean", cu
         raise ValueError(f"prior must have dimension 3, one for each band, got {prior.dim}")
     bands = split_bands(signal, rate, cutoffs)
     return denoise(prior, bands, band_noise(sigma, rate, cutoffs), strength, estimator, **settings).sum(axis=1)
+
+
+def learn_audio_prior(signal, rate, m=1000, widths=(64, 128), n_points=2048, n_iter=1500, rng=None, cutoffs=CUTOFFS, **settings):
+    """Learn the density of the three bands of a clean signal from their sketch.
+
+    The reference measure is a Gaussian scale mixture with the covariance of the bands; the frequencies follow from a
+    white cloud of the same covariance, since the bands differ in size by orders of magnitude.
+
+    Parameters
+    ----------
+    signal : array (n,)
+        Clean sound, of the scale of what will be denoised.
+    rate : float
+        Samples a second.
+    m : int
+        Number of frequencies.
+    widths : sequence of int
+        Hidden layers of the network.
+    n_points, n_iter, rng, **settings
+        As in `learn`.
+    cutoffs : (float, float)
+        Hz.
+
+    Returns
+    -------
+    MLPPrior
+        Of dimension 3, with its reference.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `split_bands`.
+    """
+    rng = as_generator(rng)
+    bands = split_bands(signal, rate, cutoffs)
+    reference = GaussianScaleMixture.fit(bands)
+    values, vectors = np.linalg.eigh(reference.covariances[0] / reference.scales[0] ** 2)
+    whitening = vectors / np.sqrt(values)
+    omega = draw_frequencies(m, 3, 1.0, rng=rng) @ whitening.T
+    prior = MLPPrior(3, widths, rng=rng, reference=reference, dtype=np.float64)
+    prior.start_near_reference(rng=rng)
+    settings.setdefault("optimizer", Adam(1e-3, schedule=Cosine(n_iter)))
+    return learn(prior, sketch(bands, omega), n_points=n_points, n_iter=n_iter, rng=rng, **settings).prior

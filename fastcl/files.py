@@ -21,7 +21,8 @@ def replacing(path):
         raise FileNotFoundError(f"the folder {str(path.parent)!r} does not exist")
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
-        os.fchmod(handle, 0o666 & ~_umask())
+        if hasattr(os, "fchmod"):  # a temporary file is private, what the user asked for is not
+            os.fchmod(handle, 0o666 & ~_umask())
         with os.fdopen(handle, "wb") as file:
             yield file
         os.replace(temporary, path)

@@ -260,7 +260,7 @@ def denoise_image(model, noisy, sigma, strength=1.0, estimator="mean", n_samples
     return image
 
 
-def _mean_by_chunks(prior, y, noise, strength, normals, rows=2048):
+def _mean_by_chunks(prior, y, noise, strength, normals, rows=8192):
     if getattr(prior, "is_reference", False):
         return prior.posterior_mean(y, noise)
     return np.concatenate([posterior_mean(prior, y[i : i + rows], noise, strength, normals) for i in range(0, len(y), rows)])
