@@ -94,6 +94,13 @@ class GaussianMixture:
     ------
     ValueError
         Shapes that do not fit, weights that are not positive, covariances that are not positive definite.
+
+    Examples
+    --------
+    >>> import numpy as np, fastcl
+    >>> mixture = fastcl.GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], np.full((2, 1, 1), 0.04))
+    >>> mixture.sketch([[0.0], [np.pi]]).real.round(3), mixture.sample(5, rng=0).shape
+    (array([ 1.   , -0.821]), (5, 1))
     """
 
     is_reference = True
@@ -228,6 +235,12 @@ class Gaussian(GaussianMixture):
     mean : array (d,)
     covariance : array (d, d)
         Symmetric positive definite.
+
+    Examples
+    --------
+    >>> import fastcl
+    >>> fastcl.Gaussian([0.0], [[1.0]]).log_density([[0.0]]).round(4)
+    array([-0.9189])
     """
 
     def __init__(self, mean, covariance):
@@ -248,6 +261,14 @@ class GaussianScaleMixture(GaussianMixture):
     Notes
     -----
     Portilla et al., "Image denoising using scale mixtures of Gaussians in the wavelet domain", IEEE TIP 2003.
+
+    Examples
+    --------
+    >>> import numpy as np, fastcl
+    >>> x = np.random.default_rng(0).standard_t(3, (10000, 1))
+    >>> heavy, plain = fastcl.GaussianScaleMixture.fit(x), fastcl.Gaussian([0.0], [[x.var()]])
+    >>> bool(heavy.log_density(x).mean() > plain.log_density(x).mean() + 0.05)
+    True
     """
 
     def __init__(self, covariance, scales, weights):

@@ -195,6 +195,16 @@ def learn_image_prior(images, patch=6, m=4000, rng=None, progress=False, **setti
     ------
     TypeError, ValueError
         As `sketch_images`.
+
+    Examples
+    --------
+    >>> import numpy as np, fastcl
+    >>> photograph = np.random.default_rng(0).random((32, 48)).cumsum(axis=0).cumsum(axis=1) % 1
+    >>> model = fastcl.learn_image_prior([photograph], patch=3, m=50, n_iter=2, rng=0)
+    >>> model.prior.dim
+    8
+    >>> fastcl.denoise_image(model, photograph, sigma=0.1).shape
+    (32, 48)
     """
     rng = as_generator(rng)
     return learn_patches(sketch_images(images, patch, m, rng, progress), rng=rng, progress=progress, **settings)

@@ -148,7 +148,18 @@ def grid_gradient(prior, sketch, domain, points_per_axis=20, log_scale="learned"
 
     Notes
     -----
-    The discretisation that arXiv 2310.03085 starts from (section 3).
+    The discretisation that arXiv 2310.03085 starts from (section 3). Memory, here and in the two stochastic gradients:
+    the sum of the widths, in numbers, for every point, and 16 partial gradients of 8 bytes a parameter.
+
+    Examples
+    --------
+    >>> import numpy as np, fastcl
+    >>> sk = fastcl.sketch(np.zeros((1, 1)), [[1.0], [2.0]])
+    >>> prior = fastcl.MLPPrior(dim=1, widths=(8,), rng=0, dtype=np.float64)
+    >>> prior.theta[:] = 0  # the density is 1 everywhere
+    >>> value, gradient = fastcl.grid_gradient(prior, sk, fastcl.Box([-np.pi], [np.pi]), points_per_axis=64)
+    >>> round(value, 6)  # both moments of the uniform law vanish, those of the data are 1
+    2.0
     """
     return _gradient(prior, sketch, domain, "grid", points_per_axis, None, log_scale)
 
@@ -166,6 +177,15 @@ def naive_gradient(prior, sketch, domain, n_points=4096, rng=None, log_scale="le
     Notes
     -----
     Naive CL-SGD, arXiv 2310.03085, section 3.
+
+    Examples
+    --------
+    >>> import numpy as np, fastcl
+    >>> sk = fastcl.sketch(np.zeros((1, 2)), fastcl.draw_frequencies(20, dim=2, scale=1.0, rng=0))
+    >>> prior, box = fastcl.MLPPrior(dim=2, widths=(8,), rng=0), fastcl.Box([-1, -1], [1, 1])
+    >>> value, gradient = fastcl.naive_gradient(prior, sk, box, n_points=100, rng=0)
+    >>> value >= 0, gradient.dtype
+    (True, dtype('float32'))
     """
     return _gradient(prior, sketch, domain, "naive", n_points, rng, log_scale)
 

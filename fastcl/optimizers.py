@@ -99,6 +99,15 @@ class SGD(Optimizer):
     nesterov : bool
     schedule : callable, optional
         Factor of the step at iteration k: `Constant` (the default), `Diminishing`, `Cosine`, or any function of k.
+
+    Examples
+    --------
+    >>> import numpy as np, fastcl
+    >>> optimizer, theta = fastcl.SGD(0.5, schedule=fastcl.Diminishing(offset=1, power=1)), np.array([1.0])
+    >>> optimizer.update(theta, np.array([1.0]))
+    >>> optimizer.update(theta, np.array([1.0]))
+    >>> theta
+    array([0.25])
     """
 
     buffers = ("velocity",)
@@ -127,6 +136,14 @@ class Adam(Optimizer):
     epsilon : float
     schedule : callable, optional
         Factor of the step at iteration k: `Constant` (the default), `Diminishing`, `Cosine`, or any function of k.
+
+    Examples
+    --------
+    >>> import numpy as np, fastcl
+    >>> theta = np.array([1.0, -1.0])
+    >>> fastcl.Adam(0.1).update(theta, np.array([5.0, -0.01]))
+    >>> theta.round(3)  # the first step has the same length in every coordinate
+    array([ 0.9, -0.9])
     """
 
     buffers = ("first", "second")
