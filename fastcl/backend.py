@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .kernels import features, mlp
+from .kernels import features, mlp, tile
 
 _NUMBA = {
     "feature_sum": features.feature_sum,
@@ -14,6 +14,7 @@ _NUMBA = {
     "energy_backward": mlp.energy_backward,
     "energy_grad": mlp.energy_grad,
     "add_parts": mlp.add_parts,
+    "product": tile.product,
 }
 
 
@@ -31,3 +32,15 @@ def empty_aligned(shape, dtype):
     buffer = np.empty(size + 64, np.uint8)
     start = -buffer.ctypes.data % 64
     return buffer[start : start + size].view(dtype).reshape(shape)
+
+
+def product(a, b):
+    """The matrix product of a (n, s), n large, and b (s, c), in the type of a.
+
+    Not NumPy's: its bits may follow the number of threads, and BLAS threads that wait for the next product take the
+    cores from the kernels' own.
+    """
+    a, b = np.ascontiguousarray(a), np.ascontiguousarray(b, a.dtype)
+    out = np.empty((len(a), b.shape[1]), a.dtype)
+    kernel("product", like=a)(a, b, out)
+    return out

@@ -7,6 +7,7 @@ posterior under Gaussian noise in closed form.
 import numpy as np
 from scipy.special import logsumexp
 
+from .backend import product
 from .validation import as_array, as_count, as_generator, as_points, as_vector
 
 CHUNK_ROWS = 1 << 14  # rows for which one array per mixture component is held at a time
@@ -121,6 +122,7 @@ class GaussianMixture:
         if not np.allclose(self.covariances, self.covariances.swapaxes(1, 2), rtol=1e-10, atol=0):
             raise ValueError("covariances must be symmetric positive definite")
         self.weights = self.weights / self.weights.sum()
+        self._kept_factors = (None, None)
         try:
             self._roots = np.linalg.cholesky(self.covariances)
         except np.linalg.LinAlgError:
@@ -138,7 +140,7 @@ class GaussianMixture:
         points = rng.standard_normal((n, self.dim), dtype=dtype)
         for k, root in enumerate(self._roots):
             mine = component == k
-            points[mine] = points[mine] @ root.T.astype(dtype) + self.means[k].astype(dtype)
+            points[mine] = product(points[mine], root.T) + self.means[k].astype(dtype)
         return points
 
     def sketch(self, omega):
@@ -171,23 +173,32 @@ class GaussianMixture:
         energy = -logsumexp(log_terms, axis=0)
         responsibilities = np.exp(log_terms + energy)
         gradient, curvature = np.zeros(x.shape), np.zeros(x.shape)
-        for share, mean, (precision, _) in zip(responsibilities, self.means, precisions, strict=True):
-            gradient += share[:, None] * ((x - mean) @ precision)
+        for share, mean, (whitening, _) in zip(responsibilities, self.means, precisions, strict=True):
+            precision = whitening @ whitening.T
+            gradient += share[:, None] * product(x - mean, precision)
             curvature += share[:, None] * np.diag(precision)
         return energy, gradient, curvature
 
     def posterior(self, y, noise):
         """Posterior of x given y = x + N(0, diag(noise^2)): a mixture, as (responsibilities (k, n), means (k, n, d),
         square roots of the covariances (k, d, d)) for one chunk y (n, d)."""
-        total = self.covariances + np.diag(noise**2)
-        log_terms = self._log_terms(y, self._precisions(total))
+        evidence, gains, roots = self._posterior_factors(noise)
+        log_terms = self._log_terms(y, evidence)
         responsibilities = np.exp(log_terms - logsumexp(log_terms, axis=0))
-        gains = np.linalg.solve(total, self.covariances).swapaxes(1, 2)  # C (C + N)^-1
-        means = np.stack([mean + (y - mean) @ gain.T for mean, gain in zip(self.means, gains, strict=True)])
-        covariances = gains * noise**2  # C (C + N)^-1 N, the covariance that is left
-        covariances = (covariances + covariances.swapaxes(1, 2)) / 2
-        values, vectors = np.linalg.eigh(covariances)
-        return responsibilities, means, vectors * np.sqrt(np.maximum(values, 0))[:, None, :]
+        means = np.stack([mean + product(y - mean, gain) for mean, gain in zip(self.means, gains, strict=True)])
+        return responsibilities, means, roots
+
+    def _posterior_factors(self, noise):
+        """What `posterior` needs that does not depend on y, kept for the next chunk: the precisions of y, the gains
+        (k, d, d) that multiply rows y - mean, and the square roots (k, d, d) of the posterior covariances."""
+        key = noise.tobytes()
+        if self._kept_factors[0] != key:
+            total = self.covariances + np.diag(noise**2)
+            gains = np.linalg.solve(total, self.covariances)
+            precisions = np.linalg.inv(self.covariances) + np.diag(noise**-2.0)
+            roots = np.linalg.inv(np.linalg.cholesky(precisions)).swapaxes(1, 2)
+            self._kept_factors = (key, (self._precisions(total), gains, roots))
+        return self._kept_factors[1]
 
     def posterior_mean(self, y, noise):
         """E[x | y] in closed form, (n, d), for y = x + N(0, diag(noise^2)) and noise (d,)."""
@@ -199,19 +210,17 @@ class GaussianMixture:
         return self._by_chunks(y, mean)
 
     def _precisions(self, covariances=None):
-        """(inverse, log-determinant) of each covariance, the mixture's own by default."""
-        covariances = self.covariances if covariances is None else covariances
-        return [(np.linalg.inv(c), np.linalg.slogdet(c)[1]) for c in covariances]
+        """(W with W W^T the inverse, log-determinant) of each covariance, the mixture's own by default."""
+        roots = self._roots if covariances is None else np.linalg.cholesky(covariances)
+        return [(np.linalg.inv(root).T, 2 * np.log(np.diag(root)).sum()) for root in roots]
 
     def _log_terms(self, x, precisions):
         """log(weight_k N(x; mean_k, ...)), (k, n)."""
         constant = -self.dim / 2 * np.log(2 * np.pi)
         terms = np.empty((self.weights.size, len(x)))
-        for k, (precision, log_determinant) in enumerate(precisions):
-            centred = x - self.means[k]
-            terms[k] = (
-                np.log(self.weights[k]) + constant - log_determinant / 2 - ((centred @ precision) * centred).sum(axis=1) / 2
-            )
+        for k, (whitening, log_determinant) in enumerate(precisions):
+            terms[k] = np.square(product(x - self.means[k], whitening)).sum(axis=1) / -2
+            terms[k] += np.log(self.weights[k]) + constant - log_determinant / 2
         return terms
 
     def _by_chunks(self, x, function):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .backend import product
 from .validation import as_array, as_count
 
 CHUNK_PATCHES = 1 << 15  # patches held at a time
@@ -91,12 +92,11 @@ class PatchTransform:
 
     def forward(self, patches):
         """(white coordinates (n, d), means (n, 1)) of flat patches (n, patch^2)."""
-        analysis = (self.axes / self.deviations).astype(patches.dtype)
-        return patches @ analysis, patches.mean(axis=1, keepdims=True)
+        return product(patches, self.axes / self.deviations), patches.mean(axis=1, keepdims=True)
 
     def inverse(self, coordinates, means):
         """The flat patches (n, patch^2) that `forward` took apart."""
-        return coordinates @ (self.axes * self.deviations).T.astype(coordinates.dtype) + means
+        return product(coordinates, (self.axes * self.deviations).T) + means
 
     def to_arrays(self):
         """What a file keeps of the transform: name -> array."""

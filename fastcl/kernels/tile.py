@@ -9,7 +9,7 @@ import llvmlite.binding as llvm
 import numba
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
@@ -28,6 +28,7 @@ WIDE_REGISTERS = llvm.get_host_cpu_features().get("avx512f", False)
 VECTOR_BYTES = 64 if WIDE_REGISTERS else 32
 ROWS = 4
 VECTORS = 4 if WIDE_REGISTERS else 2
+BLOCK_ROWS = 256  # rows of a product that one thread takes at a time
 
 
 def make_tile_product(rows, vectors):
@@ -158,6 +159,14 @@ def add_product(a, b, out):  # a (r, s) of any strides, b (s, c), out (r, c): ou
         for i in range(rows):
             for j in range(left):
                 out[i, columns_full + j] += out_edge[i, j]
+
+
+@jit_parallel
+def product(a, b, out):  # a (n, s), b (s, c), out (n, c): out = a b, by blocks of rows
+    for block in prange((a.shape[0] + BLOCK_ROWS - 1) // BLOCK_ROWS):
+        start, end = block * BLOCK_ROWS, min((block + 1) * BLOCK_ROWS, a.shape[0])
+        out[start:end] = 0
+        add_product(a[start:end], b, out[start:end])
 
 
 @jit_reduce
