@@ -65,8 +65,7 @@ def band_noise(sigma, rate, cutoffs=CUTOFFS):
     >>> fastcl.band_noise(1.0, rate=16000).round(2)
     array([0.56, 0.86, 1.39])
     """
-    _, h1 = sosfreqz(_filters(rate, cutoffs)[0], 4096)
-    _, h2 = sosfreqz(_filters(rate, cutoffs)[1], 4096)
+    h1, h2 = (sosfreqz(sections, 8192, whole=True)[1] for sections in _filters(rate, cutoffs))
     responses = np.stack([h1, (1 - h1) * h2, (1 - h1) * (1 - h2)])
     return as_positive(sigma, "sigma") * np.sqrt((np.abs(responses) ** 2).mean(axis=1))
 
@@ -74,7 +73,7 @@ def band_noise(sigma, rate, cutoffs=CUTOFFS):
 def _filters(rate, cutoffs):
     rate = as_positive(rate, "rate")
     if not 0 < cutoffs[0] < cutoffs[1] < rate / 2:
-        raise ValueError(f"rate of {rate:g} Hz is too low for cutoffs of {cutoffs[0]:g} and {cutoffs[1]:g} Hz")
+        raise ValueError(f"cutoffs must rise and stay below half the rate of {rate:g} Hz, got {cutoffs}")
     return [butter(ORDER, cutoff, fs=rate, output="sos") for cutoff in cutoffs]
 
 

@@ -18,12 +18,15 @@ from .sketch import sketch
 from .validation import as_count, as_positive
 
 GRID_LIMIT = 3_000_000  # points of the largest grid worth a step: its activations take some GiB
+LARGEST_DIM = 20  # of the example
 POINTS_PER_AXIS = 20  # of the grid, as in the public code before arXiv 2310.03085
 
 
 def example_sketch(dim):
     """The sketch of 20,000 points in [-1, 1]^dim: a spiral for dim = 2, two Gaussians otherwise."""
     dim = as_count(dim, "dim")
+    if dim > LARGEST_DIM:
+        raise ValueError(f"dim must be at most {LARGEST_DIM}, got {dim}: uniform points of a box do not find the data")
     x = make_spiral(20_000, rng=0) if dim == 2 else two_gaussians(dim).sample(20_000, rng=0)
     result = sketch(x.astype(np.float32), draw_frequencies(500, dim, scale=0.03 if dim == 2 else 0.1, rng=0))
     result.domain = Box(-np.ones(dim), np.ones(dim))

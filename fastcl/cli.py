@@ -103,7 +103,7 @@ def run_demo(options):
 
 def run_sketch(options):
     """`fastcl sketch`."""
-    files.check_writable(options.out)
+    files.check_writable(options.out, [options.source])
     source = Path(options.source)
     if not source.exists():
         raise FileNotFoundError(f"no such file or folder: {str(source)!r}")
@@ -146,12 +146,13 @@ def sketch_rows(x, m, scale, seed):
 
 def run_learn(options):
     """`fastcl learn`."""
-    files.check_writable(options.out)
+    files.check_writable(options.out, [options.sketch, options.checkpoint])
     source = storage.load(options.sketch, ("sketch", "patch-sketch"))
     chosen = {"method": options.method, "rng": options.seed, "progress": True, "checkpoint": options.checkpoint}
     chosen |= {name: value for name, value in (("n_iter", options.iterations), ("n_points", options.points)) if value is not None}
     if isinstance(source, PatchSketch):
         learned = learn_patches(source, **chosen)
+        interrupted = learned.interrupted
     else:
         if source.domain is None:
             raise ValueError(f"{options.sketch!r} has no domain to draw points from: make it with `fastcl sketch`")
@@ -159,7 +160,10 @@ def run_learn(options):
         prior = MLPPrior(source.dim, rng=options.seed, reference=reference)
         if reference is not None:
             prior.start_near_reference(rng=options.seed)
-        learned = learn(prior, source, source.domain, **chosen).prior
+        result = learn(prior, source, source.domain, **chosen)
+        learned, interrupted = result.prior, result.interrupted
+    if interrupted:
+        raise KeyboardInterrupt
     learned.save(options.out)
     print(f"{options.out}: learned by {options.method} CL-SGD")
 
@@ -171,24 +175,25 @@ def run_denoise(options):
     model = storage.load_prior(options.prior)
     noisy_path, out = Path(options.noisy), Path(options.out)
     settings = {"strength": options.strength, "estimator": options.estimator}
-    if out.suffix.lower() not in (".npy", *IMAGE_SUFFIXES):
+    suffix = out.suffix.lower()
+    if suffix not in (".npy", *IMAGE_SUFFIXES):
         raise ValueError(f"the output must end in .npy or {', '.join(IMAGE_SUFFIXES)}, got {options.out!r}")
-    noisy = read_array(noisy_path) if noisy_path.suffix == ".npy" else read_image(noisy_path)
+    noisy = read_array(noisy_path) if noisy_path.suffix.lower() == ".npy" else read_image(noisy_path)
     if isinstance(model, ImageModel):
         channels = np.moveaxis(noisy, -1, 0) if noisy.ndim == 3 else [noisy]
         clean = [denoise_image(model, channel, sigma / 255, progress=True, **settings) for channel in channels]
         clean = np.stack(clean, axis=-1) if noisy.ndim == 3 else clean[0]
-    elif noisy_path.suffix != ".npy" or out.suffix != ".npy":
+    elif noisy_path.suffix.lower() != ".npy" or suffix != ".npy":
         raise ValueError(f"{options.prior!r} is a prior of vectors: it denoises .npy to .npy")
     else:
         clean = denoise(model, noisy, sigma, **settings)
     with files.replacing(out) as file:
-        if out.suffix == ".npy":
+        if suffix == ".npy":
             np.save(file, clean)
         else:
             import imageio.v3 as iio
 
-            iio.imwrite(file, np.round(255 * np.clip(clean, 0, 1)).astype(np.uint8), extension=out.suffix)
+            iio.imwrite(file, np.round(255 * np.clip(clean, 0, 1)).astype(np.uint8), plugin="pillow", extension=suffix)
     print(f"{options.out}: denoised at sigma {sigma:g}")
 
 
@@ -197,11 +202,13 @@ def run_bench(options):
     from . import bench
 
     as_positive(options.seconds, "seconds")
-    Path(options.out).mkdir(parents=True, exist_ok=True)
     sk = bench.example_sketch(options.dim) if options.sketch is None else storage.load(options.sketch, ("sketch", "patch-sketch"))
     if isinstance(sk, PatchSketch):
         sk.sketch.domain = sk.reference
         sk = sk.sketch
+    if sk.domain is None or sk.count == 0:
+        raise ValueError(f"{options.sketch!r} has no domain to draw points from: make it with `fastcl sketch`")
+    Path(options.out).mkdir(parents=True, exist_ok=True)
     results = bench.run(sk, options.seconds)
     bench.write(results, options.out)
     print(f"written to {options.out}")
@@ -211,7 +218,7 @@ def read_array(path):
     """The array of a .npy file, mapped rather than read."""
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {str(path)!r}")
-    if path.suffix != ".npy":
+    if path.suffix.lower() != ".npy":
         raise ValueError(f"{str(path)!r} is neither a folder of images nor a .npy file")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -235,8 +242,8 @@ def read_image(path, grey=False):
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {str(path)!r}")
     try:
-        image = np.asarray(iio.imread(path))
-    except (OSError, ValueError, SyntaxError) as error:
+        image = np.asarray(iio.imread(path, plugin="pillow"))  # any other plugin would be tried, and warn
+    except Exception as error:  # decoders raise what they like over damaged bytes
         raise ValueError(f"{str(path)!r} is not a readable image ({error})") from None
     if image.ndim == 3 and image.shape[2] in (2, 4):
         raise ValueError(f"{str(path)!r} has an alpha channel: flatten it first")

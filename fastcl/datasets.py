@@ -29,5 +29,6 @@ def make_spiral(n, noise=0.02, turns=1.5, rng=None):
 
 def two_gaussians(dim=2):
     """The mixture of two equal, round Gaussians of deviation 0.1 at ±0.4 on the diagonal of [-1, 1]^dim."""
+    dim = as_count(dim, "dim")
     centre = np.full(dim, 0.4 / np.sqrt(dim))
     return GaussianMixture([0.5, 0.5], [centre, -centre], [0.01 * np.eye(dim)] * 2)

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.special import logsumexp, ndtri
 from scipy.stats import qmc
 
-from .validation import as_choice, as_count, as_noise_level, as_points
+from .validation import as_choice, as_count, as_generator, as_noise_level, as_points, as_positive
 
 ESTIMATORS = ("map", "mean")
 CHUNK_VALUES = 1 << 21  # numbers in the largest temporary: bounds the memory whatever the number of rows
@@ -59,8 +59,7 @@ def denoise(prior, y, sigma, strength=1.0, estimator="map", n_iter=50, n_samples
         raise TypeError(f"prior must be an MLPPrior or a reference measure, got {type(prior).__name__}")
     y = as_points(y, "y", prior.dim)
     noise = as_noise_level(sigma, prior.dim)
-    if not 0 < strength < np.inf:
-        raise ValueError(f"strength must be above zero and finite, got {strength}")
+    strength = as_positive(strength, "strength")
     as_choice(estimator, "estimator", ESTIMATORS)
     n_iter, n_samples = as_count(n_iter, "n_iter"), as_count(n_samples, "n_samples")
     if estimator == "map":
@@ -119,7 +118,7 @@ def map_estimate(prior, y, noise, strength=1.0, n_iter=50, start=None):
 
 def normal_points(n, dim, rng):
     """n low-discrepancy standard normal points (n, dim), with their mean taken out."""
-    uniform = qmc.Sobol(dim, rng=rng).random_base2(int(np.ceil(np.log2(n))))[:n]
+    uniform = qmc.Sobol(dim, rng=as_generator(rng)).random_base2(int(np.ceil(np.log2(n))))[:n]
     normals = ndtri(np.clip(uniform, 1e-10, 1 - 1e-10))
     return normals - normals.mean(axis=0)
 

@@ -16,7 +16,9 @@ _DAMAGE = (ValueError, KeyError, TypeError, EOFError, AttributeError, RuntimeErr
 @contextlib.contextmanager
 def replacing(path):
     """A binary file to write; it takes the name `path` when the block ends well, and vanishes when it does not."""
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # a link keeps pointing where it did
+    if path.exists() and not path.is_file():
+        raise OSError(f"{str(path)!r} is not a regular file")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"the folder {str(path.parent)!r} does not exist")
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
@@ -38,11 +40,15 @@ def _umask():
     return mask
 
 
-def check_writable(path):
+def check_writable(path, apart_from=()):
     """OSError now, rather than after minutes of work, where `path` could not be written."""
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{str(path)!r} is a folder, a file name is needed")
+    if path.exists() and not path.is_file():
+        raise OSError(f"{str(path)!r} is not a regular file")
+    if any(other is not None and os.path.realpath(other) == os.path.realpath(path) for other in apart_from):
+        raise ValueError(f"{str(path)!r} is needed: write to another file")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"the folder {str(path.parent)!r} does not exist")
     if not os.access(path.parent, os.W_OK):

@@ -36,6 +36,10 @@ class PatchSketch:
     """
 
     def __init__(self, transform, reference, sketch):
+        if not reference.is_reference or not transform.dim == reference.dim == sketch.dim:
+            raise ValueError(
+                f"transform, reference and sketch must share the dimension, got {transform.dim}, {reference.dim}, {sketch.dim}"
+            )
         self.transform, self.reference, self.sketch = transform, reference, sketch
 
     def to_arrays(self):
@@ -66,10 +70,14 @@ class ImageModel:
     transform : PatchTransform
     prior : MLPPrior or reference measure
         Of dimension patch^2 - 1.
+    interrupted : bool
+        Whether a KeyboardInterrupt ended the learning early.
     """
 
     def __init__(self, transform, prior):
-        self.transform, self.prior = transform, prior
+        if prior.dim != transform.dim:
+            raise ValueError(f"prior must have dimension {transform.dim}, that of the patches, got {prior.dim}")
+        self.transform, self.prior, self.interrupted = transform, prior, False
 
     def to_arrays(self):
         """What `save` writes: name -> array."""
@@ -79,7 +87,8 @@ class ImageModel:
     def from_arrays(cls, arrays):
         """The model whose `to_arrays` gave `arrays`."""
         transform = PatchTransform.from_arrays(files.without_prefix("transform", arrays))
-        return cls(transform, MLPPrior.from_arrays(files.without_prefix("prior", arrays)))
+        prior = files.without_prefix("prior", arrays)
+        return cls(transform, domain_from_arrays(prior) if "kind" in prior else MLPPrior.from_arrays(prior))
 
     def save(self, path):
         """Write the model to one npz file, atomically."""
@@ -172,8 +181,10 @@ def learn_patches(
     prior = MLPPrior(patch_sketch.transform.dim, widths, rng=rng, reference=reference)
     prior.start_near_reference(START_ENERGY, rng)
     settings.setdefault("optimizer", Adam(1e-3, schedule=Cosine(n_iter)))
-    learn(prior, patch_sketch.sketch, reference, method, n_points, n_iter, rng=rng, progress=progress, **settings)
-    return ImageModel(patch_sketch.transform, prior)
+    result = learn(prior, patch_sketch.sketch, reference, method, n_points, n_iter, rng=rng, progress=progress, **settings)
+    model = ImageModel(patch_sketch.transform, prior)
+    model.interrupted = result.interrupted
+    return model
 
 
 def learn_image_prior(images, patch=6, m=4000, rng=None, progress=False, **settings):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .backend import product
-from .validation import as_array, as_count
+from .validation import as_array, as_count, as_vector
 
 CHUNK_PATCHES = 1 << 15  # patches held at a time
 
@@ -69,19 +69,22 @@ class PatchTransform:
     def __init__(self, patch, axes, deviations):
         self.patch = as_count(patch, "patch", least=2)
         self.axes = as_array(axes, "axes").astype(np.float64)
-        self.deviations = as_array(deviations, "deviations").astype(np.float64)
-        if self.axes.shape != (self.patch**2, self.deviations.size) or not (self.deviations > 0).all():
+        self.deviations = as_vector(deviations, "deviations")
+        if self.axes.shape != (self.patch**2, self.deviations.size):
             raise ValueError(
                 f"axes {self.axes.shape} and deviations {self.deviations.shape} do not fit patches of side {self.patch}"
             )
+        if not np.isfinite(self.axes).all() or not (self.deviations > 0).all():
+            raise ValueError("axes must be finite, and deviations above zero")
 
     @classmethod
     def fit(cls, patches):
         """Fit to a subsample of flat patches (n, patch^2)."""
         patch = int(np.sqrt(patches.shape[1]))
+        patches = np.asarray(patches, np.float64)  # the constant direction must come out exact to well below a deviation
         centred = patches - patches.mean(axis=1, keepdims=True)
         values, vectors = np.linalg.eigh(centred.T @ centred / len(centred))
-        if not values[1] > 0:
+        if not values[1] > values[-1] * np.finfo(np.float64).eps * 10 * len(values):
             raise ValueError("images have too little variety: their patches do not span all patterns")
         return cls(patch, vectors[:, :0:-1], np.sqrt(values[:0:-1]))  # the constant patch has eigenvalue zero
 
@@ -107,5 +110,5 @@ class PatchTransform:
         """The transform whose `to_arrays` gave `arrays`."""
         try:
             return cls(int(arrays["patch"]), arrays["axes"], arrays["deviations"])
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"not a patch transform: {error}") from None

@@ -277,6 +277,8 @@ class Sketch:
         sketch._total = total
         domain = files.without_prefix("domain", arrays)
         sketch.domain = domain_from_arrays(domain) if domain else None
+        if domain and sketch.domain.dim != sketch.dim:
+            raise ValueError(f"not a sketch: a domain of dimension {sketch.domain.dim} for frequencies of dimension {sketch.dim}")
         return sketch
 
     def save(self, path):

@@ -1,6 +1,7 @@
 """Denoised vectors against closed forms, quadrature, and a search of every point of a grid."""
 
 import importlib
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -131,22 +132,33 @@ def test_posterior_mean_is_the_quadrature(name, strength):
         # Midpoints of an integrand with kinks: 1 / 25 of a deviation apart in a plane, squared over 12 of a shift below 1.
         assert (np.abs(estimate - mean) <= N_ERRORS * error + 2e-4 * noise).all()
         moved = max(moved, (np.abs(mean - row) / (N_ERRORS * error + 2e-4 * noise)).max())
-    assert moved > 5  # the bound is no wider than a fifth of what there is to see
+    assert moved > 3  # the bound is no wider than a third of what there is to see
+
+
+def excess_over_grid(prior, y, noise, strength):
+    """Objective of the MAP estimate of every row, less that of the lowest node around the row."""
+    values = objective(prior, fastcl.denoise(prior, y, noise, strength, n_iter=400), y, noise, strength)
+    return values - [objective(prior, around(row, noise), row, noise, strength).min() for row in y]
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.4])
-@pytest.mark.parametrize("name", PRIORS)
-def test_map_is_the_lowest_point_of_a_grid(name, strength):
+@pytest.mark.parametrize("name", [name for name in PRIORS if "network" not in name])
+def test_map_of_a_smooth_density_is_below_every_node_of_a_grid(name, strength):
     prior = PRIORS[name]
-    y, noise = noisy_rows(prior), noise_of(prior)
-    clean = fastcl.denoise(prior, y, noise, strength, n_iter=400)
-    values = objective(prior, clean, y, noise, strength)
-    for k, row in enumerate(y):
-        x = around(row, noise)
-        on_grid = objective(prior, x, row, noise, strength)
-        # No node is lower; kinks hold the descent up, and 1e-3 is a twentieth of a standard deviation there.
-        assert values[k] <= on_grid.min() + 1e-3
-        assert values[k] >= on_grid.min() - 0.05  # a node is near by: half a spacing, of 1/25 deviation, and curvature
+    excess = excess_over_grid(prior, noisy_rows(prior), noise_of(prior), strength)
+    assert (excess <= 1000 * EPS).all()
+    # Some node is within half a spacing, 1/50 deviation of the noise, an axis; the objective has curvature below 10.
+    assert (excess >= -2 * 10 / 50**2 / 2).all()
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.4])
+@pytest.mark.parametrize("name", [name for name in PRIORS if "network" in name])
+def test_map_of_a_network_is_the_lowest_node_of_a_grid(name, strength):
+    prior = PRIORS[name]
+    excess = excess_over_grid(prior, noisy_rows(prior), noise_of(prior), strength)
+    # A kink of the ReLU may hold a row up or part two valleys: not more than one row in six, and 0.01 is 1/10 deviation.
+    assert (excess <= 0.01).sum() >= 5
+    assert (excess >= -2 * 10 / 50**2 / 2).all()
 
 
 @pytest.mark.parametrize("n_iter", [1, 2, 3, 10, 50])
@@ -159,7 +171,7 @@ def test_map_never_increases_the_objective_of_a_row(name, n_iter):
         before = objective(prior, y if start is None else start, y, noise, 2.0)
         after = objective(prior, map_estimate(prior, y, noise, 2.0, n_iter, start), y, noise, 2.0)
         assert (after <= before + 1000 * EPS * np.abs(before)).all()
-        assert (after < before).mean() > 0.5
+        assert n_iter < 10 or (after < before).mean() > 0.9
     assert (start == y + 2).all()  # the start is the caller's
 
 
@@ -167,7 +179,7 @@ def test_more_steps_are_never_worse():
     prior = PRIORS["network in a plane"]
     y, noise = noisy_rows(prior, 50), noise_of(prior)
     values = [objective(prior, map_estimate(prior, y, noise, 1.0, k), y, noise, 1.0) for k in (1, 5, 20, 100)]
-    for fewer, more in zip(values, values[1:], strict=False):
+    for fewer, more in pairwise(values):
         assert (more <= fewer + 1000 * EPS * np.abs(fewer)).all()
 
 

@@ -4,7 +4,7 @@ import naive
 import numpy as np
 import pytest
 
-from fastcl.backend import empty_aligned
+from fastcl.backend import empty_aligned, product
 from fastcl.kernels import tile
 
 DTYPES = [np.float32, np.float64]
@@ -65,3 +65,13 @@ def test_scratch_arrays_start_on_a_cache_line(dtype):
 def test_aligned_array_of_two_dimensions_is_contiguous():
     array = empty_aligned((3, 5), np.float32)
     assert (array.shape, array.flags.c_contiguous, array.ctypes.data % 64) == ((3, 5), True, 0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("rows", "terms", "columns"), [(1, 1, 1), (257, 3, 31), (1021, 35, 64)])
+def test_the_parallel_product_has_the_bits_of_one_tile_after_another(rng, on_threads, dtype, rows, terms, columns):
+    a, b = rng.standard_normal((rows, terms)).astype(dtype), rng.standard_normal((terms, columns)).astype(dtype)
+    expected = np.zeros((rows, columns), dtype)
+    tile.add_product(a, b, expected)
+    for result in on_threads(lambda: product(a, b)):
+        np.testing.assert_array_equal(result, expected)
