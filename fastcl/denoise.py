@@ -25,10 +25,10 @@ def denoise(prior, y, sigma, strength=1.0, estimator="map", n_iter=50, n_samples
     strength : float
         Factor of R.
     estimator : {"map", "mean"}
-        "map": ``argmin_x ||(x - y) / sigma||^2 / 2 + strength R(x)``, from `n_iter` steps of a preconditioned descent
-        that never increases the objective of a row. "mean": E[x | y], by importance weights on `n_samples`
-        low-discrepancy points a row: drawn around y, or, where there is a reference measure, from its posterior,
-        which is then corrected only as far as the weights differ. A reference measure alone has it in closed form.
+        Both draw `n_samples` low-discrepancy points a row: around y, or, where there is a reference measure, from its
+        posterior. "map": ``argmin_x ||(x - y) / sigma||^2 / 2 + strength R(x)``, which has many local minima: `n_iter`
+        steps of a preconditioned descent, from the best of y and these points. "mean": E[x | y], by importance weights
+        on the points; a reference is corrected only as far as the weights differ, and alone it has a closed form.
     n_iter, n_samples : int
     rng : int or numpy.random.Generator
         Scrambles the low-discrepancy points.
@@ -62,13 +62,17 @@ def denoise(prior, y, sigma, strength=1.0, estimator="map", n_iter=50, n_samples
     strength = as_positive(strength, "strength")
     as_choice(estimator, "estimator", ESTIMATORS)
     n_iter, n_samples = as_count(n_iter, "n_iter"), as_count(n_samples, "n_samples")
-    if estimator == "map":
-        return _by_chunks(lambda chunk: map_estimate(prior, chunk, noise, strength, n_iter), y, CHUNK_VALUES // (8 * prior.dim))
-    if getattr(prior, "is_reference", False) and strength == 1:
+    if estimator == "mean" and getattr(prior, "is_reference", False) and strength == 1:
         return prior.posterior_mean(y, noise)
     normals = normal_points(n_samples, prior.dim, rng)
     rows = CHUNK_VALUES // (n_samples * prior.dim)
-    return _by_chunks(lambda chunk: posterior_mean(prior, chunk, noise, strength, normals), y, rows)
+
+    def estimate(chunk):
+        if estimator == "mean":
+            return posterior_mean(prior, chunk, noise, strength, normals)
+        return map_estimate(prior, chunk, noise, strength, n_iter, best_start(prior, chunk, noise, strength, normals))
+
+    return _by_chunks(estimate, y, rows)
 
 
 def _by_chunks(function, y, rows):
@@ -123,17 +127,21 @@ def normal_points(n, dim, rng):
     return normals - normals.mean(axis=0)
 
 
+def best_start(prior, y, noise, strength, normals):
+    """Of y and the points made from `normals` (s, d), the one with the lowest MAP objective, for each row of y (n, d)."""
+    points = np.concatenate([y[:, None, :], _proposals(prior, y, noise, normals)[1]], axis=1)
+    value = np.square((points - y[:, None, :]) / noise).sum(axis=2) / 2
+    value -= strength * prior.log_density(points.reshape(-1, y.shape[1])).reshape(value.shape)
+    return points[np.arange(len(y)), value.argmin(axis=1)]
+
+
 def posterior_mean(prior, y, noise, strength, normals):
     """E[x | y] of one chunk y (n, d) for noise (d,), by importance weights on points made from `normals` (s, d)."""
     n, dim = y.shape
     samples = len(normals)
-    reference = prior if getattr(prior, "is_reference", False) else prior.reference
-    if reference is None:
-        centre = y
-        points = y[:, None, :] + (normals * noise).astype(y.dtype)
-    else:
-        centre, points = _posterior_points(reference, y, noise, normals)
-    flat = np.ascontiguousarray(points.reshape(-1, dim), y.dtype)
+    reference = _reference(prior)
+    centre, points = _proposals(prior, y, noise, normals)
+    flat = points.reshape(-1, dim)
     log_weights = np.zeros(n * samples) if reference is prior else -strength * prior.energy(flat)
     if reference is not None and strength != 1:
         log_weights = log_weights + (strength - 1) * reference.log_density(flat)
@@ -143,6 +151,19 @@ def posterior_mean(prior, y, noise, strength, normals):
         return np.einsum("ns,nsd->nd", weights, points).astype(y.dtype)
     # The proposal's own mean is known: only the difference of the weights from uniform ones is sampled.
     return (centre + np.einsum("ns,nsd->nd", weights - 1 / samples, points)).astype(y.dtype)
+
+
+def _reference(prior):
+    return prior if getattr(prior, "is_reference", False) else prior.reference
+
+
+def _proposals(prior, y, noise, normals):
+    """(mean (n, d), points (n, s, d)) of the law that points are drawn from: the reference's posterior, or noise on y."""
+    reference = _reference(prior)
+    if reference is None:
+        return y, y[:, None, :] + (normals * noise).astype(y.dtype)
+    centre, points = _posterior_points(reference, y, noise, normals)
+    return centre, points.astype(y.dtype)
 
 
 def _posterior_points(reference, y, noise, normals):
