@@ -2,7 +2,7 @@
 
     python benchmarks/sound.py TRAIN.wav TEST.wav [TEST.wav ...]
 
-As in the experiments of arXiv 2310.03085: samples 4000 to 6000 of the first file, mean taken out, largest sample 1;
+As in the public code that preceded arXiv 2310.03085: samples 4000 to 6000 of the first file, mean taken out, largest sample 1;
 noise of deviation 0.2; signal-to-noise ratio of the triples of bands on samples 3000 to 5000 of the others.
 """
 

@@ -12,7 +12,7 @@ from .prior import MLPPrior
 from .sketch import sketch
 from .validation import as_generator, as_positive, as_vector
 
-CUTOFFS = (2500.0, 3750.0)  # Hz, of the two low-pass filters, as in the experiments of arXiv 2310.03085
+CUTOFFS = (2500.0, 3750.0)  # Hz, of the two low-pass filters, as in the public code before arXiv 2310.03085.
 ORDER = 4
 
 
@@ -106,7 +106,8 @@ def denoise_audio(prior, signal, sigma, rate, strength=1.0, estimator="mean", cu
 
     Notes
     -----
-    The sound experiment of arXiv 2310.03085, section 5. The noise of a band follows from the response of its filters.
+    The bands are those of the public code that preceded arXiv 2310.03085. The noise of a band follows from the response
+    of its filters.
 
     Examples
     --------

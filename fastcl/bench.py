@@ -19,7 +19,7 @@ from .validation import as_count, as_positive
 
 GRID_LIMIT = 3_000_000  # points of the largest grid worth a step: its activations take some GiB
 LARGEST_DIM = 20  # of the example
-POINTS_PER_AXIS = 20  # of the grid, as in the public code before arXiv 2310.03085
+POINTS_PER_AXIS = 20  # of the grid, as in the public code before arXiv 2310.03085.
 
 
 def example_sketch(dim):

@@ -44,7 +44,7 @@ def denoise(prior, y, sigma, strength=1.0, estimator="map", n_iter=50, n_samples
 
     Notes
     -----
-    Arrays of at most 16 MiB at a time beside the result. ``strength`` is lambda in arXiv 2310.03085, section 5.
+    Arrays of at most 16 MiB at a time beside the result. ``strength`` is lambda in arXiv 2310.03085.
 
     Examples
     --------

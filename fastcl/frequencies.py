@@ -24,7 +24,7 @@ def draw_frequencies(m, dim, scale, law="folded_gaussian", rng=None):
         "gaussian": independent N(0, 1 / scale^2) coordinates. The two others have uniform directions and a radius of
         density proportional to exp(-r^2 / 2), respectively sqrt(r^2 + r^4 / 4) exp(-r^2 / 2), over scale; they keep
         low radii when d is large (Keriven et al., "Sketching for large-scale learning of mixture models",
-        arXiv 1606.02838, section 3.3).
+        arXiv 1606.02838).
     rng : int or numpy.random.Generator, optional
 
     Returns
@@ -87,7 +87,7 @@ def estimate_scale(x, rng=None, n_points=5000, m=1000):
 
     Notes
     -----
-    Keriven et al., arXiv 1606.02838, section 3.3.
+    Keriven et al., arXiv 1606.02838.
 
     Examples
     --------

@@ -96,7 +96,7 @@ def learn(
 
     Notes
     -----
-    CL-SGD, arXiv 2310.03085, section 3.
+    CL-SGD, arXiv 2310.03085.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The sketch-matching objective G(theta) = ||S mu_theta - z||^2 and its stochastic gradients (arXiv 2310.03085, section 3)."""
+"""The sketch-matching objective G(theta) = ||S mu_theta - z||^2 and its stochastic gradients (arXiv 2310.03085)."""
 
 import numpy as np
 
@@ -148,7 +148,7 @@ def grid_gradient(prior, sketch, domain, points_per_axis=20, log_scale="learned"
 
     Notes
     -----
-    The discretisation that arXiv 2310.03085 starts from (section 3). Memory, here and in the two stochastic gradients:
+    The discretisation that arXiv 2310.03085 starts from. Memory, here and in the two stochastic gradients:
     the sum of the widths, in numbers, for every point, and 16 partial gradients of 8 bytes a parameter.
 
     Examples
@@ -176,7 +176,7 @@ def naive_gradient(prior, sketch, domain, n_points=4096, rng=None, log_scale="le
 
     Notes
     -----
-    Naive CL-SGD, arXiv 2310.03085, section 3.
+    Naive CL-SGD, arXiv 2310.03085.
 
     Examples
     --------
@@ -198,7 +198,7 @@ def unbiased_gradient(prior, sketch, domain, n_points=4096, rng=None, log_scale=
 
     Notes
     -----
-    Unbiased CL-SGD, arXiv 2310.03085, section 3.
+    Unbiased CL-SGD, arXiv 2310.03085.
 
     Examples
     --------

@@ -6,7 +6,7 @@ from .validation import as_count
 
 
 class Constant:
-    """The same step for ever: the fixed regime of the convergence theorem (arXiv 2310.03085, section 3)."""
+    """The same step for ever: the fixed regime of the convergence theorem (arXiv 2310.03085)."""
 
     def __call__(self, k):
         """Factor of the step at iteration k = 0, 1, ..."""
@@ -14,7 +14,7 @@ class Constant:
 
 
 class Diminishing:
-    """Steps that fall like ``(1 + k / offset)^-power``: the diminishing regime (arXiv 2310.03085, section 3).
+    """Steps that fall like ``(1 + k / offset)^-power``: the diminishing regime (arXiv 2310.03085).
 
     The sum of the steps diverges and that of their squares is finite for 1/2 < power <= 1.
     """

@@ -37,7 +37,7 @@ class MLPPrior:
 
     Notes
     -----
-    ``R_theta`` in arXiv 2310.03085, section 4.
+    ``R_theta`` in arXiv 2310.03085.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Random Fourier moments: the feature sum, its adjoint, and the sketch of a data set (arXiv 2310.03085, section 2)."""
+"""Random Fourier moments: the feature sum, its adjoint, and the sketch of a data set (arXiv 2310.03085)."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def feature_sum(x, omega, weights=None, out=None):
 
     Notes
     -----
-    ``A`` in arXiv 2310.03085, section 2; its adjoint for the real inner product is `feature_adjoint`.
+    ``A`` in arXiv 2310.03085; its adjoint for the real inner product is `feature_adjoint`.
 
     Examples
     --------
@@ -321,7 +321,7 @@ def sketch(x, omega):
 
     Notes
     -----
-    ``S`` in arXiv 2310.03085, section 2. Peak memory above x: one chunk of 131072 rows where x is not a contiguous
+    ``S`` in arXiv 2310.03085. Peak memory above x: one chunk of 131072 rows where x is not a contiguous
     float array, and at most 1 KiB a frequency.
 
     Examples
