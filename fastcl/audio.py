@@ -3,6 +3,7 @@
 import numpy as np
 from scipy.signal import butter, sosfilt, sosfreqz
 
+from .backend import product
 from .denoise import denoise
 from .domains import GaussianScaleMixture
 from .frequencies import draw_frequencies
@@ -161,7 +162,7 @@ def learn_audio_prior(signal, rate, m=1000, widths=(64, 128), n_points=2048, n_i
     reference = GaussianScaleMixture.fit(bands)
     values, vectors = np.linalg.eigh(reference.covariances[0] / reference.scales[0] ** 2)
     whitening = vectors / np.sqrt(values)
-    omega = draw_frequencies(m, 3, 1.0, rng=rng) @ whitening.T
+    omega = product(draw_frequencies(m, 3, 1.0, rng=rng), whitening.T)
     prior = MLPPrior(3, widths, rng=rng, reference=reference, dtype=np.float64)
     prior.start_near_reference(rng=rng)
     settings.setdefault("optimizer", Adam(1e-3, schedule=Cosine(n_iter)))

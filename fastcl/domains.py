@@ -67,7 +67,7 @@ class Box:
         """Sketch of the uniform law in closed form, (m,) complex: a product of sinc."""
         omega = as_points(omega, "omega", self.dim)
         middle, half = (self.high + self.low) / 2, (self.high - self.low) / 2
-        return np.exp(-1j * (omega @ middle)) * np.sinc(omega * half / np.pi).prod(axis=1)
+        return np.exp(-1j * (omega * middle).sum(axis=1)) * np.sinc(omega * half / np.pi).prod(axis=1)
 
     def grid(self, points_per_axis, dtype=np.float64):
         """The centres of `points_per_axis` equal cells along every axis, (points_per_axis ** d, d)."""
@@ -121,7 +121,9 @@ class GaussianMixture:
             raise ValueError("covariances holds NaN or infinity")
         if not np.allclose(self.covariances, self.covariances.swapaxes(1, 2), rtol=1e-10, atol=0):
             raise ValueError("covariances must be symmetric positive definite")
-        self.weights = self.weights / self.weights.sum()
+        total = self.weights.sum()
+        if abs(total - 1) > k * np.finfo(np.float64).eps:  # weights read back from a file keep their bits
+            self.weights = self.weights / total
         self._kept_factors = (None, None)
         try:
             self._roots = np.linalg.cholesky(self.covariances)
@@ -148,7 +150,7 @@ class GaussianMixture:
         omega = as_points(omega, "omega", self.dim).astype(np.float64)
         total = np.zeros(len(omega), np.complex128)
         for weight, mean, covariance in zip(self.weights, self.means, self.covariances, strict=True):
-            total += weight * np.exp(-1j * (omega @ mean) - ((omega @ covariance) * omega).sum(axis=1) / 2)
+            total += weight * np.exp(-1j * (omega * mean).sum(axis=1) - (product(omega, covariance) * omega).sum(axis=1) / 2)
         return total
 
     def log_density(self, x):
@@ -299,11 +301,11 @@ class GaussianScaleMixture(GaussianMixture):
         """
         x = as_points(x, "x").astype(np.float64)
         n_scales = as_count(n_scales, "n_scales")
-        covariance = x.T @ x / len(x)
+        covariance = product(x.T, x) / len(x)
         values, vectors = np.linalg.eigh(covariance)
         if not values[0] > values[-1] * np.finfo(np.float64).eps * 10 * x.shape[1]:
             raise ValueError("x spans fewer dimensions than it has columns")
-        radii = np.sqrt(((x @ vectors) ** 2 / values).mean(axis=1))
+        radii = np.sqrt((product(x, vectors) ** 2 / values).mean(axis=1))
         low, high = np.quantile(radii, [0.002, 0.9995])
         scales = np.geomspace(max(low, 1e-3 * high), high, n_scales) if n_scales > 1 else np.ones(1)
         mixture = cls(covariance, scales, np.ones(n_scales))

@@ -83,7 +83,7 @@ class PatchTransform:
         patch = int(np.sqrt(patches.shape[1]))
         patches = np.asarray(patches, np.float64)  # the constant direction must come out exact to well below a deviation
         centred = patches - patches.mean(axis=1, keepdims=True)
-        values, vectors = np.linalg.eigh(centred.T @ centred / len(centred))
+        values, vectors = np.linalg.eigh(product(centred.T, centred) / len(centred))
         if not values[1] > values[-1] * np.finfo(np.float64).eps * 10 * len(values):
             raise ValueError("images have too little variety: their patches do not span all patterns")
         return cls(patch, vectors[:, :0:-1], np.sqrt(values[:0:-1]))  # the constant patch has eigenvalue zero

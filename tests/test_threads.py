@@ -1,0 +1,26 @@
+"""The whole path, from images to a denoised image, has the same bits whatever threads NumPy's BLAS and Numba have."""
+
+import os
+import subprocess
+import sys
+
+SCRIPT = """
+import hashlib
+import numpy as np, fastcl
+from skimage import data
+patch_sketch = fastcl.sketch_images([data.coins(), data.moon()], patch=5, m=300, rng=0)
+model = fastcl.learn_patches(patch_sketch, rng=0, n_iter=5)
+noisy = data.camera()[:90, :120] / 255 + 0.1 * np.random.default_rng(0).standard_normal((90, 120))
+results = [model.transform.axes, patch_sketch.reference.covariances, patch_sketch.sketch.values, model.prior.theta]
+results += [fastcl.denoise_image(model, noisy, 0.1, estimator=name) for name in ("mean", "map")]
+print([hashlib.sha256(np.ascontiguousarray(result)).hexdigest() for result in results])
+"""
+
+
+def test_the_image_path_has_the_same_bits_on_one_thread_and_on_two():
+    outputs = []
+    for threads in ("1", "2"):
+        environment = {**os.environ, "NUMBA_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
+        done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=True)
+        outputs.append(done.stdout)
+    assert outputs[0] == outputs[1]
