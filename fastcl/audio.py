@@ -164,6 +164,6 @@ def learn_audio_prior(signal, rate, m=1000, widths=(64, 128), n_points=2048, n_i
     whitening = vectors / np.sqrt(values)
     omega = product(draw_frequencies(m, 3, 1.0, rng=rng), whitening.T)
     prior = MLPPrior(3, widths, rng=rng, reference=reference, dtype=np.float64)
-    prior.start_near_reference(rng=rng)
+    prior.start_near(reference, rng=rng)
     settings.setdefault("optimizer", Adam(1e-3, schedule=Cosine(n_iter)))
     return learn(prior, sketch(bands, omega), n_points=n_points, n_iter=n_iter, rng=rng, **settings).prior

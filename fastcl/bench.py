@@ -62,8 +62,7 @@ def run(sk, seconds=10.0, n_points=4096, report=print):
 def _run_method(sk, method, points, seconds):
     reference = sk.domain if sk.domain.is_reference else None
     prior = MLPPrior(sk.dim, rng=0, reference=reference)
-    if reference is not None:
-        prior.start_near_reference(rng=0)
+    prior.start_near(sk.domain, rng=0)
     objective, optimizer = SketchMatching(sk, sk.domain, prior.dtype), Adam(1e-3)
     objective.gradient(prior, method, points, np.random.default_rng(0))  # compiles
     step_mib = _peak_mib(sk, method, points)

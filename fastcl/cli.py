@@ -13,6 +13,7 @@ from .frequencies import draw_frequencies, estimate_scale
 from .images import ImageModel, PatchSketch, denoise_image, learn_patches, sketch_images
 from .learn import learn
 from .objective import METHODS
+from .patches import as_image
 from .prior import MLPPrior
 from .progress import progress_bar
 from .sketch import CHUNK_ROWS, sketch
@@ -27,8 +28,8 @@ def main(arguments=None):
     options = build_parser().parse_args(arguments)
     try:
         options.run(options)
-    except KeyboardInterrupt:
-        print("fastcl: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interruption:
+        print(": ".join(["fastcl: interrupted", *map(str, interruption.args)]), file=sys.stderr)
         return 130
     except (ValueError, TypeError, OSError, ImportError, FloatingPointError, MemoryError) as error:
         print(f"fastcl {options.command}: error: {_one_line(error)}", file=sys.stderr)
@@ -158,12 +159,13 @@ def run_learn(options):
             raise ValueError(f"{options.sketch!r} has no domain to draw points from: make it with `fastcl sketch`")
         reference = source.domain if source.domain.is_reference else None
         prior = MLPPrior(source.dim, rng=options.seed, reference=reference)
-        if reference is not None:
-            prior.start_near_reference(rng=options.seed)
+        prior.start_near(source.domain, rng=options.seed)
         result = learn(prior, source, source.domain, **chosen)
         learned, interrupted = result.prior, result.interrupted
-    if interrupted:
-        raise KeyboardInterrupt
+    if interrupted:  # what the user had under this name stays; what was learned is kept beside it
+        partial = Path(options.out).with_suffix(".partial.npz")
+        learned.save(partial)
+        raise KeyboardInterrupt(f"what was learned until then is in {str(partial)!r}")
     learned.save(options.out)
     print(f"{options.out}: learned by {options.method} CL-SGD")
 
@@ -186,7 +188,7 @@ def run_denoise(options):
     elif noisy_path.suffix.lower() != ".npy" or suffix != ".npy":
         raise ValueError(f"{options.prior!r} is a prior of vectors: it denoises .npy to .npy")
     else:
-        clean = denoise(model, noisy, sigma, **settings)
+        clean = denoise(model, noisy, sigma, progress=True, **settings)
     with files.replacing(out) as file:
         if suffix == ".npy":
             np.save(file, clean)
@@ -209,6 +211,7 @@ def run_bench(options):
     if sk.domain is None or sk.count == 0:
         raise ValueError(f"{options.sketch!r} has no domain to draw points from: make it with `fastcl sketch`")
     Path(options.out).mkdir(parents=True, exist_ok=True)
+    files.check_writable(Path(options.out) / "bench.json")
     results = bench.run(sk, options.seconds)
     bench.write(results, options.out)
     print(f"written to {options.out}")
@@ -249,7 +252,10 @@ def read_image(path, grey=False):
         raise ValueError(f"{str(path)!r} has an alpha channel: flatten it first")
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
         raise ValueError(f"{str(path)!r} is not a single grey or RGB image: shape {image.shape}")
-    image = image / np.iinfo(image.dtype).max if image.dtype.kind in "ui" else image.astype(np.float64)
+    if image.ndim == 3:
+        image = np.stack([as_image(channel, str(path)) for channel in np.moveaxis(image, -1, 0)], axis=-1)
+    else:
+        image = as_image(image, str(path))
     if grey and image.ndim == 3:
         from skimage.color import rgb2gray
 

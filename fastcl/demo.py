@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from . import files
 from .datasets import make_spiral
 from .denoise import denoise
 from .domains import Box
@@ -30,9 +31,7 @@ def run(folder="fastcl-demo", n_iter=3000, progress=True, report=print):
     n_iter = as_count(n_iter, "n_iter")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    probe = folder / ".writable"
-    probe.touch()
-    probe.unlink()
+    files.check_writable(folder / "spiral.png")
     start = time.perf_counter()
     spiral = spiral_demo(folder, n_iter, progress, report)
     photographs = photograph_demo(folder, progress, report)

@@ -4,6 +4,7 @@ import numpy as np
 from scipy.special import logsumexp, ndtri
 from scipy.stats import qmc
 
+from .progress import progress_bar
 from .validation import as_choice, as_count, as_generator, as_noise_level, as_points, as_positive
 
 ESTIMATORS = ("map", "mean")
@@ -11,7 +12,7 @@ CHUNK_VALUES = 1 << 21  # numbers in the largest temporary: bounds the memory wh
 LARGEST_STEP = 4.0  # of the descent, in units of the preconditioned gradient
 
 
-def denoise(prior, y, sigma, strength=1.0, estimator="map", n_iter=50, n_samples=512, rng=0):
+def denoise(prior, y, sigma, strength=1.0, estimator="map", n_iter=50, n_samples=512, rng=0, progress=False):
     """Denoise vectors ``y = x + noise``, the noise Gaussian and independent.
 
     Parameters
@@ -32,6 +33,7 @@ def denoise(prior, y, sigma, strength=1.0, estimator="map", n_iter=50, n_samples
     n_iter, n_samples : int
     rng : int or numpy.random.Generator
         Scrambles the low-discrepancy points.
+    progress : bool
 
     Returns
     -------
@@ -44,7 +46,7 @@ def denoise(prior, y, sigma, strength=1.0, estimator="map", n_iter=50, n_samples
 
     Notes
     -----
-    Arrays of at most 16 MiB at a time beside the result. ``strength`` is lambda in arXiv 2310.03085.
+    A few arrays of at most 16 MiB at a time beside the result. ``strength`` is lambda in arXiv 2310.03085.
 
     Examples
     --------
@@ -72,12 +74,16 @@ def denoise(prior, y, sigma, strength=1.0, estimator="map", n_iter=50, n_samples
             return posterior_mean(prior, chunk, noise, strength, normals)
         return map_estimate(prior, chunk, noise, strength, n_iter, best_start(prior, chunk, noise, strength, normals))
 
-    return _by_chunks(estimate, y, rows)
+    return _by_chunks(estimate, y, rows, progress)
 
 
-def _by_chunks(function, y, rows):
-    rows = max(1, rows)
-    return np.concatenate([function(y[start : start + rows]) for start in range(0, len(y), rows)])
+def _by_chunks(function, y, rows, progress):
+    rows, results = max(1, rows), []
+    with progress_bar(progress, len(y), "denoise", "row") as bar:
+        for start in range(0, len(y), rows):
+            results.append(function(y[start : start + rows]))
+            bar.update(len(results[-1]))
+    return np.concatenate(results)
 
 
 def energy_parts(prior, x):

@@ -206,8 +206,13 @@ class GaussianMixture:
         """E[x | y] in closed form, (n, d), for y = x + N(0, diag(noise^2)) and noise (d,)."""
 
         def mean(chunk):
-            responsibilities, means, _ = self.posterior(chunk, noise)
-            return np.einsum("kn,knd->nd", responsibilities, means)
+            evidence, gains, _ = self._posterior_factors(noise)
+            log_terms = self._log_terms(chunk, evidence)
+            responsibilities = np.exp(log_terms - logsumexp(log_terms, axis=0))
+            total = np.zeros_like(chunk)
+            for share, centre, gain in zip(responsibilities, self.means, gains, strict=True):
+                total += share[:, None] * (centre + product(chunk - centre, gain))
+            return total
 
         return self._by_chunks(y, mean)
 
@@ -317,6 +322,17 @@ class GaussianScaleMixture(GaussianMixture):
             weights = (shares / shares.sum(axis=0)).mean(axis=1)
         kept = weights > 1e-6
         return cls(covariance, scales[kept], weights[kept])
+
+
+def merge_domains(a, b):
+    """The domain of data of which parts lie in a and in b: a common box, equal measures, the only one there is, or None."""
+    if a is None or b is None:
+        return a or b
+    if isinstance(a, Box) and isinstance(b, Box):
+        return Box(np.minimum(a.low, b.low), np.maximum(a.high, b.high))
+    first, second = a.to_arrays(), b.to_arrays()
+    same = first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)
+    return a if same else None
 
 
 def domain_from_arrays(arrays):

@@ -17,7 +17,6 @@ from .validation import as_choice, as_count, as_generator, as_positive
 SUBSAMPLE = 40_000  # patches that the transform and the reference measure are fitted on
 DITHER = 1 / 255  # width of the uniform noise that undoes the rounding of 8-bit photographs
 SCALE = 1.0  # of the frequencies, in units of the standard deviation of a white coordinate
-START_ENERGY = 0.1  # mean energy under the reference that learning starts from
 # Half-quadratic splitting: precision of the patches over that of the noise, growing.  The posterior mean smooths at
 # every pass and wants few of them; these were chosen on photographs that neither learn nor test.
 BETAS = {"mean": (1.5, 4.0), "map": (4.0, 16.0, 64.0)}
@@ -29,7 +28,7 @@ class PatchSketch:
     Attributes
     ----------
     transform : PatchTransform
-    reference : GaussianScaleMixture
+    reference : GaussianMixture
         Law of the white patch coordinates, up to what the network will learn.
     sketch : Sketch
         Of the white coordinates of all patches.
@@ -58,7 +57,7 @@ class PatchSketch:
         return cls(transform, reference, Sketch.from_arrays(files.without_prefix("sketch", arrays)))
 
     def save(self, path):
-        """Write everything to one npz file, atomically."""
+        """Write everything to one npz file, atomically; `fastcl.load` reads it."""
         files.write_npz(path, "patch-sketch", self.to_arrays())
 
 
@@ -91,7 +90,7 @@ class ImageModel:
         return cls(transform, domain_from_arrays(prior) if "kind" in prior else MLPPrior.from_arrays(prior))
 
     def save(self, path):
-        """Write the model to one npz file, atomically."""
+        """Write the model to one npz file, atomically; `fastcl.load_prior` reads it."""
         files.write_npz(path, "image-model", self.to_arrays())
 
 
@@ -99,12 +98,12 @@ def sketch_images(images, patch=6, m=4000, rng=None, progress=False):
     """Sketch all overlapping patches of photographs.
 
     The transform (patch means apart, principal axes, unit variance) and a Gaussian scale mixture are fitted on some
-    ten thousand patches; the sketch then reads every patch once.
+    40,000 patches; the sketch then reads every patch once.
 
     Parameters
     ----------
     images : sequence of arrays (H, W)
-        Grey photographs in [0, 1]; integers are divided by their largest value.
+        Grey photographs in [0, 1]; 8 and 16-bit integers are divided by their largest value.
     patch : int
         Side of the patches in pixels, at least 2.
     m : int
@@ -179,7 +178,7 @@ def learn_patches(
     rng = as_generator(rng)
     reference = patch_sketch.reference
     prior = MLPPrior(patch_sketch.transform.dim, widths, rng=rng, reference=reference)
-    prior.start_near_reference(START_ENERGY, rng)
+    prior.start_near(reference, rng=rng)
     settings.setdefault("optimizer", Adam(1e-3, schedule=Cosine(n_iter)))
     result = learn(prior, patch_sketch.sketch, reference, method, n_points, n_iter, rng=rng, progress=progress, **settings)
     model = ImageModel(patch_sketch.transform, prior)
@@ -228,7 +227,7 @@ def denoise_image(model, noisy, sigma, strength=1.0, estimator="mean", n_samples
     ----------
     model : ImageModel
     noisy : array (H, W)
-        Values in [0, 1] before the noise; integers are divided by their largest value.
+        Values in [0, 1] before the noise; 8 and 16-bit integers are divided by their largest value.
     sigma : float
         Standard deviation of the noise, on the same scale: 25 / 255, say.
     strength : float
@@ -282,6 +281,6 @@ def denoise_image(model, noisy, sigma, strength=1.0, estimator="mean", n_samples
 
 
 def _mean_by_chunks(prior, y, noise, strength, normals, rows=8192):
-    if getattr(prior, "is_reference", False):
+    if getattr(prior, "is_reference", False) and strength == 1:
         return prior.posterior_mean(y, noise)
     return np.concatenate([posterior_mean(prior, y[i : i + rows], noise, strength, normals) for i in range(0, len(y), rows)])

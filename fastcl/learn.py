@@ -68,7 +68,7 @@ def learn(
     rng : int or numpy.random.Generator, optional
         The points of step k depend on the seed and k alone. A checkpoint goes on only with the seed it was made with.
     progress : bool
-        Whether to show a progress bar (needs tqdm, which the extra "demo" installs).
+        Whether to show a progress bar, where tqdm is installed (the extra "demo").
     checkpoint : path, optional
         A file written every `checkpoint_every` steps and when the run ends or is interrupted. Where it exists, the
         run goes on from it, to the same bits as an unbroken run.
@@ -213,14 +213,18 @@ class _Run:
         _, arrays = files.read_npz(path, ["checkpoint"])
         try:
             same = np.array_equal(arrays["z"], objective.z) and np.array_equal(arrays["omega"], objective.packed.omega)
-            if str(arrays["settings"]) != settings or not same:
-                raise ValueError(f"checkpoint {str(path)!r} belongs to a run with other settings, domain, seed or sketch")
+            same = same and str(arrays["settings"]) == settings
+        except KeyError as error:
+            raise ValueError(f"checkpoint {str(path)!r} is damaged or incomplete: {error}") from None
+        if not same:
+            raise ValueError(f"checkpoint {str(path)!r} belongs to a run with other settings, domain, seed or sketch")
+        try:
             theta, mean = arrays["theta"].reshape(self.prior.theta.shape), arrays["mean"].reshape(self.mean.shape)
             averaged, iteration, seed = (int(arrays[name]) for name in ("averaged", "iteration", "seed"))
             history = {name: list(arrays[f"history.{name}"][:iteration]) for name in HISTORY}
             self.optimizer.load_state(files.without_prefix("optimizer", arrays))
-        except KeyError as error:
-            raise ValueError(f"checkpoint {str(path)!r} is incomplete: {error} is missing") from None
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"checkpoint {str(path)!r} is damaged or incomplete: {error}") from None
         self.prior.theta[:] = self.last_good[:] = theta
         self.mean, self.averaged, self.iteration, self.history = mean, averaged, iteration, history
         return seed

@@ -9,7 +9,7 @@ CHUNK_PATCHES = 1 << 15  # patches held at a time
 
 
 def as_image(image, name="image", least=1):
-    """`image` as a float array (H, W) in [0, 1]: integers are divided by their largest value, colour is refused."""
+    """`image` as a float array (H, W) in [0, 1]: 8 or 16 bits are divided by their largest value, colour is refused."""
     image = as_array(image, name)
     if image.ndim != 2:
         hint = "; convert colour, with or without alpha, to grey first" if image.ndim == 3 else ""
@@ -17,6 +17,8 @@ def as_image(image, name="image", least=1):
     if min(image.shape) < least:
         raise ValueError(f"{name} of {image.shape[0]} x {image.shape[1]} pixels is smaller than a patch of {least} x {least}")
     if image.dtype.kind in "ui":
+        if image.dtype not in (np.uint8, np.uint16):
+            raise TypeError(f"{name} must hold uint8, uint16 or floats in [0, 1], got {image.dtype}")
         image = image / np.iinfo(image.dtype).max
     image = np.ascontiguousarray(image, np.float32 if image.dtype == np.float32 else np.float64)
     if not np.isfinite(image).all():

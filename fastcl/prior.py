@@ -6,10 +6,9 @@ from . import files
 from .backend import empty_aligned, kernel
 from .domains import domain_from_arrays
 from .kernels import mlp
-from .validation import FLOATS, as_array, as_count, as_generator, as_points
+from .validation import FLOATS, as_array, as_count, as_generator, as_points, as_vector
 
 MAX_PARTS = 16  # most partial gradients of one backward pass: bounds the memory, and the threads that can work
-CHUNK_ROWS = 1 << 16  # rows of a call that need not keep activations
 
 
 class MLPPrior:
@@ -64,13 +63,22 @@ class MLPPrior:
             raise TypeError(f"dtype must be float32 or float64, got {dtype!r}") from None
         if dtype not in FLOATS:
             raise ValueError(f"dtype must be float32 or float64, got {dtype}")
-        self.theta = empty_aligned(int((self.sizes[:-1] * self.sizes[1:] + self.sizes[1:]).sum()) + 1, dtype)
-        self.theta[:] = 0
+        self._theta = empty_aligned(int((self.sizes[:-1] * self.sizes[1:] + self.sizes[1:]).sum()) + 1, dtype)
+        self._theta[:] = 0
         rng, offset = as_generator(rng), 0
         for n_in, n_out in zip(self.sizes[:-1], self.sizes[1:], strict=True):
             self.theta[offset : offset + n_in * n_out] = rng.standard_normal(n_in * n_out) * np.sqrt(2 / n_in)
             offset += n_in * n_out + n_out
         self._workspace = {}
+
+    @property
+    def theta(self):
+        """Every parameter (P,): one vector, writable in place; assigning to it copies into it."""
+        return self._theta
+
+    @theta.setter
+    def theta(self, value):
+        self._theta[:] = as_vector(value, "theta", self._theta.size, self.dtype)
 
     @property
     def dim(self):
@@ -121,18 +129,30 @@ class MLPPrior:
         value = self.log_scale - self.energy(x)
         return value if self.reference is None else value + self.reference.log_density(x)
 
-    def start_near_reference(self, energy=0.1, rng=None):
-        """Scale the last layer so that R_theta has mean `energy` under the reference, and a so that the mass is one.
+    def start_near(self, domain, energy=None, rng=None):
+        """Adapt the initial parameters to a domain: a Box, or the reference of the prior.
 
-        An energy of He's initialisation grows with the dimension, and a density that vanishes has no gradient.
+        He's initialisation suits inputs of deviation one around zero in few dimensions; elsewhere the energy is so large
+        that the density vanishes, and its gradient with it. This centres and scales the inputs of the first layer, then
+        scales the last one so that R_theta has mean `energy` over the domain, and chooses a so that the mass is one.
+
+        Parameters
+        ----------
+        domain : Box or reference measure
+        energy : float, optional
+            5 for a box, where structure has to emerge from a flat density, and 0.1 for a reference, which is near already.
+        rng : int or numpy.random.Generator, optional
         """
-        if self.reference is None:
-            raise ValueError("the prior has no reference measure")
-        x = self.reference.sample(4096, rng, self.dtype)
+        energy = (0.1 if domain.is_reference else 5.0) if energy is None else energy
+        x = domain.sample(4096, rng, np.float64)
+        deviations, (n_in, n_out) = x.std(axis=0), self.sizes[:2]
+        first = self.theta[: n_in * n_out].reshape(n_in, n_out)
+        first /= deviations[:, None].astype(self.dtype)
+        self.theta[n_in * n_out : n_in * n_out + n_out] = -(x.mean(axis=0)[:, None] * first).sum(axis=0)
         n_in, n_out = self.sizes[-2:]
-        last = self.theta[-1 - n_in * n_out - n_out : -1]
-        last *= np.sqrt(energy / self.energy(x).mean())
-        self.log_scale = -np.log(np.exp(-self.energy(x).astype(np.float64)).mean())
+        self.theta[-1 - n_in * n_out - n_out : -1] *= np.sqrt(energy / self.energy(x).mean())
+        volume = 1.0 if domain.is_reference else domain.volume
+        self.log_scale = -np.log(volume * np.exp(-self.energy(x)).mean())
 
     def forward(self, x, keep=True):
         """(R_theta(x), what `backward` needs) for x (n, d) in the type of theta, already validated.
@@ -209,5 +229,5 @@ class MLPPrior:
         return prior
 
     def save(self, path):
-        """Write the prior to an npz file, atomically."""
+        """Write the prior to an npz file, atomically; `fastcl.load_prior` reads it."""
         files.write_npz(path, "prior", self.to_arrays())

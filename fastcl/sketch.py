@@ -8,7 +8,7 @@ import numpy as np
 
 from . import files
 from .backend import empty_aligned, kernel
-from .domains import domain_from_arrays
+from .domains import domain_from_arrays, merge_domains
 from .kernels import features
 from .validation import as_array, as_frequencies, as_rows, as_vector, reject_foreign, work_dtype
 
@@ -110,7 +110,7 @@ def feature_sum(x, omega, weights=None, out=None):
     -------
     complex128 array (m,)
         The same bits for any number of threads. No n x m array is formed: beside one chunk of 131072 rows, which is
-        copied only if it has to be converted, the extra memory is at most 1 KiB a frequency.
+        copied only if it has to be converted or is read-only, the extra memory is about 1 KiB and 32 d bytes a frequency.
 
     Raises
     ------
@@ -204,7 +204,7 @@ class Sketch:
     count : int
         Points seen so far.
     domain : Box or reference measure, optional
-        Where the data lie, where the maker of the sketch knows it; kept in files.
+        Where the data lie, where the maker of the sketch knows it; kept in files, and joined by ``+``.
 
     Examples
     --------
@@ -254,6 +254,7 @@ class Sketch:
         merged = Sketch(self.omega)
         merged._total = self._total + other._total
         merged.count = self.count + other.count
+        merged.domain = merge_domains(self.domain, other.domain)
         return merged
 
     def __repr__(self):
@@ -321,8 +322,8 @@ def sketch(x, omega):
 
     Notes
     -----
-    ``S`` in arXiv 2310.03085. Peak memory above x: one chunk of 131072 rows where x is not a contiguous
-    float array, and at most 1 KiB a frequency.
+    ``S`` in arXiv 2310.03085. Peak memory above x: one chunk of 131072 rows where x is not a contiguous,
+    writable float array, and about 1 KiB and 32 d bytes a frequency.
 
     Examples
     --------

@@ -213,3 +213,8 @@ def test_strides_do_not_matter(rng):
 def test_what_is_no_image_is_named(bad, error, message):
     with pytest.raises(error, match=message):
         as_image(bad, "photo", 4)
+
+
+def test_integers_wider_than_photographs_are_refused_rather_than_turned_black():
+    with pytest.raises(TypeError, match="image must hold uint8"):
+        patches.as_image(np.full((8, 8), 255))

@@ -204,3 +204,28 @@ def test_bad_points_are_an_error_that_names_x(method, bad, error):
     with pytest.raises(error, match=r"(^|\W)x\W") as caught:
         getattr(make_prior(), method)(bad)
     assert type(caught.value) is error
+
+
+@pytest.mark.parametrize("offset", [0.0, 128.0])
+def test_start_near_gives_the_energy_and_the_mass_that_it_promises(offset):
+    box = fastcl.Box([offset - 60, -0.1], [offset + 60, 0.1])
+    normal = fastcl.Gaussian([offset, 1.0], [[900.0, 0.0], [0.0, 0.01]])
+    for domain, volume, energy in ((box, box.volume, 5.0), (normal, 1.0, 0.1)):
+        prior = fastcl.MLPPrior(2, (32,), rng=0, reference=normal if domain is normal else None, dtype=np.float64)
+        prior.start_near(domain, rng=0)
+        found = prior.energy(domain.sample(100_000, rng=1))
+        mass = volume * np.exp(prior.log_scale - found)
+        # both are set on 4096 points and looked at on others: five standard errors of the mean of 4096
+        assert abs(found.mean() - energy) < 5 * found.std() / 64
+        assert abs(mass.mean() - 1) < 5 * mass.std() / 64
+
+
+def test_assigning_theta_copies_and_checks():
+    prior = fastcl.MLPPrior(1, (4,), rng=0)
+    before = prior.theta
+    prior.theta = np.arange(prior.theta.size)
+    assert prior.theta is before
+    assert prior.log_scale == prior.theta.size - 1
+    for bad, error in ((np.zeros(3), ValueError), (np.full(prior.theta.size, np.nan), ValueError), ("theta", TypeError)):
+        with pytest.raises(error, match="theta"):
+            prior.theta = bad

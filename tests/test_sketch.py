@@ -356,3 +356,17 @@ def test_compiled_code_forms_no_matrix_of_points_and_frequencies(rng):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     fastcl.sketch(x, omega)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit - before < 50e6  # the matrix would be 400 MB
+
+
+def test_merged_sketches_know_the_domain_of_both():
+    def part(domain):
+        sketch = fastcl.sketch(np.zeros((1, 1)), [[1.0]])
+        sketch.domain = domain
+        return sketch
+
+    merged = (part(fastcl.Box([-1], [0.5])) + part(fastcl.Box([0], [2]))).domain
+    assert (merged.low.tolist(), merged.high.tolist()) == ([-1], [2])
+    normal = fastcl.Gaussian([0.0], [[1.0]])
+    assert (part(normal) + part(None)).domain is normal
+    assert (part(normal) + part(fastcl.Gaussian([0.0], [[1.0]]))).domain is normal
+    assert (part(normal) + part(fastcl.Gaussian([1.0], [[1.0]]))).domain is None
