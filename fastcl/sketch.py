@@ -52,7 +52,7 @@ class PackedFrequencies:
                 f"omega is too large for x in {dtype}: phases of {largest:.1e} turns lose all their digits; {remedy}"
             )
 
-    def sum(self, x, weights, partial=None):
+    def sum(self, x, weights):
         """(m,) complex128 for x (n, d) contiguous and weights (n,) or (0,), both in the working precision."""
         n, (count, _, lanes) = x.shape[0], self.blocks.shape
         part_rows = features.ROWS * -(-n // (features.ROWS * features.MAX_PARTS))
