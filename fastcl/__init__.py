@@ -4,13 +4,21 @@ __version__ = "0.1.0"
 
 from .frequencies import draw_frequencies, estimate_scale
 from .sketch import Sketch, feature_adjoint, feature_sum, sketch
-from .domains import Box, Gaussian, GaussianMixture, GaussianScaleMixture
+from .domains import Box
+from .mixtures import Gaussian, GaussianMixture
+from .scale_mixtures import GaussianScaleMixture, MixtureOfScaleMixtures
+from .metric import WhitenedMetric
+from .chains import Chains, log_mass
+from .max_entropy import MaxEntropyPrior, max_entropy
+from .adaptive import adapt_frequencies
 from .prior import MLPPrior
+from .gaussianised import GaussianisedPrior
 from .objective import grid_gradient, naive_gradient, unbiased_gradient
 from .optimizers import SGD, Adam, Constant, Cosine, Diminishing
 from .learn import LearnResult, learn
 from .denoise import denoise
 from .patches import PatchTransform
-from .images import ImageModel, PatchSketch, denoise_image, learn_image_prior, learn_patches, sketch_images
+from .images import ImageModel, PatchSketch, learn_image_prior, learn_patches, sketch_images
+from .restoration import denoise_image, estimate_noise
 from .audio import band_noise, denoise_audio, learn_audio_prior, split_bands
 from .storage import load, load_prior

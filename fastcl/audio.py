@@ -5,11 +5,11 @@ from scipy.signal import butter, sosfilt, sosfreqz
 
 from .backend import product
 from .denoise import denoise
-from .domains import GaussianScaleMixture
 from .frequencies import draw_frequencies
 from .learn import learn
 from .optimizers import Adam, Cosine
 from .prior import MLPPrior
+from .scale_mixtures import GaussianScaleMixture
 from .sketch import sketch
 from .validation import as_generator, as_positive, as_vector
 

@@ -2,12 +2,13 @@
 
 import numpy as np
 
-from .kernels import features, mlp, tile
+from .kernels import features, mixtures, mlp, tile
 
 _NUMBA = {
     "feature_sum": features.feature_sum,
     "feature_adjoint": features.feature_adjoint,
     "pack_lanes": features.pack_lanes,
+    "wave_gradient": features.wave_gradient,
     "column_magnitudes": features.column_magnitudes,
     "transpose_weights": mlp.transpose_weights,
     "energy_forward": mlp.energy_forward,
@@ -15,6 +16,8 @@ _NUMBA = {
     "energy_grad": mlp.energy_grad,
     "add_parts": mlp.add_parts,
     "product": tile.product,
+    "mixture_shares": mixtures.mixture_shares,
+    "mixture_means": mixtures.mixture_means,
 }
 
 

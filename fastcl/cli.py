@@ -8,14 +8,16 @@ import numpy as np
 
 from . import __version__, files, storage
 from .denoise import ESTIMATORS, denoise
-from .domains import Box, Gaussian
+from .domains import Box
 from .frequencies import draw_frequencies, estimate_scale
-from .images import ImageModel, PatchSketch, denoise_image, learn_patches, sketch_images
+from .images import IMAGE_METHODS, ImageModel, PatchSketch, learn_patches, sketch_images
 from .learn import learn
+from .mixtures import Gaussian
 from .objective import METHODS
 from .patches import as_image
 from .prior import MLPPrior
 from .progress import progress_bar
+from .restoration import denoise_image, estimate_noise
 from .sketch import CHUNK_ROWS, sketch
 from .validation import as_positive, as_rows
 
@@ -71,9 +73,13 @@ def build_parser():
     sub = command("learn", run_learn, "Learn a prior from a sketch alone.")
     sub.add_argument("sketch", metavar="S.npz")
     sub.add_argument("-o", "--out", required=True, metavar="PRIOR.npz")
-    sub.add_argument("--method", choices=METHODS, default="unbiased")
-    sub.add_argument("--iterations", type=int, help="steps (600 for images, 3000 for arrays)")
-    sub.add_argument("--points", type=int, help="points a step (2048 for images, 4096 for arrays)")
+    sub.add_argument(
+        "--method",
+        choices=tuple(dict.fromkeys(METHODS + IMAGE_METHODS)),
+        help="(max_entropy for a sketch of images, normalised for one of an array)",
+    )
+    sub.add_argument("--iterations", type=int, help="steps (3000 for arrays; for images 300, or 600 of a network)")
+    sub.add_argument("--points", type=int, help="points a step (4096 for arrays; for images 16384, or 2048 of a network)")
     sub.add_argument("--checkpoint", metavar="FILE", help="resume from and write to this file")
     sub.add_argument("--seed", type=int, default=0)
 
@@ -82,7 +88,7 @@ def build_parser():
     sub.add_argument("noisy", metavar="NOISY.png|.npy")
     sub.add_argument("-o", "--out", required=True, metavar="CLEAN.png|.npy")
     sub.add_argument(
-        "--sigma", type=float, required=True, help="noise: on the 0..255 scale for images, in the units of the data for rows"
+        "--sigma", type=float, help="noise: on the 0..255 scale for images (estimated), in the units of the data for rows"
     )
     sub.add_argument("--strength", type=float, default=1.0, help="factor of the prior (%(default)s)")
     sub.add_argument("--estimator", choices=ESTIMATORS, default="mean", help="(%(default)s)")
@@ -149,8 +155,11 @@ def run_learn(options):
     """`fastcl learn`."""
     files.check_writable(options.out, [options.sketch, options.checkpoint])
     source = storage.load(options.sketch, ("sketch", "patch-sketch"))
-    chosen = {"method": options.method, "rng": options.seed, "progress": True, "checkpoint": options.checkpoint}
-    chosen |= {name: value for name, value in (("n_iter", options.iterations), ("n_points", options.points)) if value is not None}
+    given = {"method": options.method, "n_iter": options.iterations, "n_points": options.points, "checkpoint": options.checkpoint}
+    chosen = {name: value for name, value in given.items() if value is not None} | {"rng": options.seed, "progress": True}
+    method = chosen.get("method", "max_entropy" if isinstance(source, PatchSketch) else "normalised")
+    if method == "max_entropy" and options.checkpoint is not None:
+        raise ValueError("--checkpoint is for networks: the method max_entropy keeps none")
     if isinstance(source, PatchSketch):
         learned = learn_patches(source, **chosen)
         interrupted = learned.interrupted
@@ -167,13 +176,13 @@ def run_learn(options):
         learned.save(partial)
         raise KeyboardInterrupt(f"what was learned until then is in {str(partial)!r}")
     learned.save(options.out)
-    print(f"{options.out}: learned by {options.method} CL-SGD")
+    print(f"{options.out}: learned by the method {method}")
 
 
 def run_denoise(options):
     """`fastcl denoise`."""
     files.check_writable(options.out)
-    sigma = as_positive(options.sigma, "sigma")
+    sigma = None if options.sigma is None else as_positive(options.sigma, "sigma")
     model = storage.load_prior(options.prior)
     noisy_path, out = Path(options.noisy), Path(options.out)
     settings = {"strength": options.strength, "estimator": options.estimator}
@@ -183,10 +192,14 @@ def run_denoise(options):
     noisy = read_array(noisy_path) if noisy_path.suffix.lower() == ".npy" else read_image(noisy_path)
     if isinstance(model, ImageModel):
         channels = np.moveaxis(noisy, -1, 0) if noisy.ndim == 3 else [noisy]
+        if sigma is None:
+            sigma = 255 * float(np.mean([estimate_noise(channel) for channel in channels]))
         clean = [denoise_image(model, channel, sigma / 255, progress=True, **settings) for channel in channels]
         clean = np.stack(clean, axis=-1) if noisy.ndim == 3 else clean[0]
     elif noisy_path.suffix.lower() != ".npy" or suffix != ".npy":
         raise ValueError(f"{options.prior!r} is a prior of vectors: it denoises .npy to .npy")
+    elif sigma is None:
+        raise ValueError("--sigma is needed for a prior of vectors")
     else:
         clean = denoise(model, noisy, sigma, progress=True, **settings)
     with files.replacing(out) as file:
@@ -206,7 +219,6 @@ def run_bench(options):
     as_positive(options.seconds, "seconds")
     sk = bench.example_sketch(options.dim) if options.sketch is None else storage.load(options.sketch, ("sketch", "patch-sketch"))
     if isinstance(sk, PatchSketch):
-        sk.sketch.domain = sk.reference
         sk = sk.sketch
     if sk.domain is None or sk.count == 0:
         raise ValueError(f"{options.sketch!r} has no domain to draw points from: make it with `fastcl sketch`")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .domains import GaussianMixture
+from .mixtures import GaussianMixture
 from .validation import as_count, as_generator, as_positive
 
 

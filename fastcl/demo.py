@@ -11,12 +11,13 @@ from .datasets import make_spiral
 from .denoise import denoise
 from .domains import Box
 from .frequencies import draw_frequencies
-from .images import denoise_image, learn_patches, sketch_images
+from .images import learn_patches, sketch_images
 from .learn import learn
 from .objective import METHODS, grid_gradient
 from .optimizers import Adam, Cosine
 from .plots import new_figure, save_figure, show_density, show_image
 from .prior import MLPPrior
+from .restoration import denoise_image
 from .sketch import sketch
 from .validation import as_count
 

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from . import files
+from .metric import WhitenedMetric
 from .objective import LOG_SCALES, METHODS, SketchMatching
 from .optimizers import Adam, Optimizer
 from .prior import MLPPrior
 from .progress import progress_bar
-from .validation import as_choice, as_count, as_generator
+from .validation import as_choice, as_count, as_generator, as_positive
 
+METRICS = ("identity", "whitened")
 HISTORY = ("iteration", "value", "gradient_norm", "seconds")
 
 
@@ -36,7 +38,7 @@ def learn(
     prior,
     sketch,
     domain=None,
-    method="unbiased",
+    method="normalised",
     n_points=4096,
     n_iter=3000,
     optimizer=None,
@@ -45,7 +47,9 @@ def learn(
     checkpoint=None,
     callback=None,
     points_per_axis=20,
-    log_scale="learned",
+    log_scale=None,
+    metric="identity",
+    tracking=0.05,
     average=0.0,
     checkpoint_every=500,
 ):
@@ -58,9 +62,12 @@ def learn(
     sketch : Sketch
     domain : Box or reference measure, optional
         Where points are drawn; by default, and necessarily, the reference of a prior that has one.
-    method : {"unbiased", "naive", "grid"}
+    method : {"normalised", "tracked", "unbiased", "naive", "grid"}
+        "unbiased", "naive" and "grid" are the methods of the paper. "normalised" is "unbiased" with a density that is kept
+        at mass one instead of learning its scale. "tracked" draws one set of points a step instead of two: the residual
+        is that of a running mean over earlier steps, the gradient is at the new points; it too is normalised.
     n_points : int
-        Points drawn at every step (twice that many for "unbiased"); the grid has points_per_axis^d instead.
+        Points drawn at every step (twice that many for "unbiased" and "normalised"); the grid has points_per_axis^d instead.
     n_iter : int
         Steps in all, those of a resumed checkpoint included.
     optimizer : optimizer, optional
@@ -76,8 +83,13 @@ def learn(
         Called as ``callback(iteration, prior, value)`` after every step; a true result stops the run.
     points_per_axis : int
         Of the grid method.
-    log_scale : {"learned", "profiled", "fixed"}
-        As in `grid_gradient`.
+    log_scale : {"learned", "profiled", "normalised", "fixed"}, optional
+        As in `grid_gradient`; by default "learned" for the methods of the paper and "normalised" for the others.
+    metric : "identity", "whitened", or object with `apply`
+        M of the objective r* M r; "identity" by default. "whitened", a `WhitenedMetric` of the domain, suits references
+        that are near the data; far from it, as in a box, it magnifies the noise of the gradients.
+    tracking : float
+        Of "tracked": the share of a step's points in the running mean falls from 1 to this over the first half.
     average : float
         Polyak averaging: the result is the mean of the parameters over this last fraction of the steps; 0 for none.
     checkpoint_every : int
@@ -96,7 +108,8 @@ def learn(
 
     Notes
     -----
-    CL-SGD, arXiv 2310.03085.
+    CL-SGD, arXiv 2310.03085. The running mean is that of stochastic compositional gradients: Wang, Fang and Liu,
+    Mathematical Programming 2017.
 
     Examples
     --------
@@ -112,10 +125,16 @@ def learn(
         raise TypeError(f"prior must be a fastcl.MLPPrior, got {type(prior).__name__}")
     if domain is None and prior.reference is None:
         raise ValueError("domain is needed for a prior without a reference measure")
-    objective = SketchMatching(sketch, prior.reference if domain is None else domain, prior.dtype)
-    objective.check(prior)
     as_choice(method, "method", METHODS)
+    log_scale = ("normalised" if method in ("normalised", "tracked") else "learned") if log_scale is None else log_scale
     as_choice(log_scale, "log_scale", LOG_SCALES)
+    if not 0 < as_positive(tracking, "tracking") <= 1:
+        raise ValueError(f"tracking must be in (0, 1], got {tracking}")
+    if isinstance(metric, str):
+        as_choice(metric, "metric", METRICS)
+    domain = prior.reference if domain is None else domain
+    objective = SketchMatching(sketch, domain, prior.dtype, None if isinstance(metric, str) else metric)
+    objective.check(prior)
     points = as_count(points_per_axis, "points_per_axis") if method == "grid" else as_count(n_points, "n_points")
     n_iter, checkpoint_every = as_count(n_iter, "n_iter"), as_count(checkpoint_every, "checkpoint_every")
     if not 0 <= average <= 1:
@@ -125,14 +144,17 @@ def learn(
         raise TypeError(f"optimizer must be one of fastcl's optimisers, got {optimizer!r}")
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable, got {callback!r}")
+    if metric == "whitened":
+        objective.metric = WhitenedMetric(sketch.omega, domain, dtype=prior.dtype)
     optimizer.reset()
     seed = int(as_generator(rng).integers(2**63))
 
     run = _Run(prior, optimizer, n_iter, average)
     # A run with the same settings, domain and seed goes on; another one must not be mixed up with it.
-    settings = [method, points, log_scale, average, prior.sizes.tolist(), str(prior.dtype), optimizer.describe()]
+    settings = [method, points, log_scale, metric if isinstance(metric, str) else repr(metric), tracking, average]
+    settings += [prior.sizes.tolist(), str(prior.dtype), optimizer.describe()]
     settings += [{name: np.asarray(array).tolist() for name, array in objective.domain.to_arrays().items()}]
-    settings = repr([*settings, n_iter if average else None, seed if rng is not None else None])
+    settings = repr([*settings, n_iter if average or method == "tracked" else None, seed if rng is not None else None])
     if checkpoint is not None:
         files.check_writable(checkpoint)
         if Path(checkpoint).exists():
@@ -144,7 +166,8 @@ def learn(
         try:
             for k in range(run.iteration, n_iter):
                 step_rng = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, k]))
-                value, gradient = objective.gradient(prior, method, points, step_rng, log_scale, gradient)
+                share = max(tracking, 1 - 2 * k / n_iter)
+                value, gradient = objective.gradient(prior, method, points, step_rng, log_scale, gradient, share)
                 run.advance(gradient, value, time.perf_counter() - start)
                 bar.update(1)
                 if checkpoint is not None and run.iteration % checkpoint_every == 0:
@@ -204,6 +227,8 @@ class _Run:
         """Write all that `load` needs."""
         arrays = {"settings": settings, "seed": np.uint64(seed), "z": objective.z, "omega": objective.packed.omega}
         arrays |= {"theta": self.prior.theta, "mean": self.mean, "averaged": self.averaged, "iteration": self.iteration}
+        if objective.tracked is not None:
+            arrays["tracked"] = objective.tracked
         arrays |= files.with_prefix("optimizer", self.optimizer.state())
         arrays |= files.with_prefix("history", {name: np.array(column) for name, column in self.history.items()})
         files.write_npz(path, "checkpoint", arrays)
@@ -222,9 +247,11 @@ class _Run:
             theta, mean = arrays["theta"].reshape(self.prior.theta.shape), arrays["mean"].reshape(self.mean.shape)
             averaged, iteration, seed = (int(arrays[name]) for name in ("averaged", "iteration", "seed"))
             history = {name: list(arrays[f"history.{name}"][:iteration]) for name in HISTORY}
+            tracked = arrays["tracked"].reshape(objective.z.shape) if "tracked" in arrays else None
             self.optimizer.load_state(files.without_prefix("optimizer", arrays))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"checkpoint {str(path)!r} is damaged or incomplete: {error}") from None
+        objective.tracked = tracked
         self.prior.theta[:] = self.last_good[:] = theta
         self.mean, self.averaged, self.iteration, self.history = mean, averaged, iteration, history
         return seed

@@ -1,6 +1,7 @@
 """The sketch-matching objective G(theta) = ||S mu_theta - z||^2 and its stochastic gradients (arXiv 2310.03085)."""
 
 import numpy as np
+from scipy.special import logsumexp
 
 from .backend import kernel
 from .domains import Box
@@ -8,8 +9,8 @@ from .prior import MLPPrior
 from .sketch import PackedFrequencies, Sketch
 from .validation import as_choice, as_count, as_generator
 
-METHODS = ("grid", "naive", "unbiased")
-LOG_SCALES = ("learned", "profiled", "fixed")
+METHODS = ("grid", "naive", "unbiased", "normalised", "tracked")
+LOG_SCALES = ("learned", "profiled", "normalised", "fixed")
 LEAST_SCALE = 1e-8  # a profiled scale exp(a) is kept above this where a sample points the wrong way
 
 
@@ -25,16 +26,27 @@ class SketchMatching:
     domain : Box or reference measure
     dtype : numpy dtype
         Working precision, that of the prior.
+    metric : object with `apply`, optional
+        M of the objective r* M r, as `WhitenedMetric`; the identity by default.
+
+    Attributes
+    ----------
+    tracked : complex array (m,) or None
+        The running mean of S_X mu that the method "tracked" keeps.
     """
 
-    def __init__(self, sketch, domain, dtype):
+    def __init__(self, sketch, domain, dtype, metric=None):
         if not isinstance(sketch, Sketch):
             raise TypeError(f"sketch must be a fastcl.Sketch, got {type(sketch).__name__}")
         if not (isinstance(domain, Box) or getattr(domain, "is_reference", False)):
             raise TypeError(f"domain must be a Box or a reference measure, got {type(domain).__name__}")
         if domain.dim != sketch.dim:
             raise ValueError(f"domain has dimension {domain.dim}, the sketch {sketch.dim}")
-        self.domain, self.dtype = domain, np.dtype(dtype)
+        if metric is not None and not callable(getattr(metric, "apply", None)):
+            raise TypeError(f"metric must have a method apply, as WhitenedMetric, got {metric!r}")
+        if not np.array_equal(getattr(metric, "omega", sketch.omega), sketch.omega):
+            raise ValueError("metric was made for other frequencies than those of the sketch")
+        self.domain, self.dtype, self.metric, self.tracked = domain, np.dtype(dtype), metric, None
         self.z = sketch.values
         self.packed = PackedFrequencies.pack(sketch.omega, self.dtype)
         self.scale, self.offset = (1.0, 1.0) if domain.is_reference else (domain.volume, 0.0)
@@ -50,8 +62,11 @@ class SketchMatching:
             raise ValueError("domain must be prior.reference itself where the prior has one, and a Box where it has none")
 
     @np.errstate(over="ignore", invalid="ignore")  # a run that diverges is told by its value, once
-    def gradient(self, prior, method, points, rng, log_scale="learned", out=None):
-        """(value, gradient) by one of `METHODS`; `points` is a number a axis for the grid, a number in all otherwise."""
+    def gradient(self, prior, method, points, rng, log_scale="learned", out=None, share=1.0):
+        """(value, gradient) by one of `METHODS`; `points` is a number a axis for the grid, a number in all otherwise.
+
+        "tracked" takes the residual from a running mean of S_X mu over earlier points, of which these become `share`.
+        """
         as_choice(method, "method", METHODS)
         as_choice(log_scale, "log_scale", LOG_SCALES)
         if method == "grid":
@@ -61,19 +76,31 @@ class SketchMatching:
         else:
             count = as_count(points, "n_points")
             x = self._sample(count, rng)
-            independent = x if method == "naive" else self._sample(count, rng)
+            independent = self._sample(count, rng) if method in ("unbiased", "normalised") else x
         # The residual comes first and the points of the gradient last, so that their activations are still there.
         energy, state = prior.forward(independent, keep=independent is x)
-        if log_scale == "profiled":
-            prior.log_scale = self._profiled_log_scale(independent, energy)
-        residual = self._sketch_density(prior, independent, energy) - self.z
+        self._set_log_scale(prior, log_scale, independent, energy)
+        moments = self._sketch_density(prior, independent, energy)
+        if method == "tracked":  # earlier points make the residual, these the gradient: independent at the price of one set
+            earlier = moments if self.tracked is None else self.tracked
+            self.tracked = earlier + share * (moments - earlier)
+            moments = earlier
+        residual = moments - self.z
+        weighted = residual if self.metric is None else self.metric.apply(residual)
         if independent is not x:
             energy, state = prior.forward(x)
+            if log_scale == "normalised":
+                self._set_log_scale(prior, log_scale, x, energy)
         mu = np.exp(prior.log_scale - energy)
-        adjoint = self.packed.adjoint(x, residual, np.empty(len(x), self.dtype))
-        # ||r||^2 where r saw the same points, Re <r_X, r_X'> where it did not: one formula, by the adjoint identity.
-        value = self.scale * np.mean((mu - self.offset) * adjoint, dtype=np.float64)
-        value += _inner(residual, self.base - self.z)
+        adjoint = self.packed.adjoint(x, weighted, np.empty(len(x), self.dtype))
+        if method == "tracked":
+            value = _inner(residual, weighted)
+        else:
+            # r* M r where r saw the same points, r_X* M r_X' where it did not: one formula, by the adjoint identity.
+            value = self.scale * np.mean((mu - self.offset) * adjoint, dtype=np.float64)
+            value += _inner(weighted, self.base - self.z)
+        if log_scale == "normalised":  # the mass stays one, whatever the energy does
+            adjoint -= self.scale * np.mean(mu * adjoint, dtype=np.float64)
         row_weights = mu * adjoint
         row_weights *= 2 * self.scale / len(x)
         total = row_weights.sum(dtype=np.float64)
@@ -81,6 +108,12 @@ class SketchMatching:
         gradient = prior.backward(row_weights, state, out)
         gradient[-1] = total if log_scale == "learned" else 0
         return float(value), gradient
+
+    def _set_log_scale(self, prior, log_scale, x, energy):
+        if log_scale == "profiled":
+            prior.log_scale = self._profiled_log_scale(x, energy)
+        elif log_scale == "normalised":
+            prior.log_scale = -(np.log(self.scale / len(energy)) + logsumexp(-energy.astype(np.float64)))
 
     def _grid(self, points_per_axis):
         if getattr(self, "_grid_points", (None,))[0] != points_per_axis:
@@ -120,7 +153,7 @@ def _inner(a, b):
     return float((a.real * b.real + a.imag * b.imag).sum())
 
 
-def grid_gradient(prior, sketch, domain, points_per_axis=20, log_scale="learned"):
+def grid_gradient(prior, sketch, domain, points_per_axis=20, log_scale="learned", metric=None):
     """Value and gradient of G on the fixed grid of cell centres: exact for the discretised G, at points_per_axis^d points.
 
     Parameters
@@ -130,9 +163,12 @@ def grid_gradient(prior, sketch, domain, points_per_axis=20, log_scale="learned"
     sketch : Sketch
     domain : Box
     points_per_axis : int
-    log_scale : {"learned", "profiled", "fixed"}
-        Whether a has a gradient like any parameter, is first set to its minimiser in closed form, or stays as it is
-        (0 in a new prior, which is the paper's model). Profiling writes ``prior.log_scale``.
+    log_scale : {"learned", "profiled", "normalised", "fixed"}
+        Whether a has a gradient like any parameter, is first set to its minimiser in closed form, is set to give the
+        density mass one over the points, or stays as it is (0 in a new prior, which is the paper's model). Profiling
+        and normalising write ``prior.log_scale``.
+    metric : WhitenedMetric, optional
+        M of the objective r* M r; the identity by default.
 
     Returns
     -------
@@ -161,10 +197,10 @@ def grid_gradient(prior, sketch, domain, points_per_axis=20, log_scale="learned"
     >>> round(value, 6)  # both moments of the uniform law vanish, those of the data are 1
     2.0
     """
-    return _gradient(prior, sketch, domain, "grid", points_per_axis, None, log_scale)
+    return _gradient(prior, sketch, domain, "grid", points_per_axis, None, log_scale, metric)
 
 
-def naive_gradient(prior, sketch, domain, n_points=4096, rng=None, log_scale="learned"):
+def naive_gradient(prior, sketch, domain, n_points=4096, rng=None, log_scale="learned", metric=None):
     """Value and gradient of G at fresh random points, the same ones for the residual and the gradient.
 
     Its mean is the gradient of E||S_X mu - z||^2: that of G plus that of the variance of S_X mu. Parameters, results
@@ -187,10 +223,10 @@ def naive_gradient(prior, sketch, domain, n_points=4096, rng=None, log_scale="le
     >>> value >= 0, gradient.dtype
     (True, dtype('float32'))
     """
-    return _gradient(prior, sketch, domain, "naive", n_points, rng, log_scale)
+    return _gradient(prior, sketch, domain, "naive", n_points, rng, log_scale, metric)
 
 
-def unbiased_gradient(prior, sketch, domain, n_points=4096, rng=None, log_scale="learned"):
+def unbiased_gradient(prior, sketch, domain, n_points=4096, rng=None, log_scale="learned", metric=None):
     """Unbiased value and gradient of G: the residual at n_points random points, the gradient at n_points others.
 
     Parameters, results and errors as `naive_gradient`. With ``log_scale="profiled"`` the scale follows from the
@@ -210,10 +246,10 @@ def unbiased_gradient(prior, sketch, domain, n_points=4096, rng=None, log_scale=
     >>> gradient.shape == prior.theta.shape
     True
     """
-    return _gradient(prior, sketch, domain, "unbiased", n_points, rng, log_scale)
+    return _gradient(prior, sketch, domain, "unbiased", n_points, rng, log_scale, metric)
 
 
-def _gradient(prior, sketch, domain, method, points, rng, log_scale):
-    objective = SketchMatching(sketch, domain, prior.dtype if isinstance(prior, MLPPrior) else np.float32)
+def _gradient(prior, sketch, domain, method, points, rng, log_scale, metric):
+    objective = SketchMatching(sketch, domain, prior.dtype if isinstance(prior, MLPPrior) else np.float32, metric)
     objective.check(prior)
     return objective.gradient(prior, method, points, as_generator(rng), log_scale)

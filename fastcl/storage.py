@@ -1,11 +1,19 @@
 """Reading back whatever a `save` of this package wrote."""
 
 from . import files
+from .gaussianised import GaussianisedPrior
 from .images import ImageModel, PatchSketch
+from .max_entropy import MaxEntropyPrior
 from .prior import MLPPrior
 from .sketch import Sketch
 
-_CLASSES = {"sketch": Sketch, "patch-sketch": PatchSketch, "prior": MLPPrior, "image-model": ImageModel}
+_PRIORS = {
+    "prior": MLPPrior,
+    "max-entropy-prior": MaxEntropyPrior,
+    "gaussianised-prior": GaussianisedPrior,
+    "image-model": ImageModel,
+}
+_CLASSES = {"sketch": Sketch, "patch-sketch": PatchSketch} | _PRIORS
 
 
 def load(path, kinds=tuple(_CLASSES)):
@@ -18,5 +26,5 @@ def load(path, kinds=tuple(_CLASSES)):
 
 
 def load_prior(path):
-    """The `MLPPrior` or `ImageModel` in a file; FileNotFoundError, or ValueError for a truncated or foreign file."""
-    return load(path, ("prior", "image-model"))
+    """The prior or `ImageModel` in a file; FileNotFoundError, or ValueError for a truncated or foreign file."""
+    return load(path, tuple(_PRIORS))

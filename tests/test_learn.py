@@ -197,7 +197,7 @@ def test_overflow_of_the_density_is_divergence():
     problem = line(np.float32)
     problem.prior.log_scale = 200.0  # exp(200) is infinite in float32
     with pytest.raises(FloatingPointError, match="smaller step"):
-        learn(problem)
+        learn(problem, method="unbiased")
     assert np.isfinite(problem.prior.theta).all()
 
 
@@ -448,3 +448,38 @@ def test_prior_of_another_type_is_named():
 def test_grid_with_a_reference_is_refused():
     with pytest.raises(ValueError, match="Box for the grid"):
         learn(gaussian_line(np.float32), method="grid")
+
+
+# ---- methods beyond the paper ------------------------------------------------------------------------------------
+
+
+def test_default_is_the_normalised_method():
+    assert_same_run(learn(), learn(method="normalised", log_scale="normalised"))
+    assert learn().prior.log_scale != learn(method="unbiased", log_scale="fixed").prior.log_scale
+
+
+def test_methods_of_the_paper_learn_the_scale_by_default():
+    assert_same_run(learn(method="unbiased"), learn(method="unbiased", log_scale="learned"))
+
+
+@pytest.mark.parametrize("settings", [{"method": "normalised"}, {"method": "tracked", "tracking": 0.2}])
+@pytest.mark.parametrize("metric", ["identity", "whitened"])
+def test_other_gradients_reach_the_same_moments(settings, metric):
+    start = fastcl.grid_gradient(line().prior, line().sketch, line().domain, 400)[0]
+    optimizer = fastcl.Adam(1e-2, schedule=fastcl.Cosine(600))
+    problem = line()
+    learn(problem, n_iter=600, n_points=256, optimizer=optimizer, metric=metric, **settings)
+    assert fastcl.grid_gradient(problem.prior, problem.sketch, problem.domain, 400)[0] < 0.05 * start
+
+
+@pytest.mark.parametrize("settings", [{"tracking": 0.0}, {"tracking": 1.5}, {"metric": "diagonal"}, {"metric": 3}])
+def test_bad_setting_of_metric_or_tracking_is_named(settings):
+    with pytest.raises((ValueError, TypeError), match=next(iter(settings))):
+        learn(**settings)
+
+
+def test_checkpoint_of_another_metric_is_refused(tmp_path):
+    checkpoint = tmp_path / "run.npz"
+    learn(checkpoint=checkpoint, callback=stop_at(3, True))
+    with pytest.raises(ValueError, match="other settings"):
+        learn(checkpoint=checkpoint, metric="whitened")

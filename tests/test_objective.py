@@ -331,3 +331,78 @@ def test_box_too_wide_for_the_phases_is_refused(call):
     problem = line(np.float32)
     with pytest.raises(ValueError, match="lose all their digits"):
         call(problem.prior, problem.sketch, fastcl.Box([-1e7], [1e7]))
+
+
+# ---- normalised and tracked --------------------------------------------------------------------------------------
+
+
+def matching_of(problem):
+    return SketchMatching(problem.sketch, problem.domain, problem.prior.dtype)
+
+
+@pytest.mark.parametrize("make", BOXES)
+def test_normalised_gradient_is_the_directional_derivative_at_unit_mass(make):
+    problem, rng = make(), np.random.default_rng(1)
+    direction = rng.standard_normal(problem.prior.theta.size)
+    direction[-1] = 0
+    theta = problem.prior.theta.copy()
+
+    def value(step):
+        problem.prior.theta[:] = theta + step * direction
+        return matching_of(problem).gradient(problem.prior, "grid", 9, None, "normalised")
+
+    _, gradient = value(0.0)
+    nodes, weights = grid_of(problem, 9)
+    assert abs((weights * np.exp(problem.prior.log_density(nodes))).sum() - 1) < 1e-12
+    h = 1e-5  # the truncation is of order h^2, the rounding of order 1e-16 / h: both about 1e-10 of the derivative
+    difference = (value(h)[0] - value(-h)[0]) / (2 * h)
+    assert abs(gradient @ direction - difference) < 1e-7 * (abs(gradient) @ abs(direction))
+
+
+def test_tracked_residual_is_that_of_earlier_points(monkeypatch):
+    problem = line()
+    earlier, later = (problem.domain.sample(N_POINTS, rng=seed) for seed in (1, 2))
+    tracked, unbiased = matching_of(problem), matching_of(problem)
+    points = iter([earlier, later])
+    monkeypatch.setattr(tracked, "_sample", lambda *_: next(points))
+    tracked.gradient(problem.prior, "tracked", N_POINTS, None)
+    result = tracked.gradient(problem.prior, "tracked", N_POINTS, None)[1]
+    points_of_both = iter([later, earlier])  # those of the gradient first
+    monkeypatch.setattr(unbiased, "_sample", lambda *_: next(points_of_both))
+    np.testing.assert_array_equal(result, unbiased.gradient(problem.prior, "unbiased", N_POINTS, None)[1])
+
+
+def test_running_mean_converges_to_the_moments():
+    problem, rng = plane(), np.random.default_rng(3)
+    matching = matching_of(problem)
+    moments = features(problem.nodes, problem.sketch.omega).T @ (
+        problem.weights * np.exp(problem.prior.log_density(problem.nodes))
+    )
+
+    def errors(n_steps, share):
+        for k in range(n_steps):
+            matching.gradient(problem.prior, "tracked", N_POINTS, rng, share=max(share, 1 / (k + 1)))
+            yield np.abs(matching.tracked - moments).mean()
+
+    one_set = np.mean(list(errors(100, 1.0)))
+    # A share of 0.02 averages over 2 / 0.02 = 100 sets of points: a tenth of the error of one.
+    assert np.mean(list(errors(600, 0.02))[200:]) < 0.2 * one_set
+
+
+def test_metric_of_ones_changes_no_bit_and_a_multiple_multiplies():
+    class Multiple:
+        def __init__(self, factor):
+            self.factor = factor
+
+        def apply(self, residual):
+            return self.factor * residual
+
+    problem = line()
+    plain, same, double = (
+        fastcl.naive_gradient(problem.prior, problem.sketch, problem.domain, N_POINTS, rng=0, metric=metric)
+        for metric in (None, Multiple(1), Multiple(2))
+    )
+    assert same[0] == plain[0]
+    assert double[0] == 2 * plain[0]
+    np.testing.assert_array_equal(same[1], plain[1])
+    np.testing.assert_array_equal(double[1], 2 * plain[1])

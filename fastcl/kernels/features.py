@@ -17,6 +17,7 @@ LANES = 256  # lanes of a block: the accumulators and up to UNROLLED rows of pha
 ROWS = 256  # rows accumulated in the working precision before they are added to the float64 total
 TILE_ROWS = 8  # rows whose phases are held at once when the dimension is large
 UNROLLED = 8  # largest dimension whose phase is unrolled; equal speed was measured at 16 and no gain beyond
+GRADIENT_ROWS = 32  # rows of the gradient that one thread takes at a time
 MAX_PARTS = 64  # most partial sums of one call: bounds the memory, and the threads that can work on one block
 
 # sqrt(2) sin(pi t) / t and sqrt(2) cos(pi t) as polynomials in t^2 on |t| <= 1/2 (Chebyshev interpolation in 40
@@ -219,6 +220,41 @@ def feature_adjoint(x, turns, c_real, c_imag, axes, lanes, out):
         width = min(lanes, x.shape[0] - block * lanes)
         for j in range(width):
             out[block * lanes + j] = total[j]
+
+
+# ---- the gradient of both: rows and columns are points and frequencies, either way round ------------------------
+
+
+@jit_parallel
+def wave_gradient(rows, columns, row_real, row_imag, column_real, column_imag, out):
+    # rows (r, d), columns (s, d), row_real, row_imag (r,), column_real, column_imag (s,), out (r, d)
+    # out_i = sum_s Re(i row_i column_s exp(2 pi i <rows_i, columns_s>)) columns_s
+    dim = rows.shape[1]
+    for block in prange((rows.shape[0] + GRADIENT_ROWS - 1) // GRADIENT_ROWS):
+        first, last = block * GRADIENT_ROWS, min((block + 1) * GRADIENT_ROWS, rows.shape[0])
+        total = np.zeros((last - first, dim), np.float64)
+        lanes = empty_aligned(dim * LANES, rows).reshape(dim, LANES)
+        waves = empty_aligned(GRADIENT_ROWS * LANES, rows).reshape(GRADIENT_ROWS, LANES)[: last - first]
+        part = empty_aligned(GRADIENT_ROWS * dim, rows).reshape(GRADIENT_ROWS, dim)[: last - first]
+        for start in range(0, columns.shape[0], LANES):
+            end = min(start + LANES, columns.shape[0])
+            pack_lanes(columns, start, LANES, lanes)
+            waves[:] = 0
+            add_product(rows[first:last], lanes, waves)
+            for i in range(last - first):
+                real, imag, row = row_real[first + i], row_imag[first + i], waves[i]
+                for j in range(end - start):
+                    a, b = column_real[start + j], column_imag[start + j]
+                    s, c = sincos_turns(row[j])
+                    row[j] = -(real * b + imag * a) * c - (real * a - imag * b) * s
+            part[:] = 0
+            add_product(waves[:, : end - start], columns[start:end], part)
+            for i in range(last - first):
+                for k in range(dim):
+                    total[i, k] += part[i, k]
+        for i in range(last - first):
+            for k in range(dim):
+                out[first + i, k] = total[i, k]
 
 
 # ---- what both need beforehand ---------------------------------------------------------------------------------

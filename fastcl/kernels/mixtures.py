@@ -1,0 +1,103 @@
+"""Mixtures of centred Gaussian scale mixtures: shares of the terms, and posterior means under Gaussian noise.
+
+In the basis of a component its covariance and that of the noise are both diagonal, at every scale: one change of
+basis a component serves all scales, and only sums along the coordinates are left for each of them.  The bases come
+padded with zero columns to a multiple of LANES, so that the products have no ragged edge.
+"""
+
+import numpy as np
+from numba import prange
+
+from .tile import add_product, empty_aligned, jit, jit_parallel
+
+ROWS = 64  # rows that one thread takes at a time: their coordinates in every basis stay in the second-level cache
+LANES = 16
+
+
+@jit
+def add_terms(coordinates, precisions, constants, squares, out):
+    # coordinates (r, p), precisions (J, p), constants (J,), squares (p, ROWS): scratch, out (J, ROWS):
+    # constants_j - sum_i precisions_ji coordinates_i^2 / 2, lanes along rows
+    for i in range(coordinates.shape[0]):
+        for k in range(coordinates.shape[1]):
+            squares[k, i] = coordinates[i, k] * coordinates[i, k] * coordinates.dtype.type(-0.5)
+    for j in range(constants.size):
+        out[j] = constants[j]
+    add_product(precisions, squares, out)
+
+
+@jit
+def normalise_terms(terms, logs):  # terms (K, J, ROWS) of logarithms -> shares of their sum, logs (ROWS,) of the sum
+    for i in range(logs.size):
+        logs[i] = terms[0, 0, i]
+    for k in range(terms.shape[0]):
+        for j in range(terms.shape[1]):
+            for i in range(logs.size):
+                logs[i] = max(logs[i], terms[k, j, i])
+    total = np.zeros_like(logs)
+    for k in range(terms.shape[0]):
+        for j in range(terms.shape[1]):
+            for i in range(logs.size):
+                terms[k, j, i] = np.exp(terms[k, j, i] - logs[i])
+                total[i] += terms[k, j, i]
+    for i in range(logs.size):
+        logs[i] += np.log(total[i])
+        total[i] = 1 / total[i]
+    for k in range(terms.shape[0]):
+        for j in range(terms.shape[1]):
+            for i in range(logs.size):
+                terms[k, j, i] *= total[i]
+
+
+@jit_parallel
+def mixture_shares(x, bases, precisions, constants, shares, log_density):
+    # x (n, d), bases (K, d, p), precisions (K, J, p), constants (K, J), shares (n, K, J), log_density (n,)
+    components, scales, padded = precisions.shape
+    for block in prange((x.shape[0] + ROWS - 1) // ROWS):
+        start, end = block * ROWS, min((block + 1) * ROWS, x.shape[0])
+        coordinates = empty_aligned(ROWS * padded, x).reshape(ROWS, padded)
+        squares = empty_aligned(padded * ROWS, x).reshape(padded, ROWS)
+        squares[:] = 0
+        terms = empty_aligned(components * scales * ROWS, x).reshape(components, scales, ROWS)
+        for k in range(components):
+            coordinates[:] = 0
+            add_product(x[start:end], bases[k], coordinates[: end - start])
+            add_terms(coordinates[: end - start], precisions[k], constants[k], squares, terms[k])
+        logs = empty_aligned(ROWS, x)
+        normalise_terms(terms, logs)
+        for i in range(end - start):
+            log_density[start + i] = logs[i]
+            for k in range(components):
+                for j in range(scales):
+                    shares[start + i, k, j] = terms[k, j, i]
+
+
+@jit_parallel
+def mixture_means(x, bases, precisions, constants, gains, inverses, out):
+    # x (n, d), bases (K, d, p), precisions, gains (K, J, p), constants (K, J), inverses (K, p, p), out (n, d)
+    components, scales, padded = precisions.shape
+    for block in prange((x.shape[0] + ROWS - 1) // ROWS):
+        start, end = block * ROWS, min((block + 1) * ROWS, x.shape[0])
+        rows = end - start
+        coordinates = empty_aligned(components * rows * padded, x).reshape(components, rows, padded)
+        coordinates[:] = 0
+        squares = empty_aligned(padded * ROWS, x).reshape(padded, ROWS)
+        squares[:] = 0
+        terms = empty_aligned(components * scales * ROWS, x).reshape(components, scales, ROWS)
+        for k in range(components):
+            add_product(x[start:end], bases[k], coordinates[k])
+            add_terms(coordinates[k], precisions[k], constants[k], squares, terms[k])
+        normalise_terms(terms, empty_aligned(ROWS, x))
+        shrinkage = empty_aligned(rows * padded, x).reshape(rows, padded)
+        mean = empty_aligned(rows * padded, x).reshape(rows, padded)
+        mean[:] = 0
+        for k in range(components):
+            shrinkage[:] = 0
+            add_product(terms[k, :, :rows].T, gains[k], shrinkage)
+            for i in range(rows):
+                for c in range(padded):
+                    shrinkage[i, c] *= coordinates[k, i, c]
+            add_product(shrinkage, inverses[k], mean)
+        for i in range(rows):
+            for c in range(out.shape[1]):
+                out[start + i, c] = mean[i, c]

@@ -1,0 +1,171 @@
+"""wave_gradient, the derivative of waves in their points or frequencies, against loops; and the gradient built on it."""
+
+import os
+import subprocess
+import sys
+
+import naive
+import numpy as np
+import pytest
+
+import fastcl
+from fastcl.backend import kernel
+
+EPS = {dtype: np.finfo(dtype).eps for dtype in (np.float32, np.float64)}
+
+# Rows come by blocks of 32, columns by blocks of 256: sizes on either side of both, with every dimension.
+TABLE = [
+    (np.float32, 1, 1, 1), (np.float32, 3, 257, 2), (np.float32, 31, 300, 3), (np.float32, 33, 31, 8),
+    (np.float32, 257, 33, 17), (np.float32, 300, 257, 35), (np.float32, 33, 1, 35), (np.float32, 1, 300, 8),
+    (np.float64, 1, 3, 3), (np.float64, 3, 1, 35), (np.float64, 31, 33, 1), (np.float64, 33, 257, 17),
+    (np.float64, 257, 300, 2), (np.float64, 300, 31, 8), (np.float64, 300, 3, 1), (np.float64, 31, 257, 35),
+]  # fmt: skip
+over_table = pytest.mark.parametrize(("dtype", "r", "s", "d"), TABLE)
+
+
+def make_problem(dtype, r, s, d):
+    """Rows, columns, and a complex factor of each; phases of a turn or so."""
+    rng = np.random.default_rng([r, s, d])
+    rows = rng.standard_normal((r, d)).astype(dtype)
+    columns = (rng.standard_normal((s, d)) / np.sqrt(d)).astype(dtype)
+    factors = [(rng.standard_normal(n) + 1j * rng.standard_normal(n)).astype(np.complex64) for n in (r, s)]
+    return rows, columns, *factors
+
+
+def wave_gradient(rows, columns, row, column):
+    """What the kernel makes of arrays of one type, from an output that holds NaN."""
+    parts = [np.ascontiguousarray(part, rows.dtype) for part in (row.real, row.imag, column.real, column.imag)]
+    out = np.full_like(rows, np.nan)
+    kernel("wave_gradient", like=rows)(rows, columns, *parts, out)
+    return out
+
+
+def naive_wave_gradient(rows, columns, row, column):
+    """out_i = sum_s Re(i row_i column_s exp(2 pi i <rows_i, columns_s>)) columns_s, row by row."""
+    rows, columns = rows.astype(np.float64), columns.astype(np.float64)
+    out = np.zeros_like(rows)
+    for i in range(len(rows)):
+        for s in range(len(columns)):
+            wave = row[i].astype(np.complex128) * column[s] * np.exp(2j * np.pi * (rows[i] @ columns[s]))
+            out[i] += (1j * wave).real * columns[s]
+    return out
+
+
+def bound(rows, columns, row, column, eps):
+    """(r, d): how far rounding may move the kernel.
+
+    One wave and its addition to the sum err by `naive.feature_error` a unit of its coefficient, for the sine and for the
+    cosine. Their coefficients row_i column_s are two products and a sum, the wave two products and a difference, and its
+    product with columns_s one more rounding: five, all of at most the product of the sums of the moduli.
+    """
+    moduli = [np.abs(part.real) + np.abs(part.imag).astype(np.float64) for part in (row, column)]
+    error = naive.feature_error(rows, 2 * np.pi * columns.astype(np.float64), eps) + 5 * eps
+    return (error * moduli[0][:, None] * moduli[1]) @ np.abs(columns.astype(np.float64))
+
+
+@over_table
+def test_wave_gradient_is_the_sum(dtype, r, s, d):
+    rows, columns, row, column = make_problem(dtype, r, s, d)
+    exact = naive_wave_gradient(rows, columns, row, column)
+    found, allowed = wave_gradient(rows, columns, row, column), bound(rows, columns, row, column, EPS[dtype])
+    assert (np.abs(found - exact) <= allowed).all()
+    # The bound grows with the length of the sum, and the sum with its root: even so it would refuse a wrong sign.
+    assert np.median(allowed) < 0.01 * np.median(np.abs(exact))
+
+
+@pytest.mark.parametrize("d", [1, 3, 17])
+def test_wave_gradient_is_the_derivative_of_the_waves_either_way_round(d):
+    # F = Re sum_is row_i column_s exp(2 pi i <rows_i, columns_s>) moves with its rows and with its columns.
+    rows, columns, row, column = make_problem(np.float64, 33, 31, d)
+    step, rng = 1e-5, np.random.default_rng(0)
+
+    def value(rows, columns):
+        return (row[:, None] * column * np.exp(2j * np.pi * rows @ columns.T)).real.sum()
+
+    towards = rng.standard_normal(rows.shape), rng.standard_normal(columns.shape)
+    slopes = [
+        2 * np.pi * (wave_gradient(rows, columns, row, column) * towards[0]).sum(),
+        2 * np.pi * (wave_gradient(columns, rows, column, row) * towards[1]).sum(),
+    ]
+    differences = [
+        (value(rows + step * towards[0], columns) - value(rows - step * towards[0], columns)) / (2 * step),
+        (value(rows, columns + step * towards[1]) - value(rows, columns - step * towards[1])) / (2 * step),
+    ]
+    # Third derivatives are the moduli times (2 pi times a product of standard normal vectors)^3; rounding of the sum of
+    # the moduli over the step. Phases of a few turns are worth some tens of eps.
+    moduli = np.abs(row).sum() * np.abs(column).sum()
+    speeds = [2 * np.pi * np.abs(towards[0] @ columns.T).max(), 2 * np.pi * np.abs(rows @ towards[1].T).max()]
+    for slope, difference, speed in zip(slopes, differences, speeds, strict=True):
+        tolerance = moduli * (step**2 * speed**3 / 6 + 100 * EPS[np.float64] / step)
+        assert abs(slope - difference) <= tolerance
+        assert abs(slope) > 10 * tolerance
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_do_not_know_their_block(dtype):
+    rows, columns, row, column = make_problem(dtype, 65, 300, 3)
+    whole = wave_gradient(rows, columns, row, column)
+    for i in (0, 31, 32, 64):
+        alone = wave_gradient(rows[i : i + 1], columns, row[i : i + 1], column)
+        # A row alone may be multiplied by another tile of the product: equal to rounding.
+        assert (np.abs(alone - whole[i]) <= 2 * bound(rows[i : i + 1], columns, row[i : i + 1], column, EPS[dtype])).all()
+
+
+# ---- the energy of a maximum-entropy prior -----------------------------------------------------------------------
+
+
+def make_prior(d, m=33):
+    rng = np.random.default_rng([d, m])
+    c = rng.standard_normal(m) + 1j * rng.standard_normal(m)
+    return fastcl.MaxEntropyPrior(rng.standard_normal((m, d)), c, fastcl.Gaussian(np.zeros(d), np.eye(d)))
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 8, 35])
+def test_max_entropy_gradient_is_the_directional_derivative(d):
+    prior, step, rng = make_prior(d), 1e-5, np.random.default_rng(1)
+    x, towards = rng.standard_normal((31, d)), rng.standard_normal((31, d))
+    energy, gradient = prior.energy_and_grad(x)
+    difference = (prior.energy(x + step * towards) - prior.energy(x - step * towards)) / (2 * step)
+    # As above: a third derivative of at most sum |c| <omega, v>^3, and rounding of that sum, phases included, over the step.
+    moduli, speed = np.abs(prior.c).sum(), np.abs(towards @ prior.omega.T).max()
+    tolerance = moduli * (step**2 * speed**3 / 6 + 100 * EPS[np.float64] / step)
+    slope = (gradient * towards).sum(axis=1)
+    assert (np.abs(slope - difference) <= tolerance).all()
+    assert np.median(np.abs(slope)) > 1e3 * tolerance
+    np.testing.assert_array_equal(energy, prior.energy(x))
+    np.testing.assert_array_equal(gradient, prior.energy_grad(x))
+
+
+@pytest.mark.parametrize("d", [2, 17])
+def test_max_entropy_gradient_in_float32_is_that_in_float64(d):
+    prior = make_prior(d)
+    x = np.random.default_rng(2).standard_normal((33, d)).astype(np.float32)
+    energy, gradient = prior.energy_and_grad(x)
+    assert energy.dtype == gradient.dtype == np.float32
+    exact = prior.energy_grad(x.astype(np.float64))
+    # The coefficients are rounded to float32 as well; that and the last rounding are 2 more.
+    error = naive.feature_error(x, prior.omega, EPS[np.float32]) + 7 * EPS[np.float32]
+    allowed = (error * (np.abs(prior.c.real) + np.abs(prior.c.imag))) @ np.abs(prior.omega)
+    assert (np.abs(gradient - exact) <= allowed).all()
+
+
+# ---- bits --------------------------------------------------------------------------------------------------------
+
+SCRIPT = """
+import numba, numpy as np
+from test_wave_gradient import make_problem, wave_gradient
+for dtype, r, s, d in [(np.float32, 300, 257, 8), (np.float64, 257, 300, 17)]:
+    results = []
+    for count in (1, 2):
+        numba.set_num_threads(count)
+        results.append(wave_gradient(*make_problem(dtype, r, s, d)))
+    assert np.array_equal(*results), dtype
+"""
+
+
+def test_number_of_threads_does_not_change_a_bit():
+    # In a process of its own, so that it has two threads wherever the tests themselves run on one.
+    here = os.path.dirname(__file__)
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "2", "PYTHONPATH": here}
+    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, cwd=os.path.dirname(here), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
