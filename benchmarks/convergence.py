@@ -4,7 +4,7 @@
    quadrature, root mean square over the seeds of the noise), and its slope in log-log coordinates over the second half of
    log k. With steps that fall like k^-1/2 the theory of non-convex SGD that arXiv 2310.03085 applies has k^-1/4 up to
    logarithms; with a constant step, a floor in proportion to the root of the step.
-2. Grid, naive, unbiased and tracked gradients for the same number of seconds of Adam.
+2. Grid, naive, unbiased, normalised and tracked gradients, the last two also whitened, for the same seconds of Adam.
 """
 
 import numpy as np
@@ -14,10 +14,10 @@ import fastcl
 from fastcl.demo import signal_to_noise
 from fastcl.plots import new_figure, save_figure
 
-METHODS = ("grid", "naive", "unbiased", "tracked")
+METHODS = ("grid", "naive", "unbiased", "normalised", "normalised, whitened", "tracked", "tracked, whitened")
 WIDTHS = (32, 64)  # of the network whose gradient norms are followed
 M_SMALL, M = 200, 500
-N_SMALL, N = 500, 1000  # points a step
+N_SMALL, N = 500, 2000  # points a step
 POINTS_PER_AXIS = 20  # of the grid that is learned on
 RATE = -0.25  # of the norm, with diminishing steps
 SCHEDULES = {
@@ -73,21 +73,21 @@ def compare_methods(panel, problem, methods, seconds):
     noisy = signal_to_noise(problem.held_out, problem.noisy)
     print(f"\n{problem.name}: {seconds} s of Adam, {N} points a step, grid {POINTS_PER_AXIS} x {POINTS_PER_AXIS}")
     print(f"  noise of deviation {SIGMA}: noisy points have {noisy:.1f} dB")
-    print(f"  {'method':10}{'seconds':>8}{'steps':>7}{'G':>8}{'nats':>8}{'MAP dB':>9}{'mean dB':>9}")
+    print(f"  {'method':22}{'seconds':>8}{'steps':>7}{'G':>8}{'nats':>8}{'MAP dB':>9}{'mean dB':>9}")
     for method in methods:
         prior = new_prior()
-        history = learn_for(
-            seconds, prior, problem.sketch, BOX, method=method, n_points=N, points_per_axis=POINTS_PER_AXIS
-        )  # fmt: skip
+        settings = {"method": method.partition(",")[0], "n_points": N, "points_per_axis": POINTS_PER_AXIS}
+        settings["metric"] = "whitened" if "whitened" in method else "identity"
+        history = learn_for(seconds, prior, problem.sketch, BOX, **settings)
         row = judge(prior, problem)
         print(
-            f"  {method:10}{history['seconds'][-1]:>8.1f}{len(history['seconds']):>7}{row['G']:>8.2f}{row['nats']:>8.3f}"
+            f"  {method:22}{history['seconds'][-1]:>8.1f}{len(history['seconds']):>7}{row['G']:>8.2f}{row['nats']:>8.3f}"
             f"{row['map']:>9.2f}{row['mean']:>9.2f}",
             flush=True,
         )
-        panel.bar(method, row["nats"])
-    panel.axhline(0, color="black", linewidth=0.5)
-    panel.set(title=f"{problem.name}, {seconds} s each", ylabel="held-out nats a point")
+        panel.barh(method, row["nats"])
+    panel.axvline(0, color="black", linewidth=0.5)
+    panel.set(title=f"{problem.name}, {seconds} s each", xlabel="held-out nats a point")
 
 
 def main():

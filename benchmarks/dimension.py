@@ -16,7 +16,7 @@ import fastcl
 from fastcl.demo import signal_to_noise
 from fastcl.plots import new_figure, save_figure
 
-METHODS = ("grid", "unbiased", "tracked")
+METHODS = ("grid", "unbiased", "normalised")
 DIMS = (2, 3, 4, 5, 6)
 DEVIATION = 0.15  # of every Gaussian
 M, N = 500, 4000  # frequencies, points a step

@@ -13,7 +13,7 @@ from experiments import BOX, judge, new_prior, parse_options, spiral_problem
 import fastcl
 from fastcl.plots import new_figure, save_figure
 
-METHODS = ("unbiased", "tracked")
+METHODS = ("unbiased", "normalised")
 BASE = {"m": 500, "scale": 0.03, "points": 1000, "n": 20_000}
 VARIED = {
     "m": (50, 150, 500, 1500, 5000, 10_000),

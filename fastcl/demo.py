@@ -13,7 +13,7 @@ from .domains import Box
 from .frequencies import draw_frequencies
 from .images import learn_patches, sketch_images
 from .learn import learn
-from .objective import METHODS, grid_gradient
+from .objective import grid_gradient
 from .optimizers import Adam, Cosine
 from .plots import new_figure, save_figure, show_density, show_image
 from .prior import MLPPrior
@@ -21,6 +21,8 @@ from .restoration import denoise_image
 from .sketch import sketch
 from .validation import as_count
 
+METHODS = ("grid", "unbiased", "normalised")  # compared on the spiral
+M_PATCHES = 2000  # frequencies of the sketch of photographs
 WIDTHS = (64, 128, 256)
 SPIRAL_NOISE = 0.15  # standard deviation of the noise that the spiral is denoised from
 SIGMA = 25 / 255
@@ -55,7 +57,7 @@ def signal_to_noise(clean, estimate):
 
 
 def spiral_demo(folder, n_iter=3000, progress=True, report=print):
-    """Grid, naive and unbiased on the same sketch of a spiral, at the same number of steps."""
+    """Three methods on the same sketch of a spiral, at the same number of steps."""
     data, held_out = make_spiral(20_000, rng=0).astype(np.float32), make_spiral(5_000, rng=1)
     noisy = held_out + SPIRAL_NOISE * np.random.default_rng(2).standard_normal(held_out.shape)
     box = Box([-1, -1], [1, 1])
@@ -110,7 +112,7 @@ def photograph_demo(folder, progress=True, report=print):
     clean = img_as_float(data.camera())
     noisy = clean + SIGMA * np.random.default_rng(0).standard_normal(clean.shape)
     start = time.perf_counter()
-    patch_sketch = sketch_images(photographs, rng=0, progress=progress)
+    patch_sketch = sketch_images(photographs, m=M_PATCHES, rng=0, progress=progress)
     sketched = time.perf_counter()
     model = learn_patches(patch_sketch, rng=0, progress=progress)
     learned = time.perf_counter()

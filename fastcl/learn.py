@@ -49,7 +49,7 @@ def learn(
     points_per_axis=20,
     log_scale=None,
     metric="identity",
-    tracking=0.05,
+    tracking=0.3,
     average=0.0,
     checkpoint_every=500,
 ):

@@ -11,7 +11,7 @@ from problems import exact, gaussian_line, line, make_prior, plane, scale_mixtur
 import fastcl
 
 N_ITER = 30
-METHODS = ["grid", "naive", "unbiased"]
+METHODS = ["grid", "naive", "unbiased", "normalised", "tracked"]
 OPTIMIZERS = {
     "momentum": lambda: fastcl.SGD(1e-3, momentum=0.9),
     "diminishing": lambda: fastcl.SGD(1e-3, nesterov=True, momentum=0.5, schedule=fastcl.Diminishing(10)),
