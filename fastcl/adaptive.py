@@ -68,7 +68,9 @@ def adapt_frequencies(x, m, reference, rng=None, progress=False):
     """
     if not getattr(reference, "is_reference", False):
         raise TypeError(f"reference must be a reference measure, got {type(reference).__name__}")
-    x = as_points(as_points(x, "x", reference.dim).astype(np.float32), "x")
+    x = as_points(x, "x", reference.dim)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
+        x = as_points(x.astype(np.float32), "x")
     m, rng = as_count(m, "m"), as_generator(rng)
     chains = Chains(reference, CHAINS, rng)
     omega, c = np.empty((0, x.shape[1])), np.empty(0, np.complex128)
@@ -82,7 +84,7 @@ def adapt_frequencies(x, m, reference, rng=None, progress=False):
             c = np.concatenate([c, np.zeros(share)])
             z = _moments(x, PackedFrequencies.pack(omega, np.dtype(np.float32)))
             metric = WhitenedMetric(omega, reference, RIDGE)
-            c = climb(z, omega, c, reference, metric, chains, FIT_STEP, FIT)
+            c = climb(z, omega, c, reference, metric, chains, FIT_STEP, FIT).c
             bar.update(1)
         omega = _refine(x, omega, c, chains, rng)
         bar.update(2)

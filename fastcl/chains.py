@@ -8,7 +8,7 @@ from .validation import as_count, as_generator
 ACCEPTANCE = 0.35  # share of the proposals that the step is steered towards
 LEAST_STEP = 0.02
 KEPT = 0.8  # share of the effective points that one step of the annealing keeps
-MOVES = 6  # of every chain at each step of the annealing
+MOVES = 20  # of every chain at each step of the annealing
 WARM_UP, THIN = 100, 10  # moves before the first samples are taken, and between two takes
 
 

@@ -38,6 +38,8 @@ class GaussianisedPrior:
     def __init__(self, prior, reference):
         if not isinstance(reference, GaussianScaleMixture):
             raise TypeError(f"reference must be a GaussianScaleMixture, got {type(reference).__name__}")
+        if not hasattr(prior, "energy_and_grad") or prior.reference is None:
+            raise TypeError(f"prior must be an MLPPrior or MaxEntropyPrior with a standard normal reference, got {prior!r}")
         if prior.dim != reference.dim:
             raise ValueError(f"prior has dimension {prior.dim}, the reference {reference.dim}")
         self.prior, self.reference = prior, reference
@@ -81,6 +83,8 @@ class GaussianisedPrior:
     def from_arrays(cls, arrays):
         """The prior whose `to_arrays` gave `arrays`; ValueError where they do not fit together."""
         inner, outer = (files.without_prefix(name, arrays) for name in ("inner", "outer"))
+        if not inner or not outer:
+            raise ValueError("not a prior: its arrays are missing")
         return cls(prior_from_arrays(inner), domain_from_arrays(outer))
 
     def save(self, path):

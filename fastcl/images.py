@@ -88,6 +88,8 @@ class ImageModel:
             raise ValueError(f"prior must have dimension {transform.dim}, that of the patches, got {prior.dim}")
         self.transform, self.prior, self.density, self.interrupted = transform, prior, density, False
         self.precisions = tuple(as_positive(float(precision), "precisions") for precision in precisions)
+        if not self.precisions:
+            raise ValueError("precisions is empty: at least one pass is needed")
 
     def to_arrays(self):
         """What `save` writes: name -> array."""
@@ -144,7 +146,7 @@ def sketch_images(images, patch=6, m=4000, rng=None, progress=False):
         raise ValueError("images is empty")
     images = [as_image(image, f"images[{i}]", patch).astype(np.float32) for i, image in enumerate(images)]
     rng = as_generator(rng)
-    sample = _random_patches(images, patch, rng)
+    sample = rng.permutation(_random_patches(images, patch, rng))
     transform = PatchTransform.fit(_dither(sample, rng))
     white = transform.forward(_dither(sample, rng))[0]
     reference = GaussianScaleMixture.fit(white)
@@ -205,8 +207,12 @@ def learn_patches(patch_sketch, method="max_entropy", n_iter=None, rng=None, pro
         As `learn` and `max_entropy`.
     """
     as_choice(method, "method", IMAGE_METHODS)
-    learn_density = _learn_mixture if method == "max_entropy" else _learn_network
-    n_iter = as_count(N_ITER if n_iter is None and method == "max_entropy" else n_iter or NETWORK_N_ITER, "n_iter")
+    if not isinstance(patch_sketch, PatchSketch):
+        raise TypeError(f"patch_sketch must be a fastcl.PatchSketch, got {type(patch_sketch).__name__}")
+    if not isinstance(patch_sketch.reference, GaussianScaleMixture):
+        raise ValueError("patch_sketch has no Gaussian scale mixture as its reference: make it anew with sketch_images")
+    learn_density, usual = (_learn_mixture, N_ITER) if method == "max_entropy" else (_learn_network, NETWORK_N_ITER)
+    n_iter = usual if n_iter is None else as_count(n_iter, "n_iter")
     return learn_density(patch_sketch, method, n_iter, as_generator(rng), progress, **settings)
 
 
@@ -215,7 +221,9 @@ def _learn_mixture(patch_sketch, method, n_iter, rng, progress, n_components=N_C
     inner = max_entropy(sk, standard_normal(sk.dim), n_iter=n_iter, rng=rng, progress=progress, **settings)
     density = GaussianisedPrior(inner, reference)
     mixture = MixtureOfScaleMixtures.fit(density.sample(SAMPLES, rng), n_components, rng=rng)
-    return ImageModel(patch_sketch.transform, mixture, density)
+    model = ImageModel(patch_sketch.transform, mixture, density)
+    model.interrupted = inner.interrupted
+    return model
 
 
 def _learn_network(patch_sketch, method, n_iter, rng, progress, widths=(64, 128), n_points=2048, **settings):

@@ -25,6 +25,11 @@ class MaxEntropyPrior:
         Coefficients.
     reference : reference measure
 
+    Attributes
+    ----------
+    interrupted : bool
+        Whether a KeyboardInterrupt ended the learning early.
+
     Examples
     --------
     >>> import fastcl
@@ -42,7 +47,7 @@ class MaxEntropyPrior:
             raise ValueError(f"c must hold {len(self.omega)} finite coefficients, one a frequency, got shape {self.c.shape}")
         if not getattr(reference, "is_reference", False) or reference.dim != self.omega.shape[1]:
             raise ValueError(f"reference must be a reference measure of dimension {self.omega.shape[1]}, got {reference!r}")
-        self.reference = reference
+        self.reference, self.interrupted = reference, False
         self._packed = {}
 
     @property
@@ -159,12 +164,11 @@ def max_entropy(sketch, reference, ridge=0.01, step=0.1, n_points=POINTS, n_iter
     z, chains = sketch.values, Chains(reference, n_points, rng)
     metric = WhitenedMetric(sketch.omega, reference, ridge)
     with progress_bar(progress, n_iter, "maximum entropy", "step") as bar:
-        c = climb(z, sketch.omega, np.zeros_like(z), reference, metric, chains, step, n_iter, bar)
-    return MaxEntropyPrior(sketch.omega, c, reference)
+        return climb(z, sketch.omega, np.zeros_like(z), reference, metric, chains, step, n_iter, bar)
 
 
 def climb(z, omega, c, reference, metric, chains, step, n_iter, bar=None):
-    """The mean of c over the second half of `n_iter` steps that bring the moments of the density to z, (m,)."""
+    """The density of mean c over the second half of `n_iter` steps that bring its moments to z, (m,)."""
     prior, mean, averaged = MaxEntropyPrior(omega, c, reference), np.zeros_like(c), 0
     packed, weights = prior._pack(chains.points.dtype), np.full(len(chains.points), 1 / len(chains.points), chains.points.dtype)
     try:
@@ -182,4 +186,6 @@ def climb(z, omega, c, reference, metric, chains, step, n_iter, bar=None):
     except KeyboardInterrupt:
         if bar is None:
             raise
-    return mean if averaged else prior.c
+        prior.interrupted = True
+    prior.c = mean if averaged else prior.c
+    return prior

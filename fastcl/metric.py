@@ -38,7 +38,7 @@ class WhitenedMetric:
     >>> import numpy as np, fastcl
     >>> metric = fastcl.WhitenedMetric([[1.0], [2.0]], fastcl.Gaussian([0.0], [[1.0]]), ridge=0.01)
     >>> metric.apply(np.array([1.0 + 0j, 0.0])).round(2)
-    array([ 5.59+0.j, -2.42+0.j])
+    array([ 9.5 +0.j, -4.38+0.j])
     """
 
     def __init__(self, omega, domain, ridge=0.01, dtype=np.float32):

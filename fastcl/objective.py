@@ -139,13 +139,14 @@ class SketchMatching:
         return self.base + (self.scale / len(x)) * self.packed.sum(x, weights)
 
     def _profiled_log_scale(self, x, energy):
-        """The a that minimises ||S_X mu - z||^2 in closed form: the objective is quadratic in exp(a)."""
+        """The a that minimises r* M r, r = S_X mu - z, in closed form: the objective is quadratic in exp(a)."""
         unit = (self.scale / len(x)) * self.packed.sum(x, np.exp(-energy))
         rest = self.z - self.base
         if self.offset:
             rest = rest + (self.scale / len(x)) * self.offset * self.packed.sum(x, np.empty(0, x.dtype))
-        power = _inner(unit, unit)
-        return np.log(max(_inner(unit, rest) / power, LEAST_SCALE) if power > 0 else LEAST_SCALE)
+        weighted = unit if self.metric is None else self.metric.apply(unit)
+        power = _inner(weighted, unit)
+        return np.log(max(_inner(weighted, rest) / power, LEAST_SCALE) if power > 0 else LEAST_SCALE)
 
 
 def _inner(a, b):

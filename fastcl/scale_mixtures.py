@@ -39,7 +39,7 @@ class MixtureOfScaleMixtures(GaussianMixture):
     >>> shapes = [[[4.0, 0.0], [0.0, 0.01]], [[0.01, 0.0], [0.0, 4.0]]]
     >>> cross = fastcl.MixtureOfScaleMixtures(shapes, [1.0, 3.0], np.ones((2, 2)))
     >>> cross.posterior_mean(np.array([[5.0, 1.0]]), np.array([1.0, 1.0])).round(2)
-    array([[4.84, 0.07]])
+    array([[4.66, 0.07]])
     """
 
     def __init__(self, covariances, scales, weights):
@@ -55,7 +55,9 @@ class MixtureOfScaleMixtures(GaussianMixture):
         if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
             raise ValueError("weights must be finite and not negative")
         self.shapes = shapes
-        self.shape_weights = np.maximum(weights / weights.sum(), LEAST_WEIGHT)
+        if abs(weights.sum() - 1) > 2 * weights.size * LEAST_WEIGHT:  # weights read back from a file keep their bits
+            weights = weights / weights.sum()
+        self.shape_weights = np.maximum(weights, LEAST_WEIGHT)
         terms = (self.scales[:, None, None] ** 2 * shapes[:, None]).reshape(-1, *shapes.shape[1:])
         super().__init__(self.shape_weights.ravel(), np.zeros(terms.shape[:2]), terms)
         self._kept_terms = {}
@@ -243,8 +245,9 @@ class GaussianScaleMixture(MixtureOfScaleMixtures):
         outside = _beyond(log_radius, self._radial()[0])
         stretch = np.exp(outside + self._radial()[0](log_radius - outside) - log_radius)[:, None]
         slope = np.where(outside == 0, self._radial()[0](log_radius - outside, 1), 1)[:, None]  # d log T / d log r
-        along = (v * gradient).sum(axis=1, keepdims=True) / radius**2
-        return product(stretch * (gradient + (slope - 1) * along * v), self._whitening().T).astype(x.dtype)
+        outwards = v / radius
+        along = (outwards * gradient).sum(axis=1, keepdims=True)
+        return product(stretch * (gradient + (slope - 1) * along * outwards), self._whitening().T).astype(x.dtype)
 
     def _whitening(self):
         return np.linalg.inv(self._roots_of_shape()).T
@@ -277,7 +280,8 @@ class GaussianScaleMixture(MixtureOfScaleMixtures):
 
     def to_arrays(self):
         """What a file keeps of the measure: name -> array."""
-        return {"kind": "gaussian_scale_mixture", "covariance": self.covariance, "scales": self.scales, "weights": self.weights}
+        arrays = {"covariance": self.covariance, "scales": self.scales, "weights": self.shape_weights[0]}
+        return {"kind": "gaussian_scale_mixture", **arrays}
 
 
 def _beyond(value, table):

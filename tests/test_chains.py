@@ -312,7 +312,7 @@ def test_the_mass_follows_the_seed():
 
 
 def test_a_prior_without_reference_needs_a_domain():
-    with pytest.raises(ValueError, match="^domain is needed"):
+    with pytest.raises(ValueError, match=r"^domain is needed"):
         fastcl.log_mass(fastcl.MLPPrior(2, (4,), rng=0))
 
 

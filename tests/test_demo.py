@@ -6,6 +6,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 import skimage.data
+from test_images import do_little
 
 import fastcl
 from fastcl import bench, demo
@@ -30,7 +31,7 @@ def assert_is_a_picture(path):
 def test_spiral_demo_compares_the_methods_and_draws_them(small_spiral, tmp_path):
     lines = []
     results = demo.spiral_demo(tmp_path, n_iter=20, progress=False, report=lines.append)
-    assert set(results) == set(METHODS) == {"grid", "naive", "unbiased"}
+    assert {"grid", "unbiased"} <= set(results) <= set(METHODS)
     for row in results.values():
         assert set(row) == {"value", "log_likelihood", "map_snr", "mean_snr", "seconds"}
         assert np.isfinite(list(row.values())).all()
@@ -44,7 +45,8 @@ def test_spiral_demo_compares_the_methods_and_draws_them(small_spiral, tmp_path)
 
 def test_more_steps_of_the_spiral_fit_better(small_spiral, tmp_path):
     few, many = (demo.spiral_demo(tmp_path, n, progress=False, report=lambda line: None) for n in (2, 300))
-    for method in METHODS:
+    assert few.keys() == many.keys()
+    for method in few:
         assert many[method]["value"] < few[method]["value"]
         assert many[method]["log_likelihood"] > few[method]["log_likelihood"]
 
@@ -56,9 +58,9 @@ def small_photographs(monkeypatch):
     monkeypatch.setattr(demo, "training_photographs", lambda: [image[100:180, 100:200] for image in grey])
     camera = skimage.data.camera()[60:140, 180:276]
     monkeypatch.setattr(skimage.data, "camera", lambda: camera)
-    monkeypatch.setattr("fastcl.images.SUBSAMPLE", 4000)
-    monkeypatch.setattr(demo, "sketch_images", partial(fastcl.sketch_images, m=200))
-    monkeypatch.setattr(demo, "learn_patches", partial(fastcl.learn_patches, widths=(16,), n_points=200, n_iter=20))
+    do_little(monkeypatch)
+    monkeypatch.setattr(demo, "sketch_images", partial(fastcl.sketch_images, patch=3, m=40))
+    monkeypatch.setattr(demo, "learn_patches", partial(fastcl.learn_patches, n_points=500, n_iter=20, n_components=3))
     # The picture shows a window of the usual photograph that is outside these crops.
     monkeypatch.setattr(demo, "show_image", lambda panel, image, title: show_image(panel, camera, title))
 

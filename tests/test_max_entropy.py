@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from problems import features, midpoints
+from problems import features, midpoints, threads
 
 import fastcl
 from fastcl import adaptive
@@ -15,6 +15,12 @@ NORMAL = fastcl.Gaussian([0.0], [[1.0]])
 PLANE = fastcl.Gaussian([0.3, -0.5], [[0.5, 0.2], [0.2, 0.3]])
 SCALES = fastcl.GaussianScaleMixture([[0.5, 0.2], [0.2, 0.3]], [0.5, 1.5], [0.6, 0.4])
 MIXTURE = fastcl.GaussianMixture([2.0, 1.0], [[-0.8, 0.3], [0.6, -0.2]], [[[0.5, 0.2], [0.2, 0.3]], [[0.1, 0.0], [0.0, 0.4]]])
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    with threads(1):
+        yield
 
 
 def some_prior(m=7, reference=PLANE, seed=0):
@@ -118,7 +124,7 @@ def test_bad_parts_of_a_prior_are_named(omega, c, reference, error, message):
 @pytest.mark.parametrize("method", ["energy", "energy_grad", "energy_and_grad", "log_density"])
 @pytest.mark.parametrize("x", [np.zeros((3, 1)), np.zeros(2), np.full((3, 2), np.nan), np.zeros((0, 2))])
 def test_bad_points_are_named(method, x):
-    with pytest.raises(ValueError, match="^x "):
+    with pytest.raises(ValueError, match=r"^x "):
         getattr(some_prior(), method)(x)
 
 
@@ -142,7 +148,8 @@ def known():
     rng = np.random.default_rng(0)
     x = NODES[rng.choice(len(NODES), 50_000, p=law(truth))] + CELL * (rng.random((50_000, 1)) - 0.5)
     sk = fastcl.sketch(x, OMEGA)
-    learned = [fastcl.max_entropy(sk, NORMAL, n_points=4096, n_iter=300, rng=seed) for seed in (1, 2)]
+    with threads(1):
+        learned = [fastcl.max_entropy(sk, NORMAL, n_points=4096, n_iter=300, rng=seed) for seed in (1, 2)]
     return SimpleNamespace(truth=truth, x=x, sketch=sk, learned=learned)
 
 
@@ -249,7 +256,8 @@ def test_coefficients_that_are_not_finite_are_an_error(monkeypatch):
     ("change", "error", "message"),
     [
         ({"sketch": None}, TypeError, "^sketch must be"), ({"sketch": np.ones(5, complex)}, TypeError, "^sketch must be"),
-        ({"sketch": fastcl.Sketch([[1.0]])}, ValueError, "sketch is empty"), ({"reference": None}, TypeError, "^reference must be"),
+        ({"sketch": fastcl.Sketch([[1.0]])}, ValueError, "sketch is empty"),
+        ({"reference": None}, TypeError, "^reference must be"),
         ({"reference": fastcl.Box([0.0], [1.0])}, TypeError, "^reference must be"),
         ({"reference": PLANE}, ValueError, "^reference has dimension 2"),
         ({"ridge": 0}, ValueError, "^ridge"), ({"ridge": np.nan}, ValueError, "^ridge"), ({"ridge": "1"}, TypeError, "^ridge"),
@@ -275,6 +283,13 @@ def quick(monkeypatch):
         monkeypatch.setattr(adaptive, name, value)
 
 
+@pytest.fixture
+def tiny(quick, monkeypatch):
+    """For tests of shapes and bits, which need no progress."""
+    for name, value in {"CHAINS": 300, "BATCH": 200, "REFINE": 2, "ASCENT": 2, "FIT": 2}.items():
+        monkeypatch.setattr(adaptive, name, value)
+
+
 def hidden(n, seed):
     """Points in 12 dimensions that are standard normal but for two clusters along one oblique direction."""
     rng = np.random.default_rng(seed)
@@ -288,7 +303,7 @@ def hidden(n, seed):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("dim", [1, 2, 12])
 @pytest.mark.parametrize("m", [1, 3, 8, 21])
-def test_as_many_frequencies_as_were_asked_for(quick, m, dim, dtype):
+def test_as_many_frequencies_as_were_asked_for(tiny, m, dim, dtype):
     x = np.random.default_rng(0).uniform(-1.5, 1.5, (600, dim)).astype(dtype)
     omega = fastcl.adapt_frequencies(x, m, STANDARD[dim], rng=0)
     assert (omega.shape, omega.dtype) == ((m, dim), np.float64)
@@ -314,17 +329,23 @@ def test_adapted_frequencies_tell_more_than_random_ones(quick):
 def test_the_ascent_of_the_score_climbs_it(quick, monkeypatch):
     monkeypatch.setattr(adaptive, "ASCENT", 30)
     rng = np.random.default_rng(0)
-    x, points = hidden(4000, 0).astype(np.float32), STANDARD[12].sample(4000, rng, np.float32)
-    omega = adaptive._draw(10, 12, rng)
+    x, points = hidden(20_000, 0).astype(np.float32), STANDARD[12].sample(20_000, rng, np.float32)
+    candidates = adaptive._draw(120, 12, rng)
+    scores = adaptive._scores(x, points, candidates)
+    omega = candidates[np.argsort(-scores)[:8]]  # of the others the scores are little but noise
     climbed = adaptive._climb_score(x, points, omega, rng)
     fresh, fresh_points = hidden(20_000, 3).astype(np.float32), STANDARD[12].sample(20_000, rng, np.float32)
     before, after = (adaptive._scores(fresh, fresh_points, other) for other in (omega, climbed))
-    assert after.mean() > 3 * before.mean()
+    assert after.mean() > 1.5 * before.mean()
 
 
 def test_the_gradient_of_moments_against_central_differences():
     rng = np.random.default_rng(0)
-    x, omega, rho = rng.standard_normal((50, 3)), rng.standard_normal((4, 3)), rng.standard_normal(4) + 1j * rng.standard_normal(4)
+    x, omega, rho = (
+        rng.standard_normal((50, 3)),
+        rng.standard_normal((4, 3)),
+        rng.standard_normal(4) + 1j * rng.standard_normal(4),
+    )
 
     def value(omega):
         return (rho.conj() * features(x, omega).mean(axis=0)).real.sum()
@@ -349,7 +370,7 @@ def test_candidates_have_radii_in_range_and_few_coordinates():
         assert (active[1] == 400 / len(active[0])).all()
 
 
-def test_frequencies_follow_the_seed_on_any_number_of_threads(quick, on_threads):
+def test_frequencies_follow_the_seed_on_any_number_of_threads(tiny, on_threads):
     x = hidden(1000, 0)
 
     def omega(rng):
@@ -362,7 +383,7 @@ def test_frequencies_follow_the_seed_on_any_number_of_threads(quick, on_threads)
 
 
 @pytest.mark.parametrize("n", [1, 2, 30])
-def test_few_points_are_enough_to_go_through(quick, n):
+def test_few_points_are_enough_to_go_through(tiny, n):
     x = np.random.default_rng(0).standard_normal((n, 2))
     given = x.copy()
     assert np.isfinite(fastcl.adapt_frequencies(x, 4, STANDARD[2], rng=0)).all()
@@ -379,12 +400,12 @@ def test_few_points_are_enough_to_go_through(quick, n):
         ({"reference": None}, TypeError, "^reference"), ({"reference": fastcl.Box([0, 0], [1, 1])}, TypeError, "^reference"),
     ],
 )  # fmt: skip
-def test_bad_arguments_of_the_choice_are_named(quick, change, error, message):
+def test_bad_arguments_of_the_choice_are_named(tiny, change, error, message):
     arguments = {"x": np.ones((5, 2)), "m": 3, "reference": STANDARD[2], "rng": 0} | change
     with pytest.raises(error, match=message):
         fastcl.adapt_frequencies(**arguments)
 
 
-def test_points_that_single_precision_does_not_hold_are_refused(quick):
-    with pytest.raises(ValueError, match="^x holds NaN or infinity"):
+def test_points_that_single_precision_does_not_hold_are_refused(tiny):
+    with pytest.raises(ValueError, match=r"^x holds NaN or infinity"):
         fastcl.adapt_frequencies(np.full((5, 2), 1e300), 3, STANDARD[2], rng=0)

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from test_images import do_little
 
 from fastcl.cli import build_parser
 
@@ -15,7 +16,8 @@ def text():
     return README.read_text()
 
 
-def test_the_python_blocks_run_in_order(text):
+def test_the_python_blocks_run_in_order(text, monkeypatch):
+    do_little(monkeypatch)  # the photographs would take half a minute
     namespace = {}
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(blocks) >= 3

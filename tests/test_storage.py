@@ -20,13 +20,22 @@ def sketch_of_rows(dim=3, domain=True):
 
 REFERENCE = fastcl.GaussianScaleMixture(np.eye(3), [0.5, 1.5], [0.6, 0.4])
 PRIOR = fastcl.MLPPrior(3, (5, 4), rng=0, reference=REFERENCE)
+NORMAL = fastcl.Gaussian(np.zeros(3), np.eye(3))
+TILT = fastcl.MaxEntropyPrior(np.random.default_rng(2).standard_normal((4, 3)), [1.0, 0.5j, -0.2, 0.1 - 0.3j], NORMAL)
+NETWORK = fastcl.MLPPrior(3, (5, 4), rng=0, reference=NORMAL)
+MIXTURE = fastcl.MixtureOfScaleMixtures([np.eye(3), 2 * np.eye(3)], [0.5, 1.5], [[0.1, 0.2], [0.3, 0.4]])
 SAVED = {
     "sketch": sketch_of_rows(),
     "sketch without domain": sketch_of_rows(domain=False),
     "patch-sketch": fastcl.PatchSketch(transform(), REFERENCE, sketch_of_rows(domain=False)),
     "prior": PRIOR,
     "prior without reference": fastcl.MLPPrior(3, (5,), rng=0, dtype=np.float64),
-    "image-model": fastcl.ImageModel(transform(), PRIOR),
+    "max-entropy-prior": TILT,
+    "gaussianised-prior": fastcl.GaussianisedPrior(TILT, REFERENCE),
+    "gaussianised-prior of a network": fastcl.GaussianisedPrior(NETWORK, REFERENCE),
+    "image-model": fastcl.ImageModel(transform(), PRIOR, precisions=(2.0, 3.0, 5.0)),
+    "image-model of a mixture": fastcl.ImageModel(transform(), MIXTURE, fastcl.GaussianisedPrior(TILT, REFERENCE)),
+    "image-model of a network": fastcl.ImageModel(transform(), fastcl.GaussianisedPrior(NETWORK, REFERENCE)),
     "image-model of a reference": fastcl.ImageModel(transform(), REFERENCE),
 }
 
@@ -56,7 +65,9 @@ def test_load_prior_takes_what_denoises_and_names_what_it_got(tmp_path, name):
     path = tmp_path / "thing.npz"
     SAVED[name].save(path)
     if "sketch" in name:
-        with pytest.raises(ValueError, match=r"thing\.npz' holds a fastcl-.*sketch, expected fastcl-prior or fastcl-image-model"):
+        with pytest.raises(
+            ValueError, match=r"thing\.npz' holds a fastcl-.*sketch, expected fastcl-prior or .*fastcl-image-model$"
+        ):
             fastcl.load_prior(path)
     else:
         assert type(fastcl.load_prior(str(path))) is type(SAVED[name])
@@ -86,7 +97,7 @@ def test_other_files_are_named(tmp_path, read, content):
         read(tmp_path / "other.npz")
 
 
-@pytest.mark.parametrize("name", ["patch-sketch", "image-model", "image-model of a reference"])
+@pytest.mark.parametrize("name", ["patch-sketch", "gaussianised-prior", "image-model", "image-model of a mixture"])
 def test_no_prefix_of_a_file_is_taken_for_the_whole(tmp_path, name):
     path = tmp_path / "thing.npz"
     SAVED[name].save(path)
@@ -97,7 +108,7 @@ def test_no_prefix_of_a_file_is_taken_for_the_whole(tmp_path, name):
             fastcl.load(path)
 
 
-@pytest.mark.parametrize("name", ["patch-sketch", "image-model"])
+@pytest.mark.parametrize("name", ["patch-sketch", "image-model of a mixture"])
 def test_a_flipped_byte_is_an_error_or_changes_nothing(tmp_path, name):
     path = tmp_path / "thing.npz"
     SAVED[name].save(path)
@@ -123,11 +134,22 @@ def test_a_newer_version_says_so(tmp_path, name):
         fastcl.load(tmp_path / "new.npz")
 
 
-@pytest.mark.parametrize("name", ["patch-sketch", "prior", "image-model", "sketch"])
+DAMAGED = [
+    "patch-sketch",
+    "prior",
+    "max-entropy-prior",
+    "gaussianised-prior",
+    "image-model",
+    "image-model of a mixture",
+    "sketch",
+]
+
+
+@pytest.mark.parametrize("name", DAMAGED)
 def test_every_array_is_needed(tmp_path, name):
     arrays = arrays_of(SAVED[name])
-    for lost in arrays:
-        write(tmp_path / "part.npz", f"fastcl-{name}", {key: array for key, array in arrays.items() if key != lost})
+    for lost in arrays.keys() - {"precisions"}:  # which the first models lack
+        write(tmp_path / "part.npz", f"fastcl-{name.split()[0]}", {key: array for key, array in arrays.items() if key != lost})
         with pytest.raises(ValueError, match=r"part\.npz' is damaged"):
             fastcl.load(tmp_path / "part.npz")
 
@@ -136,7 +158,7 @@ def test_every_array_is_needed(tmp_path, name):
 STRANGE = [np.array(np.nan), np.array(np.inf), np.array("text"), np.zeros((0, 3)), np.full((2, 2, 2), -1.0), np.array(1j)]
 
 
-@pytest.mark.parametrize("name", ["patch-sketch", "prior", "image-model", "image-model of a reference", "sketch"])
+@pytest.mark.parametrize("name", [*DAMAGED, "image-model of a reference"])
 def test_strange_arrays_are_damage(tmp_path, name):
     arrays = arrays_of(SAVED[name])
     for key, strange in itertools.product(arrays, STRANGE):
@@ -153,9 +175,27 @@ def test_strange_arrays_are_damage(tmp_path, name):
         ("patch-sketch", {f"reference.{key}": array for key, array in arrays_of(fastcl.Gaussian([0.0], [[1.0]])).items()}),
         ("patch-sketch", {f"reference.{key}": array for key, array in arrays_of(fastcl.Box(-np.ones(3), np.ones(3))).items()}),
         ("patch-sketch", {f"sketch.{key}": array for key, array in arrays_of(sketch_of_rows(2, domain=False)).items()}),
+        ("max-entropy-prior", {f"reference.{key}": array for key, array in arrays_of(fastcl.Gaussian([0.0], [[1.0]])).items()}),
+        (
+            "max-entropy-prior",
+            {f"reference.{key}": array for key, array in arrays_of(fastcl.Box(-np.ones(3), np.ones(3))).items()},
+        ),
+        ("gaussianised-prior", {f"outer.{key}": array for key, array in arrays_of(NORMAL).items()}),
+        ("gaussianised-prior", {f"inner.{key}": array for key, array in arrays_of(NORMAL).items()}),
         ("sketch", {f"domain.{key}": array for key, array in arrays_of(fastcl.Box([0.0], [1.0])).items()}),
     ],
-    ids=["model of other patches", "sketch of other patches", "other reference", "a box", "other sketch", "other domain"],
+    ids=[
+        "model of other patches",
+        "sketch of other patches",
+        "other reference",
+        "a box",
+        "other sketch",
+        "tilt of another reference",
+        "tilt of a box",
+        "not a scale mixture",
+        "not a prior",
+        "other domain",
+    ],
 )
 def test_parts_that_do_not_fit_together_are_damage(tmp_path, name, change):
     arrays = arrays_of(SAVED[name])

@@ -167,5 +167,7 @@ def test_number_of_threads_does_not_change_a_bit():
     # In a process of its own, so that it has two threads wherever the tests themselves run on one.
     here = os.path.dirname(__file__)
     environment = {**os.environ, "NUMBA_NUM_THREADS": "2", "PYTHONPATH": here}
-    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, cwd=os.path.dirname(here), capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], env=environment, cwd=os.path.dirname(here), capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
