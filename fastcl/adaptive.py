@@ -42,7 +42,7 @@ def adapt_frequencies(x, m, reference, rng=None, progress=False):
     m : int
         Number of frequencies.
     reference : reference measure
-        Of x, with a standard deviation near one in every direction, such as N(0, I) for `gaussianise`\\ d points.
+        Of x, with a standard deviation near one in every direction, such as N(0, I) for points that `gaussianise` gave.
     rng : int or numpy.random.Generator, optional
     progress : bool
 

@@ -58,7 +58,7 @@ def build_parser():
         sub.set_defaults(run=function)
         return sub
 
-    sub = command("demo", run_demo, "Learn from real photographs and denoise another one; about three minutes on two cores.")
+    sub = command("demo", run_demo, "Learn from real photographs and denoise another one; about five minutes on two cores.")
     sub.add_argument("--out", default="fastcl-demo", metavar="DIR", help="folder for the pictures (%(default)s)")
     sub.add_argument("--iterations", type=int, default=3000, help="steps on the spiral (%(default)s)")
 
