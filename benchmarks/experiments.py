@@ -5,6 +5,7 @@ It runs nothing by itself: see convergence.py, sensitivity.py, dimension.py and 
 
 import argparse
 import copy
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,18 +18,21 @@ from fastcl.demo import WIDTHS, normalised_log_likelihood, signal_to_noise
 
 SIGMA = 0.15  # standard deviation of the noise on the points that are denoised
 CHUNK = 1_000_000  # points that are held at a time
-TRIAL = 8  # steps of the trial that tells how long a step takes
+TRIAL = 0.1  # of the seconds of a run, for the trial that tells how long a step takes
 BOX = fastcl.Box([-1, -1], [1, 1])
 
 
-def parse_options(documentation, methods=()):
+def parse_options(documentation, methods=(), photographs=False):
     """The options of one experiment; prints the machine and makes the folder of the picture.
 
-    Where there are methods, `--method` (repeatable) takes some of them instead of all.
+    Where there are methods, `--method` (repeatable) takes some of them instead of all; where photographs are used, their
+    folder is an optional argument.
     """
     parser = argparse.ArgumentParser(description=documentation, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("fastcl-experiments"), help="folder of the picture (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="a few seconds only: shows that the script runs, and nothing else")
+    if photographs:
+        parser.add_argument("photographs", type=Path, nargs="?", help="folder of photographs; the spiral alone without")
     if methods:
         parser.add_argument("--method", choices=methods, action="append", help="may be repeated; all by default")
     options = parser.parse_args()
@@ -93,11 +97,28 @@ def judge(prior, problem, estimators=("map", "mean")):
     return figures
 
 
-def learn_for(seconds, prior, sketch, box, **settings):
-    """Learn by as many steps of Adam as take some seconds, by the median of a short trial; returns the history."""
-    trial = fastcl.learn(copy.deepcopy(prior), sketch, box, n_iter=TRIAL, rng=0, **settings)
-    n_iter = max(2, round(seconds / np.median(np.diff(trial.history["seconds"]))))
-    optimizer = fastcl.Adam(2e-3, schedule=fastcl.Cosine(n_iter))
+def steps_in(seconds, run):
+    """How many steps of `run(go_on)`, which calls go_on() after each step until it is false, take some seconds."""
+    ends = [time.perf_counter()]
+
+    def go_on():
+        ends.append(time.perf_counter())
+        return ends[-1] < ends[0] + TRIAL * seconds or len(ends) < 9
+
+    run(go_on)
+    return max(2, round(seconds / np.mean(np.diff(ends[3:]))))  # the first ones may compile
+
+
+def learn_for(seconds, prior, sketch, box, step=2e-3, **settings):
+    """Learn by as many steps of Adam as take some seconds, by a short trial; returns the history."""
+
+    def run(go_on):
+        fastcl.learn(
+            copy.deepcopy(prior), sketch, box, n_iter=100_000, rng=0, callback=lambda *_: not go_on(), **settings
+        )  # fmt: skip
+
+    n_iter = steps_in(seconds, run)
+    optimizer = fastcl.Adam(step, schedule=fastcl.Cosine(n_iter))
     return fastcl.learn(prior, sketch, box, n_iter=n_iter, optimizer=optimizer, rng=0, **settings).history
 
 

@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 from experiments import BOX, judge, new_prior, parse_options, spiral_problem
+from matplotlib.ticker import NullFormatter
 
 import fastcl
 from fastcl.plots import new_figure, save_figure
@@ -81,6 +82,8 @@ def main():
         axes[0, column].set(ylabel="held-out nats a point" if column == 0 else "")
         axes[1, column].set(xlabel=LABELS[name], ylabel="posterior mean, dB" if column == 0 else "")
     axes[0, 0].legend(fontsize=8)
+    for panel in axes.flat:
+        panel.xaxis.set_minor_formatter(NullFormatter())
     save_figure(figure, options.out / "sensitivity.png")
 
 
