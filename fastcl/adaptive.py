@@ -16,7 +16,7 @@ CANDIDATES = 5  # drawn for every frequency that a round keeps
 RADII = (0.5, 3.5)  # of the candidates, per standard deviation of the reference
 SPARSE = (2, 3, 5)  # coordinates of the candidates, beside dense ones, in more than DENSE dimensions
 DENSE = 10
-CHAINS = 16384
+CHAINS = 8192
 SCORED = 50_000  # points that candidates are scored on
 BATCH = 8192  # points of one gradient
 ASCENT, ASCENT_STEP = 20, 0.1  # steps that each chosen candidate climbs its score, and their length
@@ -135,7 +135,8 @@ def _moment_gradient(x, packed, rho):
     gradient = np.empty_like(packed.turns)
     real, imag = (np.ascontiguousarray(part, x.dtype) for part in (rho.real, rho.imag))
     weights, zeros = np.full(len(x), 1 / len(x), x.dtype), np.zeros(len(x), x.dtype)
-    kernel("wave_gradient", like=x)(packed.turns, x, real, imag, weights, zeros, gradient)
+    values = np.empty(len(gradient), x.dtype)
+    kernel("wave_gradient", like=x)(packed.turns, x, real, imag, weights, zeros, values, gradient)
     return gradient.astype(np.float64)
 
 
@@ -147,7 +148,7 @@ def _refine(x, omega, c, chains, rng):
     for _ in range(REFINE):
         omega, c = theta[:size].reshape(omega.shape), theta[size : size + len(c)] + 1j * theta[size + len(c) :]
         prior = MaxEntropyPrior(omega, c, chains.domain)
-        chains.move(prior.energy)
+        chains.advance(prior)
         data, model = x[rng.integers(len(x), size=BATCH)], chains.points[rng.integers(len(chains.points), size=BATCH)]
         packed = prior._pack(x.dtype)
         gradient = _moment_gradient(data, packed, c) - _moment_gradient(model, packed, c)

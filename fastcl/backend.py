@@ -18,6 +18,7 @@ _NUMBA = {
     "product": tile.product,
     "mixture_shares": mixtures.mixture_shares,
     "mixture_means": mixtures.mixture_means,
+    "mixture_moments": mixtures.mixture_moments,
 }
 
 

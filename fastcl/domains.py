@@ -6,7 +6,7 @@ posterior under Gaussian noise in closed form.
 
 import numpy as np
 
-from .mixtures import GaussianMixture
+from .mixtures import Gaussian, GaussianMixture
 from .scale_mixtures import GaussianScaleMixture, MixtureOfScaleMixtures
 from .validation import as_count, as_generator, as_points, as_vector
 
@@ -116,6 +116,8 @@ def domain_from_arrays(arrays):
         kind = str(arrays["kind"])
         if kind == "box":
             return Box(arrays["low"], arrays["high"])
+        if kind == "gaussian_mixture" and len(arrays["weights"]) == 1:
+            return Gaussian(arrays["means"][0], arrays["covariances"][0])
         if kind == "gaussian_mixture":
             return GaussianMixture(arrays["weights"], arrays["means"], arrays["covariances"])
         if kind == "gaussian_scale_mixture":

@@ -21,7 +21,7 @@ SUBSAMPLE = 100_000  # patches that the transform, the reference measure and the
 DITHER = 1 / 255  # width of the uniform noise that undoes the rounding of 8-bit photographs
 SAMPLES = 200_000  # drawn from the density of largest entropy to fit the mixture that denoises
 N_ITER, NETWORK_N_ITER = 300, 600  # steps by default
-N_COMPONENTS = 20  # of the mixture
+N_COMPONENTS = 40  # of the mixture
 # Half-quadratic splitting with posterior means: precision of the patches over that of the noise, growing.  Every pass
 # smooths, so few are wanted; chosen on photographs that neither learn nor test.
 PRECISIONS = (1.5, 4.0)
@@ -194,7 +194,7 @@ def learn_patches(patch_sketch, method="max_entropy", n_iter=None, rng=None, pro
     rng, progress
         As in `learn`.
     **settings
-        "max_entropy": those of `max_entropy`, and `n_components` of the mixture (20). Otherwise those of `learn`, and
+        "max_entropy": those of `max_entropy`, and `n_components` of the mixture (40). Otherwise those of `learn`, and
         `widths` of the hidden layers (64, 128).
 
     Returns

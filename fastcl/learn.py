@@ -182,6 +182,8 @@ def learn(
             elif checkpoint is not None:
                 run.save(checkpoint, settings, seed, objective)
     run.take_average()
+    if log_scale == "normalised" and method != "grid":
+        objective.normalise(prior, np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 1, 0])))
     return LearnResult(prior, {name: np.array(column) for name, column in run.history.items()}, interrupted)
 
 

@@ -11,7 +11,7 @@ from .progress import progress_bar
 from .sketch import PackedFrequencies, Sketch
 from .validation import as_array, as_count, as_frequencies, as_points, as_positive
 
-POINTS = 16384
+POINTS = 8192
 
 
 class MaxEntropyPrior:
@@ -72,12 +72,12 @@ class MaxEntropyPrior:
     def energy_and_grad(self, x):
         """(-h(x) (n,), its gradient with respect to x (n, d))."""
         x = as_points(x, "x", self.dim)
-        turns, gradient = self._pack(x.dtype).turns, np.empty_like(x)
+        turns, energy, gradient = self._pack(x.dtype).turns, np.empty(len(x), x.dtype), np.empty_like(x)
         ones, zeros = np.ones(len(x), x.dtype), np.zeros(len(x), x.dtype)
-        c = -2 * np.pi * self.c
-        real, imag = np.ascontiguousarray(c.real, x.dtype), np.ascontiguousarray(c.imag, x.dtype)
-        kernel("wave_gradient", like=x)(x, turns, ones, zeros, real, imag, gradient)
-        return self.energy(x), gradient
+        real, imag = np.ascontiguousarray(-self.c.real, x.dtype), np.ascontiguousarray(-self.c.imag, x.dtype)
+        kernel("wave_gradient", like=x)(x, turns, ones, zeros, real, imag, energy, gradient)
+        gradient *= x.dtype.type(2 * np.pi)
+        return energy, gradient
 
     def log_density(self, x):
         """h(x) plus the log-density of the reference, (n,), unnormalised."""
@@ -173,7 +173,7 @@ def climb(z, omega, c, reference, metric, chains, step, n_iter, bar=None):
     packed, weights = prior._pack(chains.points.dtype), np.full(len(chains.points), 1 / len(chains.points), chains.points.dtype)
     try:
         for k in range(n_iter):
-            chains.move(prior.energy)
+            chains.advance(prior)
             residual = z - packed.sum(chains.points, weights)
             prior.c = prior.c + step * min(1, 2 * (1 - k / n_iter)) * metric.apply(residual)
             if not np.isfinite(prior.c).all():

@@ -11,6 +11,7 @@ from .validation import as_choice, as_count, as_generator
 
 METHODS = ("grid", "naive", "unbiased", "normalised", "tracked")
 LOG_SCALES = ("learned", "profiled", "normalised", "fixed")
+MASS_ROWS, MASS_PARTS = 4096, 32  # points that normalise what was learned, and calls that they are spread over
 LEAST_SCALE = 1e-8  # a profiled scale exp(a) is kept above this where a sample points the wrong way
 
 
@@ -114,6 +115,11 @@ class SketchMatching:
             prior.log_scale = self._profiled_log_scale(x, energy)
         elif log_scale == "normalised":
             prior.log_scale = -(np.log(self.scale / len(energy)) + logsumexp(-energy.astype(np.float64)))
+
+    def normalise(self, prior, rng):
+        """Give the density mass one, from more points than one step has."""
+        energy = np.concatenate([prior.forward(self._sample(MASS_ROWS, rng), keep=False)[0].copy() for _ in range(MASS_PARTS)])
+        self._set_log_scale(prior, "normalised", None, energy)
 
     def _grid(self, points_per_axis):
         if getattr(self, "_grid_points", (None,))[0] != points_per_axis:

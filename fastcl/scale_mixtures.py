@@ -6,7 +6,7 @@ from scipy.interpolate import PchipInterpolator
 from scipy.special import logsumexp
 
 from .backend import kernel, product
-from .kernels.mixtures import LANES
+from .kernels.mixtures import LANES, MOMENT_PARTS
 from .mixtures import CHUNK_ROWS, GaussianMixture
 from .validation import as_array, as_count, as_generator, as_points, as_vector
 
@@ -63,7 +63,7 @@ class MixtureOfScaleMixtures(GaussianMixture):
         self._kept_terms = {}
 
     @classmethod
-    def fit(cls, x, n_components=20, n_scales=10, n_iter=30, rng=None):
+    def fit(cls, x, n_components=20, n_scales=10, n_iter=20, rng=None):
         """Fit to centred points x (n, d) by expectation-maximisation.
 
         The scales are spread geometrically over the radii of the points; a component starts from the directions
@@ -92,15 +92,21 @@ class MixtureOfScaleMixtures(GaussianMixture):
 
     def _maximise(self, x, common):
         """(covariances, weights) after one step of expectation-maximisation on x (n, d)."""
+        weights, moments = self._statistics(x)
+        return _shapes_of(weights, moments, common), weights
+
+    def _statistics(self, x):
+        """What a fit needs to know of x (n, d): expected counts of the terms (K, J), and second moments (K, d, d) of the
+        points over the scales, summed with the probabilities of the components."""
         weights, moments = np.zeros(self.shape_weights.shape), np.zeros(self.shapes.shape)
         for start in range(0, len(x), CHUNK_ROWS):
             chunk = x[start : start + CHUNK_ROWS]
-            shares = self._shares(chunk)[0]
-            weights += shares.sum(axis=0)
-            for k, pull in enumerate(self._pulls(shares)):
-                moments[k] += product((chunk * pull[:, None]).T, chunk)
-        moments /= np.maximum(weights.sum(axis=1), 1)[:, None, None]
-        return (moments + moments.swapaxes(1, 2)) / 2 + RIDGE * common, weights
+            shares, padded = self._shares(chunk)[0], _padded(chunk, x.dtype)
+            weights += shares.sum(axis=0, dtype=np.float64)
+            partial = np.empty((len(moments), MOMENT_PARTS, *padded.shape[1:] * 2))
+            kernel("mixture_moments", like=x)(padded, self._pulls(shares), partial)
+            moments += partial.sum(axis=1)[:, : self.dim, : self.dim]
+        return weights, moments
 
     def _shares(self, x):
         """(posterior probabilities (n, K, J) of the terms, log-density (n,)) for one chunk x (n, d)."""
@@ -162,6 +168,12 @@ class MixtureOfScaleMixtures(GaussianMixture):
         """What a file keeps of the measure: name -> array."""
         arrays = {"covariances": self.shapes, "scales": self.scales, "weights": self.shape_weights}
         return {"kind": "mixture_of_scale_mixtures", **arrays}
+
+
+def _shapes_of(weights, moments, common):
+    """The covariances (K, d, d) that the statistics of a fit give, with a ridge."""
+    shapes = moments / np.maximum(weights.sum(axis=1), 1)[:, None, None]
+    return (shapes + shapes.swapaxes(1, 2)) / 2 + RIDGE * common
 
 
 def _padded(a, dtype):

@@ -28,6 +28,24 @@ class Tilt:
     def energy(self, x):
         return self.curvature * (x**2).sum(axis=1) / 2 - x @ self.b.astype(x.dtype)
 
+    def energy_and_grad(self, x):
+        return self.energy(x), (self.curvature * x - self.b).astype(x.dtype)
+
+
+class Quadratic:
+    """The energy ``<x, P x> / 2 - <b, x>`` with its gradient, which counts its calls."""
+
+    def __init__(self, precision, b):
+        self.precision, self.b, self.calls = np.array(precision), np.array(b), 0
+
+    def energy_and_grad(self, x):
+        self.calls += 1
+        pulls = x @ self.precision
+        return ((pulls * x).sum(axis=1) / 2 - x @ self.b).astype(x.dtype), (pulls - self.b).astype(x.dtype)
+
+    def energy(self, x):
+        return self.energy_and_grad(x)[0]
+
 
 def nothing(x):
     return np.zeros(len(x), x.dtype)
@@ -251,6 +269,98 @@ def test_a_bad_number_of_chains_is_named(n, error):
         fastcl.Chains(DOMAINS["box"], n)
 
 
+# ---- flows -------------------------------------------------------------------------------------------------------
+
+STEEP = Quadratic([[30.0, -10.0], [-10.0, 20.0]], [10.0, -20.0])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_without_energy_a_flow_keeps_the_law_and_accepts_all(dtype):
+    chains, flat = fastcl.Chains(DOMAINS["gaussian"], 4000, rng=0, dtype=dtype), Quadratic(np.zeros((2, 2)), [0.0, 0.0])
+    start = chains.points
+    chains.flow(flat)
+    assert (chains.points != start).any(axis=1).mean() > 0.999  # a rotation keeps the energy but for rounding
+    for _ in range(20):
+        chains.flow(flat)
+    assert chains.points.dtype == dtype
+    assert np.abs(np.corrcoef(start[:, 0], chains.points[:, 0])[0, 1]) < 0.1
+    assert_moments(chains.points, DOMAINS["gaussian"].sample(200_000, rng=1))
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.25])
+def test_flows_give_the_gaussian_of_closed_form(factor):
+    domain, chains = DOMAINS["gaussian"], fastcl.Chains(DOMAINS["gaussian"], 8000, rng=0)
+    for _ in range(60):
+        chains.flow(STEEP, factor=factor)
+    precision = np.linalg.inv(SHAPE)
+    covariance = np.linalg.inv(precision + factor * STEEP.precision)
+    mean = covariance @ (precision @ domain.means[0] + factor * STEEP.b)
+    assert_moments(chains.points, np.random.default_rng(1).multivariate_normal(mean, covariance, 200_000))
+
+
+def test_a_flow_with_a_coarse_step_is_exact_all_the_same():
+    # From the law itself, at a step that rejects about half: what is accepted must keep the law.
+    domain, rng = fastcl.Gaussian([0.0], [[1.0]]), np.random.default_rng(0)
+    chains, energy, taken = fastcl.Chains(domain, 40_000, rng), Quadratic([[8.0]], [0.0]), []
+    chains.points = (chains.points / 3).astype(np.float32)  # N(0, 1 / 9)
+    for _ in range(10):
+        chains.step, before = 0.55, chains.points
+        chains.flow(energy)
+        taken.append((chains.points != before).mean())
+    assert 0.2 < np.mean(taken) < 0.9
+    assert_moments(chains.points, rng.standard_normal((400_000, 1)) / 3)
+
+
+def test_a_flow_gives_the_energies_of_its_points_and_takes_those_before():
+    one, other = (fastcl.Chains(DOMAINS["gaussian"], 300, rng=0) for _ in range(2))
+    first, second, here = Quadratic(STEEP.precision, STEEP.b), Quadratic(STEEP.precision, STEEP.b), None
+    for _ in range(5):
+        here = one.flow(first, here)
+        other.flow(second)
+        for part, expected in zip(here, STEEP.energy_and_grad(one.points), strict=True):
+            np.testing.assert_allclose(part, expected, rtol=1e-5, atol=1e-4)  # BLAS may round a row by its place
+    np.testing.assert_allclose(one.points, other.points, rtol=0, atol=1e-4)
+    assert first.calls == 5 * chains_module.LEAPS + 1
+    assert second.calls == 5 * (chains_module.LEAPS + 1)
+
+
+def test_the_step_of_a_flow_is_steered_towards_its_acceptance():
+    chains, taken = fastcl.Chains(DOMAINS["gaussian"], 2000, rng=0), []
+    for _ in range(80):
+        before = chains.points
+        chains.flow(Quadratic(100 * STEEP.precision, STEEP.b))
+        taken.append((chains.points != before).any(axis=1).mean())
+    assert abs(np.mean(taken[-20:]) - chains_module.FLOW_ACCEPTANCE) < 0.05
+
+
+def test_chains_advance_by_flows_where_the_reference_is_gaussian():
+    flowing, same = (fastcl.Chains(DOMAINS["gaussian"], 50, rng=0) for _ in range(2))
+    assert [part.shape for part in flowing.advance(STEEP)] == [(50,), (50, 2)]
+    same.flow(STEEP)
+    np.testing.assert_array_equal(flowing.points, same.points)
+    for name in ("box", "mixture"):
+        moving, same = (fastcl.Chains(DOMAINS[name], 50, rng=0) for _ in range(2))
+        (here,) = moving.advance(STEEP, factor=0.5)
+        moving.advance(STEEP, (here,))
+        same.move(STEEP.energy, same.move(STEEP.energy, factor=0.5))
+        np.testing.assert_array_equal(moving.points, same.points)
+
+
+def test_flows_reach_a_narrow_law_in_many_dimensions():
+    # Walks that do not see the gradient are still far from it after as many evaluations.
+    dim, energy = 40, Quadratic(np.diag(np.geomspace(1, 1000, 40)), np.zeros(40))
+    flowing, walking = (fastcl.Chains(fastcl.Gaussian(np.zeros(dim), np.eye(dim)), 500, rng=0) for _ in range(2))
+    here = None
+    for _ in range(100):
+        flowing.flow(energy)
+        for _ in range(chains_module.LEAPS + 1):
+            here = walking.move(energy.energy, here)
+    expected = 1 / (1 + np.diag(energy.precision))
+    ratios = [np.log((chains.points.astype(float) ** 2).mean(axis=0) / expected) for chains in (flowing, walking)]
+    assert np.abs(ratios[0]).max() < 0.5
+    assert np.abs(ratios[1]).max() > 1
+
+
 # ---- the mass ----------------------------------------------------------------------------------------------------
 
 SEEDS = range(6)
@@ -269,6 +379,10 @@ def assert_mass(prior, expected, domain=None, n_points=2048):
 @pytest.mark.parametrize("b", [[0.3], [2.0], [1.0, -1.0, 1.0]])
 def test_the_mass_of_a_tilted_gaussian(b):
     assert_mass(Tilt(b), np.sum(np.square(b)) / 2)
+
+
+def test_the_mass_far_from_the_reference_in_many_dimensions():
+    assert_mass(Tilt(np.full(30, 1.0)), 15.0)
 
 
 def test_the_mass_of_a_narrowed_gaussian():

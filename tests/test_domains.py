@@ -388,6 +388,13 @@ def test_domain_survives_the_way_through_arrays(name):
     assert copy.is_reference == domain.is_reference
 
 
+def test_a_gaussian_comes_back_as_one():
+    # Chains flow under a Gaussian alone.
+    copy = domain_from_arrays(fastcl.Gaussian([1.0, 2.0], np.eye(2)).to_arrays())
+    assert type(copy) is fastcl.Gaussian
+    np.testing.assert_array_equal(copy.means, [[1.0, 2.0]])
+
+
 @pytest.mark.parametrize("lost", ["kind", "low", "weights", "covariances"])
 def test_arrays_that_are_no_domain_are_refused(lost):
     arrays = BOXES["box 1"].to_arrays() if lost == "low" else MIXTURES["mixture 2"].to_arrays()

@@ -10,7 +10,9 @@ from scipy import stats
 
 import fastcl
 from fastcl import scale_mixtures
+from fastcl.backend import kernel
 from fastcl.domains import domain_from_arrays
+from fastcl.kernels.mixtures import MOMENT_PARTS, MOMENT_ROWS
 
 EPS = {dtype: np.finfo(dtype).eps for dtype in (np.float32, np.float64)}
 DOUBLE = EPS[np.float64]
@@ -237,7 +239,7 @@ for dtype in (np.float32, np.float64):
         y = some_points(mixture, 1000, dtype)
         for count in (1, 2):
             numba.set_num_threads(count)
-            results.append((mixture.posterior_mean(y, noise_of(d)), *mixture.energy_parts(y)))
+            results.append((mixture.posterior_mean(y, noise_of(d)), *mixture.energy_parts(y), *mixture._statistics(y)))
         assert all(map(np.array_equal, *results)), (dtype, d)
 """
 
@@ -434,6 +436,20 @@ def test_same_seed_gives_the_same_fit_and_another_seed_does_not():
     ones = [fastcl.GaussianScaleMixture.fit(x, 4, n_iter=3) for _ in range(2)]
     np.testing.assert_array_equal(ones[0].covariance, ones[1].covariance)
     np.testing.assert_array_equal(ones[0].weights, ones[1].weights)
+
+
+@over_types
+@pytest.mark.parametrize(("n", "d", "k"), [(1, 1, 1), (3, 17, 2), (257, 2, 5), (1021, 16, 3), (2049, 35, 1)])
+def test_moments_of_a_fit_are_the_sums(dtype, n, d, k):
+    rng = np.random.default_rng([n, d, k])
+    x, pulls = scale_mixtures._padded(rng.standard_normal((n, d)), dtype), rng.random((k, n)).astype(dtype)
+    partial = np.full((k, MOMENT_PARTS, *x.shape[1:] * 2), np.nan)
+    kernel("mixture_moments", like=x)(x, pulls, partial)
+    exact = np.einsum("kn,ni,nj->kij", pulls.astype(float), x.astype(float), x.astype(float))
+    moduli = np.einsum("kn,ni,nj->kij", pulls.astype(float), np.abs(x).astype(float), np.abs(x).astype(float))
+    # Two products, and sums of at most MOMENT_ROWS terms in the working precision.
+    tolerance = (MOMENT_ROWS + 2) * np.finfo(dtype).eps * moduli
+    assert (np.abs(partial.sum(axis=1) - exact) <= tolerance).all()
 
 
 def test_every_row_counts_across_the_chunks_of_a_fit(monkeypatch):

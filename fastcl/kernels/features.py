@@ -17,7 +17,7 @@ LANES = 256  # lanes of a block: the accumulators and up to UNROLLED rows of pha
 ROWS = 256  # rows accumulated in the working precision before they are added to the float64 total
 TILE_ROWS = 8  # rows whose phases are held at once when the dimension is large
 UNROLLED = 8  # largest dimension whose phase is unrolled; equal speed was measured at 16 and no gain beyond
-GRADIENT_ROWS = 32  # rows of the gradient that one thread takes at a time
+GRADIENT_LANES, GRADIENT_ROWS = 128, 32  # lanes and rows of the gradient: their waves stay in the first-level cache
 MAX_PARTS = 64  # most partial sums of one call: bounds the memory, and the threads that can work on one block
 
 # sqrt(2) sin(pi t) / t and sqrt(2) cos(pi t) as polynomials in t^2 on |t| <= 1/2 (Chebyshev interpolation in 40
@@ -222,39 +222,52 @@ def feature_adjoint(x, turns, c_real, c_imag, axes, lanes, out):
             out[block * lanes + j] = total[j]
 
 
-# ---- the gradient of both: rows and columns are points and frequencies, either way round ------------------------
+# ---- waves and their gradient: rows and columns are points and frequencies, either way round --------------------
+
+
+@jit
+def turn_waves(real, imag, row_real, row_imag, waves, value):
+    # real, imag (t,), row_real, row_imag, value (L,), waves (t, L): turns -> minus the imaginary parts; value += real parts
+    for i in range(waves.shape[0]):
+        a, b, wave = real[i], imag[i], waves[i]
+        for j in range(value.size):
+            s, c = sincos_turns(wave[j])
+            p, q = a * c - b * s, a * s + b * c
+            value[j] += row_real[j] * p - row_imag[j] * q
+            wave[j] = -row_real[j] * q - row_imag[j] * p
 
 
 @jit_parallel
-def wave_gradient(rows, columns, row_real, row_imag, column_real, column_imag, out):
-    # rows (r, d), columns (s, d), row_real, row_imag (r,), column_real, column_imag (s,), out (r, d)
-    # out_i = sum_s Re(i row_i column_s exp(2 pi i <rows_i, columns_s>)) columns_s
+def wave_gradient(rows, columns, row_real, row_imag, column_real, column_imag, values, out):
+    # rows (r, d), columns (s, d), row_real, row_imag, values (r,), column_real, column_imag (s,), out (r, d)
+    # values_i = sum_s Re(row_i column_s exp(2 pi i <rows_i, columns_s>)), out_i = sum_s Re(i ...) columns_s; lanes are rows
     dim = rows.shape[1]
-    for block in prange((rows.shape[0] + GRADIENT_ROWS - 1) // GRADIENT_ROWS):
-        first, last = block * GRADIENT_ROWS, min((block + 1) * GRADIENT_ROWS, rows.shape[0])
-        total = np.zeros((last - first, dim), np.float64)
-        lanes = empty_aligned(dim * LANES, rows).reshape(dim, LANES)
-        waves = empty_aligned(GRADIENT_ROWS * LANES, rows).reshape(GRADIENT_ROWS, LANES)[: last - first]
-        part = empty_aligned(GRADIENT_ROWS * dim, rows).reshape(GRADIENT_ROWS, dim)[: last - first]
-        for start in range(0, columns.shape[0], LANES):
-            end = min(start + LANES, columns.shape[0])
-            pack_lanes(columns, start, LANES, lanes)
-            waves[:] = 0
-            add_product(rows[first:last], lanes, waves)
-            for i in range(last - first):
-                real, imag, row = row_real[first + i], row_imag[first + i], waves[i]
-                for j in range(end - start):
-                    a, b = column_real[start + j], column_imag[start + j]
-                    s, c = sincos_turns(row[j])
-                    row[j] = -(real * b + imag * a) * c - (real * a - imag * b) * s
+    for block in prange((rows.shape[0] + GRADIENT_LANES - 1) // GRADIENT_LANES):
+        first, last = block * GRADIENT_LANES, min((block + 1) * GRADIENT_LANES, rows.shape[0])
+        lanes = empty_aligned(dim * GRADIENT_LANES, rows).reshape(dim, GRADIENT_LANES)
+        pack_lanes(rows, first, GRADIENT_LANES, lanes)
+        real, imag = zeros_aligned(GRADIENT_LANES, rows), zeros_aligned(GRADIENT_LANES, rows)
+        real[: last - first], imag[: last - first] = row_real[first:last], row_imag[first:last]
+        waves = empty_aligned(GRADIENT_ROWS * GRADIENT_LANES, rows).reshape(GRADIENT_ROWS, GRADIENT_LANES)
+        part = empty_aligned((dim + 1) * GRADIENT_LANES, rows).reshape(dim + 1, GRADIENT_LANES)  # the value comes last
+        total = np.zeros((dim + 1, GRADIENT_LANES), np.float64)
+        for start in range(0, columns.shape[0], ROWS):
+            end = min(start + ROWS, columns.shape[0])
             part[:] = 0
-            add_product(waves[:, : end - start], columns[start:end], part)
-            for i in range(last - first):
-                for k in range(dim):
-                    total[i, k] += part[i, k]
+            for low in range(start, end, GRADIENT_ROWS):
+                high = min(low + GRADIENT_ROWS, end)
+                tile, phases = columns[low:high], waves[: high - low]
+                phases[:] = 0
+                add_product(tile, lanes, phases)
+                turn_waves(column_real[low:high], column_imag[low:high], real, imag, phases, part[dim])
+                add_product(tile.T, phases, part[:dim])
+            for k in range(dim + 1):
+                for j in range(GRADIENT_LANES):
+                    total[k, j] += part[k, j]
         for i in range(last - first):
+            values[first + i] = total[dim, i]
             for k in range(dim):
-                out[first + i, k] = total[i, k]
+                out[first + i, k] = total[k, i]
 
 
 # ---- what both need beforehand ---------------------------------------------------------------------------------

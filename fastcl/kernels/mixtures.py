@@ -12,6 +12,7 @@ from .tile import add_product, empty_aligned, jit, jit_parallel
 
 ROWS = 64  # rows that one thread takes at a time: their coordinates in every basis stay in the second-level cache
 LANES = 16
+MOMENT_ROWS, MOMENT_PARTS = 256, 8  # rows added up in the working precision, and parts of the rows that threads share
 
 
 @jit
@@ -101,3 +102,27 @@ def mixture_means(x, bases, precisions, constants, gains, inverses, out):
         for i in range(rows):
             for c in range(out.shape[1]):
                 out[start + i, c] = mean[i, c]
+
+
+@jit_parallel
+def mixture_moments(x, pulls, partial):
+    # x (n, p), pulls (K, n), partial (K, parts, p, p) float64: sum_i pulls_ki x_i x_i^T over the rows of each part
+    components, parts, padded = partial.shape[0], partial.shape[1], x.shape[1]
+    part_rows = (x.shape[0] + parts - 1) // parts
+    for task in prange(components * parts):
+        k, part = task // parts, task % parts
+        scaled = empty_aligned(MOMENT_ROWS * padded, x).reshape(MOMENT_ROWS, padded)
+        product = empty_aligned(padded * padded, x).reshape(padded, padded)
+        total = partial[k, part]
+        total[:] = 0
+        stop = min((part + 1) * part_rows, x.shape[0])
+        for start in range(part * part_rows, stop, MOMENT_ROWS):
+            end = min(start + MOMENT_ROWS, stop)
+            for i in range(end - start):
+                for c in range(padded):
+                    scaled[i, c] = pulls[k, start + i] * x[start + i, c]
+            product[:] = 0
+            add_product(scaled[: end - start].T, x[start:end], product)
+            for i in range(padded):
+                for c in range(padded):
+                    total[i, c] += product[i, c]
