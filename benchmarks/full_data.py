@@ -183,7 +183,7 @@ def compare_on_patches(panel, images, side, seconds, quick):
 def main():
     """Print the tables and draw the picture."""
     options = parse_options(__doc__, photographs=True)
-    seconds = 1 if options.quick else 30
+    seconds = 1 if options.quick else 20
     sides = SIDES if options.photographs else ()
     figure, axes = new_figure(1, 1 + len(sides), 4, 3)
     compare_on_spiral(axes[0, 0], seconds, options.quick)

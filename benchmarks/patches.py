@@ -1,6 +1,6 @@
 """Held-out likelihood of patches of photographs, learned from their sketch alone.
 
-    python benchmarks/patches.py PHOTOGRAPHS_DIR [--patches 3 4 6] [--seeds 3]
+    python benchmarks/patches.py PHOTOGRAPHS_DIR [--patches 3 4 6] [--seeds 0 1 2]
 
 Every fourth photograph is held out; the others are sketched. For each side of the patches: nats a patch, over the
 Gaussian scale mixture that the sketch starts from, of the density of largest entropy with the moments of the sketch and of the
@@ -49,7 +49,7 @@ def main():
     parser = argparse.ArgumentParser(description="Held-out likelihood of patches learned from a sketch")
     parser.add_argument("photographs", type=Path)
     parser.add_argument("--patches", type=int, nargs="+", default=[3, 4, 6])
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options = parser.parse_args()
     images = [read_image(path, grey=True).astype(np.float32) for path in image_files(options.photographs)]
     train, held_out = [image for i, image in enumerate(images) if i % 4], images[::4]
@@ -57,7 +57,7 @@ def main():
     print(f"{'d':>4}{'m':>6}{'seed':>6}{'sketch s':>10}{'learn s':>9}{'density':>9}{'mixture':>9}{'mass spread':>13}")
     for patch in options.patches:
         rows = []
-        for seed in range(options.seeds):
+        for seed in options.seeds:
             rows.append(run(train, held_out, patch, seed))
             sketch, learn, density, mixture, spread = rows[-1]
             m, d = FREQUENCIES.get(patch, MOST), patch**2 - 1

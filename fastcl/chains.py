@@ -10,6 +10,7 @@ from .validation import as_count, as_generator
 ACCEPTANCE, FLOW_ACCEPTANCE = 0.35, 0.8  # shares of the proposals that the steps of `move` and `flow` are steered towards
 LEAST_STEP = 0.02
 LEAPS = 3  # gradients of one flow
+STEEPEST = 1e6  # gradients are clipped here: a kick may be any function of the place, and the motion must stay finite
 JITTER = 0.2  # of the step of a flow, relative: none may fit a period of the motion
 KEPT = 0.8  # share of the effective points that one step of the annealing keeps
 MOVES = 30  # of every chain at each step of the annealing
@@ -83,12 +84,15 @@ class Chains:
         def hamiltonian(energy):
             return factor * energy - domain.log_density(x) - domain.log_density(centre + velocity)
 
+        def kicked(gradient):
+            return velocity + product(np.clip(gradient, -STEEPEST, STEEPEST), kick)
+
         (energy, gradient), before = here, hamiltonian(here[0])
         for _ in range(LEAPS):
-            velocity += product(gradient, kick)
+            velocity = kicked(gradient)
             x, velocity = centre + cos * (x - centre) + sin * velocity, cos * velocity - sin * (x - centre)
             energy, gradient = prior.energy_and_grad(x)
-            velocity += product(gradient, kick)
+            velocity = kicked(gradient)
         taken = self._take(x, before - hamiltonian(energy), FLOW_ACCEPTANCE)
         return np.where(taken, energy, here[0]), np.where(taken[:, None], gradient, here[1])
 

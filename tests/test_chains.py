@@ -333,6 +333,16 @@ def test_the_step_of_a_flow_is_steered_towards_its_acceptance():
     assert abs(np.mean(taken[-20:]) - chains_module.FLOW_ACCEPTANCE) < 0.05
 
 
+def test_a_cliff_rejects_and_stays_finite():
+    chains = fastcl.Chains(DOMAINS["gaussian"], 200, rng=0)
+    start = chains.points
+    with np.errstate(over="ignore"):
+        energy, gradient = chains.flow(Quadratic(1e20 * np.eye(2), [0.0, 0.0]))
+    np.testing.assert_array_equal(chains.points, start)
+    assert np.isfinite(energy).all()
+    assert np.isfinite(gradient).all()
+
+
 def test_chains_advance_by_flows_where_the_reference_is_gaussian():
     flowing, same = (fastcl.Chains(DOMAINS["gaussian"], 50, rng=0) for _ in range(2))
     assert [part.shape for part in flowing.advance(STEEP)] == [(50,), (50, 2)]
