@@ -19,6 +19,7 @@ WIDTHS = (32, 64)  # of the network whose gradient norms are followed
 M_SMALL, M = 200, 500
 N_SMALL, N = 500, 2000  # points a step
 POINTS_PER_AXIS = 20  # of the grid that is learned on
+LEAST_NATS = -1  # where the bars of the picture are cut
 RATE = -0.25  # of the norm, with diminishing steps
 SCHEDULES = {
     "constant 1e-3": lambda: fastcl.SGD(1e-3),
@@ -87,6 +88,7 @@ def compare_methods(panel, problem, methods, seconds):
         )
         panel.barh(method, row["nats"])
     panel.axvline(0, color="black", linewidth=0.5)
+    panel.set_xlim(left=max(LEAST_NATS, panel.get_xlim()[0]))
     panel.set(title=f"{problem.name}, {seconds} s each", xlabel="held-out nats a point")
 
 

@@ -133,13 +133,13 @@ def compare_on_spiral(panel, seconds, quick):
         return x[rng.integers(n, size=count)]
 
     print(f"\nspiral: {n} points or their sketch of {len(problem.sketch.omega)} moments, {seconds} s of Adam")
-    print(f"  {'':28}{'seconds':>8}{'steps':>7}{'G':>8}{'nats':>8}{'MAP dB':>9}{'mean dB':>9}")
+    print(f"  {'':33}{'seconds':>8}{'steps':>7}{'G':>8}{'nats':>8}{'MAP dB':>9}{'mean dB':>9}")
     learned = learn_all(new_prior(), problem.sketch, BOX, draw, NOISES["spiral"], 2e-3, seconds, quick)
     for name, (prior, steps, took) in learned.items():
         prior.log_scale = -fastcl.log_mass(prior, BOX) + prior.log_scale  # only CL-SGD has a scale of its own
         row = judge(prior, problem)
         print(
-            f"  {name:28}{took:>8.1f}{steps:>7}{row['G']:>8.2f}{row['nats']:>8.3f}{row['map']:>9.2f}{row['mean']:>9.2f}",
+            f"  {name:33}{took:>8.1f}{steps:>7}{row['G']:>8.2f}{row['nats']:>8.3f}{row['map']:>9.2f}{row['mean']:>9.2f}",
             flush=True,
         )
         panel.barh(name, row["nats"])
@@ -166,18 +166,18 @@ def compare_on_patches(panel, images, side, seconds, quick):
 
     print(f"\npatches {side} x {side}, d = {sketch.dim}: {len(u)} patches ({u.nbytes / 2**20:.0f} MiB) or their sketch of")
     print(f"{len(sketch.omega)} moments ({sketch.values.nbytes / 1024:.0f} KiB, made in {sketching:.0f} s), {seconds} s of Adam")
-    print(f"  {'':28}{'seconds':>8}{'steps':>7}{'nats':>8}")
+    print(f"  {'':33}{'seconds':>8}{'steps':>7}{'nats':>8}")
     start = time.perf_counter()
     density = fastcl.max_entropy(sketch, normal, rng=0, **({"n_iter": 20} if quick else {}))
-    learned = {"largest entropy, from sketch": (density, 20 if quick else 300, time.perf_counter() - start)}
+    learned = {"largest entropy, from the sketch": (density, 20 if quick else 300, time.perf_counter() - start)}
     learned |= learn_all(first, sketch, normal, draw, NOISES["patches"], 1e-3, seconds, quick)
     for name, (prior, steps, took) in learned.items():
         mass = np.mean([fastcl.log_mass(prior, rng=run) for run in range(2)])
         nats = prior.log_scale - prior.energy(test).mean(dtype=np.float64) - mass
-        print(f"  {name:28}{took:>8.1f}{steps:>7}{nats:>8.3f}", flush=True)
+        print(f"  {name:33}{took:>8.1f}{steps:>7}{nats:>8.3f}", flush=True)
         panel.barh(name, nats)
     panel.invert_yaxis()
-    panel.set(title=f"patches, d = {sketch.dim}, {seconds} s", xlabel="nats over the reference", yticklabels=[])
+    panel.set(title=f"patches, d = {sketch.dim}, {seconds} s", xlabel="nats over the reference")
 
 
 def main():
@@ -185,7 +185,7 @@ def main():
     options = parse_options(__doc__, photographs=True)
     seconds = 1 if options.quick else 20
     sides = SIDES if options.photographs else ()
-    figure, axes = new_figure(1, 1 + len(sides), 4, 3)
+    figure, axes = new_figure(1, 1 + len(sides), 5, 3)
     compare_on_spiral(axes[0, 0], seconds, options.quick)
     if sides:
         files = image_files(options.photographs)[: 40 if options.quick else None]
