@@ -116,10 +116,9 @@ def domain_from_arrays(arrays):
         kind = str(arrays["kind"])
         if kind == "box":
             return Box(arrays["low"], arrays["high"])
-        if kind == "gaussian_mixture" and len(arrays["weights"]) == 1:
-            return Gaussian(arrays["means"][0], arrays["covariances"][0])
         if kind == "gaussian_mixture":
-            return GaussianMixture(arrays["weights"], arrays["means"], arrays["covariances"])
+            mixture = GaussianMixture(arrays["weights"], arrays["means"], arrays["covariances"])
+            return mixture if len(mixture.weights) > 1 else Gaussian(mixture.means[0], mixture.covariances[0])
         if kind == "gaussian_scale_mixture":
             return GaussianScaleMixture(arrays["covariance"], arrays["scales"], arrays["weights"])
         if kind == "mixture_of_scale_mixtures":
