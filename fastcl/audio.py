@@ -143,7 +143,7 @@ def learn_audio_prior(signal, rate, m=1000, widths=(64, 128), n_points=2048, n_i
     widths : sequence of int
         Hidden layers of the network.
     n_points, n_iter, rng, **settings
-        As in `learn`.
+        As in `learn`, but that the method is "unbiased" by default.
     cutoffs : (float, float)
         Hz.
 
@@ -166,4 +166,5 @@ def learn_audio_prior(signal, rate, m=1000, widths=(64, 128), n_points=2048, n_i
     prior = MLPPrior(3, widths, rng=rng, reference=reference, dtype=np.float64)
     prior.start_near(reference, rng=rng)
     settings.setdefault("optimizer", Adam(1e-3, schedule=Cosine(n_iter)))
+    settings.setdefault("method", "unbiased")  # "normalised" learns more of its note and keeps less for another one
     return learn(prior, sketch(bands, omega), n_points=n_points, n_iter=n_iter, rng=rng, **settings).prior
