@@ -5,7 +5,7 @@
 The network starts from the same parameters and is learned by CL-SGD from the sketch, by maximum likelihood on the data (the
 moments of the density by importance weights on points of the domain; fastcl's own network, optimiser and points) and by
 denoising score matching on the data (torch, which differentiates twice), each by Adam for the same seconds; by maximum
-likelihood also for four times as long, which tells how much there is to learn. On the spiral, and, where photographs are
+likelihood also for four times as long. On the spiral, and, where photographs are
 given, on patches in the coordinates in which a Gaussian scale mixture is standard normal, every fourth photograph held
 out; there the density of largest entropy with the same sketch stands beside.
 """

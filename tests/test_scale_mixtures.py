@@ -1,9 +1,5 @@
 """Mixtures of scale mixtures: densities and posteriors against the plain mixture of the same terms, the radial map, fits."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from scipy import stats
@@ -230,28 +226,15 @@ def test_term_of_no_weight_hardly_counts():
 
 # ---- bits --------------------------------------------------------------------------------------------------------
 
-SCRIPT = """
-import numba, numpy as np
-from test_scale_mixtures import make_mixture, noise_of, some_points
-for dtype in (np.float32, np.float64):
-    for d in (3, 35):
-        mixture, results = make_mixture(d), []
-        y = some_points(mixture, 1000, dtype)
-        for count in (1, 2):
-            numba.set_num_threads(count)
-            results.append((mixture.posterior_mean(y, noise_of(d)), *mixture.energy_parts(y), *mixture._statistics(y)))
-        assert all(map(np.array_equal, *results)), (dtype, d)
-"""
 
-
-def test_number_of_threads_does_not_change_a_bit():
-    # In a process of its own, so that it has two threads wherever the tests themselves run on one.
-    here = os.path.dirname(__file__)
-    environment = {**os.environ, "NUMBA_NUM_THREADS": "2", "PYTHONPATH": here}
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], env=environment, cwd=os.path.dirname(here), capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+@over_types
+@pytest.mark.parametrize("d", [3, 35])
+def test_number_of_threads_does_not_change_a_bit(on_threads, dtype, d):
+    mixture = make_mixture(d)
+    y = some_points(mixture, 1000, dtype)
+    one, two = on_threads(lambda: (mixture.posterior_mean(y, noise_of(d)), *mixture.energy_parts(y), *mixture._statistics(y)))
+    for part, other in zip(one, two, strict=True):
+        np.testing.assert_array_equal(part, other)
 
 
 # ---- the radial map ----------------------------------------------------------------------------------------------

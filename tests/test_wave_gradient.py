@@ -1,9 +1,5 @@
 """wave_gradient, the derivative of waves in their points or frequencies, against loops; and the gradient built on it."""
 
-import os
-import subprocess
-import sys
-
 import naive
 import numpy as np
 import pytest
@@ -155,23 +151,10 @@ def test_max_entropy_gradient_in_float32_is_that_in_float64(d):
 
 # ---- bits --------------------------------------------------------------------------------------------------------
 
-SCRIPT = """
-import numba, numpy as np
-from test_wave_gradient import make_problem, wave_gradient
-for dtype, r, s, d in [(np.float32, 300, 257, 8), (np.float64, 257, 300, 17)]:
-    results = []
-    for count in (1, 2):
-        numba.set_num_threads(count)
-        results.append(np.concatenate([part.ravel() for part in wave_gradient(*make_problem(dtype, r, s, d))]))
-    assert np.array_equal(*results), dtype
-"""
 
-
-def test_number_of_threads_does_not_change_a_bit():
-    # In a process of its own, so that it has two threads wherever the tests themselves run on one.
-    here = os.path.dirname(__file__)
-    environment = {**os.environ, "NUMBA_NUM_THREADS": "2", "PYTHONPATH": here}
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], env=environment, cwd=os.path.dirname(here), capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+@pytest.mark.parametrize(("dtype", "r", "s", "d"), [(np.float32, 300, 257, 8), (np.float64, 257, 300, 17)])
+def test_number_of_threads_does_not_change_a_bit(on_threads, dtype, r, s, d):
+    problem = make_problem(dtype, r, s, d)
+    one, two = on_threads(lambda: wave_gradient(*problem))
+    for part, other in zip(one, two, strict=True):
+        np.testing.assert_array_equal(part, other)
