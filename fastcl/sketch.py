@@ -36,12 +36,6 @@ class PackedFrequencies:
             kernel("pack_lanes", like=turns)(turns, block * lanes, lanes, blocks[block])
         return cls(omega, turns, blocks)
 
-    @property
-    def axes(self):
-        """0..d-1 as a tuple, whose length the kernels unroll; empty where they go by tiles."""
-        dim = self.turns.shape[1]
-        return tuple(range(dim)) if dim <= features.UNROLLED else ()
-
     def check_phases(self, magnitudes):
         """ValueError where phases of points up to `magnitudes` (d,) would lose all their digits."""
         dtype = self.turns.dtype
@@ -55,17 +49,20 @@ class PackedFrequencies:
     def sum(self, x, weights):
         """(m,) complex128 for x (n, d) contiguous and weights (n,) or (0,), both in the working precision."""
         n, (count, _, lanes) = x.shape[0], self.blocks.shape
-        part_rows = features.ROWS * -(-n // (features.ROWS * features.MAX_PARTS))
+        parts = min(-(-n // features.ROWS), features.MAX_PARTS)
+        part_rows = -(-n // parts)  # equal parts, so that no thread waits for another, but of full tiles
+        tile = features.ROWS if part_rows > features.ROWS else features.TILE_ROWS
+        part_rows = tile * -(-part_rows // tile)
         partial = np.empty((-(-n // part_rows), count, 2, lanes))
-        kernel("feature_sum", like=x)(x, weights, self.blocks, self.axes, part_rows, partial)
+        kernel("feature_sum", like=x)(x, weights, self.blocks, part_rows, partial)
         real, imag = partial.sum(axis=0).swapaxes(0, 1).reshape(2, count * lanes)[:, : len(self.omega)]
         return real + 1j * imag
 
     def adjoint(self, x, c, out):
         """out (n,) for x (n, d) contiguous and c (m,) complex."""
-        lanes = features.LANES if len(x) > 2 * features.LANES else 64
-        real, imag = np.ascontiguousarray(c.real, x.dtype), np.ascontiguousarray(c.imag, x.dtype)
-        kernel("feature_adjoint", like=x)(x, self.turns, real, imag, self.axes, lanes, out)
+        lanes = features.LANES if len(x) > 8 * features.LANES else 64
+        moduli, arguments = np.abs(c).astype(x.dtype), (np.angle(c) / (2 * np.pi)).astype(x.dtype)
+        kernel("feature_adjoint", like=x)(x, self.turns, moduli, arguments, lanes, out)
         return out
 
 

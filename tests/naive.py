@@ -9,9 +9,9 @@ import itertools
 import numpy as np
 
 SUM_LENGTH = 256  # terms that a kernel adds in its working precision before it goes on in float64
-# cos is 1 - s^2 with s^2 up to 2. s is a polynomial of alternating terms (moduli up to 2.3 times their sum) times t, so
-# good to 2 eps of itself; squaring doubles that.
-SINCOS_EPS = 2 * 2 * 2
+# sin(2 pi t) and cos(2 pi t) for |t| <= 1/4 are polynomials whose terms have moduli of at most 2.6 in all: 2.6 eps where
+# products and sums round apart, 1 for the square of t, 1/2 for the polynomials themselves, 1/2 for the last product.
+SINCOS_EPS = 5
 
 
 def feature_sum(x, omega, weights=None):
@@ -34,12 +34,14 @@ def feature_error(x, omega, eps):
     """(n, m): bound on the error of one exp(i <omega_l, x_i>) and of adding it to a sum, per unit of its coefficient.
 
     The phase is a sum of d products with a frequency that was divided by 2 pi and rounded: d + 1 roundings of at most
-    the sum of the |products|. Sine and cosine cost SINCOS_EPS eps, the product with the coefficient 1 eps, every
+    the sum of the |products|. The adjoint adds the argument of the coefficient to it, at most pi: two roundings of that and
+    one of the products. Sine and cosine cost SINCOS_EPS eps, the product with the coefficient 1 eps, every
     addition in the working precision at most eps / 2, and every one in float64 (here and there) its own eps.
     """
     x, omega = np.abs(np.asarray(x, np.float64)), np.abs(np.asarray(omega, np.float64))
     dim, longest = x.shape[1], max(len(x), len(omega))
-    return eps * ((dim + 1) * (x @ omega.T) + SINCOS_EPS + 1 + min(longest, SUM_LENGTH) / 2) + longest * np.finfo(np.float64).eps
+    phase = (dim + 2) * (x @ omega.T) + np.pi
+    return eps * (phase + SINCOS_EPS + 1 + min(longest, SUM_LENGTH) / 2) + longest * np.finfo(np.float64).eps
 
 
 def matrix_product(a, b):

@@ -1,71 +1,71 @@
 """Feature sums and their adjoint, fused: phase, argument reduction, sine and cosine, accumulation.
 
-Both maps are one loop: a row (a point of the sum, a frequency of the adjoint) against a block of 256 lanes
-(frequencies of the sum, points of the adjoint).  Phases are in turns, so reducing the argument is t - rint(t).
-Up to UNROLLED dimensions the phase is computed in registers; beyond, by tiles of rows (kernels/tile.py).
+Both maps are one loop over tiles of 4 rows (points of the sum, frequencies of the adjoint) against vectors of lanes
+(frequencies of the sum, points of the adjoint), for any dimension: the phases of a tile grow in registers as a matrix
+product, and leave them only as sums.  Phases are in turns and reduced to a quarter of a turn: t - q, q the multiple of
+1/2 nearest to t, has the sine and cosine of t but for the sign, which is that of the last bit of 2 q.
+The adjoint needs cosines alone: Re(c exp(i a)) = |c| cos(a + arg c).  Multiplications and additions that share the
+multiplying pipes, a pair: d + 12 of the sum, d + 6 of the adjoint; the reduction and the signs go to other pipes.
 The work is cut into tasks by n and m alone and the tasks are combined in order, so that the number of threads
 cannot change a bit of the result.  Partial sums are in the working precision over 256 terms, float64 beyond.
 """
 
 import numpy as np
 from numba import prange, types
-from numba.extending import overload
+from numba.extending import intrinsic
 
-from .tile import add_product, empty_aligned, jit, jit_parallel, zeros_aligned
+from .lanes import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, Lanes, jit, jit_parallel
+from .tile import add_product, empty_aligned, zeros_aligned
 
-LANES = 256  # lanes of a block: the accumulators and up to UNROLLED rows of phases stay in the first-level cache
+LANES = 256  # lanes of a block: a task shares its rows among as many
 ROWS = 256  # rows accumulated in the working precision before they are added to the float64 total
-TILE_ROWS = 8  # rows whose phases are held at once when the dimension is large
-UNROLLED = 8  # largest dimension whose phase is unrolled; equal speed was measured at 16 and no gain beyond
 GRADIENT_LANES, GRADIENT_ROWS = 128, 32  # lanes and rows of the gradient: their waves stay in the first-level cache
 MAX_PARTS = 64  # most partial sums of one call: bounds the memory, and the threads that can work on one block
+AT_ONCE = 2  # vectors whose sine and cosine are computed side by side: hides the latency and fits the registers
 
-# sqrt(2) sin(pi t) / t and sqrt(2) cos(pi t) as polynomials in t^2 on |t| <= 1/2 (Chebyshev interpolation in 40
-# digits).  From these, sin(2 pi t) = S C and cos(2 pi t) = 1 - S^2: two short polynomials instead of two long ones.
-SIN32 = tuple(np.float32([4.442882919048678, -7.308245676836437, 3.6063540251301247, -0.8461104138748002, 0.10982204433919414]))
-COS32 = tuple(
-    np.float32(
-        [1.4142135620607716, -6.978864109672646, 5.7398815323938654, -1.888274847470735, 0.3322511887113495, -0.03450105803908895]
-    )
-)
+# sin(2 pi t) / t and (cos(2 pi t) - 1) / t^2 as polynomials in t^2 on |t| <= 1/4, within half a unit in the last place
+# of 1.  float64: interpolation at the roots of Chebyshev polynomials in 40 digits.  float32: the least largest error,
+# one coefficient after the other rounded and the rest fitted again.
+SIN32 = (6.283185005187988, -41.34162139892578, 81.59912109375, -76.51184844970703, 39.2835807800293)
+COS32 = (-19.739181518554688, 64.9351577758789, -85.25199890136719, 56.32207107543945)
 SIN64 = (
-    4.442882938158366, -7.308249499995438, 3.606476571470641, -0.8474880248119808, 0.11617182688484404,
-    -0.010423362781996133, 0.0006594475241877522, -3.097622262633553e-05, 1.0886371016421302e-06,
+    6.28318530717958, -41.34170224039507, 81.60524927502428, -76.70585964731671,
+    42.05868829941355, -15.094471491460052, 3.816996093216836, -0.6909301861499394,
 )  # fmt: skip
 COS64 = (
-    1.4142135623730951, -6.978864199638876, 5.739885734946354, -1.888346717030254, 0.3328077687709919,
-    -0.03649645205452199, 0.002728804649905714, -0.00014787943797119497, 5.868370187285554e-06,
+    -19.73920880217871, 64.9393940226647, -85.45681720605754, 60.24464131730762,
+    -26.426254193107656, 7.903464682324647, -1.7132385195353788, 0.272021802515473,
 )  # fmt: skip
-ONE32 = np.float32(1)
 
 
-def sincos_turns(turns):
-    """(sin(2 pi t), cos(2 pi t)) of a float32 or float64 scalar, to a few units in the last place of 1."""
-    raise NotImplementedError("compiled code only")
+def emit_waves(emit, turns, sine):
+    """(signs, cosines, sines or None) of vectors in turns, the signs apart: cos = flip_sign(cosine, sign)."""
+    single = emit.bytes == 4
+    # Above this constant, numbers are the multiples of 1/2: adding it rounds, and leaves the parity in the last bit.
+    rounder = emit.constant(1.5 * 2.0 ** (22 if single else 51))
+    builder = emit.builder
+    shifted = [builder.fadd(t, rounder) for t in turns]
+    signs = [emit.lowest_bit_as_sign(s) for s in shifted]
+    rest = [builder.fsub(t, builder.fsub(s, rounder)) for t, s in zip(turns, shifted, strict=True)]
+    squares = [emit.multiply(r, r) for r in rest]
+    cosines = emit.polynomial((1.0, *(COS32 if single else COS64)), squares)
+    if not sine:
+        return signs, cosines, None
+    sines = emit.polynomial(SIN32 if single else SIN64, squares)
+    return signs, cosines, [emit.multiply(s, r) for s, r in zip(sines, rest, strict=True)]
 
 
-@overload(sincos_turns, inline="always")
-def _sincos_turns(turns):
-    if turns == types.float32:
+@intrinsic
+def sincos_turns(typingctx, turns):
+    """(sin(2 pi t), cos(2 pi t)) of a float32 or float64 t, to a few units in the last place of 1."""
 
-        def sincos(turns):
-            t = turns - np.rint(turns)
-            u = t * t
-            s = t * (SIN32[0] + u * (SIN32[1] + u * (SIN32[2] + u * (SIN32[3] + u * SIN32[4]))))
-            c = COS32[0] + u * (COS32[1] + u * (COS32[2] + u * (COS32[3] + u * (COS32[4] + u * COS32[5]))))
-            return s * c, ONE32 - s * s
-    else:
+    def codegen(context, builder, signature, arguments):
+        emit = Lanes(context, builder, signature.args[0], scalar=True)
+        signs, cosines, sines = emit_waves(emit, arguments, sine=True)
+        pair = [emit.flip_sign(wave[0], signs[0]) for wave in (sines, cosines)]
+        return context.make_tuple(builder, signature.return_type, pair)
 
-        def sincos(turns):
-            t = turns - np.rint(turns)
-            u = t * t
-            s = SIN64[5] + u * (SIN64[6] + u * (SIN64[7] + u * SIN64[8]))
-            s = t * (SIN64[0] + u * (SIN64[1] + u * (SIN64[2] + u * (SIN64[3] + u * (SIN64[4] + u * s)))))
-            c = COS64[5] + u * (COS64[6] + u * (COS64[7] + u * COS64[8]))
-            c = COS64[0] + u * (COS64[1] + u * (COS64[2] + u * (COS64[3] + u * (COS64[4] + u * c))))
-            return s * c, 1.0 - s * s
-
-    return sincos
+    return types.UniTuple(turns, 2)(turns), codegen
 
 
 @jit
@@ -78,148 +78,172 @@ def pack_lanes(source, start, lanes, out):  # source (n, d) -> out (d, lanes): r
             out[k, j] = 0
 
 
+def emit_phases(emit, rows, lanes, lines, columns, starts):
+    """`starts` plus the product of the `lines` of rows (r, d) with the `columns` of lanes (d, L), tile by tile."""
+
+    def add_axis(k, phases):
+        values = [emit.load(lanes, k, column) for column in columns]
+        factors = [emit.load_everywhere(rows, line, k) for line in lines]
+        products = [(factor, value) for factor in factors for value in values]
+        return [emit.multiply_add(*product, phase) for product, phase in zip(products, phases, strict=True)]
+
+    return emit.loop(emit.index(0), emit.length(rows, 1), 1, starts, add_axis)
+
+
 # ---- the sum: rows are points, lanes are frequencies ----------------------------------------------------------
 
 
-@jit
-def sum_rows(x, w, turns, axes, real, imag):  # x (r, d), w (ROWS,), turns (d, L), axes (0..d-1), real, imag (L,)
-    rows = x.shape[0]
-    for i in range(0, rows - 1, 2):  # two points a pass share the loads of turns and of the accumulators
-        w0, w1 = w[i], w[i + 1]
-        for j in range(real.size):
-            t0 = x[i, 0] * turns[0, j]
-            t1 = x[i + 1, 0] * turns[0, j]
-            for k in range(1, len(axes)):  # the length of a tuple is part of its type: this loop is unrolled
-                t0 += x[i, k] * turns[k, j]
-                t1 += x[i + 1, k] * turns[k, j]
-            s0, c0 = sincos_turns(t0)
-            s1, c1 = sincos_turns(t1)
-            real[j] += w0 * c0 + w1 * c1
-            imag[j] -= w0 * s0 + w1 * s1
-    if rows % 2:
-        i = rows - 1
-        w0 = w[i]
-        for j in range(real.size):
-            t0 = x[i, 0] * turns[0, j]
-            for k in range(1, len(axes)):
-                t0 += x[i, k] * turns[k, j]
-            s0, c0 = sincos_turns(t0)
-            real[j] += w0 * c0
-            imag[j] -= w0 * s0
+def make_sum_tile(height, width):
+    """An intrinsic f(x, w, turns, real, imag, first, last, j), `height` points by `width` vectors of frequencies.
+
+    real[j:] += sum_i w_i cos(2 pi <x_i, turns>), imag[j:] += the same sum of sines, over the points first..last.
+    """
+
+    @intrinsic
+    def sum_tile(typingctx, x, w, turns, real, imag, first, last, j):
+        def codegen(context, builder, signature, arguments):
+            emit = Lanes(context, builder, signature.args[0].dtype)
+            x, w, turns, real, imag = (emit.array(*pair) for pair in zip(signature.args[:5], arguments[:5], strict=True))
+            first, last, j = arguments[5:]
+            columns = [emit.plus(j, v * emit.count) for v in range(width)]
+            zeros = [emit.constant(0.0)] * (height * width)
+
+            def add_points(i, sums):
+                lines, sums = [emit.plus(i, r) for r in range(height)], list(sums)
+                phases = emit_phases(emit, x, turns, lines, columns, zeros)
+                for start in range(0, height * width, AT_ONCE):
+                    waves = zip(*emit_waves(emit, phases[start : start + AT_ONCE], sine=True), strict=True)
+                    for place, (sign, cosine, sine) in enumerate(waves, start):
+                        r, v = divmod(place, width)
+                        weight = emit.flip_sign(emit.load_everywhere(w, lines[r]), sign)
+                        sums[v] = emit.multiply_add(weight, cosine, sums[v])
+                        sums[width + v] = emit.multiply_add(weight, sine, sums[width + v])
+                return sums
+
+            places = [(part, column) for part in (real, imag) for column in columns]
+            sums = emit.loop(first, last, height, [emit.load(*place) for place in places], add_points)
+            for total, place in zip(sums, places, strict=True):
+                emit.store(total, *place)
+            return context.get_dummy_value()
+
+        return types.none(x, w, turns, real, imag, types.intp, types.intp, types.intp), codegen
+
+    return sum_tile
+
+
+sum_tile = make_sum_tile(TILE_ROWS, TILE_VECTORS)
+sum_tile_narrow = make_sum_tile(TILE_ROWS, 1)
+sum_tile_row = make_sum_tile(1, TILE_VECTORS)
+sum_tile_row_narrow = make_sum_tile(1, 1)
 
 
 @jit
-def sum_rows_wide(x, w, turns, phases, real, imag):  # phases (TILE_ROWS, L): scratch
-    for start in range(0, x.shape[0], TILE_ROWS):
-        tile = x[start : start + TILE_ROWS]
-        phases[:] = 0
-        add_product(tile, turns, phases[: tile.shape[0]])
-        for i in range(0, TILE_ROWS, 2):  # past the last row the weights are zero
-            w0, w1, row0, row1 = w[start + i], w[start + i + 1], phases[i], phases[i + 1]
-            for j in range(real.size):
-                s0, c0 = sincos_turns(row0[j])
-                s1, c1 = sincos_turns(row1[j])
-                real[j] += w0 * c0 + w1 * c1
-                imag[j] -= w0 * s0 + w1 * s1
+def add_points(x, w, turns, real, imag):  # x (r, d), w (r,), turns (d, L), real, imag (L,), L full vectors
+    rows, narrow = x.shape[0], VECTOR_BYTES // x.itemsize
+    full, wide = rows - rows % TILE_ROWS, real.size - real.size % (TILE_VECTORS * narrow)
+    for j in range(0, wide, TILE_VECTORS * narrow):
+        sum_tile(x, w, turns, real, imag, 0, full, j)
+        sum_tile_row(x, w, turns, real, imag, full, rows, j)
+    for j in range(wide, real.size, narrow):
+        sum_tile_narrow(x, w, turns, real, imag, 0, full, j)
+        sum_tile_row_narrow(x, w, turns, real, imag, full, rows, j)
 
 
 @jit_parallel
-def feature_sum(x, weights, turns, axes, part_rows, partial):
+def feature_sum(x, weights, turns, part_rows, partial):
     # x (n, d), weights (n,) or (0,) for ones, turns (blocks, d, L), partial (parts, blocks, 2, L) float64
     parts, blocks = partial.shape[0], partial.shape[1]
     for task in prange(parts * blocks):
         part, block = task // blocks, task % blocks
-        lanes = turns.shape[2]
-        real, imag = zeros_aligned(lanes, x), zeros_aligned(lanes, x)
-        phases = empty_aligned(TILE_ROWS * lanes, x).reshape(TILE_ROWS, lanes)
-        w = np.ones(ROWS, x.dtype)
-        total = partial[part, block]
+        real, imag = zeros_aligned(turns.shape[2], x), zeros_aligned(turns.shape[2], x)
+        ones, total = np.ones(ROWS, x.dtype), partial[part, block]
         total[:] = 0
         stop = min((part + 1) * part_rows, x.shape[0])
         for start in range(part * part_rows, stop, ROWS):
             end = min(start + ROWS, stop)
-            if weights.size:
-                w[: end - start] = weights[start:end]
-            w[end - start :] = 0
             real[:] = 0
             imag[:] = 0
-            if len(axes) == 0:
-                sum_rows_wide(x[start:end], w, turns[block], phases, real, imag)
-            else:
-                sum_rows(x[start:end], w, turns[block], axes, real, imag)
+            w = weights[start:end] if weights.size else ones[: end - start]
+            add_points(x[start:end], w, turns[block], real, imag)
             for j in range(real.size):
                 total[0, j] += real[j]
-                total[1, j] += imag[j]
+                total[1, j] -= imag[j]
 
 
 # ---- the adjoint: rows are frequencies, lanes are points ------------------------------------------------------
 
 
-@jit
-def adjoint_rows(turns, real, imag, x, axes, out):  # turns (r, d), real, imag (ROWS,), x (d, L), axes, out (L,)
-    rows = turns.shape[0]
-    for i in range(0, rows - 1, 2):
-        r0, r1, m0, m1 = real[i], real[i + 1], imag[i], imag[i + 1]
-        for j in range(out.size):
-            t0 = turns[i, 0] * x[0, j]
-            t1 = turns[i + 1, 0] * x[0, j]
-            for k in range(1, len(axes)):
-                t0 += turns[i, k] * x[k, j]
-                t1 += turns[i + 1, k] * x[k, j]
-            s0, c0 = sincos_turns(t0)
-            s1, c1 = sincos_turns(t1)
-            out[j] += (r0 * c0 - m0 * s0) + (r1 * c1 - m1 * s1)
-    if rows % 2:
-        i = rows - 1
-        r0, m0 = real[i], imag[i]
-        for j in range(out.size):
-            t0 = turns[i, 0] * x[0, j]
-            for k in range(1, len(axes)):
-                t0 += turns[i, k] * x[k, j]
-            s0, c0 = sincos_turns(t0)
-            out[j] += r0 * c0 - m0 * s0
+def make_adjoint_tile(height, width):
+    """An intrinsic f(turns, moduli, arguments, x, out, first, last, j), `height` frequencies by `width` vectors of points.
+
+    out[j:] += sum_l moduli_l cos(2 pi (<turns_l, x> + arguments_l)) over the frequencies first..last.
+    """
+
+    @intrinsic
+    def adjoint_tile(typingctx, turns, moduli, arguments, x, out, first, last, j):
+        def codegen(context, builder, signature, values):
+            emit = Lanes(context, builder, signature.args[0].dtype)
+            turns, moduli, arguments, x, out = (emit.array(*p) for p in zip(signature.args[:5], values[:5], strict=True))
+            first, last, j = values[5:]
+            columns = [emit.plus(j, v * emit.count) for v in range(width)]
+            zeros = [emit.constant(0.0)] * (height * width)
+
+            def add_frequencies(i, sums):
+                lines, sums = [emit.plus(i, r) for r in range(height)], list(sums)
+                phases = emit_phases(emit, turns, x, lines, columns, zeros)
+                for start in range(0, height * width, AT_ONCE):
+                    places = [divmod(place, width) for place in range(start, min(start + AT_ONCE, height * width))]
+                    shifted = [builder.fadd(phases[r * width + v], emit.load_everywhere(arguments, lines[r])) for r, v in places]
+                    signs, cosines, _ = emit_waves(emit, shifted, sine=False)
+                    for (r, v), sign, cosine in zip(places, signs, cosines, strict=True):
+                        modulus = emit.flip_sign(emit.load_everywhere(moduli, lines[r]), sign)
+                        sums[v] = emit.multiply_add(modulus, cosine, sums[v])
+                return sums
+
+            sums = emit.loop(first, last, height, [emit.load(out, column) for column in columns], add_frequencies)
+            for total, column in zip(sums, columns, strict=True):
+                emit.store(total, out, column)
+            return context.get_dummy_value()
+
+        return types.none(turns, moduli, arguments, x, out, types.intp, types.intp, types.intp), codegen
+
+    return adjoint_tile
+
+
+adjoint_tile = make_adjoint_tile(TILE_ROWS, TILE_VECTORS)
+adjoint_tile_narrow = make_adjoint_tile(TILE_ROWS, 1)
+adjoint_tile_row = make_adjoint_tile(1, TILE_VECTORS)
+adjoint_tile_row_narrow = make_adjoint_tile(1, 1)
 
 
 @jit
-def adjoint_rows_wide(turns, real, imag, x, phases, out):  # phases (TILE_ROWS, L): scratch
-    for start in range(0, turns.shape[0], TILE_ROWS):
-        tile = turns[start : start + TILE_ROWS]
-        phases[:] = 0
-        add_product(tile, x, phases[: tile.shape[0]])
-        for i in range(0, TILE_ROWS, 2):  # past the last row real and imag are zero
-            r0, r1, m0, m1 = real[start + i], real[start + i + 1], imag[start + i], imag[start + i + 1]
-            row0, row1 = phases[i], phases[i + 1]
-            for j in range(out.size):
-                s0, c0 = sincos_turns(row0[j])
-                s1, c1 = sincos_turns(row1[j])
-                out[j] += (r0 * c0 - m0 * s0) + (r1 * c1 - m1 * s1)
+def add_frequencies(turns, moduli, arguments, x, out):  # turns (r, d), moduli, arguments (r,), x (d, L), out (L,), L full vectors
+    rows, narrow = turns.shape[0], VECTOR_BYTES // x.itemsize
+    full, wide = rows - rows % TILE_ROWS, out.size - out.size % (TILE_VECTORS * narrow)
+    for j in range(0, wide, TILE_VECTORS * narrow):
+        adjoint_tile(turns, moduli, arguments, x, out, 0, full, j)
+        adjoint_tile_row(turns, moduli, arguments, x, out, full, rows, j)
+    for j in range(wide, out.size, narrow):
+        adjoint_tile_narrow(turns, moduli, arguments, x, out, 0, full, j)
+        adjoint_tile_row_narrow(turns, moduli, arguments, x, out, full, rows, j)
 
 
 @jit_parallel
-def feature_adjoint(x, turns, c_real, c_imag, axes, lanes, out):
-    # x (n, d), turns (m, d), c_real, c_imag (m,), out (n,)
-    blocks = (x.shape[0] + lanes - 1) // lanes
-    for block in prange(blocks):
+def feature_adjoint(x, turns, moduli, arguments, lanes, out):
+    # x (n, d), turns (m, d), moduli, arguments (in turns) of the coefficients (m,), out (n,)
+    for block in prange((x.shape[0] + lanes - 1) // lanes):
+        first, last = block * lanes, min((block + 1) * lanes, x.shape[0])
         points = empty_aligned(x.shape[1] * lanes, x).reshape(x.shape[1], lanes)
-        pack_lanes(x, block * lanes, lanes, points)
+        pack_lanes(x, first, lanes, points)
         part, total = zeros_aligned(lanes, x), np.zeros(lanes, np.float64)
-        phases = empty_aligned(TILE_ROWS * lanes, x).reshape(TILE_ROWS, lanes)
-        real, imag = np.zeros(ROWS, x.dtype), np.zeros(ROWS, x.dtype)
         for start in range(0, turns.shape[0], ROWS):
             end = min(start + ROWS, turns.shape[0])
-            real[: end - start], imag[: end - start] = c_real[start:end], c_imag[start:end]
-            real[end - start :] = 0
-            imag[end - start :] = 0
             part[:] = 0
-            if len(axes) == 0:
-                adjoint_rows_wide(turns[start:end], real, imag, points, phases, part)
-            else:
-                adjoint_rows(turns[start:end], real, imag, points, axes, part)
+            add_frequencies(turns[start:end], moduli[start:end], arguments[start:end], points, part)
             for j in range(lanes):
                 total[j] += part[j]
-        width = min(lanes, x.shape[0] - block * lanes)
-        for j in range(width):
-            out[block * lanes + j] = total[j]
+        for i in range(first, last):
+            out[i] = total[i - first]
 
 
 # ---- waves and their gradient: rows and columns are points and frequencies, either way round --------------------

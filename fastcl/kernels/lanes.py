@@ -1,0 +1,135 @@
+"""Arithmetic and loops on LLVM vectors, for innermost loops whose accumulators must stay in registers.
+
+No loop of scalars was seen to make LLVM keep a tile of accumulators there, so these loops are written in its own
+vector types: one `Lanes` emits the instructions of one intrinsic.
+"""
+
+import llvmlite.binding as llvm
+import numba
+from llvmlite import ir
+from numba.core import cgutils
+from numba.np.arrayobj import make_array
+
+# Multiplications and additions may fuse, nothing else may move: the same source gives the same bits.
+CONTRACT = {"contract", "nsz"}
+# Dot products run along the vector lanes, which needs the sum to be split over them.
+REDUCE = CONTRACT | {"reassoc"}
+
+jit = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=CONTRACT)
+jit_reduce = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=REDUCE)
+jit_parallel = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=CONTRACT, parallel=True)
+
+# A tile of TILE_ROWS x TILE_VECTORS accumulators must fit the registers: 16 of 32 with AVX-512, 8 of 16 without.
+WIDE_REGISTERS = llvm.get_host_cpu_features().get("avx512f", False)
+VECTOR_BYTES = 64 if WIDE_REGISTERS else 32
+TILE_ROWS = 4
+TILE_VECTORS = 4 if WIDE_REGISTERS else 2
+
+INDEX, POSITION = ir.IntType(64), ir.IntType(32)
+
+
+class Lanes:
+    """Emits instructions on vectors of the type `number`, as many lanes as a register has, or on plain numbers."""
+
+    def __init__(self, context, builder, number, scalar=False):
+        self.context, self.builder, self.bytes = context, builder, number.bitwidth // 8
+        self.count = 1 if scalar else VECTOR_BYTES // self.bytes
+        self.number, self.bits = context.get_data_type(number), ir.IntType(number.bitwidth)
+        self.type = self.number if scalar else ir.VectorType(self.number, self.count)
+        self.bits_type = self.bits if scalar else ir.VectorType(self.bits, self.count)
+
+    # ---- arithmetic -----------------------------------------------------------------------------------------------
+
+    def constant(self, value):
+        """`value` in every lane."""
+        return ir.Constant(self.type, value if self.count == 1 else [value] * self.count)
+
+    def multiply(self, a, b):
+        return self.builder.fmul(a, b, flags=("contract",))
+
+    def multiply_add(self, a, b, c):
+        """a b + c, fused where the processor can."""
+        return self.builder.fadd(self.multiply(a, b), c, flags=("contract",))
+
+    def polynomial(self, coefficients, u):
+        """Values at every one of the vectors `u`, lowest power first, the vectors' chains interleaved."""
+        values = [self.constant(coefficients[-1])] * len(u)
+        for coefficient in coefficients[-2::-1]:
+            values = [self.multiply_add(value, ui, self.constant(coefficient)) for value, ui in zip(values, u, strict=True)]
+        return values
+
+    def lowest_bit_as_sign(self, a):
+        """The bits of a, of which the lowest is moved to the place of the sign."""
+        shift = self.bits.width - 1
+        return self.builder.shl(
+            self.builder.bitcast(a, self.bits_type),
+            ir.Constant(self.bits_type, shift if self.count == 1 else [shift] * self.count),
+        )
+
+    def flip_sign(self, a, sign):
+        """a with its sign changed where `sign` has its highest bit."""
+        return self.builder.bitcast(self.builder.xor(self.builder.bitcast(a, self.bits_type), sign), self.type)
+
+    # ---- memory: indices are LLVM integers, and no bounds are checked ------------------------------------------------
+
+    def index(self, value):
+        return ir.Constant(INDEX, value)
+
+    def plus(self, index, value):
+        return self.builder.add(index, self.index(value))
+
+    def array(self, array_type, value):
+        return make_array(array_type)(self.context, self.builder, value)
+
+    def length(self, array, axis, dimensions=2):
+        return cgutils.unpack_tuple(self.builder, array.shape, dimensions)[axis]
+
+    def address(self, array, *indices):
+        """Of one element, for any strides: a may be a transposed view."""
+        strides = cgutils.unpack_tuple(self.builder, array.strides, len(indices))
+        offset = self.index(0)
+        for index, stride in zip(indices, strides, strict=True):
+            offset = self.builder.add(offset, self.builder.mul(index, stride))
+        return self.builder.gep(self.builder.bitcast(array.data, ir.IntType(8).as_pointer()), [offset])
+
+    def load(self, array, *indices):
+        """The vector that starts at an element; the last axis is contiguous."""
+        pointer = self.builder.bitcast(self.address(array, *indices), self.type.as_pointer())
+        return self.builder.load(pointer, align=self.bytes)
+
+    def store(self, value, array, *indices):
+        pointer = self.builder.bitcast(self.address(array, *indices), self.type.as_pointer())
+        self.builder.store(value, pointer, align=self.bytes)
+
+    def load_everywhere(self, array, *indices):
+        """One element, in every lane."""
+        number = self.builder.load(self.builder.bitcast(self.address(array, *indices), self.number.as_pointer()))
+        undefined = ir.Constant(self.type, ir.Undefined)
+        first = self.builder.insert_element(undefined, number, ir.Constant(POSITION, 0))
+        mask = ir.Constant(ir.VectorType(POSITION, self.count), [0] * self.count)
+        return self.builder.shuffle_vector(first, undefined, mask)
+
+    # ---- control ----------------------------------------------------------------------------------------------------
+
+    def loop(self, start, stop, step, carried, body):
+        """for i in range(start, stop, step): carried = body(i, carried); returns what is carried at the end.
+
+        Every value is carried in a register, as far as there are any.
+        """
+        builder, entry = self.builder, self.builder.block
+        inside, done = builder.append_basic_block("loop"), builder.append_basic_block("done")
+        builder.cbranch(builder.icmp_signed("<", start, stop), inside, done)
+        builder.position_at_end(inside)
+        i, values = builder.phi(INDEX), [builder.phi(value.type) for value in carried]
+        new = body(i, values)
+        following, last = self.plus(i, step), builder.block
+        builder.cbranch(builder.icmp_signed("<", following, stop), inside, done)
+        for phi, first, then in zip([i, *values], [start, *carried], [following, *new], strict=True):
+            phi.add_incoming(first, entry)
+            phi.add_incoming(then, last)
+        builder.position_at_end(done)
+        results = [builder.phi(value.type) for value in carried]
+        for phi, first, then in zip(results, carried, new, strict=True):
+            phi.add_incoming(first, entry)
+            phi.add_incoming(then, last)
+        return results
