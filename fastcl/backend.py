@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .kernels import features, mixtures, mlp, tile
+from .kernels import features, mixtures, mlp, optimizers, random, tile
 
 _NUMBA = {
     "feature_sum": features.feature_sum,
@@ -16,6 +16,8 @@ _NUMBA = {
     "energy_grad": mlp.energy_grad,
     "add_parts": mlp.add_parts,
     "product": tile.product,
+    "uniform_points": random.uniform_points,
+    "adam_step": optimizers.adam_step,
     "mixture_shares": mixtures.mixture_shares,
     "mixture_means": mixtures.mixture_means,
     "mixture_moments": mixtures.mixture_moments,

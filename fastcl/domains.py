@@ -8,6 +8,7 @@ import numpy as np
 
 from .mixtures import Gaussian, GaussianMixture
 from .scale_mixtures import GaussianScaleMixture, MixtureOfScaleMixtures
+from .streams import Stream
 from .validation import as_count, as_generator, as_points, as_vector
 
 
@@ -49,11 +50,8 @@ class Box:
 
     def sample(self, n, rng=None, dtype=np.float64):
         """n points drawn uniformly, (n, d)."""
-        low, side = self.low.astype(dtype), (self.high - self.low).astype(dtype)
-        points = as_generator(rng).random((n, self.dim), dtype=dtype)
-        points *= side
-        points += low
-        return points
+        stream = rng if isinstance(rng, Stream) else Stream(as_generator(rng).integers(2**63))
+        return stream.uniform(n, self.low, self.high, dtype)
 
     def propose(self, x, step, rng):
         """(y, 0): a random walk of `step` half-sides from x, reflected at the walls."""

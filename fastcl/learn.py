@@ -14,6 +14,7 @@ from .objective import LOG_SCALES, METHODS, SketchMatching
 from .optimizers import Adam, Optimizer
 from .prior import MLPPrior
 from .progress import progress_bar
+from .streams import Stream
 from .validation import as_choice, as_count, as_generator, as_positive
 
 METRICS = ("identity", "whitened")
@@ -165,9 +166,8 @@ def learn(
         start = time.perf_counter() - (run.history["seconds"][-1] if run.history["seconds"] else 0)
         try:
             for k in range(run.iteration, n_iter):
-                step_rng = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, k]))
                 share = max(tracking, 1 - 2 * k / n_iter)
-                value, gradient = objective.gradient(prior, method, points, step_rng, log_scale, gradient, share)
+                value, gradient = objective.gradient(prior, method, points, Stream(seed, k), log_scale, gradient, share)
                 run.advance(gradient, value, time.perf_counter() - start)
                 bar.update(1)
                 if checkpoint is not None and run.iteration % checkpoint_every == 0:
@@ -183,7 +183,7 @@ def learn(
                 run.save(checkpoint, settings, seed, objective)
     run.take_average()
     if log_scale == "normalised" and method != "grid":
-        objective.normalise(prior, np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 1, 0])))
+        objective.normalise(prior, Stream(seed, n_iter))
     return LearnResult(prior, {name: np.array(column) for name, column in run.history.items()}, interrupted)
 
 

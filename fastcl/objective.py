@@ -79,7 +79,8 @@ class SketchMatching:
             x = self._sample(count, rng)
             independent = self._sample(count, rng) if method in ("unbiased", "normalised") else x
         # The residual comes first and the points of the gradient last, so that their activations are still there.
-        energy, state = prior.forward(independent, keep=independent is x)
+        weights = prior.weights()
+        energy, state = prior.forward(independent, keep=independent is x, weights=weights)
         self._set_log_scale(prior, log_scale, independent, energy)
         moments = self._sketch_density(prior, independent, energy)
         if method == "tracked":  # earlier points make the residual, these the gradient: independent at the price of one set
@@ -89,7 +90,7 @@ class SketchMatching:
         residual = moments - self.z
         weighted = residual if self.metric is None else self.metric.apply(residual)
         if independent is not x:
-            energy, state = prior.forward(x)
+            energy, state = prior.forward(x, weights=weights)
             if log_scale == "normalised":
                 self._set_log_scale(prior, log_scale, x, energy)
         mu = np.exp(prior.log_scale - energy)
@@ -192,7 +193,7 @@ def grid_gradient(prior, sketch, domain, points_per_axis=20, log_scale="learned"
     Notes
     -----
     The discretisation that arXiv 2310.03085 starts from. Memory, here and in the two stochastic gradients:
-    the sum of the widths, in numbers, for every point, and 16 partial gradients of 8 bytes a parameter.
+    the sum of the widths, in numbers, for every point, and 16 partial gradients.
 
     Examples
     --------

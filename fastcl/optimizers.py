@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .backend import kernel
 from .validation import as_count
 
 
@@ -157,10 +158,7 @@ class Adam(Optimizer):
         super().__init__(step, schedule)
 
     def _update(self, theta, gradient, step):
-        kind, k = theta.dtype.type, self.iteration + 1
-        self.first += kind(1 - self.beta1) * (gradient - self.first)
-        self.second += kind(1 - self.beta2) * (gradient * gradient - self.second)
-        scale = np.sqrt(self.second)
-        scale *= kind(1 / np.sqrt(1 - self.beta2**k))
-        scale += kind(self.epsilon)
-        theta -= kind(step / (1 - self.beta1**k)) * self.first / scale
+        k = self.iteration + 1
+        correction = 1 / np.sqrt(1 - self.beta2**k)
+        rates = [1 - self.beta1, 1 - self.beta2, correction, self.epsilon, step / (1 - self.beta1**k)]
+        kernel("adam_step", like=theta)(theta, gradient, self.first, self.second, np.array(rates, theta.dtype))

@@ -107,9 +107,9 @@ class MLPPrior:
     def energy(self, x):
         """R_theta(x) = ||f_theta(x)||^2, (n,), in the type of x, for x (n, d)."""
         x = as_points(x, "x", self.dim)
-        theta, transposed = self._weights(x.dtype)
+        theta, transposed = self.weights(x.dtype)
         energy = np.empty(len(x), x.dtype)
-        kernel("energy_forward", like=x)(theta, transposed, self.sizes, x, np.empty(0, x.dtype), energy)
+        kernel("energy_forward", like=x)(theta, transposed, self.sizes, x, mlp.rows_of_part(len(x)), np.empty(0, x.dtype), energy)
         return energy
 
     def energy_grad(self, x):
@@ -119,9 +119,9 @@ class MLPPrior:
     def energy_and_grad(self, x):
         """(R_theta(x), its gradient with respect to x) for the price of the gradient: (n,) and (n, d)."""
         x = as_points(x, "x", self.dim)
-        theta, transposed = self._weights(x.dtype)
+        theta, transposed = self.weights(x.dtype)
         energy, gradient = np.empty(len(x), x.dtype), np.empty_like(x)
-        kernel("energy_grad", like=x)(theta, transposed, self.sizes, x, energy, gradient)
+        kernel("energy_grad", like=x)(theta, transposed, self.sizes, x, mlp.rows_of_part(len(x)), energy, gradient)
         return energy, gradient
 
     def log_density(self, x):
@@ -154,36 +154,46 @@ class MLPPrior:
         volume = 1.0 if domain.is_reference else domain.volume
         self.log_scale = -np.log(volume * np.exp(-self.energy(x)).mean())
 
-    def forward(self, x, keep=True):
+    def weights(self, dtype=None):
+        """(theta without a, its transposed matrices), in the type of theta by default: what the kernels read.
+
+        In a buffer that the next call overwrites; to be asked for anew once theta has changed.
+        """
+        dtype = self.dtype if dtype is None else dtype
+        theta = self.theta[:-1].astype(dtype, copy=False)
+        transposed = self._buffer("transposed", theta.size, dtype)
+        kernel("transpose_weights", like=theta)(theta, self.sizes, transposed)
+        return theta, transposed
+
+    def forward(self, x, keep=True, weights=None):
         """(R_theta(x), what `backward` needs) for x (n, d) in the type of theta, already validated.
 
-        Both live in buffers that the next call overwrites. Without `keep` nothing is stored for a backward.
+        Both live in buffers that the next call overwrites. Without `keep` nothing is stored for a backward. `weights` are
+        those of `weights()`, for several calls with one theta.
         """
         n, size = len(x), int(self.sizes[1:].sum())
         activations, energy = self._buffer("activations", n * size if keep else 0), self._buffer("energy", n)
-        theta, transposed = self._weights(x.dtype)
-        kernel("energy_forward", like=x)(theta, transposed, self.sizes, x, activations, energy)
+        theta, transposed = self.weights() if weights is None else weights
+        kernel("energy_forward", like=x)(theta, transposed, self.sizes, x, mlp.rows_of_part(n), activations, energy)
         return energy, (x, transposed, activations)
 
     def backward(self, row_weights, state, out=None):
         """Gradient (P,) of ``sum_i row_weights_i R_theta(x_i)``; that of a, which R does not see, is zero."""
         x, transposed, activations = state
-        part_rows = mlp.ROWS * -(-len(x) // (mlp.ROWS * MAX_PARTS))
-        size = self.theta.size - 1
-        partial = self._buffer("partial", -(-len(x) // part_rows) * size, np.float64).reshape(-1, size)
+        part_rows, width, size = mlp.rows_of_part(len(x)), int(self.sizes[1:].sum()), self.theta.size - 1
         out = np.empty_like(self.theta) if out is None else out
-        theta = self.theta[:-1]
-        kernel("energy_backward", like=x)(theta, transposed, self.sizes, x, activations, row_weights, part_rows, partial)
-        kernel("add_parts", like=x)(partial, out[:-1])
+        theta, total = self.theta[:-1], self._buffer("total", size, np.float64)
+        total[:] = 0
+        for start in range(0, len(x), MAX_PARTS * part_rows):
+            rows = slice(start, start + MAX_PARTS * part_rows)
+            points, kept = x[rows], activations[start * width :]
+            partial = self._buffer("partial", -(-len(points) // part_rows) * size).reshape(-1, size)
+            kernel("energy_backward", like=x)(
+                theta, transposed, self.sizes, points, kept, row_weights[rows], part_rows, partial
+            )  # fmt: skip
+            kernel("add_parts", like=x)(partial, total, out[:-1])
         out[-1] = 0
         return out
-
-    def _weights(self, dtype):
-        """(theta without a, its transposed matrices) in `dtype`."""
-        theta = self.theta[:-1].astype(dtype, copy=False)
-        transposed = self._buffer("transposed", theta.size, dtype)
-        kernel("transpose_weights", like=theta)(theta, self.sizes, transposed)
-        return theta, transposed
 
     def _buffer(self, name, size, dtype=None):
         """A scratch array kept between calls; grown when a larger one is asked for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -36,9 +37,16 @@ class PackedFrequencies:
             kernel("pack_lanes", like=turns)(turns, block * lanes, lanes, blocks[block])
         return cls(omega, turns, blocks)
 
+    @cached_property
+    def largest(self):
+        """The largest modulus in every column of `turns`, (d,)."""
+        return np.abs(self.turns).max(axis=0)
+
     def check_phases(self, magnitudes):
         """ValueError where phases of points up to `magnitudes` (d,) would lose all their digits."""
         dtype = self.turns.dtype
+        if float((self.largest * magnitudes).sum()) * np.finfo(dtype).eps <= PHASE_ERROR:
+            return  # no need to look at the frequencies one by one
         largest = float((np.abs(self.turns) * magnitudes).sum(axis=1).max())
         if not largest * np.finfo(dtype).eps <= PHASE_ERROR:
             remedy = "draw omega with a larger scale, centre x" + (", or pass x as float64" if dtype == np.float32 else "")

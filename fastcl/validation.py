@@ -107,7 +107,8 @@ def as_choice(value, name, choices):
 
 
 def as_generator(rng):
-    """`rng` (None, an int seed, or a `numpy.random.Generator`) as a Generator, as SPEC 7 asks."""
+    """`rng` (None, an int seed, a `numpy.random.Generator` or a `Stream`) as a Generator, as SPEC 7 asks."""
+    rng = getattr(rng, "generator", rng)
     if rng is not None and not isinstance(rng, (numbers.Integral, np.random.Generator)):
         raise TypeError(f"rng must be an int seed or a numpy.random.Generator, got {rng!r}")
     if isinstance(rng, numbers.Integral) and rng < 0:

@@ -12,12 +12,12 @@ from numba.np.arrayobj import make_array
 
 # Multiplications and additions may fuse, nothing else may move: the same source gives the same bits.
 CONTRACT = {"contract", "nsz"}
-# Dot products run along the vector lanes, which needs the sum to be split over them.
-REDUCE = CONTRACT | {"reassoc"}
 
 jit = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=CONTRACT)
-jit_reduce = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=REDUCE)
 jit_parallel = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=CONTRACT, parallel=True)
+# Not even that: bits that other devices have to reproduce.
+jit_exact = numba.njit(nogil=True, cache=True, error_model="numpy")
+jit_exact_parallel = numba.njit(nogil=True, cache=True, error_model="numpy", parallel=True)
 
 # A tile of TILE_ROWS x TILE_VECTORS accumulators must fit the registers: 16 of 32 with AVX-512, 8 of 16 without.
 WIDE_REGISTERS = llvm.get_host_cpu_features().get("avx512f", False)
@@ -70,6 +70,31 @@ class Lanes:
         """a with its sign changed where `sign` has its highest bit."""
         return self.builder.bitcast(self.builder.xor(self.builder.bitcast(a, self.bits_type), sign), self.type)
 
+    def largest(self, bound, a):
+        """The larger of both, and a where it is not a number."""
+        return self.builder.select(self.builder.fcmp_ordered("<", a, bound), bound, a)
+
+    def where_positive(self, a, b, c):
+        """b where a > 0, c elsewhere."""
+        return self.builder.select(self.builder.fcmp_ordered(">", a, self.constant(0.0)), b, c)
+
+    def total(self, a):
+        """The sum of all lanes, as a number: halves upon halves."""
+        count, undefined = self.count, ir.Constant(self.type, ir.Undefined)
+        while count > 1:
+            count //= 2
+            order = [count + lane if lane < count else 0 for lane in range(self.count)]
+            mask = ir.Constant(ir.VectorType(POSITION, self.count), order)
+            a = self.builder.fadd(a, self.builder.shuffle_vector(a, undefined, mask))
+        return self.builder.extract_element(a, ir.Constant(POSITION, 0))
+
+    def everywhere(self, number):
+        """One number, in every lane."""
+        undefined = ir.Constant(self.type, ir.Undefined)
+        first = self.builder.insert_element(undefined, number, ir.Constant(POSITION, 0))
+        mask = ir.Constant(ir.VectorType(POSITION, self.count), [0] * self.count)
+        return self.builder.shuffle_vector(first, undefined, mask)
+
     # ---- memory: indices are LLVM integers, and no bounds are checked ------------------------------------------------
 
     def index(self, value):
@@ -103,11 +128,8 @@ class Lanes:
 
     def load_everywhere(self, array, *indices):
         """One element, in every lane."""
-        number = self.builder.load(self.builder.bitcast(self.address(array, *indices), self.number.as_pointer()))
-        undefined = ir.Constant(self.type, ir.Undefined)
-        first = self.builder.insert_element(undefined, number, ir.Constant(POSITION, 0))
-        mask = ir.Constant(ir.VectorType(POSITION, self.count), [0] * self.count)
-        return self.builder.shuffle_vector(first, undefined, mask)
+        pointer = self.builder.bitcast(self.address(array, *indices), self.number.as_pointer())
+        return self.everywhere(self.builder.load(pointer))
 
     # ---- control ----------------------------------------------------------------------------------------------------
 

@@ -3,58 +3,59 @@
 A block of ROWS points goes through every layer while its activations are in cache.  `theta` holds, layer by layer,
 the matrix (inputs, outputs) in row-major order and the bias (outputs,); `sizes` the widths, input and output
 included.  `transposed` holds every matrix transposed, at the place it has in `theta`: the backward pass and narrow
-layers read it.  Gradients are summed in the working precision over a block and in float64 over the blocks of a
-part; parts follow from the number of rows alone, so the number of threads cannot change the result.
+layers read it.  Blocks make up parts, the tasks of the threads: gradients are summed in the working precision over
+a part and in float64 over the parts.  Parts follow from the number of rows alone, so the number of threads cannot
+change the result.
 """
 
 import numpy as np
 from numba import prange
 
-from .tile import add_product, dot_rows, empty_aligned, jit, jit_parallel
+from .lanes import TILE_ROWS, jit, jit_parallel
+from .tile import add_product, dot_rows, empty_aligned, set_product
 
-ROWS = 256  # rows of a block: activations of a 64-128-256 network take 460 kB in float32, within a second-level cache
+ROWS = 128  # rows of a block: the columns that a tile of the gradient reads stay in the first-level cache
+STRIPE, TASKS = 16, 8  # rows of a matrix transposed at once, which fill one cache line of the other; shares of every matrix
+BLOCK = 4096  # parameters that one thread adds at a time
+MAX_PART_ROWS = 256  # rows whose gradients are added in the working precision
 NARROW = 16  # fewer columns than this leave vector lanes empty: take dot products along the other side instead
 
 
-@jit
+@jit_parallel
 def transpose_weights(theta, sizes, transposed):
-    offset = 0
-    for layer in range(sizes.size - 1):
-        n_in, n_out = sizes[layer], sizes[layer + 1]
-        source = theta[offset : offset + n_in * n_out].reshape(n_in, n_out)
-        target = transposed[offset : offset + n_in * n_out].reshape(n_out, n_in)
-        for i in range(n_in):
-            for j in range(n_out):
-                target[j, i] = source[i, j]
-        offset += n_in * n_out + n_out
+    for task in prange(TASKS):
+        offset = 0
+        for layer in range(sizes.size - 1):
+            n_in, n_out = sizes[layer], sizes[layer + 1]
+            source = theta[offset : offset + n_in * n_out].reshape(n_in, n_out)
+            target = transposed[offset : offset + n_in * n_out].reshape(n_out, n_in)
+            for first in range(task * STRIPE, n_in, TASKS * STRIPE):
+                for j in range(n_out):
+                    for i in range(first, min(first + STRIPE, n_in)):
+                        target[j, i] = source[i, j]
+            offset += n_in * n_out + n_out
 
 
 @jit
 def forward_rows(theta, transposed, sizes, x, activations, energy):
     # x (r, d), activations (r * sum(sizes[1:]),): every layer's (r, width) one after the other, energy (r,)
     rows, layers = x.shape[0], sizes.size - 1
-    zero = x.dtype.type(0)  # a plain 0 would turn float32 arithmetic into float64
+    no_bound, zero = x.dtype.type(-np.inf), x.dtype.type(0)  # plain numbers would turn float32 arithmetic into float64
     inputs, offset, start = x, 0, 0
     for layer in range(layers):
         n_in, n_out = sizes[layer], sizes[layer + 1]
         weights = theta[offset : offset + n_in * n_out].reshape(n_in, n_out)
-        weights_t = transposed[offset : offset + n_in * n_out].reshape(n_out, n_in)
         bias = theta[offset + n_in * n_out : offset + n_in * n_out + n_out]
+        bound = zero if layer < layers - 1 else no_bound
         outputs = activations[start : start + rows * n_out].reshape(rows, n_out)
         if n_out < NARROW:
-            dot_rows(inputs, weights_t, outputs)
+            dot_rows(inputs, transposed[offset : offset + n_in * n_out].reshape(n_out, n_in), outputs)
             for i in range(rows):
                 for j in range(n_out):
-                    outputs[i, j] += bias[j]
+                    value = outputs[i, j] + bias[j]
+                    outputs[i, j] = bound if value < bound else value
         else:
-            for i in range(rows):
-                for j in range(n_out):
-                    outputs[i, j] = bias[j]
-            add_product(inputs, weights, outputs)
-        if layer < layers - 1:
-            for i in range(rows):
-                for j in range(n_out):
-                    outputs[i, j] = outputs[i, j] if outputs[i, j] > zero else zero
+            set_product(inputs, weights, outputs, (bias, bound))
         offset += n_in * n_out + n_out
         start += rows * n_out
         inputs = outputs
@@ -107,12 +108,11 @@ def backward_rows(theta, transposed, sizes, x, activations, row_weights, delta, 
             previous = delta[(layers - layer) % 2, : rows * n_in].reshape(rows, n_in)
             if n_in < NARROW:
                 dot_rows(current, theta[offset : offset + size].reshape(n_in, n_out), previous)
+                for i in range(rows):
+                    for j in range(n_in):
+                        previous[i, j] = previous[i, j] if inputs[i, j] > zero else zero
             else:
-                previous[:] = 0
-                add_product(current, transposed[offset : offset + size].reshape(n_out, n_in), previous)
-            for i in range(rows):
-                for j in range(n_in):
-                    previous[i, j] = previous[i, j] if inputs[i, j] > zero else zero
+                set_product(current, transposed[offset : offset + size].reshape(n_out, n_in), previous, inputs)
             current = previous
         elif x_grad.size:
             if n_in < NARROW:
@@ -122,27 +122,32 @@ def backward_rows(theta, transposed, sizes, x, activations, row_weights, delta, 
                 add_product(current, transposed[:size].reshape(n_out, n_in), x_grad)
 
 
+def rows_of_part(n):
+    """Rows of every part but the last of n: equal parts of full tiles, four or more of them."""
+    parts = 4 * -(-n // (4 * MAX_PART_ROWS))
+    return TILE_ROWS * -(-n // (TILE_ROWS * parts))
+
+
 @jit_parallel
-def energy_forward(theta, transposed, sizes, x, activations, energy):
+def energy_forward(theta, transposed, sizes, x, part_rows, activations, energy):
     # x (n, d), energy (n,), activations (n * sum(sizes[1:]),) kept for the backward, or empty
     n, width = x.shape[0], sizes[1:].sum()
-    for block in prange((n + ROWS - 1) // ROWS):
-        start, end = block * ROWS, min((block + 1) * ROWS, n)
-        if activations.size:
-            kept = activations[start * width : end * width]
-        else:
-            kept = empty_aligned((end - start) * width, x)
-        forward_rows(theta, transposed, sizes, x[start:end], kept, energy[start:end])
+    for part in prange((n + part_rows - 1) // part_rows):
+        stop = min((part + 1) * part_rows, n)
+        scratch = empty_aligned(0 if activations.size else ROWS * width, x)
+        for start in range(part * part_rows, stop, ROWS):
+            end = min(start + ROWS, stop)
+            kept = activations[start * width : end * width] if activations.size else scratch[: (end - start) * width]
+            forward_rows(theta, transposed, sizes, x[start:end], kept, energy[start:end])
 
 
 @jit_parallel
 def energy_backward(theta, transposed, sizes, x, activations, row_weights, part_rows, partial):
-    # row_weights (n,): dL/dR; partial (parts, P) float64: sums of row_weights dR/dtheta over part_rows rows each
+    # row_weights (n,): dL/dR; partial (parts, P): sums of row_weights dR/dtheta over part_rows rows each
     n, width, widest = x.shape[0], sizes[1:].sum(), sizes.max()
     for part in prange(partial.shape[0]):
-        total = partial[part]
-        total[:] = 0
-        grad = empty_aligned(theta.size, theta)
+        grad = partial[part]
+        grad[:] = 0
         delta = empty_aligned(2 * ROWS * widest, x).reshape(2, ROWS * widest)
         scratch = empty_aligned(widest * NARROW, x)
         no_x_grad = np.empty((0, 0), x.dtype)
@@ -150,32 +155,36 @@ def energy_backward(theta, transposed, sizes, x, activations, row_weights, part_
         for start in range(part * part_rows, stop, ROWS):
             end = min(start + ROWS, stop)
             kept = activations[start * width : end * width]
-            grad[:] = 0
             backward_rows(
                 theta, transposed, sizes, x[start:end], kept, row_weights[start:end], delta, scratch, grad, no_x_grad
             )  # fmt: skip
-            for p in range(grad.size):
-                total[p] += grad[p]
 
 
 @jit_parallel
-def energy_grad(theta, transposed, sizes, x, energy, x_grad):
+def energy_grad(theta, transposed, sizes, x, part_rows, energy, x_grad):
     # x (n, d), energy (n,) = R(x), x_grad (n, d) = dR/dx: forward and backward of a block while it is in cache
     n, width, widest = x.shape[0], sizes[1:].sum(), sizes.max()
-    for block in prange((n + ROWS - 1) // ROWS):
-        start, end = block * ROWS, min((block + 1) * ROWS, n)
-        kept = empty_aligned((end - start) * width, x)
+    for part in prange((n + part_rows - 1) // part_rows):
+        kept = empty_aligned(ROWS * width, x)
         delta = empty_aligned(2 * ROWS * widest, x).reshape(2, ROWS * widest)
-        ones = np.ones(end - start, x.dtype)
-        empty = np.empty(0, x.dtype)
-        forward_rows(theta, transposed, sizes, x[start:end], kept, energy[start:end])
-        backward_rows(theta, transposed, sizes, x[start:end], kept, ones, delta, empty, empty, x_grad[start:end])
+        ones, empty = np.ones(ROWS, x.dtype), np.empty(0, x.dtype)
+        stop = min((part + 1) * part_rows, n)
+        for start in range(part * part_rows, stop, ROWS):
+            end = min(start + ROWS, stop)
+            rows = kept[: (end - start) * width]
+            forward_rows(theta, transposed, sizes, x[start:end], rows, energy[start:end])
+            backward_rows(theta, transposed, sizes, x[start:end], rows, ones, delta, empty, empty, x_grad[start:end])
 
 
 @jit_parallel
-def add_parts(partial, out):  # partial (parts, P) float64 -> out (P,): in the order of the parts
-    for p in prange(partial.shape[1]):
-        total = 0.0
+def add_parts(partial, total, out):  # partial (parts, P), total (P,) float64 += partial in order, out (P,) = total
+    for block in prange((total.size + BLOCK - 1) // BLOCK):
+        first, last = block * BLOCK, min((block + 1) * BLOCK, total.size)
+        sums = total[first:last]
         for part in range(partial.shape[0]):
-            total += partial[part, p]
-        out[p] = total
+            terms = partial[part, first:last]
+            for p in range(sums.size):
+                sums[p] += terms[p]
+        result = out[first:last]
+        for p in range(sums.size):
+            result[p] = sums[p]

@@ -8,24 +8,26 @@ import numpy as np
 from numba import prange, types
 from numba.extending import intrinsic
 
-from .lanes import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, Lanes, jit, jit_parallel, jit_reduce
+from .lanes import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, Lanes, jit, jit_parallel
 
 BLOCK_ROWS = 256  # rows of a product that one thread takes at a time
 
 
-def make_tile_product(rows, vectors):
-    """An intrinsic f(a, b, out, i, j): out[i:i+rows, j:j+lanes] += a[i:i+rows] @ b[:, j:j+lanes], vectors x vector lanes.
+def make_tile_product(height, width):
+    """An intrinsic f(a, b, out, extra, i, j): a tile of `height` rows from i by `width` vectors from j of a product.
 
-    `a` may have any strides; `b` and `out` are contiguous along their columns, and no bounds are checked.
+    By the type of `extra`: None, out += a b; a bias (columns,) and a bound, out = max(bias + a b, bound); an array `kept`
+    of the shape of out, out = a b where kept > 0 and 0 elsewhere.  `a` may have any strides; `b`, `out` and the rest are
+    contiguous along their columns, and no bounds are checked.
     """
 
     @intrinsic
-    def tile_product(typingctx, a, b, out, i, j):
+    def tile_product(typingctx, a, b, out, extra, i, j):
         def codegen(context, builder, signature, arguments):
             emit = Lanes(context, builder, signature.args[0].dtype)
             a, b, out = (emit.array(*pair) for pair in zip(signature.args[:3], arguments[:3], strict=True))
-            lines = [emit.plus(arguments[3], r) for r in range(rows)]
-            columns = [emit.plus(arguments[4], v * emit.count) for v in range(vectors)]
+            lines = [emit.plus(arguments[4], r) for r in range(height)]
+            columns = [emit.plus(arguments[5], v * emit.count) for v in range(width)]
             places = [(line, column) for line in lines for column in columns]
 
             def add_term(k, sums):
@@ -34,15 +36,28 @@ def make_tile_product(rows, vectors):
                 products = [(factor, value) for factor in factors for value in values]
                 return [emit.multiply_add(*product, total) for product, total in zip(products, sums, strict=True)]
 
-            starts = [emit.load(out, *place) for place in places]
+            starts, finish = emit_ends(emit, signature.args[3], arguments[3], out, places)
             sums = emit.loop(emit.index(0), emit.length(a, 1), 1, starts, add_term)
             for total, place in zip(sums, places, strict=True):
-                emit.store(total, out, *place)
+                emit.store(finish(total, place), out, *place)
             return context.get_dummy_value()
 
-        return types.none(a, b, out, types.intp, types.intp), codegen
+        return types.none(a, b, out, extra, types.intp, types.intp), codegen
 
     return tile_product
+
+
+def emit_ends(emit, kind, extra, out, places):
+    """(what the sums of a tile start from, a function that finishes them) for the `extra` of a tile product."""
+    zero = emit.constant(0.0)
+    if isinstance(kind, types.NoneType):
+        return [emit.load(out, *place) for place in places], lambda total, place: total
+    if isinstance(kind, types.BaseTuple):
+        bias = emit.array(kind[0], emit.builder.extract_value(extra, 0))
+        bound = emit.everywhere(emit.builder.extract_value(extra, 1))
+        return [emit.load(bias, column) for _, column in places], lambda total, place: emit.largest(bound, total)
+    kept = emit.array(kind, extra)
+    return [zero] * len(places), lambda total, place: emit.where_positive(emit.load(kept, *place), total, zero)
 
 
 @jit
@@ -69,29 +84,47 @@ tile_product_row_narrow = make_tile_product(1, 1)
 def add_product(a, b, out):  # a (r, s) of any strides, b (s, c), out (r, c): out += a b, lanes along c
     rows, terms, columns = a.shape[0], a.shape[1], out.shape[1]
     narrow = VECTOR_BYTES // a.itemsize
-    wide = TILE_VECTORS * narrow
-    rows_full, columns_wide, columns_full = rows - rows % TILE_ROWS, columns - columns % wide, columns - columns % narrow
-    for j in range(0, columns_wide, wide):
-        for i in range(0, rows_full, TILE_ROWS):
-            tile_product(a, b, out, i, j)
-        for i in range(rows_full, rows):
-            tile_product_row(a, b, out, i, j)
-    for j in range(columns_wide, columns_full, narrow):
-        for i in range(0, rows_full, TILE_ROWS):
-            tile_product_narrow(a, b, out, i, j)
-        for i in range(rows_full, rows):
-            tile_product_row_narrow(a, b, out, i, j)
-    left = columns - columns_full
+    full = columns - columns % narrow
+    multiply_tiles(a, b, out, None, full)
+    left = columns - full
     if left:  # the last columns, padded to one vector
         b_edge, out_edge = np.zeros((terms, narrow), b.dtype), np.zeros((rows, narrow), out.dtype)
-        b_edge[:, :left] = b[:, columns_full:]
-        for i in range(0, rows_full, TILE_ROWS):
-            tile_product_narrow(a, b_edge, out_edge, i, 0)
-        for i in range(rows_full, rows):
-            tile_product_row_narrow(a, b_edge, out_edge, i, 0)
+        b_edge[:, :left] = b[:, full:]
+        multiply_tiles(a, b_edge, out_edge, None, narrow)
         for i in range(rows):
             for j in range(left):
-                out[i, columns_full + j] += out_edge[i, j]
+                out[i, full + j] += out_edge[i, j]
+
+
+@jit
+def set_product(a, b, out, extra):  # a (r, s), b (s, c), out (r, c), c at least one vector; extra as of the tiles, not None
+    columns, narrow = out.shape[1], VECTOR_BYTES // a.itemsize
+    multiply_tiles(a, b, out, extra, columns - columns % narrow)
+    if columns % narrow:
+        multiply_columns(a, b, out, extra, columns - narrow)  # some are computed twice, to the same bits
+
+
+@jit
+def multiply_tiles(a, b, out, extra, columns):  # the first `columns`, a multiple of a vector
+    narrow = VECTOR_BYTES // a.itemsize
+    wide = columns - columns % (TILE_VECTORS * narrow)
+    full = a.shape[0] - a.shape[0] % TILE_ROWS
+    for j in range(0, wide, TILE_VECTORS * narrow):
+        for i in range(0, full, TILE_ROWS):
+            tile_product(a, b, out, extra, i, j)
+        for i in range(full, a.shape[0]):
+            tile_product_row(a, b, out, extra, i, j)
+    for j in range(wide, columns, narrow):
+        multiply_columns(a, b, out, extra, j)
+
+
+@jit
+def multiply_columns(a, b, out, extra, j):  # one vector of columns, from j
+    full = a.shape[0] - a.shape[0] % TILE_ROWS
+    for i in range(0, full, TILE_ROWS):
+        tile_product_narrow(a, b, out, extra, i, j)
+    for i in range(full, a.shape[0]):
+        tile_product_row_narrow(a, b, out, extra, i, j)
 
 
 @jit_parallel
@@ -102,13 +135,47 @@ def product(a, b, out):  # a (n, s), b (s, c), out (n, c): out = a b, by blocks 
         add_product(a[start:end], b, out[start:end])
 
 
-@jit_reduce
+def make_dot_tile(height):
+    """An intrinsic f(a, b, out, i, j): out[i:i+height, j] = a[i:i+height] . b[j], lanes along the terms."""
+
+    @intrinsic
+    def dot_tile(typingctx, a, b, out, i, j):
+        def codegen(context, builder, signature, arguments):
+            a, b, out = zip(signature.args[:3], arguments[:3], strict=True)
+            vectors, numbers = (Lanes(context, builder, signature.args[0].dtype, scalar=scalar) for scalar in (False, True))
+            terms = vectors.length(vectors.array(*a), 1)
+            full = builder.and_(terms, vectors.index(-vectors.count))
+            sums, start = [vectors.constant(0.0)] * height, vectors.index(0)
+            for emit, stop in ((vectors, full), (numbers, terms)):  # whole vectors first, then what is left
+                rows, row, target = emit.array(*a), emit.array(*b), emit.array(*out)
+                lines = [emit.plus(arguments[3], r) for r in range(height)]
+
+                def add_term(k, sums, emit=emit, rows=rows, row=row, lines=lines):
+                    value = emit.load(row, arguments[4], k)
+                    return [emit.multiply_add(emit.load(rows, line, k), value, s) for line, s in zip(lines, sums, strict=True)]
+
+                sums, start = emit.loop(start, stop, emit.count, sums, add_term), stop
+                if emit is vectors:
+                    sums = [emit.total(s) for s in sums]
+            for line, total in zip(lines, sums, strict=True):
+                numbers.store(total, target, line, arguments[4])
+            return context.get_dummy_value()
+
+        return types.none(a, b, out, types.intp, types.intp), codegen
+
+    return dot_tile
+
+
+dot_tile = make_dot_tile(TILE_ROWS)
+dot_tile_row = make_dot_tile(1)
+
+
+@jit
 def dot_rows(a, b, out):  # a (r, s), b (c, s), out (r, c): out = a b^T, lanes along s; for few columns c
-    for i in range(a.shape[0]):
-        a0 = a[i]
+    full = a.shape[0] - a.shape[0] % TILE_ROWS
+    for i in range(0, full, TILE_ROWS):
         for j in range(b.shape[0]):
-            b0 = b[j]
-            total = a0[0] * b0[0]
-            for k in range(1, a.shape[1]):
-                total += a0[k] * b0[k]
-            out[i, j] = total
+            dot_tile(a, b, out, i, j)
+    for i in range(full, a.shape[0]):
+        for j in range(b.shape[0]):
+            dot_tile_row(a, b, out, i, j)

@@ -1,0 +1,56 @@
+"""Uniform points by the counter-based generator Philox4x32-10: a coordinate depends on the key, the counter and its place alone.
+
+Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.  Nothing here may fuse or move,
+so that every device makes the same bits of the same counter.
+"""
+
+import numpy as np
+from numba import prange
+
+from .lanes import jit_exact, jit_exact_parallel
+
+BLOCK = 256  # points that one thread takes at a time
+LOW, HIGH = np.uint64(0xFFFFFFFF), np.uint64(32)
+FIRST, SECOND = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)  # multipliers
+WEYL_FIRST, WEYL_SECOND = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)  # added to the key, every round but the first
+
+
+@jit_exact
+def philox(c0, c1, c2, c3, k0, k1):  # words of 32 bits held in uint64: the counter and the key; returns four words
+    for _ in range(10):
+        a, b = FIRST * c0, SECOND * c2
+        c0, c1, c2, c3 = (b >> HIGH) ^ c1 ^ k0, b & LOW, (a >> HIGH) ^ c3 ^ k1, a & LOW
+        k0, k1 = (k0 + WEYL_FIRST) & LOW, (k1 + WEYL_SECOND) & LOW
+    return c0, c1, c2, c3
+
+
+@jit_exact
+def philox_block(first, b, step, number, key, words):  # words (4, BLOCK) of the points first, first + 1, ...
+    for i in range(BLOCK):
+        w = philox(np.uint64(first + i), np.uint64(b), step, number, key[0], key[1])
+        words[0, i], words[1, i], words[2, i], words[3, i] = w
+
+
+@jit_exact_parallel
+def uniform_points(key, step, number, low, side, x):
+    # key (2,), step, number: words in uint64; low, side (d,), x (n, d) = low + side u, u uniform in [0, 1)
+    # of point i: counter (i, b, step, number) gives coordinates 4 b .. 4 b + 3 (float32, 24 bits each) or 2 b, 2 b + 1 (53 bits)
+    n, dim = x.shape
+    single = x.itemsize == 4
+    in_block = 4 if single else 2
+    scale = x.dtype.type(2.0**-24 if single else 2.0**-53)
+    for block in prange((n + BLOCK - 1) // BLOCK):
+        start, stop = block * BLOCK, min((block + 1) * BLOCK, n)
+        words = np.empty((4, BLOCK), np.uint64)
+        for k in range(dim):
+            if k % in_block == 0:
+                philox_block(start, k // in_block, step, number, key, words)
+            w = words[k % 4] if single else words[2 * (k % 2)]
+            if single:
+                for i in range(stop - start):
+                    x[start + i, k] = low[k] + side[k] * (np.float32(np.int32(w[i] >> np.uint64(8))) * scale)
+            else:
+                rest = words[2 * (k % 2) + 1]
+                for i in range(stop - start):
+                    u = ((w[i] >> np.uint64(5)) << np.uint64(26)) | (rest[i] >> np.uint64(6))
+                    x[start + i, k] = low[k] + side[k] * (np.float64(np.int64(u)) * scale)
