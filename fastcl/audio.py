@@ -1,7 +1,7 @@
 """Sound: a signal split into three bands, so that every sample becomes a point of three coordinates."""
 
 import numpy as np
-from scipy.signal import butter, sosfilt, sosfreqz
+import scipy
 
 from .backend import product
 from .denoise import denoise
@@ -52,8 +52,8 @@ def split_bands(signal, rate, cutoffs=CUTOFFS):
     if signal.size == 0:
         raise ValueError("signal is empty")
     first, second = _filters(rate, cutoffs)
-    low = sosfilt(first, signal)
-    middle = sosfilt(second, signal - low)
+    low = scipy.signal.sosfilt(first, signal)
+    middle = scipy.signal.sosfilt(second, signal - low)
     return np.stack([low, middle, signal - low - middle], axis=1)
 
 
@@ -66,7 +66,7 @@ def band_noise(sigma, rate, cutoffs=CUTOFFS):
     >>> fastcl.band_noise(1.0, rate=16000).round(2)
     array([0.56, 0.86, 1.39])
     """
-    h1, h2 = (sosfreqz(sections, 8192, whole=True)[1] for sections in _filters(rate, cutoffs))
+    h1, h2 = (scipy.signal.sosfreqz(sections, 8192, whole=True)[1] for sections in _filters(rate, cutoffs))
     responses = np.stack([h1, (1 - h1) * h2, (1 - h1) * (1 - h2)])
     return as_positive(sigma, "sigma") * np.sqrt((np.abs(responses) ** 2).mean(axis=1))
 
@@ -75,7 +75,7 @@ def _filters(rate, cutoffs):
     rate = as_positive(rate, "rate")
     if not 0 < cutoffs[0] < cutoffs[1] < rate / 2:
         raise ValueError(f"cutoffs must rise and stay below half the rate of {rate:g} Hz, got {cutoffs}")
-    return [butter(ORDER, cutoff, fs=rate, output="sos") for cutoff in cutoffs]
+    return [scipy.signal.butter(ORDER, cutoff, fs=rate, output="sos") for cutoff in cutoffs]
 
 
 def denoise_audio(prior, signal, sigma, rate, strength=1.0, estimator="mean", cutoffs=CUTOFFS, **settings):

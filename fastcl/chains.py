@@ -1,7 +1,7 @@
 """Markov chains that follow a density while it is being learned, and the mass of a density."""
 
 import numpy as np
-from scipy.special import logsumexp
+import scipy
 
 from .backend import product
 from .mixtures import Gaussian
@@ -158,7 +158,7 @@ def log_mass(prior, domain=None, n_points=8192, rng=0):
         step = _largest_step(energy, 1 - factor)
         factor = 1.0 if step == 1 - factor else factor + step
         log_weights = -step * energy
-        total += logsumexp(log_weights) - np.log(len(energy))
+        total += scipy.special.logsumexp(log_weights) - np.log(len(energy))
         chains.resample(np.exp(log_weights - log_weights.max()))
         here = None
         for _ in range(MOVES if factor < 1 else 0):
@@ -186,7 +186,7 @@ def _largest_step(energy, most):
     """The largest step of the annealing, up to `most`, that keeps a share KEPT of the effective number of points."""
 
     def effective(step):
-        return np.exp(2 * logsumexp(-step * energy) - logsumexp(-2 * step * energy)) / len(energy)
+        return np.exp(2 * scipy.special.logsumexp(-step * energy) - scipy.special.logsumexp(-2 * step * energy)) / len(energy)
 
     if effective(most) >= KEPT:
         return most

@@ -1,8 +1,7 @@
 """Denoising vectors: the maximum a posteriori point and the posterior mean under a learned density."""
 
 import numpy as np
-from scipy.special import logsumexp, ndtri
-from scipy.stats import qmc
+import scipy
 
 from .progress import progress_bar
 from .validation import as_choice, as_count, as_generator, as_noise_level, as_points, as_positive
@@ -128,8 +127,8 @@ def map_estimate(prior, y, noise, strength=1.0, n_iter=50, start=None):
 
 def normal_points(n, dim, rng):
     """n low-discrepancy standard normal points (n, dim), with their mean taken out."""
-    uniform = qmc.Sobol(dim, rng=as_generator(rng)).random_base2(int(np.ceil(np.log2(n))))[:n]
-    normals = ndtri(np.clip(uniform, 1e-10, 1 - 1e-10))
+    uniform = scipy.stats.qmc.Sobol(dim, rng=as_generator(rng)).random_base2(int(np.ceil(np.log2(n))))[:n]
+    normals = scipy.special.ndtri(np.clip(uniform, 1e-10, 1 - 1e-10))
     return normals - normals.mean(axis=0)
 
 
@@ -152,7 +151,7 @@ def posterior_mean(prior, y, noise, strength, normals):
     if reference is not None and strength != 1:
         log_weights = log_weights + (strength - 1) * reference.log_density(flat)
     log_weights = log_weights.reshape(n, samples)
-    weights = np.exp(log_weights - logsumexp(log_weights, axis=1, keepdims=True))
+    weights = np.exp(log_weights - scipy.special.logsumexp(log_weights, axis=1, keepdims=True))
     if reference is None:
         return np.einsum("ns,nsd->nd", weights, points).astype(y.dtype)
     # The proposal's own mean is known: only the difference of the weights from uniform ones is sampled.

@@ -1,7 +1,7 @@
 """Where the sketch looks: laws of the random frequencies, and their scale estimated from the data."""
 
 import numpy as np
-from scipy.optimize import curve_fit
+import scipy
 
 from .sketch import feature_sum
 from .validation import as_choice, as_count, as_generator, as_points, as_positive, as_rows
@@ -117,6 +117,8 @@ def estimate_scale(x, rng=None, n_points=5000, m=1000):
         use = peak > floor
         if use.sum() < 3:
             break
-        (log_scale,), _ = curve_fit(lambda r, s: np.exp(-np.exp(2 * s) * r**2 / 2), r[use], peak[use], p0=[np.log(scale)])
+        (log_scale,), _ = scipy.optimize.curve_fit(
+            lambda r, s: np.exp(-np.exp(2 * s) * r**2 / 2), r[use], peak[use], p0=[np.log(scale)]
+        )
         scale = float(np.exp(log_scale))
     return scale

@@ -1,7 +1,7 @@
 """Gaussian mixtures as reference measures: sampled, with a density, a sketch and a posterior in closed form."""
 
 import numpy as np
-from scipy.special import logsumexp
+import scipy
 
 from .backend import product
 from .validation import as_array, as_generator, as_points, as_vector
@@ -116,7 +116,7 @@ class GaussianMixture:
 
     def log_density(self, x):
         """Log-density, (n,)."""
-        return self._by_chunks(x, lambda chunk: logsumexp(self._log_terms(chunk, self._precisions()), axis=0))
+        return self._by_chunks(x, lambda chunk: scipy.special.logsumexp(self._log_terms(chunk, self._precisions()), axis=0))
 
     def log_density_grad(self, x):
         """Gradient of the log-density, (n, d), in the type of x."""
@@ -133,7 +133,7 @@ class GaussianMixture:
     def _energy_parts(self, x):
         precisions = self._precisions()
         log_terms = self._log_terms(x, precisions)
-        energy = -logsumexp(log_terms, axis=0)
+        energy = -scipy.special.logsumexp(log_terms, axis=0)
         responsibilities = np.exp(log_terms + energy)
         gradient, curvature = np.zeros(x.shape), np.zeros(x.shape)
         for share, mean, (whitening, _) in zip(responsibilities, self.means, precisions, strict=True):
@@ -147,7 +147,7 @@ class GaussianMixture:
         square roots of the covariances (k, d, d)) for one chunk y (n, d)."""
         evidence, gains, roots = self._posterior_factors(noise)
         log_terms = self._log_terms(y, evidence)
-        responsibilities = np.exp(log_terms - logsumexp(log_terms, axis=0))
+        responsibilities = np.exp(log_terms - scipy.special.logsumexp(log_terms, axis=0))
         means = np.stack([mean + product(y - mean, gain) for mean, gain in zip(self.means, gains, strict=True)])
         return responsibilities, means, roots
 
@@ -169,7 +169,7 @@ class GaussianMixture:
         def mean(chunk):
             evidence, gains, _ = self._posterior_factors(noise)
             log_terms = self._log_terms(chunk, evidence)
-            responsibilities = np.exp(log_terms - logsumexp(log_terms, axis=0))
+            responsibilities = np.exp(log_terms - scipy.special.logsumexp(log_terms, axis=0))
             total = np.zeros_like(chunk)
             for share, centre, gain in zip(responsibilities, self.means, gains, strict=True):
                 total += share[:, None] * (centre + product(chunk - centre, gain))

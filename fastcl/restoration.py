@@ -1,7 +1,7 @@
 """Denoising photographs with a patch prior, by half-quadratic splitting."""
 
 import numpy as np
-from scipy.ndimage import convolve
+import scipy
 
 from .denoise import ESTIMATORS, map_estimate, normal_points, posterior_mean
 from .images import ImageModel
@@ -44,7 +44,7 @@ def estimate_noise(image):
     0.1
     """
     image = as_image(image, "image", 3)
-    sigma = float(np.median(np.abs(convolve(image, NOISE_MASK)[1:-1, 1:-1])) / NORMAL_MEDIAN)
+    sigma = float(np.median(np.abs(scipy.ndimage.convolve(image, NOISE_MASK)[1:-1, 1:-1])) / NORMAL_MEDIAN)
     if sigma == 0:
         raise ValueError("image has no noise to estimate: pass sigma")
     return sigma

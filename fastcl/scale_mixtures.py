@@ -1,9 +1,7 @@
 """Gaussian scale mixtures and mixtures of them: the laws of centred patches, with heavy tails and fast posteriors."""
 
 import numpy as np
-from scipy import stats
-from scipy.interpolate import PchipInterpolator
-from scipy.special import logsumexp
+import scipy
 
 from .backend import kernel, product
 from .kernels.mixtures import LANES, MOMENT_PARTS
@@ -280,14 +278,14 @@ class GaussianScaleMixture(MixtureOfScaleMixtures):
             weights, dim = self.weights, self.dim
             r = np.geomspace(1e-4 * self.scales.min(), 40 * np.sqrt(dim) * self.scales.max(), RADII)
             ratios = (r[:, None] / self.scales) ** 2
-            below = logsumexp(stats.chi2.logcdf(ratios, dim), b=weights, axis=1)
-            above = logsumexp(stats.chi2.logsf(ratios, dim), b=weights, axis=1)
+            below = scipy.special.logsumexp(scipy.stats.chi2.logcdf(ratios, dim), b=weights, axis=1)
+            above = scipy.special.logsumexp(scipy.stats.chi2.logsf(ratios, dim), b=weights, axis=1)
             kept = np.minimum(below, above) > -600  # beyond, the probabilities leave the range of floats
             below, above, r = below[kept], above[kept], r[kept]
-            t = np.where(below < above, stats.chi.ppf(np.exp(below), dim), stats.chi.isf(np.exp(above), dim))
+            t = np.where(below < above, scipy.stats.chi.ppf(np.exp(below), dim), scipy.stats.chi.isf(np.exp(above), dim))
             kept = np.concatenate([[True], np.diff(np.maximum.accumulate(t)) > 1e-12 * t[1:]]) & np.isfinite(t) & (t > 0)
             log_r, log_t = np.log(r[kept]), np.log(t[kept])
-            self._table = PchipInterpolator(log_r, log_t), PchipInterpolator(log_t, log_r)
+            self._table = scipy.interpolate.PchipInterpolator(log_r, log_t), scipy.interpolate.PchipInterpolator(log_t, log_r)
         return self._table
 
     def to_arrays(self):
