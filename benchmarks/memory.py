@@ -1,31 +1,88 @@
-"""Peak memory of `fastcl.sketch` above its input: growth of the largest resident size, each size in a new process."""
+"""Peak memory of a sketch and of a learning step beyond their input: growth of the largest resident size, in new processes.
+
+Neither forms an array of points x frequencies: the last column is what one would take.
+"""
 
 import subprocess
 import sys
 
-CHILD = """
-import resource, sys
+from timing import machine
+
+MEASURE = """
+import resource, sys, time
 import numpy as np, fastcl
+from fastcl.objective import SketchMatching
+
+def status(name):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(name)) / 1024
+
+def report(function, limit):
+    if limit:
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # forget the largest size so far
+    before, times = status("VmRSS"), []
+    function()  # the first one also finds its memory
+    while len(times) < 5 and sum(times) < 10:
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    print(status("VmHWM") - before, np.median(times))
+
+def make_step(dim, m, widths, method, points):
+    omega = fastcl.draw_frequencies(m, dim, 0.1, rng=0)
+    sketch = fastcl.sketch(np.random.default_rng(0).uniform(-1, 1, (1000, dim)).astype(np.float32), omega)
+    prior, box = fastcl.MLPPrior(dim, widths, rng=0), fastcl.Box([-1] * dim, [1] * dim)
+    objective, optimizer, rng = SketchMatching(sketch, box, prior.dtype), fastcl.Adam(1e-3), np.random.default_rng(0)
+
+    def step():
+        optimizer.update(prior.theta, objective.gradient(prior, method, points, rng)[1])
+
+    other, other_box = fastcl.MLPPrior(dim, widths, rng=0), fastcl.Box([-1] * dim, [1] * dim)
+    SketchMatching(sketch, other_box, other.dtype).gradient(other, method, 2, rng)  # compiles, and leaves no buffers behind
+    return step
+
+"""
+SKETCH = """
 n, d, m = map(int, sys.argv[1:])
 x = np.random.default_rng(0).standard_normal((n, d), dtype=np.float32)
 omega = fastcl.draw_frequencies(m, d, 1.0, rng=0)
 fastcl.sketch(x[:1000], omega[:300])  # compiles
-with open("/proc/self/clear_refs", "w") as file:
-    file.write("5")  # forget the largest size so far
-def kib(name):
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith(name))
-before = kib("VmRSS")
-fastcl.sketch(x, omega)
-print((kib("VmHWM") - before) / 1024)
+report(lambda: fastcl.sketch(x, omega), None)
+"""
+STEP = """
+method, (dim, m, points, limit) = sys.argv[1], map(int, sys.argv[2:6])
+report(make_step(dim, m, tuple(map(int, sys.argv[6:])), method, points), limit)
 """
 
 
+def in_child(task, *arguments):
+    """(peak MiB beyond what was there, median seconds) of a task in a new process; MemoryError where it met its limit."""
+    command = [sys.executable, "-c", MEASURE + task, *map(str, arguments)]
+    child = subprocess.run(command, capture_output=True, text=True)
+    if "MemoryError" in child.stderr:
+        raise MemoryError(child.stderr.strip().splitlines()[-1])
+    if child.returncode:
+        raise RuntimeError(child.stderr)
+    return tuple(map(float, child.stdout.split()))
+
+
+def step_in_child(method, dim, m, points, widths, limit=0):
+    """As `in_child`, of one learning step; `points` is a number an axis for the grid, `limit` in bytes of address space."""
+    return in_child(STEP, method, dim, m, points, limit, *widths)
+
+
 def main():
-    print(f"{'n':>10}{'d':>5}{'m':>7}{'input MiB':>11}{'extra MiB':>11}")
-    for n, d, m in ((1_000_000, 16, 4000), (4_000_000, 16, 4000), (1_000_000, 16, 500)):
-        output = subprocess.run([sys.executable, "-c", CHILD, str(n), str(d), str(m)], check=True, capture_output=True, text=True)
-        print(f"{n:>10}{d:>5}{m:>7}{n * d * 4 / 2**20:>11.0f}{float(output.stdout):>11.1f}")
+    print(machine())
+    print(f"sketch{'n':>10}{'d':>5}{'m':>7}{'input MiB':>11}{'extra MiB':>11}{'n x m MiB':>11}")
+    for n, d, m in ((1_000_000, 16, 500), (1_000_000, 16, 4000), (4_000_000, 16, 4000)):
+        extra, _ = in_child(SKETCH, n, d, m)
+        print(f"{n:>16}{d:>5}{m:>7}{n * d * 4 / 2**20:>11.0f}{extra:>11.1f}{n * m * 4 / 2**20:>11.0f}", flush=True)
+    print(f"step, unbiased, 64-128-256{'n':>7}{'d':>5}{'m':>7}{'extra MiB':>11}{'n x m MiB':>11}")
+    for n, d, m in ((4000, 2, 500), (4000, 2, 16_000), (64_000, 2, 500), (64_000, 2, 16_000)):
+        extra, _ = step_in_child("unbiased", d, m, n, (64, 128, 256))
+        print(f"{n:>33}{d:>5}{m:>7}{extra:>11.1f}{n * m * 4 / 2**20:>11.0f}", flush=True)
 
 
 if __name__ == "__main__":

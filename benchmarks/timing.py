@@ -1,25 +1,36 @@
 """The one timer of the benchmarks: rivals in turn in one process, medians, and the machine they ran on."""
 
+import math
 import os
 import platform
 import time
 
 import numpy as np
 
-PAUSE = 0.1  # seconds between rivals: the threads of the last one spin for a while before they sleep
+PAUSE = 0.05  # seconds between rivals: the threads of the last one spin for a while before they sleep
 
 
-def in_turn(rivals, repeats=5):
-    """Median seconds of every function of a dict, called in turn after one warm-up each."""
-    times = {name: [] for name in rivals}
+def seconds(function, calls=1):
+    """Seconds of one call, the mean of `calls` in a row."""
+    start = time.perf_counter()
+    for _ in range(calls):
+        function()
+    return (time.perf_counter() - start) / calls
+
+
+def in_turn(rivals, repeats=5, least=0.0):
+    """Median seconds of every function of a dict, called in turn after a warm-up each.
+
+    A turn is as many calls as take about `least` seconds: what is short is not measured by its start alone.
+    """
     for function in rivals.values():
         function()
+    calls = {name: math.ceil(least / seconds(function)) if least else 1 for name, function in rivals.items()}
+    times = {name: [] for name in rivals}
     for _ in range(repeats):
         for name, function in rivals.items():
             time.sleep(PAUSE)
-            start = time.perf_counter()
-            function()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(seconds(function, calls[name]))
     return {name: float(np.median(values)) for name, values in times.items()}
 
 
