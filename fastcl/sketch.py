@@ -11,6 +11,7 @@ from . import files
 from .backend import empty_aligned, kernel
 from .domains import domain_from_arrays, merge_domains
 from .kernels import features
+from .nufft import GROUP_ROWS, Nufft
 from .validation import as_array, as_frequencies, as_rows, as_vector, reject_foreign, work_dtype
 
 CHUNK_ROWS = 1 << 17  # rows checked, and converted where need be, at a time: bounds the memory of a pass over x
@@ -74,12 +75,12 @@ class PackedFrequencies:
         return out
 
 
-def _checked_chunks(x, packed):
-    """(first row, contiguous chunk) over x, each chunk finite and with phases that keep their digits."""
+def _checked_chunks(x, packed, first, last):
+    """(first row, contiguous chunk) over rows of x, each chunk finite and with phases that keep their digits."""
     dtype = packed.turns.dtype
     magnitudes = np.empty(x.shape[1])
-    for start in range(0, len(x), CHUNK_ROWS):
-        chunk = np.require(x[start : start + CHUNK_ROWS], dtype, ["C", "W", "A"])
+    for start in range(first, last, CHUNK_ROWS):
+        chunk = np.require(x[start : min(start + CHUNK_ROWS, last)], dtype, ["C", "W", "A"])
         if not kernel("column_magnitudes", like=chunk)(chunk, magnitudes):
             raise ValueError(f"x holds NaN or infinity in rows {start} to {start + len(chunk) - 1}")
         packed.check_phases(magnitudes)
@@ -96,7 +97,7 @@ def _check_out(out, shape, dtype):
     return out
 
 
-def feature_sum(x, omega, weights=None, out=None):
+def feature_sum(x, omega, weights=None, out=None, method="auto", accuracy=None):
     """Sum of complex exponentials over points: ``sum_i w_i exp(-i <omega_l, x_i>)``.
 
     Parameters
@@ -110,21 +111,41 @@ def feature_sum(x, omega, weights=None, out=None):
         One real weight a point; ones by default.
     out : complex128 array (m,), optional
         Where to write the result.
+    method : "auto", "direct" or "nufft", optional
+        "direct" evaluates every pair. "nufft" takes the non-uniform fast Fourier transform of finufft, for d of at most 3.
+        "auto" takes what should be faster, by what both cost on this machine: measured in about half a second when that is
+        first needed, and kept in the user's cache folder. Without finufft, beyond d = 3 and for fewer than two million
+        pairs it is "direct".
+    accuracy : float, optional
+        Largest error of "nufft" relative to ``sum_i |w_i|``: by default 1e-6 for float32 points, at least 2e-7, and 1e-12
+        for float64, at least 1e-13. To this adds the rounding of the phases in float64, 5e-16 of the largest phase in
+        radians. The error of "direct" is rounding in the type of x, whatever the accuracy asked for.
 
     Returns
     -------
     complex128 array (m,)
-        The same bits for any number of threads. No n x m array is formed: beside one chunk of 131072 rows, which is
-        copied only if it has to be converted or is read-only, the extra memory is about 1 KiB and 32 d bytes a frequency.
+        The same bits for any number of threads. They follow the method, and "auto" may choose otherwise on another machine:
+        ask for "direct", or "nufft" with the same finufft, where bits must be the same everywhere.
 
     Raises
     ------
     TypeError, ValueError
-        x or omega not finite, empty, of other dimensions; float32 phases that would lose all their digits.
+        x or omega not finite, empty, of other dimensions; float32 phases that would lose all their digits; "nufft" for d
+        beyond 3, or where the ranges of x and omega would take a grid of more than 1 GiB; an accuracy out of reach.
+    ImportError
+        "nufft" where finufft is missing.
 
     Notes
     -----
     ``A`` in arXiv 2310.03085; its adjoint for the real inner product is `feature_adjoint`.
+
+    No n x m array is formed. Extra memory of "direct": one chunk of 131072 rows, which is copied only if it has to be
+    converted or is read-only, and about 1 KiB and 32 d bytes a frequency. Of "nufft": grids of at most 1 GiB in all, which
+    grow with the product over the axes of (range of x) (range of omega), and for each of the m frequencies and of at most
+    2^20 points at a time 200 bytes, or 16 bytes a piece, at most 16 pieces, where those are more.
+
+    "nufft" is by Barnett, Magland and af Klinteberg, "A parallel non-uniform fast Fourier transform library based on an
+    exponential of semicircle kernel", SIAM J. Sci. Comput. 41(5), 2019.
 
     Examples
     --------
@@ -132,22 +153,35 @@ def feature_sum(x, omega, weights=None, out=None):
     >>> fastcl.feature_sum([[0.0], [1.0]], [[2.0]]).round(6)
     array([0.583853-0.909297j])
     """
-    x = as_rows(x, "x")
+    nufft, x = Nufft(method, accuracy), as_rows(x, "x")
     omega = as_frequencies(omega, x.shape[1])
+    nufft.check(x.shape[1], work_dtype(x))
     weights = None if weights is None else as_vector(weights, "weights", len(x), work_dtype(x))
     out = _check_out(out, (len(omega),), np.complex128)
-    return _feature_sum(x, PackedFrequencies.pack(omega, work_dtype(x)), weights, out)
+    return _feature_sum(x, PackedFrequencies.pack(omega, work_dtype(x)), weights, out, nufft)
 
 
-def _feature_sum(x, packed, weights, out):
+def _feature_sum(x, packed, weights, out, nufft):
     out[:] = 0
-    for start, chunk in _checked_chunks(x, packed):
-        w = np.empty(0, chunk.dtype) if weights is None else weights[start : start + len(chunk)]
-        out += packed.sum(chunk, w)
+    for first, last in _groups(len(x)):
+        w = None if weights is None else weights[first:last]
+        chunks = _checked_chunks(x, packed, first, last)
+        total = nufft.sum(chunks, last - first, packed.turns.dtype, packed.omega, w)
+        if total is not None:
+            out += total
+            continue
+        for start, chunk in _checked_chunks(x, packed, first, last):
+            w = np.empty(0, chunk.dtype) if weights is None else weights[start : start + len(chunk)]
+            out += packed.sum(chunk, w)
     return out
 
 
-def feature_adjoint(x, omega, c, out=None):
+def _groups(n):
+    """First and last row of the groups of n rows for which the method is chosen."""
+    return [(first, min(first + GROUP_ROWS, n)) for first in range(0, n, GROUP_ROWS)]
+
+
+def feature_adjoint(x, omega, c, out=None, method="auto", accuracy=None):
     """Adjoint of `feature_sum`: ``Re sum_l c_l exp(+i <omega_l, x_i>)``.
 
     Parameters
@@ -160,16 +194,20 @@ def feature_adjoint(x, omega, c, out=None):
         One coefficient a frequency.
     out : array (n,), optional
         Where to write the result, in the type of the result.
+    method : "auto", "direct" or "nufft", optional
+        As of `feature_sum`, and so are bits and memory.
+    accuracy : float, optional
+        As of `feature_sum`, relative to ``sum_l |c_l|``.
 
     Returns
     -------
     float array (n,)
-        With ``Re <c, A w> = <A* c, w>``. The same bits for any number of threads; extra memory at most one chunk of
-        131072 rows, where x has to be converted, and 100 bytes a frequency.
+        With ``Re <c, A w> = <A* c, w>``. The same bits for any number of threads; extra memory of "direct" at most one
+        chunk of 131072 rows, where x has to be converted, and 100 bytes a frequency.
 
     Raises
     ------
-    TypeError, ValueError
+    TypeError, ValueError, ImportError
         As `feature_sum`; and for c of another length.
 
     Examples
@@ -178,16 +216,20 @@ def feature_adjoint(x, omega, c, out=None):
     >>> fastcl.feature_adjoint([[0.0], [1.0]], [[2.0]], [1.0]).round(6)
     array([ 1.      , -0.416147])
     """
-    x = as_rows(x, "x")
+    nufft, x = Nufft(method, accuracy), as_rows(x, "x")
     omega = as_frequencies(omega, x.shape[1])
     dtype = work_dtype(x)
+    nufft.check(x.shape[1], dtype)
     c = as_array(c, "c", kinds="fiubc")
     parts = np.stack([as_vector(part, "c", len(omega), dtype) for part in (c.real, c.imag)])
     c = parts[0].astype(np.result_type(dtype, np.complex64)) + 1j * parts[1]
     out = _check_out(out, (len(x),), dtype)
     packed = PackedFrequencies.pack(omega, dtype)
-    for start, chunk in _checked_chunks(x, packed):
-        packed.adjoint(chunk, c, out[start : start + len(chunk)])
+    for first, last in _groups(len(x)):
+        chunks = _checked_chunks(x, packed, first, last)
+        if nufft.adjoint(chunks, last - first, omega, c, out[first:last]) is None:
+            for start, chunk in _checked_chunks(x, packed, first, last):
+                packed.adjoint(chunk, c, out[start : start + len(chunk)])
     return out
 
 
@@ -201,6 +243,8 @@ class Sketch:
     ----------
     omega : array (m, d)
         Frequencies, radians per unit of x.
+    method, accuracy : optional
+        As of `feature_sum`, for every update; relative errors of the sums are absolute ones of the values. Not kept in files.
 
     Attributes
     ----------
@@ -221,8 +265,9 @@ class Sketch:
     (True, 1000)
     """
 
-    def __init__(self, omega):
+    def __init__(self, omega, method="auto", accuracy=None):
         self.omega = as_frequencies(omega).copy()
+        self._nufft = Nufft(method, accuracy)
         self.count = 0
         self.domain = None
         self._total = np.zeros(len(self.omega), np.complex128)
@@ -244,9 +289,10 @@ class Sketch:
         """Add the points x (n, d) to the sketch; nothing is added if any chunk of x is bad. Returns the sketch."""
         x = as_rows(x, "x", self.dim)
         dtype = work_dtype(x)
+        self._nufft.check(self.dim, dtype)
         if dtype not in self._packed:
             self._packed[dtype] = PackedFrequencies.pack(self.omega, dtype)
-        total = _feature_sum(x, self._packed[dtype], None, np.empty_like(self._total))
+        total = _feature_sum(x, self._packed[dtype], None, np.empty_like(self._total), self._nufft)
         self._total += total
         self.count += len(x)
         return self
@@ -256,7 +302,7 @@ class Sketch:
             return NotImplemented
         if not np.array_equal(self.omega, other.omega):
             raise ValueError("sketches of different frequencies cannot be merged")
-        merged = Sketch(self.omega)
+        merged = Sketch(self.omega, self._nufft.method, self._nufft.accuracy)
         merged._total = self._total + other._total
         merged.count = self.count + other.count
         merged.domain = merge_domains(self.domain, other.domain)
@@ -306,7 +352,7 @@ def _is_chunks(x):
     return hasattr(x, "__iter__")
 
 
-def sketch(x, omega):
+def sketch(x, omega, method="auto", accuracy=None):
     """Sketch a data set in one pass.
 
     Parameters
@@ -315,6 +361,8 @@ def sketch(x, omega):
         The data; a chunk is released before the next one is asked for.
     omega : array (m, d)
         Frequencies, radians per unit of x.
+    method, accuracy : optional
+        As of `feature_sum`; relative errors of the sums are absolute ones of the values.
 
     Returns
     -------
@@ -322,13 +370,13 @@ def sketch(x, omega):
 
     Raises
     ------
-    TypeError, ValueError
-        x empty, not finite, of another dimension than omega.
+    TypeError, ValueError, ImportError
+        x empty, not finite, of another dimension than omega; a method or an accuracy that `feature_sum` refuses.
 
     Notes
     -----
-    ``S`` in arXiv 2310.03085. Peak memory above x: one chunk of 131072 rows where x is not a contiguous,
-    writable float array, and about 1 KiB and 32 d bytes a frequency.
+    ``S`` in arXiv 2310.03085. Peak memory above x of the direct method: one chunk of 131072 rows where x is not a
+    contiguous, writable float array, and about 1 KiB and 32 d bytes a frequency; of finufft, as of `feature_sum`.
 
     Examples
     --------
@@ -336,7 +384,7 @@ def sketch(x, omega):
     >>> fastcl.sketch(np.zeros((5, 1)), [[1.0], [2.0]]).values
     array([1.+0.j, 1.+0.j])
     """
-    result = Sketch(omega)
+    result = Sketch(omega, method, accuracy)
     reject_foreign(x, "x")
     if not _is_chunks(x):
         return result.update(x)
