@@ -3,7 +3,7 @@
 float32 points of a Gaussian and frequencies three times as wide, the accuracy of float32 by default (1e-6). For every size
 the seconds of the three methods (medians, in turn), what "auto" chose, its ratio to the better of the two, and the largest
 error against float64 on a subsample of frequencies or points, relative to the sum of the moduli of the coefficients.
-Needs finufft: pip install finufft
+Needs finufft: pip install "fastcl[nufft]"
 """
 
 import argparse

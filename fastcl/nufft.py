@@ -38,7 +38,7 @@ def import_finufft():
     try:
         import finufft
     except ImportError:
-        raise ImportError('method="nufft" needs finufft: pip install finufft') from None
+        raise ImportError('method="nufft" needs finufft: pip install "fastcl[nufft]"') from None
     return finufft
 
 
