@@ -66,7 +66,7 @@ def main():
                 assert errors["nufft"] < 1e-6, errors
                 choice = "nufft" if np.array_equal(results["auto"], results["nufft"]) else "direct"
                 assert np.array_equal(results["auto"], results[choice])
-                times = in_turn({method: lambda method=method, run=run: run(method) for method in METHODS}, repeats)
+                times = in_turn({method: lambda method=method, run=run: run(method) for method in METHODS}, repeats, 0.02)
                 ratio = times["auto"] / min(times["direct"], times["nufft"])
                 worst = max(worst, ratio)
                 seconds = [f"{times[method]:.5f}" for method in ("direct", "nufft", "auto")]

@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 
+WAKING = 0.5  # seconds of a call from which on sleeping cores do not matter
 PAUSE = 0.05  # seconds between rivals: the threads of the last one spin for a while before they sleep
 
 
@@ -25,11 +26,14 @@ def in_turn(rivals, repeats=5, least=0.0):
     """
     for function in rivals.values():
         function()
-    calls = {name: math.ceil(least / seconds(function)) if least else 1 for name, function in rivals.items()}
+    once = {name: seconds(function) for name, function in rivals.items()}
+    calls = {name: max(1, math.ceil(least / once[name])) for name in rivals}
     times = {name: [] for name in rivals}
     for _ in range(repeats):
         for name, function in rivals.items():
             time.sleep(PAUSE)
+            if once[name] < WAKING:
+                function()  # cores that slept through the pause take milliseconds to come back
             times[name].append(seconds(function, calls[name]))
     return {name: float(np.median(values)) for name, values in times.items()}
 

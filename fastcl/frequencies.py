@@ -110,7 +110,7 @@ def estimate_scale(x, rng=None, n_points=5000, m=1000):
     for _ in range(3):
         omega = draw_frequencies(m, x.shape[1], scale, "adapted_radius", rng)
         radii = np.linalg.norm(omega, axis=1)
-        modulus = np.abs(feature_sum(x, omega)) / len(x)
+        modulus = np.abs(feature_sum(x, omega, method="direct")) / len(x)
         rings = np.array_split(np.argsort(radii), 30)
         r = np.array([radii[ring[np.argmax(modulus[ring])]] for ring in rings])
         peak = np.array([modulus[ring].max() for ring in rings])

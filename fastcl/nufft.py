@@ -22,9 +22,10 @@ METHODS = ("auto", "direct", "nufft")
 ACCURACY = {np.dtype(np.float32): 1e-6, np.dtype(np.float64): 1e-12}  # by default, for points of the type
 LEAST_ACCURACY = {np.dtype(np.float32): 2e-7, np.dtype(np.float64): 1e-13}  # rounding does not allow for better
 LARGEST_DIM = 3
-GRID_BYTES = 1 << 30  # most that the grids of one call may take together
-GROUP_ROWS = 1 << 20  # points that are gathered for one transform, and for which the method is chosen
+GRID_BYTES = {"nufft": 1 << 30, "auto": 1 << 28}  # most that the grids of one call may take together, by the method asked for
+GROUP_ROWS = 1 << 18  # points that are gathered for one transform, and for which the method is chosen
 MAX_PIECES = 16  # most pieces of one transform: bounds the memory, and the threads that can work on it
+WAKING = 2e-3  # seconds until the threads of several pieces run: a core that sleeps takes as long
 SMALL_PAIRS = 2_000_000  # fewer pairs take the direct kernels less than finufft takes to start
 # What finufft is asked for is not a bound on its errors: relative to the sum of the moduli they were up to 9 times larger
 # over d = 1, 2, 3, grids of 10 to 5000 an axis and points at the ends of their range.  (Upsampling of the grid, factor to
@@ -110,21 +111,23 @@ class Plan:
     of_sources: bool
 
 
-def make_plan(dim, n_sources, n_targets, products, accuracy):
+def make_plan(dim, n_sources, n_targets, products, accuracy, grid_bytes):
     """The `Plan` that should be fastest, by prices that are the same on every machine; None where memory forbids all.
 
     A piece repeats the work on the grid, so that few pieces are made where that is most of the work.
     """
     best, least = None, math.inf
     for grid in candidate_grids(products, accuracy):
-        if grid.bytes > GRID_BYTES:
+        if grid.bytes > grid_bytes:
             continue
         parts = costs.NOMINAL[dim] * features(dim, n_sources, n_targets, grid)
         targets, sources = parts[N_FIXED : N_FIXED + 3].sum(), parts[N_FIXED + 3 :].sum()
         shared, rest = max(targets, sources), parts.sum() - max(targets, sources)
         pieces = 1 if shared < rest else min(2 * max(1, int(shared / (16 * rest))), MAX_PIECES)
-        pieces = max(1, min(pieces, int(GRID_BYTES // grid.bytes), max(n_sources, n_targets)))
-        seconds = rest + shared / min(pieces, 2)
+        pieces = max(1, min(pieces, int(grid_bytes // grid.bytes), max(n_sources, n_targets)))
+        seconds = rest + shared / min(pieces, 2) + WAKING
+        if pieces == 1 or seconds > rest + shared:
+            pieces, seconds = 1, rest + shared
         if seconds < least:
             best, least = Plan(grid, pieces, bool(sources > targets)), seconds
     return best
@@ -137,7 +140,7 @@ def nufft_seconds(prices, dim, n_sources, n_targets, plan, threads):
     else:
         n_targets = n_targets / plan.pieces
     rounds = -(-plan.pieces // threads)
-    return rounds * float(prices @ features(dim, n_sources, n_targets, plan.grid))
+    return WAKING * (plan.pieces > 1) + rounds * float(prices @ features(dim, n_sources, n_targets, plan.grid))
 
 
 def run_piece(sources, strengths, targets, sign, grid):
@@ -208,7 +211,8 @@ class Nufft:
             return self.method == "nufft"
         if dim > LARGEST_DIM or n * m <= SMALL_PAIRS or not is_installed():
             return False
-        plan = make_plan(dim, *((n, m) if name == "sum" else (m, n)), np.zeros(dim), self.accuracy_for(dtype))
+        sizes = (n, m) if name == "sum" else (m, n)
+        plan = make_plan(dim, *sizes, np.zeros(dim), self.accuracy_for(dtype), GRID_BYTES["auto"])
         return is_cheaper(name, dtype, dim, n, m, plan)
 
     def sum(self, chunks, n, dtype, omega, weights):
@@ -234,12 +238,12 @@ class Nufft:
         frequencies = np.ascontiguousarray(omega.T)
         products = half_widths(points) * half_widths(frequencies)
         sizes = (n, m) if name == "sum" else (m, n)
-        plan = make_plan(dim, *sizes, products, self.accuracy_for(dtype))
+        plan = make_plan(dim, *sizes, products, self.accuracy_for(dtype), GRID_BYTES[self.method])
         if plan is None and self.method == "nufft":
             needed = min(grid.bytes for grid in candidate_grids(products, self.accuracy_for(dtype))) / 2**30
             raise ValueError(
-                f'method="nufft" would need a grid of {needed:.3g} GiB, and may take {GRID_BYTES / 2**30:g}: the ranges of x'
-                f' and omega are too large; use method="direct"'
+                f'method="nufft" would need a grid of {needed:.3g} GiB, and may take {GRID_BYTES[self.method] / 2**30:g}: '
+                'the ranges of x and omega are too large; use method="direct"'
             )
         if plan is None or (self.method == "auto" and not is_cheaper(name, dtype, dim, n, m, plan)):
             return None

@@ -140,9 +140,9 @@ def feature_sum(x, omega, weights=None, out=None, method="auto", accuracy=None):
     ``A`` in arXiv 2310.03085; its adjoint for the real inner product is `feature_adjoint`.
 
     No n x m array is formed. Extra memory of "direct": one chunk of 131072 rows, which is copied only if it has to be
-    converted or is read-only, and about 1 KiB and 32 d bytes a frequency. Of "nufft": grids of at most 1 GiB in all, which
-    grow with the product over the axes of (range of x) (range of omega), and for each of the m frequencies and of at most
-    2^20 points at a time 200 bytes, or 16 bytes a piece, at most 16 pieces, where those are more.
+    converted or is read-only, and about 1 KiB and 32 d bytes a frequency. Of "nufft": grids of at most 1 GiB in all, 256 MiB
+    where "auto" chooses, which grow with the product over the axes of (range of x) (range of omega), and for each of the m
+    frequencies and of at most 2^18 points at a time 200 bytes, or 16 bytes a piece, at most 16 pieces, where those are more.
 
     "nufft" is by Barnett, Magland and af Klinteberg, "A parallel non-uniform fast Fourier transform library based on an
     exponential of semicircle kernel", SIAM J. Sci. Comput. 41(5), 2019.

@@ -135,7 +135,7 @@ def test_a_transform_in_pieces_is_the_transform(of_sources):
     x, omega, w, _ = make_problem(np.float64, 257, 1021, 2)
     sources, targets = np.ascontiguousarray(x.T), np.ascontiguousarray(omega.T)
     products = nufft.half_widths(sources) * nufft.half_widths(targets)
-    grid = nufft.make_plan(2, 257, 1021, products, 1e-12).grid
+    grid = nufft.make_plan(2, 257, 1021, products, 1e-12, 2**30).grid
     for pieces in (1, 2, 16):
         plan, out = nufft.Plan(grid, pieces, of_sources), np.empty(1021, np.complex128)
         nufft.run_plan(plan, sources, w.astype(np.complex128), targets, -1, out, 3)
@@ -239,8 +239,8 @@ def test_grids_of_all_pieces_stay_within_the_bound():
     for dim, largest in ((1, 1e7), (2, 3000.0), (3, 200.0)):
         for extent in np.geomspace(1, largest, 30):
             for n in (1, 1000, 10**6):
-                plan = nufft.make_plan(dim, n, 10_000, np.full(dim, extent), 1e-6)
-                assert plan is None or plan.grid.bytes * plan.pieces <= nufft.GRID_BYTES
+                plan = nufft.make_plan(dim, n, 10_000, np.full(dim, extent), 1e-6, 2**28)
+                assert plan is None or plan.grid.bytes * plan.pieces <= 2**28
 
 
 @needs_finufft
