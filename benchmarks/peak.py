@@ -2,11 +2,13 @@
 
 import time
 
+from timing import PAUSE  # before NumPy
+
+# isort: split
 import numba
 import numpy as np
 from numba import types
 from numba.extending import intrinsic
-from timing import PAUSE
 
 from fastcl.kernels.lanes import VECTOR_BYTES, Lanes
 

@@ -9,7 +9,8 @@ NumPy      exp(-1j * x @ omega.T), chunk by chunk, as one would write it at firs
 torch      the matrix product of a chunk, then cosines and sines; the best of three chunk sizes
 phases     the same for the adjoint by cosines alone, |c| cos(a + arg c), as fastcl computes it
 pykeops    its own compiled loop; the first run of a formula in a dimension compiles it, for seconds
-finufft    type 3, up to three dimensions, single precision at its tolerance 1e-6; never on fewer points
+finufft    type 3, up to three dimensions, at its tolerance 1e-6: single or double precision, the faster one of those that have
+           an error below 1e-5; never on fewer points
 sklearn    RBFSampler.transform in chunks with its frequencies and phases set. It has cosines alone: the sum is only half of
            what the others do (marked h), the adjoint is whole, by phases
 pycle      computeSketch of the toolbox for compressive learning of V. Schellekens, from PyPI, with phases in float32. Its weights
@@ -23,9 +24,11 @@ import functools
 import inspect
 from dataclasses import dataclass
 
+from timing import in_turn, machine, seconds  # before NumPy
+
+# isort: split
 import numpy as np
 from peak import multiply_adds_a_second
-from timing import in_turn, machine, seconds
 
 import fastcl
 
@@ -116,7 +119,7 @@ def of_phases(problem, name, chunk):
     import torch
 
     if name == "sum":
-        raise NotRun("the formula is one of the adjoint")
+        raise NotRun("a formula of the adjoint alone")
     x, omega = torch.tensor(problem.x), torch.tensor(problem.omega32)
     moduli, arguments = torch.tensor(np.abs(problem.c)), torch.tensor(np.angle(problem.c))
     return lambda: torch.cat([torch.addmm(arguments, x[rows], omega.T).cos_() @ moduli for rows in chunks(len(x), chunk)]).numpy()
@@ -145,18 +148,19 @@ def of_pykeops(problem, name):
     return lambda: loop(*arrays, backend="CPU")[:, 0]
 
 
-def of_finufft(problem, name):
+def of_finufft(problem, name, precision):
     import finufft
 
     dim = problem.x.shape[1]
     if dim > 3:
         raise NotRun("d > 3, which it does not have")
     transform = {1: finufft.nufft1d3, 2: finufft.nufft2d3, 3: finufft.nufft3d3}[dim]
-    points, frequencies = [np.ascontiguousarray(a.T) for a in (problem.x, problem.omega32)]
+    real, kind = (np.float32, np.complex64) if precision == "single" else (np.float64, np.complex128)
+    points, frequencies = [np.ascontiguousarray(a.T, real) for a in (problem.x, problem.omega)]
+    strengths = (problem.weights if name == "sum" else problem.c).astype(kind)
     if name == "sum":
-        weights = problem.weights.astype(np.complex64)
-        return lambda: transform(*points, weights, *frequencies, isign=-1, eps=1e-6)
-    return lambda: transform(*frequencies, problem.c, *points, isign=1, eps=1e-6).real
+        return lambda: transform(*points, strengths, *frequencies, isign=-1, eps=1e-6)
+    return lambda: transform(*frequencies, strengths, *points, isign=1, eps=1e-6).real
 
 
 def of_sklearn(problem, name):
@@ -188,7 +192,7 @@ RIVALS = {
     **{f"torch {chunk}": functools.partial(of_torch, chunk=chunk) for chunk in CHUNKS},
     **{f"phases {chunk}": functools.partial(of_phases, chunk=chunk) for chunk in CHUNKS},
     "pykeops": of_pykeops,
-    "finufft": of_finufft,
+    **{f"finufft {precision}": functools.partial(of_finufft, precision=precision) for precision in ("single", "double")},
     "sklearn": of_sklearn,
     "pycle": of_pycle,
 }
@@ -211,7 +215,7 @@ def prepare(problem, name, rivals, limit):
     for rival in rivals:
         try:
             points = n
-            if rival not in WHOLE and n * m > PROBE:
+            if rival.split()[0] not in WHOLE and n * m > PROBE:
                 few = max(1, PROBE // m)
                 probe = RIVALS[rival](problem.first(few), name)
                 probe()
@@ -222,7 +226,9 @@ def prepare(problem, name, rivals, limit):
                 exact[points, mark] = exact_map(part, name, mark)
             value, scale = exact[points, mark]
             error = float(np.abs(function() - value).max() / scale)
-            assert error < TOLERANCE, (rival, name, error)
+            assert error < TOLERANCE or rival != "fastcl", error
+            if not error < TOLERANCE:
+                raise NotRun(f"error of {error:.1e} at {points} points in {rival}, {name}")
             ready[rival] = points, function, error
         except ImportError as problem_of_import:
             left_out[rival] = f"not installed ({problem_of_import})"
@@ -257,7 +263,7 @@ def report_targets(rows):
                 aims.append((f"ratio to {column}", cells[column][0] / cells["fastcl"][0], table.get(dim)))
         for what, value, target in aims:
             if target:
-                print(f"  {name:8} d = {dim:<4}{what:20}{value:>8.2f}  aim {target:<6}{'' if value >= target else 'MISSED'}")
+                print(f"  {name:8} d = {dim:<4} {what:20}{value:>8.2f}  aim {target:<6}{'' if value >= target else 'MISSED'}")
 
 
 def main():
@@ -274,7 +280,7 @@ def main():
     rows, worst, missing = {}, {}, {}
     for size in options.size or SIZES:
         n, m = SIZES[size]
-        print(f"\nn = {n}, m = {m}; ns a pair\nmap      d{'fastcl':>8} share {header} peak before and after, G/s")
+        print(f"\nn = {n}, m = {m}; ns a pair\nmap       d{'fastcl':>8} share {header} peak before and after, G/s")
         for dim in options.dim or DIMS[size]:
             problem, measured = Problem.draw(n, m, dim, options.deviation), {}
             before = multiply_adds_a_second()
@@ -285,7 +291,7 @@ def main():
                 own = cells["fastcl"][0]
                 share = (dim + 15) * 1e9 / own / max(before, after)
                 rows[size, name, dim] = cells, share
-                line = f"{name:7}{dim:>3}{own:>8.3f}{share:>6.2f} "
+                line = f"{name:7}{dim:>4}{own:>8.3f}{share:>6.2f} "
                 for column in options.rivals:
                     cost, mark = cells.get(column, (None, ""))
                     line += f"{cost:>8.3g}{mark:2}{cost / own:>6.3g}  " if cost else f"{'-':>8}{'':10}"

@@ -12,10 +12,12 @@ may take --limit GiB: seconds (after a first one, the median of five, or of as m
 import argparse
 import itertools
 
+from timing import in_turn, machine  # before NumPy
+
+# isort: split
 import numpy as np
 import torch
 from memory import step_in_child
-from timing import in_turn, machine
 
 import fastcl
 from fastcl.objective import SketchMatching

@@ -115,7 +115,7 @@ def test_groups_and_chunks_meet_without_a_gap(monkeypatch):
 
 
 @needs_finufft
-@pytest.mark.parametrize(("n", "m"), [(20_000, 31), (31, 20_000), (20_000, 20_000)])
+@pytest.mark.parametrize(("n", "m"), [(100_000, 31), (31, 100_000), (100_000, 100_000)])
 def test_number_of_threads_does_not_change_a_bit(monkeypatch, on_threads, n, m):
     pieces, run_plan = [], nufft.run_plan
     monkeypatch.setattr(nufft, "run_plan", lambda plan, *rest: pieces.append(plan.pieces) or run_plan(plan, *rest))
