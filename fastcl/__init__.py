@@ -2,6 +2,7 @@
 
 __version__ = "0.1.0"
 
+from .structures import HadamardFrequencies, HarmonicFrequencies
 from .frequencies import draw_frequencies, estimate_scale
 from .sketch import Sketch, feature_adjoint, feature_sum, sketch
 from .domains import Box

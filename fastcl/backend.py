@@ -2,11 +2,15 @@
 
 import numpy as np
 
-from .kernels import features, mixtures, mlp, optimizers, random, tile
+from .kernels import features, hadamard, harmonics, mixtures, mlp, optimizers, random, tile
 
 _NUMBA = {
     "feature_sum": features.feature_sum,
     "feature_adjoint": features.feature_adjoint,
+    "hadamard_sum": hadamard.hadamard_sum,
+    "hadamard_adjoint": hadamard.hadamard_adjoint,
+    "harmonic_sum": harmonics.harmonic_sum,
+    "harmonic_adjoint": harmonics.harmonic_adjoint,
     "pack_lanes": features.pack_lanes,
     "wave_gradient": features.wave_gradient,
     "column_magnitudes": features.column_magnitudes,

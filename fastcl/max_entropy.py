@@ -9,6 +9,7 @@ from .domains import domain_from_arrays
 from .metric import WhitenedMetric
 from .progress import progress_bar
 from .sketch import PackedFrequencies, Sketch
+from .structures import frequencies_from_arrays, frequencies_to_arrays
 from .validation import as_array, as_count, as_frequencies, as_points, as_positive
 
 POINTS = 8192
@@ -88,13 +89,14 @@ class MaxEntropyPrior:
 
     def to_arrays(self):
         """What `save` writes: name -> array."""
-        return {"omega": self.omega, "c": self.c} | files.with_prefix("reference", self.reference.to_arrays())
+        return frequencies_to_arrays(self.omega) | {"c": self.c} | files.with_prefix("reference", self.reference.to_arrays())
 
     @classmethod
     def from_arrays(cls, arrays):
         """The prior whose `to_arrays` gave `arrays`; ValueError where they do not fit together."""
         try:
-            return cls(arrays["omega"], arrays["c"], domain_from_arrays(files.without_prefix("reference", arrays)))
+            reference = domain_from_arrays(files.without_prefix("reference", arrays))
+            return cls(frequencies_from_arrays(arrays), arrays["c"], reference)
         except KeyError as error:
             raise ValueError(f"not a maximum-entropy prior: {error} is missing") from None
 

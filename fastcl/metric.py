@@ -42,7 +42,7 @@ class WhitenedMetric:
     """
 
     def __init__(self, omega, domain, ridge=0.01, dtype=np.float32):
-        self.omega = as_frequencies(omega)
+        self.omega = np.asarray(as_frequencies(omega))
         self.ridge = as_positive(ridge, "ridge")
         if self.omega.shape[1] != domain.dim:
             raise ValueError(f"omega has dimension {self.omega.shape[1]}, the domain {domain.dim}")

@@ -235,7 +235,7 @@ class Nufft:
         for _, chunk in chunks:
             points[:, row : row + len(chunk)] = chunk.T
             row += len(chunk)
-        frequencies = np.ascontiguousarray(omega.T)
+        frequencies = np.ascontiguousarray(np.asarray(omega).T)
         products = half_widths(points) * half_widths(frequencies)
         sizes = (n, m) if name == "sum" else (m, n)
         plan = make_plan(dim, *sizes, products, self.accuracy_for(dtype), GRID_BYTES[self.method])

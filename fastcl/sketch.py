@@ -12,6 +12,7 @@ from .backend import empty_aligned, kernel
 from .domains import domain_from_arrays, merge_domains
 from .kernels import features
 from .nufft import GROUP_ROWS, Nufft
+from .structures import frequencies_from_arrays, frequencies_to_arrays, same_frequencies
 from .validation import as_array, as_frequencies, as_rows, as_vector, reject_foreign, work_dtype
 
 CHUNK_ROWS = 1 << 17  # rows checked, and converted where need be, at a time: bounds the memory of a pass over x
@@ -22,15 +23,19 @@ PHASE_ERROR = 1 / 64  # largest error of a phase, in turns, that rounding alone 
 class PackedFrequencies:
     """Frequencies in turns, in the two layouts that the kernels read."""
 
-    omega: np.ndarray  # (m, d) float64, radians
+    omega: np.ndarray  # (m, d) float64, radians; an array or structured frequencies
     turns: np.ndarray  # (m, d) in the working precision, omega / 2 pi
-    blocks: np.ndarray  # (blocks, d, lanes): turns transposed, padded with zeros
+    blocks: np.ndarray  # (blocks, d, lanes): turns transposed, padded with zeros; None where `structure` does the work
+    structure: object = None  # with `sum` and `adjoint` as here, where omega has faster kernels of its own
 
     @classmethod
     def pack(cls, omega, dtype):
         """`omega` (m, d), already validated, for points of `dtype`."""
         m, dim = omega.shape
         turns = np.divide(omega, 2 * np.pi).astype(dtype)
+        structure = omega.pack(dtype) if getattr(omega, "is_structured", False) else None
+        if structure is not None:
+            return cls(omega, turns, None, structure)
         count = -(-m // features.LANES)
         lanes = 16 * -(-m // (16 * count))
         blocks = empty_aligned((count, dim, lanes), dtype)
@@ -57,6 +62,8 @@ class PackedFrequencies:
 
     def sum(self, x, weights):
         """(m,) complex128 for x (n, d) contiguous and weights (n,) or (0,), both in the working precision."""
+        if self.structure is not None:
+            return self.structure.sum(x, weights)
         n, (count, _, lanes) = x.shape[0], self.blocks.shape
         parts = min(-(-n // features.ROWS), features.MAX_PARTS)
         part_rows = -(-n // parts)  # equal parts, so that no thread waits for another, but of full tiles
@@ -69,6 +76,8 @@ class PackedFrequencies:
 
     def adjoint(self, x, c, out):
         """out (n,) for x (n, d) contiguous and c (m,) complex."""
+        if self.structure is not None:
+            return self.structure.adjoint(x, c, out)
         lanes = features.LANES if len(x) > 8 * features.LANES else 64
         moduli, arguments = np.abs(c).astype(x.dtype), (np.angle(c) / (2 * np.pi)).astype(x.dtype)
         kernel("feature_adjoint", like=x)(x, self.turns, moduli, arguments, lanes, out)
@@ -105,8 +114,8 @@ def feature_sum(x, omega, weights=None, out=None, method="auto", accuracy=None):
     x : array (n, d)
         Points. float32 is computed in float32 and accumulated in float64 across blocks of 256 points; every other
         real type in float64. Any strides; read in chunks, so a memory map is never loaded whole.
-    omega : array (m, d)
-        Frequencies, radians per unit of x.
+    omega : array (m, d), or structured frequencies
+        Radians per unit of x.
     weights : array (n,), optional
         One real weight a point; ones by default.
     out : complex128 array (m,), optional
@@ -188,8 +197,8 @@ def feature_adjoint(x, omega, c, out=None, method="auto", accuracy=None):
     ----------
     x : array (n, d)
         Points; float32 in gives float32 out, every other real type float64.
-    omega : array (m, d)
-        Frequencies, radians per unit of x.
+    omega : array (m, d), or structured frequencies
+        Radians per unit of x.
     c : array (m,), real or complex
         One coefficient a frequency.
     out : array (n,), optional
@@ -241,14 +250,14 @@ class Sketch:
 
     Parameters
     ----------
-    omega : array (m, d)
-        Frequencies, radians per unit of x.
+    omega : array (m, d), or structured frequencies
+        Radians per unit of x.
     method, accuracy : optional
         As of `feature_sum`, for every update; relative errors of the sums are absolute ones of the values. Not kept in files.
 
     Attributes
     ----------
-    omega : float64 array (m, d)
+    omega : float64 array (m, d), or the structured frequencies that were given
     values : complex128 array (m,)
     count : int
         Points seen so far.
@@ -300,7 +309,7 @@ class Sketch:
     def __add__(self, other):
         if not isinstance(other, Sketch):
             return NotImplemented
-        if not np.array_equal(self.omega, other.omega):
+        if not same_frequencies(self.omega, other.omega):
             raise ValueError("sketches of different frequencies cannot be merged")
         merged = Sketch(self.omega, self._nufft.method, self._nufft.accuracy)
         merged._total = self._total + other._total
@@ -313,14 +322,14 @@ class Sketch:
 
     def to_arrays(self):
         """What `save` writes: name -> array."""
-        arrays = {"omega": self.omega, "total": self._total, "count": np.int64(self.count)}
+        arrays = frequencies_to_arrays(self.omega) | {"total": self._total, "count": np.int64(self.count)}
         return arrays if self.domain is None else arrays | files.with_prefix("domain", self.domain.to_arrays())
 
     @classmethod
     def from_arrays(cls, arrays):
         """The sketch whose `to_arrays` gave `arrays`; ValueError where they do not fit together."""
         try:
-            sketch = cls(arrays["omega"])
+            sketch = cls(frequencies_from_arrays(arrays))
             total, sketch.count = np.asarray(arrays["total"], np.complex128), int(arrays["count"])
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"not a sketch: {error}") from None
@@ -359,8 +368,8 @@ def sketch(x, omega, method="auto", accuracy=None):
     ----------
     x : array (n, d), memory map, or iterable of arrays (n_i, d)
         The data; a chunk is released before the next one is asked for.
-    omega : array (m, d)
-        Frequencies, radians per unit of x.
+    omega : array (m, d), or structured frequencies
+        Radians per unit of x.
     method, accuracy : optional
         As of `feature_sum`; relative errors of the sums are absolute ones of the values.
 

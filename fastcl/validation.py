@@ -71,10 +71,13 @@ def as_points(array, name, dim=None):
 
 
 def as_frequencies(omega, dim=None):
-    """`omega` as a finite float64 array (m, d), m and d at least 1."""
-    omega = as_rows(omega, "omega")
+    """`omega` as a finite float64 array (m, d), m and d at least 1; structured frequencies stay what they are."""
+    structured = getattr(omega, "is_structured", False)
+    omega = omega if structured else as_rows(omega, "omega")
     if dim is not None and omega.shape[1] != dim:
         raise ValueError(f"x has {dim} columns and omega {omega.shape[1]}: points and frequencies must share the dimension")
+    if structured:
+        return omega
     omega = np.ascontiguousarray(omega, np.float64)
     if not np.isfinite(omega).all():
         raise ValueError("omega holds NaN or infinity")

@@ -44,6 +44,37 @@ def feature_error(x, omega, eps):
     return eps * (phase + SINCOS_EPS + 1 + min(longest, SUM_LENGTH) / 2) + longest * np.finfo(np.float64).eps
 
 
+def harmonic_error(x, omega, harmonics, eps):
+    """(n, m): as `feature_error`, where frequency l = j K + k - 1 is k times base j and only the base has a sine and cosine.
+
+    cos(k a) and sin(k a) are polynomials in c = cos a, the second times s = sin a. Their derivatives are at most k^2 in c
+    and k in s, and (k^2 / 2 + k, or 1 for k = 1) <= k^2 for the two errors of the sine together: what sine and cosine
+    cost, and that of the phase of the base, which is 1 / k of the phase, enter k^2 and k times.
+    The sum takes k - 1 steps of y_(j + 1) = 2 c y_j - y_(j - 1), each with roundings of at most 3/2 eps (a product of up to
+    2, a difference of up to 1), which reach y_k at most k - j times as large: 3/4 k^2 eps in all, and k / 2 eps for the start.
+    The adjoint takes u_j = p_j + 2 c u_(j + 1) - u_(j + 2). A rounding there is a change of p_j, so it reaches the result
+    unenlarged, but |u_j| is up to sum_(k >= j) (k - j + 1) |p_k|: 2 eps |u_j| summed over j is k (k + 1) eps a unit of p_k, and
+    the last two steps add 3 k eps.
+    """
+    x, omega = np.abs(np.asarray(x, np.float64)), np.abs(np.asarray(omega, np.float64))
+    dim, longest = x.shape[1], max(len(x), len(omega))
+    k = np.tile(np.arange(1, harmonics + 1), len(omega) // harmonics)
+    pair = (dim + 2) * (x @ omega.T) + (SINCOS_EPS + 1) * k**2 + 4 * k
+    return eps * (pair + min(longest, SUM_LENGTH) / 2) + longest * np.finfo(np.float64).eps
+
+
+def hadamard_error(x, scales, size, eps):
+    """(n, m): as `feature_error`, for frequencies scales_l (H S_1 H S_2 H S_3)[l, :d], H orthonormal of size `size`.
+
+    Every level of a transform rounds each entry once, by at most eps / 2 of itself, and turns the vector by an orthogonal
+    matrix: 3 log2(size) levels move the result, in norm, by 3/2 log2(size) eps |x|, and no entry by more. The scale is rounded
+    to the working precision and so is its product with the entry; the adjoint adds the argument of the coefficient.
+    """
+    norms, longest = np.linalg.norm(np.asarray(x, np.float64), axis=1), max(len(x), len(scales))
+    phase = (1.5 * np.log2(size) + 2) * np.outer(norms, scales) + np.pi
+    return eps * (phase + SINCOS_EPS + 1 + min(longest, SUM_LENGTH) / 2) + longest * np.finfo(np.float64).eps
+
+
 def matrix_product(a, b):
     out = np.zeros((len(a), b.shape[1]))
     for i in range(out.shape[0]):
