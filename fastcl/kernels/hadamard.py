@@ -128,11 +128,14 @@ def add_waves(typingctx, values, scales, w, real, imag, last):
 def add_lanes(real, imag, total):  # real, imag (blocks D, lanes) -> zeros, total (blocks, 2, D) float64
     for i in range(real.shape[0]):
         block, row = i // total.shape[2], i % total.shape[2]
+        re, im = 0.0, 0.0  # in registers: through memory every addition would wait for the one before
         for lane in range(real.shape[1]):
-            total[block, 0, row] += real[i, lane]
-            total[block, 1, row] -= imag[i, lane]
-            real[i, lane] = 0
-            imag[i, lane] = 0
+            re += real[i, lane]
+            im += imag[i, lane]
+        total[block, 0, row] += re
+        total[block, 1, row] -= im
+    real[:] = 0
+    imag[:] = 0
 
 
 @jit_parallel
