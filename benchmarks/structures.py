@@ -33,9 +33,13 @@ def speed(dtype):
         c = (rng.standard_normal(m) + 1j * rng.standard_normal(m)).astype(np.complex64)
         exact = x.astype(np.float64), w.astype(np.float64)
         maps = {
-            "sum": (lambda o: fastcl.feature_sum(x, o, w), fastcl.feature_sum(exact[0], dense, exact[1]), w.sum()),  # noqa: B023
+            "sum": (
+                lambda o: fastcl.feature_sum(x, o, w, method="direct"),
+                fastcl.feature_sum(exact[0], dense, exact[1]),
+                w.sum(),
+            ),  # noqa: B023
             "adjoint": (
-                lambda o: fastcl.feature_adjoint(x, o, c),  # noqa: B023  (called before the loop goes on)
+                lambda o: fastcl.feature_adjoint(x, o, c, method="direct"),  # noqa: B023  (called before the loop goes on)
                 fastcl.feature_adjoint(exact[0], dense, c),
                 np.abs(c).sum(),
             ),
