@@ -34,12 +34,12 @@ def speed(dtype):
         exact = x.astype(np.float64), w.astype(np.float64)
         maps = {
             "sum": (
-                lambda o: fastcl.feature_sum(x, o, w, method="direct"),
+                lambda o: fastcl.feature_sum(x, o, w, method="direct"),  # noqa: B023  (called before the loop goes on)
                 fastcl.feature_sum(exact[0], dense, exact[1]),
                 w.sum(),
-            ),  # noqa: B023
+            ),
             "adjoint": (
-                lambda o: fastcl.feature_adjoint(x, o, c, method="direct"),  # noqa: B023  (called before the loop goes on)
+                lambda o: fastcl.feature_adjoint(x, o, c, method="direct"),  # noqa: B023
                 fastcl.feature_adjoint(exact[0], dense, c),
                 np.abs(c).sum(),
             ),
