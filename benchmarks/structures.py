@@ -16,8 +16,8 @@ from fastcl.datasets import make_spiral
 from fastcl.demo import normalised_log_likelihood
 
 SPEED = [
-    ("harmonic", 2, 20_000, 2_000, {"harmonics": 4}),
-    ("harmonic", 2, 20_000, 2_000, {"harmonics": 8}),
+    ("harmonic", 2, 100_000, 2_000, {"harmonics": 4}),
+    ("harmonic", 2, 100_000, 2_000, {"harmonics": 8}),
     *(("hadamard", dim, 10_000, 2_048, {}) for dim in (32, 64, 128, 192, 512)),
 ]
 SPIRAL = [(None, {}), *(("harmonic", {"harmonics": k}) for k in (2, 4))]
