@@ -230,8 +230,9 @@ def feature_adjoint(x, omega, c, out=None, method="auto", accuracy=None):
     dtype = work_dtype(x)
     nufft.check(x.shape[1], dtype)
     c = as_array(c, "c", kinds="fiubc")
-    parts = np.stack([as_vector(part, "c", len(omega), dtype) for part in (c.real, c.imag)])
-    c = parts[0].astype(np.result_type(dtype, np.complex64)) + 1j * parts[1]
+    for part in (c.real, c.imag):
+        as_vector(part, "c", len(omega), dtype)  # finite where the work is done
+    c = c.astype(np.complex128)
     out = _check_out(out, (len(x),), dtype)
     packed = PackedFrequencies.pack(omega, dtype)
     for first, last in _groups(len(x)):
