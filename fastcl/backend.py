@@ -1,8 +1,14 @@
-"""Which kernels work on which arrays: the one place where CPU and GPU part."""
+"""Which kernels work on which arrays: the one place where CPU and GPU part.
+
+Code above calls NumPy's functions, which CuPy's arrays take over, and this module where they cannot: it is the only one that
+imports CuPy.
+"""
+
+from functools import cache
 
 import numpy as np
 
-from .kernels import features, hadamard, harmonics, mixtures, mlp, optimizers, random, tile
+from .kernels import cuda, features, hadamard, harmonics, launchers, mixtures, mlp, optimizers, random, tile
 
 _NUMBA = {
     "feature_sum": features.feature_sum,
@@ -11,7 +17,9 @@ _NUMBA = {
     "hadamard_adjoint": hadamard.hadamard_adjoint,
     "harmonic_sum": harmonics.harmonic_sum,
     "harmonic_adjoint": harmonics.harmonic_adjoint,
-    "pack_lanes": features.pack_lanes,
+    "frequency_blocks": features.frequency_blocks,
+    "point_parts": features.point_parts,
+    "point_lanes": features.point_lanes,
     "wave_gradient": features.wave_gradient,
     "column_magnitudes": features.column_magnitudes,
     "transpose_weights": mlp.transpose_weights,
@@ -28,11 +36,52 @@ _NUMBA = {
 }
 
 
+@cache
+def cupy():
+    """The module CuPy; ImportError in one line where it is missing."""
+    try:
+        import cupy
+    except ImportError as error:
+        raise ImportError(f"CuPy is missing ({error}): pip install 'fastcl[cuda]', or 'fastcl[cuda12]' for CUDA 12") from None
+    return cupy
+
+
+def is_device(array):
+    """Whether `array` is one of CuPy's."""
+    return type(array).__module__.partition(".")[0] == "cupy"
+
+
 def kernel(name, like):
     """The kernel called `name` for arrays of the kind of `like`."""
-    if not isinstance(like, np.ndarray):
+    if isinstance(like, np.ndarray):
+        return _NUMBA[name]
+    if not is_device(like):
         raise TypeError(f"no kernels for arrays of type {type(like).__name__}")
-    return _NUMBA[name]
+    if name not in launchers.LAUNCHERS:
+        raise TypeError(f"no CUDA kernel for {name}: pass NumPy arrays")
+    return launchers.LAUNCHERS[name]
+
+
+def turn(like, dtype):
+    """A whole turn in the unit that the kernels for arrays of the kind of `like` take phases in."""
+    return cuda.TURN[np.dtype(dtype)] if is_device(like) else 1.0
+
+
+def to_host(array):
+    """`array` as a NumPy array."""
+    return array.get() if is_device(array) else np.asarray(array)
+
+
+def beside(array, like, dtype=None):
+    """`array` where `like` is, on the host or on the device."""
+    if is_device(array) != is_device(like) and is_device(array):
+        array = array.get()
+    return np.asarray(array, dtype, like=like)
+
+
+def contiguous(array, dtype):
+    """`array` as the kernels take it: of `dtype`, contiguous, aligned, writable; copied only where it is none of these."""
+    return np.ascontiguousarray(array, dtype, like=array) if is_device(array) else np.require(array, dtype, ["C", "W", "A"])
 
 
 def empty_aligned(shape, dtype):

@@ -197,10 +197,12 @@ class Nufft:
             raise ValueError(f"accuracy must be at least {LEAST_ACCURACY[dtype]:g} for points in {dtype}, got {self.accuracy:g}")
         return self.accuracy
 
-    def check(self, dim, dtype):
+    def check(self, dim, dtype, on_device=False):
         """ValueError or ImportError, before any work, where points of `dim` and `dtype` cannot be served."""
         self.accuracy_for(dtype)
         if self.method == "nufft":
+            if on_device:
+                raise ValueError('method="nufft" serves NumPy arrays: use method="direct" for CuPy arrays')
             if dim > LARGEST_DIM:
                 raise ValueError(f'method="nufft" serves up to {LARGEST_DIM} dimensions, x has {dim}: use method="direct"')
             import_finufft()

@@ -8,40 +8,37 @@ from functools import cached_property
 import numpy as np
 
 from . import files
-from .backend import empty_aligned, kernel
+from .backend import beside, contiguous, is_device, kernel, to_host, turn
 from .domains import domain_from_arrays, merge_domains
-from .kernels import features
 from .nufft import GROUP_ROWS, Nufft
 from .structures import frequencies_from_arrays, frequencies_to_arrays, same_frequencies
 from .validation import as_array, as_frequencies, as_rows, as_vector, reject_foreign, work_dtype
 
 CHUNK_ROWS = 1 << 17  # rows checked, and converted where need be, at a time: bounds the memory of a pass over x
+DEVICE_CHUNK_ROWS = 1 << 22  # likewise on a device, where every chunk costs a wait
 PHASE_ERROR = 1 / 64  # largest error of a phase, in turns, that rounding alone may cause
 
 
 @dataclass
 class PackedFrequencies:
-    """Frequencies in turns, in the two layouts that the kernels read."""
+    """Frequencies in the layouts that the kernels read, on the host or on the device."""
 
     omega: np.ndarray  # (m, d) float64, radians; an array or structured frequencies
-    turns: np.ndarray  # (m, d) in the working precision, omega / 2 pi
-    blocks: np.ndarray  # (blocks, d, lanes): turns transposed, padded with zeros; None where `structure` does the work
+    turns: np.ndarray  # (m, d) in the working precision, omega / 2 pi, on the host
+    rows: np.ndarray = None  # (m, d), in the unit of the kernels' phases
+    blocks: np.ndarray = None  # (blocks, d, lanes), likewise, transposed and padded with zeros
     structure: object = None  # with `sum` and `adjoint` as here, where omega has faster kernels of its own
 
     @classmethod
-    def pack(cls, omega, dtype):
-        """`omega` (m, d), already validated, for points of `dtype`."""
-        m, dim = omega.shape
+    def pack(cls, omega, dtype, like=None):
+        """`omega` (m, d), already validated, for points of `dtype` that are where `like` is, by default on the host."""
         turns = np.divide(omega, 2 * np.pi).astype(dtype)
-        structure = omega.pack(dtype) if getattr(omega, "is_structured", False) else None
+        like = turns if like is None else like
+        structure = omega.pack(dtype) if getattr(omega, "is_structured", False) and not is_device(like) else None
         if structure is not None:
-            return cls(omega, turns, None, structure)
-        count = -(-m // features.LANES)
-        lanes = 16 * -(-m // (16 * count))
-        blocks = empty_aligned((count, dim, lanes), dtype)
-        for block in range(count):
-            kernel("pack_lanes", like=turns)(turns, block * lanes, lanes, blocks[block])
-        return cls(omega, turns, blocks)
+            return cls(omega, turns, structure=structure)
+        rows = beside(np.multiply(omega, turn(like, dtype) / (2 * np.pi)).astype(dtype), like)
+        return cls(omega, turns, rows, kernel("frequency_blocks", like=rows)(rows))
 
     @cached_property
     def largest(self):
@@ -64,12 +61,9 @@ class PackedFrequencies:
         """(m,) complex128 for x (n, d) contiguous and weights (n,) or (0,), both in the working precision."""
         if self.structure is not None:
             return self.structure.sum(x, weights)
-        n, (count, _, lanes) = x.shape[0], self.blocks.shape
-        parts = min(-(-n // features.ROWS), features.MAX_PARTS)
-        part_rows = -(-n // parts)  # equal parts, so that no thread waits for another, but of full tiles
-        tile = features.ROWS if part_rows > features.ROWS else features.TILE_ROWS
-        part_rows = tile * -(-part_rows // tile)
-        partial = np.empty((-(-n // part_rows), count, 2, lanes))
+        n, (count, _, lanes) = len(x), self.blocks.shape
+        part_rows = kernel("point_parts", like=x)(n, count)
+        partial = np.empty((-(-n // part_rows), count, 2, lanes), like=x)
         kernel("feature_sum", like=x)(x, weights, self.blocks, part_rows, partial)
         real, imag = partial.sum(axis=0).swapaxes(0, 1).reshape(2, count * lanes)[:, : len(self.omega)]
         return real + 1j * imag
@@ -78,9 +72,9 @@ class PackedFrequencies:
         """out (n,) for x (n, d) contiguous and c (m,) complex."""
         if self.structure is not None:
             return self.structure.adjoint(x, c, out)
-        lanes = features.LANES if len(x) > 8 * features.LANES else 64
-        moduli, arguments = np.abs(c).astype(x.dtype), (np.angle(c) / (2 * np.pi)).astype(x.dtype)
-        kernel("feature_adjoint", like=x)(x, self.turns, moduli, arguments, lanes, out)
+        c, unit = beside(c, x), turn(x, x.dtype) / (2 * np.pi)
+        moduli, arguments = np.abs(c).astype(x.dtype), (np.angle(c) * unit).astype(x.dtype)
+        kernel("feature_adjoint", like=x)(x, self.rows, moduli, arguments, kernel("point_lanes", like=x)(len(x)), out)
         return out
 
 
@@ -88,20 +82,22 @@ def _checked_chunks(x, packed, first, last):
     """(first row, contiguous chunk) over rows of x, each chunk finite and with phases that keep their digits."""
     dtype = packed.turns.dtype
     magnitudes = np.empty(x.shape[1])
-    for start in range(first, last, CHUNK_ROWS):
-        chunk = np.require(x[start : min(start + CHUNK_ROWS, last)], dtype, ["C", "W", "A"])
+    rows = DEVICE_CHUNK_ROWS if is_device(x) else CHUNK_ROWS
+    for start in range(first, last, rows):
+        chunk = contiguous(x[start : min(start + rows, last)], dtype)
         if not kernel("column_magnitudes", like=chunk)(chunk, magnitudes):
             raise ValueError(f"x holds NaN or infinity in rows {start} to {start + len(chunk) - 1}")
         packed.check_phases(magnitudes)
         yield start, chunk
 
 
-def _check_out(out, shape, dtype):
+def _check_out(out, shape, dtype, like):
     if out is None:
-        return np.empty(shape, dtype)
-    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous:
-        raise ValueError(f"out must be a contiguous {np.dtype(dtype)} array of shape {shape}")
-    if not out.flags.writeable:
+        return np.empty(shape, dtype, like=like)
+    same_kind = is_device(out) if is_device(like) else isinstance(out, np.ndarray)
+    if not same_kind or out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous:
+        raise ValueError(f"out must be a contiguous {np.dtype(dtype)} {type(like).__module__} array of shape {shape}")
+    if not is_device(out) and not out.flags.writeable:
         raise ValueError("out is read-only")
     return out
 
@@ -164,30 +160,31 @@ def feature_sum(x, omega, weights=None, out=None, method="auto", accuracy=None):
     """
     nufft, x = Nufft(method, accuracy), as_rows(x, "x")
     omega = as_frequencies(omega, x.shape[1])
-    nufft.check(x.shape[1], work_dtype(x))
-    weights = None if weights is None else as_vector(weights, "weights", len(x), work_dtype(x))
-    out = _check_out(out, (len(omega),), np.complex128)
-    return _feature_sum(x, PackedFrequencies.pack(omega, work_dtype(x)), weights, out, nufft)
+    nufft.check(x.shape[1], work_dtype(x), is_device(x))
+    weights = None if weights is None else beside(as_vector(weights, "weights", len(x), work_dtype(x)), x)
+    out = _check_out(out, (len(omega),), np.complex128, x)
+    return _feature_sum(x, PackedFrequencies.pack(omega, work_dtype(x), x), weights, out, nufft)
 
 
 def _feature_sum(x, packed, weights, out, nufft):
     out[:] = 0
-    for first, last in _groups(len(x)):
+    for first, last in _groups(x):
         w = None if weights is None else weights[first:last]
         chunks = _checked_chunks(x, packed, first, last)
-        total = nufft.sum(chunks, last - first, packed.turns.dtype, packed.omega, w)
+        total = None if is_device(x) else nufft.sum(chunks, last - first, packed.turns.dtype, packed.omega, w)
         if total is not None:
             out += total
             continue
         for start, chunk in _checked_chunks(x, packed, first, last):
-            w = np.empty(0, chunk.dtype) if weights is None else weights[start : start + len(chunk)]
+            w = np.empty(0, chunk.dtype, like=chunk) if weights is None else weights[start : start + len(chunk)]
             out += packed.sum(chunk, w)
     return out
 
 
-def _groups(n):
-    """First and last row of the groups of n rows for which the method is chosen."""
-    return [(first, min(first + GROUP_ROWS, n)) for first in range(0, n, GROUP_ROWS)]
+def _groups(x):
+    """First and last row of the groups of rows of x for which the method is chosen."""
+    rows = len(x) if is_device(x) else GROUP_ROWS
+    return [(first, min(first + rows, len(x))) for first in range(0, len(x), rows)]
 
 
 def feature_adjoint(x, omega, c, out=None, method="auto", accuracy=None):
@@ -228,16 +225,16 @@ def feature_adjoint(x, omega, c, out=None, method="auto", accuracy=None):
     nufft, x = Nufft(method, accuracy), as_rows(x, "x")
     omega = as_frequencies(omega, x.shape[1])
     dtype = work_dtype(x)
-    nufft.check(x.shape[1], dtype)
+    nufft.check(x.shape[1], dtype, is_device(x))
     c = as_array(c, "c", kinds="fiubc")
     for part in (c.real, c.imag):
         as_vector(part, "c", len(omega), dtype)  # finite where the work is done
-    c = c.astype(np.complex128)
-    out = _check_out(out, (len(x),), dtype)
-    packed = PackedFrequencies.pack(omega, dtype)
-    for first, last in _groups(len(x)):
+    c = beside(c.astype(np.complex128), x)
+    out = _check_out(out, (len(x),), dtype, x)
+    packed = PackedFrequencies.pack(omega, dtype, x)
+    for first, last in _groups(x):
         chunks = _checked_chunks(x, packed, first, last)
-        if nufft.adjoint(chunks, last - first, omega, c, out[first:last]) is None:
+        if is_device(x) or nufft.adjoint(chunks, last - first, omega, c, out[first:last]) is None:
             for start, chunk in _checked_chunks(x, packed, first, last):
                 packed.adjoint(chunk, c, out[start : start + len(chunk)])
     return out
@@ -299,11 +296,12 @@ class Sketch:
         """Add the points x (n, d) to the sketch; nothing is added if any chunk of x is bad. Returns the sketch."""
         x = as_rows(x, "x", self.dim)
         dtype = work_dtype(x)
-        self._nufft.check(self.dim, dtype)
-        if dtype not in self._packed:
-            self._packed[dtype] = PackedFrequencies.pack(self.omega, dtype)
-        total = _feature_sum(x, self._packed[dtype], None, np.empty_like(self._total), self._nufft)
-        self._total += total
+        self._nufft.check(self.dim, dtype, is_device(x))
+        key = (dtype, type(x))
+        if key not in self._packed:
+            self._packed[key] = PackedFrequencies.pack(self.omega, dtype, x)
+        total = _feature_sum(x, self._packed[key], None, np.empty(len(self.omega), np.complex128, like=x), self._nufft)
+        self._total += to_host(total)
         self.count += len(x)
         return self
 

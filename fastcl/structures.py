@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from . import files
-from .backend import empty_aligned, kernel
+from .backend import kernel
 from .kernels import features, hadamard
 from .kernels.lanes import VECTOR_BYTES
 from .validation import as_array, as_count, as_rows, as_vector
@@ -110,20 +110,12 @@ class PackedHarmonics:
     def __init__(self, omega, dtype):
         self.m, self.harmonics = len(omega), (0,) * omega.harmonics  # the kernels know a tuple's length when compiled
         self.turns = np.divide(omega.base, 2 * np.pi).astype(dtype)
-        bases, dim = self.turns.shape
-        count = -(-bases // features.LANES)
-        lanes = 16 * -(-bases // (16 * count))
-        self.blocks = empty_aligned((count, dim, lanes), dtype)
-        for block in range(count):
-            kernel("pack_lanes", like=self.turns)(self.turns, block * lanes, lanes, self.blocks[block])
+        self.blocks = kernel("frequency_blocks", like=self.turns)(self.turns)
 
     def sum(self, x, weights):
         """(m,) complex128 for x (n, d) contiguous and weights (n,) or (0,), both in the working precision."""
         n, (count, _, lanes) = len(x), self.blocks.shape
-        parts = min(-(-n // features.ROWS), features.MAX_PARTS)
-        part_rows = -(-n // parts)  # equal parts, so that no thread waits for another, but of full tiles
-        tile = features.ROWS if part_rows > features.ROWS else features.TILE_ROWS
-        part_rows = tile * -(-part_rows // tile)
+        part_rows = kernel("point_parts", like=x)(n, count)
         partial = np.empty((-(-n // part_rows), count, len(self.harmonics), 2, lanes))
         kernel("harmonic_sum", like=x)(x, weights, self.blocks, self.harmonics, part_rows, partial)
         real, imag = partial.sum(axis=0).transpose(2, 0, 3, 1).reshape(2, -1)[:, : self.m]
@@ -131,7 +123,7 @@ class PackedHarmonics:
 
     def adjoint(self, x, c, out):
         """out (n,) for x (n, d) contiguous and c (m,) complex."""
-        lanes = features.LANES if len(x) > 8 * features.LANES else 64
+        lanes = kernel("point_lanes", like=x)(len(x))
         real, imag = (np.ascontiguousarray(part, x.dtype).reshape(-1, len(self.harmonics)) for part in (c.real, c.imag))
         kernel("harmonic_adjoint", like=x)(x, self.turns, self.harmonics, real, imag, lanes, out)
         return out

@@ -4,23 +4,22 @@ import numbers
 
 import numpy as np
 
+from .backend import contiguous, is_device, to_host
+
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def reject_foreign(array, name):
     """TypeError for arrays of libraries that this version has no kernels for."""
-    module = type(array).__module__.partition(".")[0]
-    if module == "cupy":
-        raise TypeError(f"{name} is a CuPy array, and this version has CPU kernels only: pass cupy.asnumpy({name})")
-    if module == "dask":
+    if type(array).__module__.partition(".")[0] == "dask":
         raise TypeError(f"{name} is a dask array, which this version does not read: pass its blocks as an iterable of arrays")
 
 
 def as_array(array, name, kinds="fiub"):
-    """`array` as a NumPy array of numbers; TypeError for objects, strings and, by default, complex numbers."""
+    """`array` as a NumPy or CuPy array of numbers; TypeError for objects, strings and, by default, complex numbers."""
     reject_foreign(array, name)
     try:
-        array = np.asarray(array)
+        array = array if is_device(array) else np.asarray(array)
     except ValueError as error:
         raise ValueError(f"{name} is not a rectangular array: {error}") from None
     if array.dtype.kind == "c" and "c" not in kinds:
@@ -54,7 +53,7 @@ def as_vector(array, name, size=None, dtype=np.float64):
     if array.ndim != 1 or (size is not None and array.size != size):
         raise ValueError(f"{name} must have shape ({'n' if size is None else size},), got {array.shape}")
     with np.errstate(over="ignore"):  # what the type cannot hold becomes infinite, and is refused as such
-        array = np.ascontiguousarray(array, dtype)
+        array = np.ascontiguousarray(array, dtype, like=array)
     if not np.isfinite(array).all():
         raise ValueError(f"{name} holds NaN or infinity in {array.dtype}")
     return array
@@ -64,21 +63,21 @@ def as_points(array, name, dim=None):
     """`array` as a finite, contiguous, writable 2-D float array; copied only where it is none of these."""
     array = as_rows(array, name, dim)
     with np.errstate(over="ignore"):
-        array = np.require(array, work_dtype(array), ["C", "W", "A"])
+        array = contiguous(array, work_dtype(array))
     if not np.isfinite(array).all():
         raise ValueError(f"{name} holds NaN or infinity")
     return array
 
 
 def as_frequencies(omega, dim=None):
-    """`omega` as a finite float64 array (m, d), m and d at least 1; structured frequencies stay what they are."""
+    """`omega` as a finite float64 NumPy array (m, d), m and d at least 1; structured frequencies stay what they are."""
     structured = getattr(omega, "is_structured", False)
     omega = omega if structured else as_rows(omega, "omega")
     if dim is not None and omega.shape[1] != dim:
         raise ValueError(f"x has {dim} columns and omega {omega.shape[1]}: points and frequencies must share the dimension")
     if structured:
         return omega
-    omega = np.ascontiguousarray(omega, np.float64)
+    omega = np.ascontiguousarray(to_host(omega), np.float64)
     if not np.isfinite(omega).all():
         raise ValueError("omega holds NaN or infinity")
     return omega

@@ -6,13 +6,58 @@ from pathlib import Path
 # Results must not depend on the number of threads: let every machine run two, before Numba counts the cores.
 os.environ.setdefault("NUMBA_NUM_THREADS", str(max(2, os.cpu_count() or 1)))
 
+import cuda_host
 import numba
 import numpy as np
 import pytest
 
+from fastcl import backend as backends
 from fastcl import costs
+from fastcl.kernels import cuda
 
 TESTS = Path(__file__).parent
+
+
+class Backend:
+    """Where a test runs: "numba", "cuda-host" (the CUDA kernels built for the CPU) or "cuda" (a device)."""
+
+    def __init__(self, name, module=None):
+        self.name, self.module = name, module
+
+    def array(self, array):
+        """A NumPy array as an array of the backend; anything else as it is."""
+        return array if self.module is None or not isinstance(array, np.ndarray) else self.module.asarray(array)
+
+    def host(self, array):
+        """An array of the backend as a NumPy array."""
+        assert isinstance(array, np.ndarray if self.module is None else self.module.ndarray)
+        return array if self.module is None else array.get()
+
+
+def has_device():
+    """Whether CuPy and a device are there."""
+    try:
+        return backends.cupy().cuda.is_available()
+    except ImportError:
+        return False
+
+
+BACKENDS = ["numba", "cuda-host", *(["cuda"] if has_device() else [])]
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request, monkeypatch):
+    """Every backend present, for a test of what all of them do."""
+    if request.param == "numba":
+        yield Backend("numba")
+        return
+    if request.param == "cuda-host":
+        if cuda_host.COMPILER is None:
+            pytest.skip("g++ is missing: the CUDA kernels cannot be built for the CPU")
+        monkeypatch.setattr(backends, "cupy", lambda: cuda_host.module)
+    cuda.function.cache_clear()
+    yield Backend(request.param, backends.cupy())
+    cuda.function.cache_clear()
 
 
 @pytest.fixture

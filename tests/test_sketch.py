@@ -177,11 +177,10 @@ def test_bad_data_are_an_error_that_names_x(omega, bad, error):
         fastcl.sketch(bad, omega)
 
 
-@pytest.mark.parametrize(("module", "name"), [("cupy", "CuPy"), ("dask.array.core", "dask")])
-def test_arrays_of_other_libraries_are_refused_by_name(omega, module, name):
-    options = {"__module__": module, "__array__": lambda self, *args, **kwargs: np.zeros((3, 2))}
+def test_dask_arrays_are_refused_by_name(omega):
+    options = {"__module__": "dask.array.core", "__array__": lambda self, *args, **kwargs: np.zeros((3, 2))}
     for x in (type("Array", (), options)(), [type("Array", (), options)()]):
-        with pytest.raises(TypeError, match=f"x is a {name}"):
+        with pytest.raises(TypeError, match="x is a dask"):
             fastcl.sketch(x, omega)
 
 

@@ -78,6 +78,29 @@ def pack_lanes(source, start, lanes, out):  # source (n, d) -> out (d, lanes): r
             out[k, j] = 0
 
 
+def frequency_blocks(turns):
+    """Frequencies (m, d) in the layout (blocks, d, lanes) of the sum, zeros beyond m."""
+    m, dim = turns.shape
+    count = -(-m // LANES)
+    lanes = 16 * -(-m // (16 * count))
+    blocks = empty_aligned(count * dim * lanes, turns).reshape(count, dim, lanes)
+    for block in range(count):
+        pack_lanes(turns, block * lanes, lanes, blocks[block])
+    return blocks
+
+
+def point_parts(n, blocks):
+    """Rows of each part of n points: equal parts, so that no thread waits for another, but of full tiles."""
+    part_rows = -(-n // min(-(-n // ROWS), MAX_PARTS))
+    tile = ROWS if part_rows > ROWS else TILE_ROWS
+    return tile * -(-part_rows // tile)
+
+
+def point_lanes(n):
+    """Points of a block of the adjoint."""
+    return LANES if n > 8 * LANES else 64
+
+
 def emit_phases(emit, rows, lanes, lines, columns, starts):
     """`starts` plus the product of the `lines` of rows (r, d) with the `columns` of lanes (d, L), tile by tile."""
 

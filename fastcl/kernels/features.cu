@@ -1,0 +1,188 @@
+// Feature sums and their adjoint, fused: phase, argument reduction, sine and cosine, accumulation.
+//
+// Twin of features.py.  Phases are in units of which a turn has Turn<T>::value (common.cuh).  Partial sums are in the
+// working precision over ROWS terms and in float64 beyond, each thread adds its terms in order, and the parts are added in
+// order afterwards: the same bits on every run.
+//
+// Operations a pair in float32, of which a multiprocessor issues 128 a clock, and 16 results of the special-function unit:
+//   sum, small d      d + 8 and two special functions; for some of the frequencies polynomials instead, d + 17
+//   adjoint, small d  d + 6 with one special function: Re(c exp(i a)) = |c| cos(a + arg c), the phase starts from arg c
+#include "common.cuh"
+
+constexpr int ROWS = 256; // rows that are staged at once, and accumulated in the working precision
+
+// ---- small d: every thread keeps whole frequencies, or points, in registers -------------------------------------------
+
+template <typename T, int D> struct Tiling { // frequencies a thread, and how many of them take polynomials
+    static constexpr int count = 2, polynomials = 2;
+};
+template <int D> struct Tiling<float, D> {
+    static constexpr int count = 8, polynomials = D < 3 ? 2 : 1; // two units for every pipe: see the table in RESULTS.md
+};
+
+template <typename T, int N> struct alignas(16) Row { // read by vector accesses of 16 bytes
+    T values[(N * sizeof(T) + 15) / 16 * 16 / sizeof(T)];
+};
+
+template <typename T, int D> __device__ __forceinline__ T phase_of(const T *point, const T *frequency, T start) {
+    T phase = start;
+#pragma unroll
+    for (int k = 0; k < D; ++k) phase = fma(point[k], frequency[k], phase);
+    return phase;
+}
+
+template <typename T>
+__device__ __forceinline__ void add_wave_by_polynomial(T phase, T weight, T &real, T &imag) {
+    unsigned sign;
+    T rest = half_turns_off(phase, sign), square = rest * rest;
+    T signed_weight = flip_sign(weight, sign);
+    real = fma(signed_weight, cosine_polynomial(square), real);
+    imag = fma(signed_weight, sine_polynomial(rest, square), imag);
+}
+
+__device__ __forceinline__ void add_wave_by_unit(float phase, float weight, float &real, float &imag) {
+    float rest = whole_turns_off(phase);
+    real = fmaf(weight, unit_cosine(rest), real);
+    imag = fmaf(weight, unit_sine(rest), imag);
+}
+__device__ __forceinline__ void add_wave_by_unit(double phase, double weight, double &real, double &imag) {
+    add_wave_by_polynomial(phase, weight, real, imag);
+}
+
+template <typename T, int D>
+__global__ void __launch_bounds__(256) feature_sum(const T *__restrict__ x,       // (n, D)
+                                                   const T *__restrict__ weights, // (n,), or null for ones
+                                                   const T *__restrict__ turns,   // (blocks, D, lanes)
+                                                   Index part_rows,               // rows of x that one CUDA block adds
+                                                   double *__restrict__ partial,  // (parts, blocks, 2, lanes)
+                                                   Index n, int blocks, int lanes) {
+    constexpr int COUNT = Tiling<T, D>::count;
+    Row<T, D + 1> *rows = shared_memory<Row<T, D + 1>>(); // (ROWS,): coordinates and weight
+    const int block = blockIdx.x % blocks;
+    const Index part = blockIdx.x / blocks;
+    const Index first = part * part_rows, stop = min(first + part_rows, n);
+
+    T frequency[COUNT][D];
+    double total_real[COUNT], total_imag[COUNT];
+#pragma unroll
+    for (int f = 0; f < COUNT; ++f) {
+        total_real[f] = total_imag[f] = 0;
+#pragma unroll
+        for (int k = 0; k < D; ++k) frequency[f][k] = turns[(block * D + k) * lanes + f * blockDim.x + threadIdx.x];
+    }
+    for (Index start = first; start < stop; start += ROWS) {
+        const int count = int(min(Index(ROWS), stop - start));
+        __syncthreads();
+        for (int i = threadIdx.x; i < count; i += blockDim.x) {
+#pragma unroll
+            for (int k = 0; k < D; ++k) rows[i].values[k] = x[(start + i) * D + k];
+            rows[i].values[D] = weights ? weights[start + i] : T(1);
+        }
+        __syncthreads();
+        T real[COUNT] = {}, imag[COUNT] = {};
+#pragma unroll 2
+        for (int i = 0; i < count; ++i) {
+            const Row<T, D + 1> row = rows[i];
+#pragma unroll
+            for (int f = 0; f < COUNT; ++f) {
+                T phase = phase_of<T, D>(row.values, frequency[f], T(0));
+                if (f < Tiling<T, D>::polynomials)
+                    add_wave_by_polynomial(phase, row.values[D], real[f], imag[f]);
+                else
+                    add_wave_by_unit(phase, row.values[D], real[f], imag[f]);
+            }
+        }
+#pragma unroll
+        for (int f = 0; f < COUNT; ++f) {
+            total_real[f] += real[f];
+            total_imag[f] -= imag[f];
+        }
+    }
+    double *out = partial + (part * blocks + block) * 2 * lanes + threadIdx.x;
+#pragma unroll
+    for (int f = 0; f < COUNT; ++f) {
+        out[f * blockDim.x] = total_real[f];
+        out[lanes + f * blockDim.x] = total_imag[f];
+    }
+}
+
+__device__ __forceinline__ float cosine(float phase) { return unit_cosine(whole_turns_off(phase)); }
+__device__ __forceinline__ double cosine(double phase) {
+    unsigned sign;
+    double rest = half_turns_off(phase, sign);
+    return flip_sign(cosine_polynomial(rest * rest), sign);
+}
+
+// A block takes `lanes` points.  Where there are few points, its threads form groups that share them: every group takes
+// its part of the frequencies, and the sums of the groups are added in order.
+template <typename T, int D, int COUNT> // COUNT points a thread
+__global__ void __launch_bounds__(256) feature_adjoint(const T *__restrict__ x,         // (n, D)
+                                                       const T *__restrict__ turns,     // (m, D)
+                                                       const T *__restrict__ moduli,    // (m,), of the coefficients
+                                                       const T *__restrict__ arguments, // (m,), in the unit of the phases
+                                                       int lanes,                       // points of a block
+                                                       T *__restrict__ out,             // (n,)
+                                                       Index n, int m) {
+    Row<T, D + 2> *rows = shared_memory<Row<T, D + 2>>(); // (ROWS,): frequency, argument and modulus
+    const int width = lanes / COUNT, groups = blockDim.x / width;
+    const int group = threadIdx.x / width, lane = threadIdx.x % width;
+    const Index first = Index(blockIdx.x) * lanes;
+
+    T point[COUNT][D];
+    double total[COUNT];
+#pragma unroll
+    for (int p = 0; p < COUNT; ++p) {
+        const Index i = min(first + p * width + lane, n - 1);
+        total[p] = 0;
+#pragma unroll
+        for (int k = 0; k < D; ++k) point[p][k] = x[i * D + k];
+    }
+    for (int start = 0; start < m; start += ROWS) {
+        const int count = min(ROWS, m - start);
+        __syncthreads();
+        for (int l = threadIdx.x; l < count; l += blockDim.x) {
+#pragma unroll
+            for (int k = 0; k < D; ++k) rows[l].values[k] = turns[Index(start + l) * D + k];
+            rows[l].values[D] = arguments[start + l];
+            rows[l].values[D + 1] = moduli[start + l];
+        }
+        __syncthreads();
+        const int share = (count + groups - 1) / groups, end = min((group + 1) * share, count);
+        T sum[COUNT] = {};
+#pragma unroll 2
+        for (int l = group * share; l < end; ++l) {
+            const Row<T, D + 2> row = rows[l];
+#pragma unroll
+            for (int p = 0; p < COUNT; ++p)
+                sum[p] = fma(row.values[D + 1], cosine(phase_of<T, D>(point[p], row.values, row.values[D])), sum[p]);
+        }
+#pragma unroll
+        for (int p = 0; p < COUNT; ++p) total[p] += sum[p];
+    }
+    double *sums = reinterpret_cast<double *>(rows + ROWS); // (groups, lanes)
+#pragma unroll
+    for (int p = 0; p < COUNT; ++p) sums[group * lanes + p * width + lane] = total[p];
+    __syncthreads();
+    for (int i = threadIdx.x; i < lanes; i += blockDim.x) {
+        double value = 0;
+        for (int g = 0; g < groups; ++g) value += sums[g * lanes + i];
+        if (first + i < n) out[first + i] = T(value);
+    }
+}
+
+// ---- what both need beforehand ------------------------------------------------------------------------------------------
+
+// out (d,): largest |x| of each column as the bits of a float64, which are in the order of the numbers; NaN is above infinity.
+template <typename T>
+__global__ void __launch_bounds__(256) column_magnitudes(const T *__restrict__ x,        // (n, d)
+                                                         long long *__restrict__ out,    // (d,), zero beforehand
+                                                         Index n, int d) {
+    const Index step = Index(gridDim.x) * blockDim.x;
+    for (int k = 0; k < d; ++k) {
+        long long largest = 0;
+        for (Index i = Index(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += step)
+            largest = max(largest, __double_as_longlong(fabs(double(x[i * d + k]))));
+        for (int by = WARP / 2; by > 0; by /= 2) largest = max(largest, __shfl_xor_sync(ALL_LANES, largest, by));
+        if (threadIdx.x % WARP == 0) atomicMax(out + k, largest);
+    }
+}

@@ -1,0 +1,238 @@
+"""A stand-in for CuPy: arrays that do not mix with NumPy's, and kernels that g++ built and the CPU runs.
+
+As strict as CuPy: an array turns into a NumPy array by `get` alone, an operation takes device arrays and numbers only, and a
+kernel refuses arguments whose sizes are not those of its parameters. Memory comes filled with NaN between guards, which
+every launch checks.
+"""
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
+
+import numpy as np
+
+from fastcl.kernels import cuda
+from fastcl.kernels.launchers import VARIANTS
+
+HOST = Path(__file__).parent
+COMPILER = shutil.which("g++")
+FLAGS = ["-std=c++20", "-O1", "-ffp-contract=off", "-fPIC", "-shared", "-pthread", "-w", f"-I{cuda.FOLDER}"]
+GUARD, PATTERN = 64, 0xA5
+
+
+def allocate(shape, dtype=np.float64):
+    """An array filled with NaN (or the integer of the same bits) between two guards."""
+    dtype = np.dtype(dtype)
+    size = int(np.prod(shape)) * dtype.itemsize
+    base = np.full(size + 2 * GUARD + 256, PATTERN, np.uint8)
+    start = -base.ctypes.data % 256 + GUARD
+    array = base[start : start + size].view(dtype).reshape(shape)
+    array.view(np.uint8)[...] = 0xFF
+    return DeviceArray(array, (base, start, size))
+
+
+class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
+    """An array of the stand-in device."""
+
+    __module__ = "cupy"  # what `backend` tells arrays by
+
+    def __init__(self, data, memory=None):
+        self._data, self._memory = data, memory
+
+    shape = property(lambda self: self._data.shape)
+    dtype = property(lambda self: self._data.dtype)
+    ndim = property(lambda self: self._data.ndim)
+    size = property(lambda self: self._data.size)
+    itemsize = property(lambda self: self._data.itemsize)
+    nbytes = property(lambda self: self._data.nbytes)
+    flags = property(lambda self: SimpleNamespace(c_contiguous=self._data.flags.c_contiguous))
+    T = property(lambda self: DeviceArray(self._data.T, self._memory))
+    real = property(lambda self: DeviceArray(self._data.real, self._memory))
+    imag = property(lambda self: DeviceArray(self._data.imag, self._memory))
+
+    def get(self):
+        return self._data.copy()
+
+    def __array__(self, *args, **kwargs):
+        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`.")
+
+    def __len__(self):
+        return len(self._data)
+
+    def __iter__(self):
+        return (_wrap(part, self) for part in self._data)
+
+    def __float__(self):
+        return float(self._data)
+
+    def __int__(self):
+        return int(self._data)
+
+    def __bool__(self):
+        return bool(self._data)
+
+    def __repr__(self):
+        return f"DeviceArray({self._data!r})"
+
+    def __getitem__(self, index):
+        return _wrap(self._data[_unwrap(index)], self)
+
+    def __setitem__(self, index, value):
+        self._data[_unwrap(index)] = _unwrap(value)
+
+    def __getattr__(self, name):
+        if name not in METHODS:
+            raise AttributeError(name)
+        method = getattr(self._data, name)
+        return lambda *args, **kwargs: _wrap(method(*_unwrap(args), **_unwrap(kwargs)), self)
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        result = getattr(ufunc, method)(*_unwrap(inputs), **_unwrap(kwargs))
+        return kwargs["out"][0] if kwargs.get("out") else _wrap(result, self)
+
+    def __array_function__(self, function, types, args, kwargs):
+        kwargs = {name: value for name, value in kwargs.items() if name != "like"}
+        if function in (np.empty, np.zeros, np.ones, np.full):
+            result = allocate(*args, **kwargs) if function is np.empty else None
+            return result if result is not None else _device(function(*args, **kwargs))
+        if function in (np.asarray, np.array, np.ascontiguousarray):  # through `like=`: NumPy arrays are copied over
+            if isinstance(args[0], DeviceArray):
+                return _wrap(function(args[0]._data, *args[1:], **kwargs), args[0])
+            return _device(function(*args, **kwargs))
+        if function is np.empty_like:
+            return allocate(args[0].shape, kwargs.get("dtype", args[1] if len(args) > 1 else args[0].dtype))
+        return _wrap(function(*_unwrap(args), **_unwrap(kwargs)), self)
+
+
+METHODS = """
+    all any argmax argmin astype clip copy dot fill max mean min prod ravel repeat reshape sort std sum swapaxes take
+    transpose var view
+""".split()  # noqa: SIM905
+
+
+def _device(array):
+    """A NumPy array copied to the stand-in device."""
+    array = np.asarray(array)
+    result = allocate(array.shape, array.dtype)
+    result._data[...] = array
+    return result
+
+
+def _wrap(value, like):
+    if isinstance(value, tuple):
+        return tuple(_wrap(part, like) for part in value)
+    if not isinstance(value, (np.ndarray, np.generic)):
+        return value
+    value = np.asarray(value)
+    if np.may_share_memory(value, like._data):
+        return DeviceArray(value, like._memory)
+    return _device(value)
+
+
+def _unwrap(value):
+    if isinstance(value, DeviceArray):
+        return value._data
+    if isinstance(value, np.ndarray) and value.ndim:
+        raise TypeError("Unsupported type <class 'numpy.ndarray'>")
+    if isinstance(value, tuple):
+        return tuple(_unwrap(part) for part in value)
+    if isinstance(value, list):
+        return [_unwrap(part) for part in value]
+    if isinstance(value, dict):
+        return {name: _unwrap(part) for name, part in value.items()}
+    return value
+
+
+# ---- kernels ---------------------------------------------------------------------------------------------------------
+
+
+@cache
+def library(name):
+    """The shared library of one `.cu` file with every variant in `VARIANTS`."""
+    wrappers = [f"HOST_KERNEL({i}, {expression})" for i, expression in enumerate(VARIANTS[name])]
+    text = "\n".join(['#include "host.h"', cuda.source(name), *wrappers])
+    headers = "".join(path.read_text() for path in (HOST / "host.h", *sorted(cuda.FOLDER.glob("*.cuh"))))
+    flags = [*FLAGS, *os.environ.get("CUDA_HOST_FLAGS", "").split()]
+    key = hashlib.sha256((text + headers + " ".join(flags)).encode()).hexdigest()[:16]
+    folder = Path(tempfile.gettempdir()) / f"fastcl-cuda-host-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    path = folder / f"{name}-{key}.so"
+    if not path.exists():
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            (Path(scratch) / f"{name}.cpp").write_text(text)
+            command = [COMPILER, *flags, f"-I{HOST}", f"{scratch}/{name}.cpp", "-o", f"{scratch}/{name}.so"]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                raise RuntimeError(done.stderr)
+            os.replace(f"{scratch}/{name}.so", path)
+    return ctypes.CDLL(str(path))
+
+
+class HostKernel:
+    """Callable as `cupy.RawKernel`; keeps count of its launches."""
+
+    launches: ClassVar = {}
+    max_dynamic_shared_size_bytes = 48 << 10
+
+    def __init__(self, name, expression):
+        self.name, self.expression = name, expression
+        self.run = getattr(library(name), f"run_{VARIANTS[name].index(expression)}")
+
+    def __call__(self, grid, block, arguments, *, shared_mem=0):
+        HostKernel.launches[self.expression] = HostKernel.launches.get(self.expression, 0) + 1
+        grid, block = (tuple(map(int, size)) + (1,) * (3 - len(size)) for size in (grid, block))
+        assert all(size > 0 for size in grid + block)
+        assert np.prod(block) <= 1024
+        assert shared_mem <= self.max_dynamic_shared_size_bytes <= 227 << 10
+        values, arrays = [], []
+        for argument in arguments:
+            if isinstance(argument, DeviceArray):
+                assert argument._data.flags.c_contiguous
+                values.append(ctypes.c_void_p(argument._data.ctypes.data))
+                arrays.append(argument)
+            else:
+                assert isinstance(argument, np.generic), f"{argument!r} has no fixed size"
+                values.append(np.ctypeslib.as_ctypes(np.array(argument)))
+        pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
+        sizes = (ctypes.c_int * len(values))(*(ctypes.sizeof(value) for value in values))
+        shape = [(ctypes.c_uint * 3)(*size) for size in (grid, block)]
+        fits = self.run(*shape, ctypes.c_size_t(shared_mem), pointers, sizes, len(values))
+        assert fits, f"the arguments do not fit the parameters of {self.expression}"
+        for array in arrays:
+            check_guards(array)
+
+
+def check_guards(array):
+    """AssertionError where something was written outside the array's memory."""
+    base, start, size = array._memory
+    assert (base[start - GUARD : start] == PATTERN).all(), "written before an array"
+    assert (base[start + size : start + size + GUARD] == PATTERN).all(), "written beyond an array"
+
+
+class RawModule:
+    """As `cupy.RawModule`: the file is told by its `#line` directive."""
+
+    def __init__(self, code, options=(), name_expressions=()):
+        self.name = code.split('"')[1].removesuffix(".cu")
+        self.expressions = name_expressions
+
+    def get_function(self, expression):
+        assert expression in self.expressions
+        return HostKernel(self.name, expression)
+
+
+module = SimpleNamespace(
+    ndarray=DeviceArray,
+    RawModule=RawModule,
+    asnumpy=lambda array: array.get() if isinstance(array, DeviceArray) else np.asarray(array),
+    asarray=lambda array, dtype=None: array if isinstance(array, DeviceArray) else _device(np.asarray(array, dtype)),
+    empty=lambda shape, dtype=np.float64: allocate(shape, dtype),
+    zeros=lambda shape, dtype=np.float64: _device(np.zeros(shape, dtype)),
+)
