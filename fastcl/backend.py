@@ -79,6 +79,11 @@ def beside(array, like, dtype=None):
     return np.asarray(array, dtype, like=like)
 
 
+def empty(shape, dtype, like):
+    """An uninitialised array where `like` is."""
+    return np.empty(shape, dtype, like=like)
+
+
 def contiguous(array, dtype):
     """`array` as the kernels take it: of `dtype`, contiguous, aligned, writable; copied only where it is none of these."""
     return np.ascontiguousarray(array, dtype, like=array) if is_device(array) else np.require(array, dtype, ["C", "W", "A"])

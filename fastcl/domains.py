@@ -48,10 +48,10 @@ class Box:
         """Product of the sides."""
         return float(np.prod(self.high - self.low))
 
-    def sample(self, n, rng=None, dtype=np.float64):
-        """n points drawn uniformly, (n, d)."""
+    def sample(self, n, rng=None, dtype=np.float64, like=None):
+        """n points drawn uniformly, (n, d), on the device where `like` is a CuPy array."""
         stream = rng if isinstance(rng, Stream) else Stream(as_generator(rng).integers(2**63))
-        return stream.uniform(n, self.low, self.high, dtype)
+        return stream.uniform(n, self.low, self.high, dtype, like)
 
     def propose(self, x, step, rng):
         """(y, 0): a random walk of `step` half-sides from x, reflected at the walls."""

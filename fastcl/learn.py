@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from . import files
+from .backend import beside, to_host
+from .graphs import ROWS, CapturedSteps, can_capture
 from .metric import WhitenedMetric
 from .objective import LOG_SCALES, METHODS, SketchMatching
 from .optimizers import Adam, Optimizer
@@ -134,7 +136,7 @@ def learn(
     if isinstance(metric, str):
         as_choice(metric, "metric", METRICS)
     domain = prior.reference if domain is None else domain
-    objective = SketchMatching(sketch, domain, prior.dtype, None if isinstance(metric, str) else metric)
+    objective = SketchMatching(sketch, domain, prior.dtype, None if isinstance(metric, str) else metric, prior.theta)
     objective.check(prior)
     points = as_count(points_per_axis, "points_per_axis") if method == "grid" else as_count(n_points, "n_points")
     n_iter, checkpoint_every = as_count(n_iter, "n_iter"), as_count(checkpoint_every, "checkpoint_every")
@@ -160,19 +162,19 @@ def learn(
         files.check_writable(checkpoint)
         if Path(checkpoint).exists():
             seed = run.load(checkpoint, settings, objective)
-    gradient = np.empty_like(prior.theta)
     interrupted = False
+    steps = _Steps(objective, prior, method, points, log_scale, optimizer, seed, run, tracking)
+    most = 1 if callback is not None else ROWS
     with progress_bar(progress, n_iter, "learn", "step", initial=run.iteration) as bar:
         start = time.perf_counter() - (run.history["seconds"][-1] if run.history["seconds"] else 0)
         try:
-            for k in range(run.iteration, n_iter):
-                share = max(tracking, 1 - 2 * k / n_iter)
-                value, gradient = objective.gradient(prior, method, points, Stream(seed, k), log_scale, gradient, share)
-                run.advance(gradient, value, time.perf_counter() - start)
-                bar.update(1)
+            while run.iteration < n_iter:
+                first = run.iteration
+                steps.take(min(most, n_iter - first, checkpoint_every - first % checkpoint_every), start)
+                bar.update(run.iteration - first)
                 if checkpoint is not None and run.iteration % checkpoint_every == 0:
                     run.save(checkpoint, settings, seed, objective)
-                if callback is not None and callback(k, prior, value):
+                if callback is not None and callback(first, prior, run.history["value"][-1]):
                     break
         except KeyboardInterrupt:
             interrupted = True
@@ -187,50 +189,101 @@ def learn(
     return LearnResult(prior, {name: np.array(column) for name, column in run.history.items()}, interrupted)
 
 
+class _Steps:
+    """Takes the steps of a run: one by one, or on a device many at a time where `CapturedSteps` serves."""
+
+    def __init__(self, objective, prior, method, points, log_scale, optimizer, seed, run, tracking):
+        self.objective, self.prior, self.optimizer, self.run = objective, prior, optimizer, run
+        self.settings, self.seed, self.tracking = (method, points, log_scale), seed, tracking
+        self.gradient, self.captured = np.empty_like(prior.theta), None
+        if can_capture(objective, prior, method, log_scale, optimizer):
+            mean = run.mean if run.first_averaged < run.n_iter else None
+            self.captured = CapturedSteps(objective, prior, *self.settings, optimizer, seed, mean)
+
+    def take(self, count, start):
+        """Take up to `count` steps of a run that began at the time `start`; FloatingPointError where one diverges."""
+        if self.captured is None:
+            k, (method, points, log_scale) = self.run.iteration, self.settings
+            value, self.gradient = self.objective.gradient(
+                self.prior, method, points, Stream(self.seed, k), log_scale, self.gradient, self._share(k)
+            )
+            self.run.advance(self.gradient, value, time.perf_counter() - start)
+            return
+        steps = range(self.run.iteration, self.run.iteration + count)
+        averaging = [1 / (k - self.run.first_averaged + 1) if k >= self.run.first_averaged else 0.0 for k in steps]
+        self.run.begin()
+        lines, diverged = self.captured.advance(steps[0], [self._share(k) for k in steps], averaging)
+        self.run.end(lines, diverged, time.perf_counter() - start)
+
+    def _share(self, k):
+        return max(self.tracking, 1 - 2 * k / self.run.n_iter)
+
+
 class _Run:
     """The state of a run between two steps, and its file."""
 
     def __init__(self, prior, optimizer, n_iter, average):
-        self.prior, self.optimizer = prior, optimizer
+        self.prior, self.optimizer, self.n_iter = prior, optimizer, n_iter
         self.iteration, self.whole = 0, True
         self.last_good = prior.theta.copy()
         self.first_averaged = n_iter - round(average * n_iter)
-        self.averaged = 0
-        self.mean = np.zeros(prior.theta.size)
+        self.mean = np.zeros_like(prior.theta, np.float64)
         self.history = {name: [] for name in HISTORY}
+
+    def begin(self):
+        """Until `end`, neither an interruption nor an error may leave half a step behind."""
+        self.whole = False
+        self.last_good[:] = self.prior.theta
+
+    def end(self, lines, diverged, seconds):
+        """Book steps that the device took: their values and norms (k, 2), the last one that of the step that diverged."""
+        taken = len(lines) - diverged
+        before = self.history["seconds"][-1] if self.history["seconds"] else 0.0
+        for number, (value, norm) in enumerate(lines[:taken], 1):  # their times follow from that of the last one
+            self._record(value, norm, before + (seconds - before) * number / taken)
+        self.optimizer.iteration += taken
+        if diverged:
+            self.last_good[:] = self.prior.theta
+            self._raise(*lines[-1])
+        self.whole = True
 
     @np.errstate(over="ignore", invalid="ignore")
     def advance(self, gradient, value, seconds):
         """One update of the parameters, with its line of history; FloatingPointError where anything is not finite."""
-        self.whole = False  # until the end: neither an interruption nor an error may leave half a step behind
+        self.whole = False
         norm = float(np.sqrt(np.square(gradient, dtype=np.float64).sum()))
         if np.isfinite(value) and np.isfinite(norm):
             self.last_good[:] = self.prior.theta
             self.optimizer.update(self.prior.theta, gradient)
         if not (np.isfinite(value) and np.isfinite(norm) and np.isfinite(self.prior.theta).all()):
-            raise FloatingPointError(
-                f"learning diverged at step {self.iteration} (value {value:.3g}, gradient norm {norm:.3g}): "
-                "take a smaller step; the prior keeps its last good parameters"
-            )
-        for name, number in zip(self.history, (self.iteration, value, norm, seconds), strict=True):
-            self.history[name].append(number)
+            self._raise(value, norm)
         if self.iteration >= self.first_averaged:
-            self.averaged += 1
-            self.mean += (self.prior.theta - self.mean) / self.averaged
-        self.iteration += 1
+            self.mean += (self.prior.theta - self.mean) / (self.iteration - self.first_averaged + 1)
+        self._record(value, norm, seconds)
         self.whole = True
+
+    def _record(self, value, norm, seconds):
+        for name, number in zip(self.history, (self.iteration, float(value), float(norm), seconds), strict=True):
+            self.history[name].append(number)
+        self.iteration += 1
+
+    def _raise(self, value, norm):
+        raise FloatingPointError(
+            f"learning diverged at step {self.iteration} (value {value:.3g}, gradient norm {norm:.3g}): "
+            "take a smaller step; the prior keeps its last good parameters"
+        )
 
     def take_average(self):
         """Put the averaged parameters into the prior, where there are any."""
-        if self.averaged:
+        if self.iteration > self.first_averaged:
             self.prior.theta[:] = self.mean
 
     def save(self, path, settings, seed, objective):
         """Write all that `load` needs."""
-        arrays = {"settings": settings, "seed": np.uint64(seed), "z": objective.z, "omega": objective.packed.omega}
-        arrays |= {"theta": self.prior.theta, "mean": self.mean, "averaged": self.averaged, "iteration": self.iteration}
+        arrays = {"settings": settings, "seed": np.uint64(seed), "z": to_host(objective.z), "omega": objective.packed.omega}
+        arrays |= {"theta": to_host(self.prior.theta), "mean": to_host(self.mean), "iteration": self.iteration}
         if objective.tracked is not None:
-            arrays["tracked"] = objective.tracked
+            arrays["tracked"] = to_host(objective.tracked)
         arrays |= files.with_prefix("optimizer", self.optimizer.state())
         arrays |= files.with_prefix("history", {name: np.array(column) for name, column in self.history.items()})
         files.write_npz(path, "checkpoint", arrays)
@@ -239,7 +292,7 @@ class _Run:
         """Take the state of the file; returns its seed. ValueError, and nothing taken, where it belongs to another run."""
         _, arrays = files.read_npz(path, ["checkpoint"])
         try:
-            same = np.array_equal(arrays["z"], objective.z) and np.array_equal(arrays["omega"], objective.packed.omega)
+            same = np.array_equal(arrays["z"], to_host(objective.z)) and np.array_equal(arrays["omega"], objective.packed.omega)
             same = same and str(arrays["settings"]) == settings
         except KeyError as error:
             raise ValueError(f"checkpoint {str(path)!r} is damaged or incomplete: {error}") from None
@@ -247,13 +300,14 @@ class _Run:
             raise ValueError(f"checkpoint {str(path)!r} belongs to a run with other settings, domain, seed or sketch")
         try:
             theta, mean = arrays["theta"].reshape(self.prior.theta.shape), arrays["mean"].reshape(self.mean.shape)
-            averaged, iteration, seed = (int(arrays[name]) for name in ("averaged", "iteration", "seed"))
+            iteration, seed = int(arrays["iteration"]), int(arrays["seed"])
             history = {name: list(arrays[f"history.{name}"][:iteration]) for name in HISTORY}
             tracked = arrays["tracked"].reshape(objective.z.shape) if "tracked" in arrays else None
-            self.optimizer.load_state(files.without_prefix("optimizer", arrays))
+            self.optimizer.load_state(files.without_prefix("optimizer", arrays), self.prior.theta)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"checkpoint {str(path)!r} is damaged or incomplete: {error}") from None
-        objective.tracked = tracked
-        self.prior.theta[:] = self.last_good[:] = theta
-        self.mean, self.averaged, self.iteration, self.history = mean, averaged, iteration, history
+        objective.tracked = None if tracked is None else beside(tracked, objective.z)
+        self.prior.theta[:] = self.last_good[:] = beside(theta, self.prior.theta)
+        self.mean[:] = beside(mean, self.mean)
+        self.iteration, self.history = iteration, history
         return seed

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .backend import kernel
+from .backend import beside, kernel, to_host
 from .domains import Box
 from .prior import MLPPrior
 from .sketch import PackedFrequencies, Sketch
@@ -28,6 +28,8 @@ class SketchMatching:
         Working precision, that of the prior.
     metric : object with `apply`, optional
         M of the objective r* M r, as `WhitenedMetric`; the identity by default.
+    like : array, optional
+        Where the work is done: on the device for a CuPy array.
 
     Attributes
     ----------
@@ -35,7 +37,7 @@ class SketchMatching:
         The running mean of S_X mu that the method "tracked" keeps.
     """
 
-    def __init__(self, sketch, domain, dtype, metric=None):
+    def __init__(self, sketch, domain, dtype, metric=None, like=None):
         if not isinstance(sketch, Sketch):
             raise TypeError(f"sketch must be a fastcl.Sketch, got {type(sketch).__name__}")
         if not (isinstance(domain, Box) or getattr(domain, "is_reference", False)):
@@ -47,10 +49,10 @@ class SketchMatching:
         if not np.array_equal(getattr(metric, "omega", sketch.omega), sketch.omega):
             raise ValueError("metric was made for other frequencies than those of the sketch")
         self.domain, self.dtype, self.metric, self.tracked = domain, np.dtype(dtype), metric, None
-        self.z = sketch.values
-        self.packed = PackedFrequencies.pack(sketch.omega, self.dtype)
+        self.z = beside(sketch.values, sketch.values if like is None else like)
+        self.packed = PackedFrequencies.pack(sketch.omega, self.dtype, self.z)
         self.scale, self.offset = (1.0, 1.0) if domain.is_reference else (domain.volume, 0.0)
-        self.base = domain.sketch(sketch.omega) if domain.is_reference else np.zeros_like(self.z)
+        self.base = beside(domain.sketch(sketch.omega), self.z) if domain.is_reference else np.zeros_like(self.z)
 
     def check(self, prior):
         """Raise where `prior` is not one that this objective can drive."""
@@ -87,13 +89,13 @@ class SketchMatching:
             self.tracked = earlier + share * (moments - earlier)
             moments = earlier
         residual = moments - self.z
-        weighted = residual if self.metric is None else self.metric.apply(residual)
+        weighted = self._weigh(residual)
         if independent is not x:
             energy, state = prior.forward(x, weights=weights)
             if log_scale == "normalised":
                 self._set_log_scale(prior, log_scale, x, energy)
         mu = np.exp(prior.log_scale - energy)
-        adjoint = self.packed.adjoint(x, weighted, np.empty(len(x), self.dtype))
+        adjoint = self.packed.adjoint(x, weighted, np.empty(len(x), self.dtype, like=x))
         if method == "tracked":
             value = _inner(residual, weighted)
         else:
@@ -115,7 +117,7 @@ class SketchMatching:
             prior.log_scale = self._profiled_log_scale(x, energy)
         elif log_scale == "normalised":
             least = float(energy.min())
-            mass = np.exp(least - energy.astype(np.float64)).mean()  # scipy's logsumexp takes as long as the network
+            mass = float(np.exp(least - energy.astype(np.float64)).mean())  # scipy's logsumexp takes as long as the network
             prior.log_scale = least - np.log(self.scale * mass)
 
     def normalise(self, prior, rng):
@@ -125,13 +127,16 @@ class SketchMatching:
 
     def _grid(self, points_per_axis):
         if getattr(self, "_grid_points", (None,))[0] != points_per_axis:
-            grid = self.domain.grid(points_per_axis, self.dtype)
+            grid = beside(self.domain.grid(points_per_axis, self.dtype), self.z)
             self._check_phases(grid)
             self._grid_points = (points_per_axis, grid)
         return self._grid_points[1]
 
     def _sample(self, count, rng):
-        points = self.domain.sample(count, rng, self.dtype)
+        if isinstance(self.domain, Box):
+            points = self.domain.sample(count, rng, self.dtype, like=self.z)
+        else:
+            points = beside(self.domain.sample(count, rng, self.dtype), self.z)
         self._check_phases(points)
         return points
 
@@ -139,6 +144,10 @@ class SketchMatching:
         magnitudes = np.empty(points.shape[1])
         kernel("column_magnitudes", like=points)(points, magnitudes)
         self.packed.check_phases(magnitudes)
+
+    def _weigh(self, moments):
+        """M times `moments`, (m,); a metric works on the host."""
+        return moments if self.metric is None else beside(self.metric.apply(to_host(moments)), moments)
 
     def _sketch_density(self, prior, x, energy):
         """S_X mu, (m,) complex."""
@@ -151,8 +160,8 @@ class SketchMatching:
         unit = (self.scale / len(x)) * self.packed.sum(x, np.exp(-energy))
         rest = self.z - self.base
         if self.offset:
-            rest = rest + (self.scale / len(x)) * self.offset * self.packed.sum(x, np.empty(0, x.dtype))
-        weighted = unit if self.metric is None else self.metric.apply(unit)
+            rest = rest + (self.scale / len(x)) * self.offset * self.packed.sum(x, np.empty(0, x.dtype, like=x))
+        weighted = self._weigh(unit)
         power = _inner(weighted, unit)
         return np.log(max(_inner(weighted, rest) / power, LEAST_SCALE) if power > 0 else LEAST_SCALE)
 
@@ -259,6 +268,7 @@ def unbiased_gradient(prior, sketch, domain, n_points=4096, rng=None, log_scale=
 
 
 def _gradient(prior, sketch, domain, method, points, rng, log_scale, metric):
-    objective = SketchMatching(sketch, domain, prior.dtype if isinstance(prior, MLPPrior) else np.float32, metric)
+    dtype, like = (prior.dtype, prior.theta) if isinstance(prior, MLPPrior) else (np.float32, None)
+    objective = SketchMatching(sketch, domain, dtype, metric, like)
     objective.check(prior)
     return objective.gradient(prior, method, points, as_generator(rng), log_scale)

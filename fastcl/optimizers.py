@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .backend import kernel
+from .backend import beside, kernel, to_host
 from .validation import as_count
 
 
@@ -65,7 +65,7 @@ class Optimizer:
         for name in self.buffers:
             if getattr(self, name) is None:
                 setattr(self, name, np.zeros_like(theta))
-        self._update(theta, gradient, self.step * self.schedule(self.iteration))
+        self._update(theta, gradient)
         self.iteration += 1
 
     def describe(self):
@@ -77,16 +77,17 @@ class Optimizer:
     def state(self):
         """Name -> array: what `load_state` needs to go on to the same bits."""
         return {"iteration": np.int64(self.iteration)} | {
-            name: getattr(self, name).copy() for name in self.buffers if getattr(self, name) is not None
+            name: np.array(to_host(getattr(self, name))) for name in self.buffers if getattr(self, name) is not None
         }
 
-    def load_state(self, state):
-        """Go on from what `state` gave."""
+    def load_state(self, state, like=None):
+        """Go on from what `state` gave, where `like` is."""
         self.reset()
         self.iteration = int(state["iteration"])
         for name in self.buffers:
             if name in state:
-                setattr(self, name, np.array(state[name]))
+                buffer = np.array(state[name])
+                setattr(self, name, buffer if like is None else beside(buffer, like))
 
 
 class SGD(Optimizer):
@@ -119,7 +120,12 @@ class SGD(Optimizer):
         self.momentum, self.nesterov = float(momentum), nesterov
         super().__init__(step, schedule)
 
-    def _update(self, theta, gradient, step):
+    def rates(self, k):
+        """The step and the momentum of iteration k = 0, 1, ..., (2,)."""
+        return [self.step * self.schedule(k), self.momentum]
+
+    def _update(self, theta, gradient):
+        step = self.rates(self.iteration)[0]
         self.velocity *= theta.dtype.type(self.momentum)
         self.velocity += gradient
         direction = gradient + theta.dtype.type(self.momentum) * self.velocity if self.nesterov else self.velocity
@@ -157,8 +163,11 @@ class Adam(Optimizer):
         self.beta1, self.beta2, self.epsilon = float(beta1), float(beta2), float(epsilon)
         super().__init__(step, schedule)
 
-    def _update(self, theta, gradient, step):
-        k = self.iteration + 1
-        correction = 1 / np.sqrt(1 - self.beta2**k)
-        rates = [1 - self.beta1, 1 - self.beta2, correction, self.epsilon, step / (1 - self.beta1**k)]
-        kernel("adam_step", like=theta)(theta, gradient, self.first, self.second, np.array(rates, theta.dtype))
+    def rates(self, k):
+        """What `adam_step` needs of iteration k = 0, 1, ..., (5,)."""
+        step, correction = self.step * self.schedule(k), 1 / np.sqrt(1 - self.beta2 ** (k + 1))
+        return [1 - self.beta1, 1 - self.beta2, correction, self.epsilon, step / (1 - self.beta1 ** (k + 1))]
+
+    def _update(self, theta, gradient):
+        rates = np.array(self.rates(self.iteration), theta.dtype)
+        kernel("adam_step", like=theta)(theta, gradient, self.first, self.second, rates)

@@ -61,19 +61,27 @@ class PackedFrequencies:
         """(m,) complex128 for x (n, d) contiguous and weights (n,) or (0,), both in the working precision."""
         if self.structure is not None:
             return self.structure.sum(x, weights)
-        n, (count, _, lanes) = len(x), self.blocks.shape
-        part_rows = kernel("point_parts", like=x)(n, count)
-        partial = np.empty((-(-n // part_rows), count, 2, lanes), like=x)
-        kernel("feature_sum", like=x)(x, weights, self.blocks, part_rows, partial)
-        real, imag = partial.sum(axis=0).swapaxes(0, 1).reshape(2, count * lanes)[:, : len(self.omega)]
+        partial = self.sum_parts(x, weights)
+        real, imag = partial.sum(axis=0).swapaxes(0, 1).reshape(2, -1)[:, : len(self.omega)]
         return real + 1j * imag
+
+    def sum_parts(self, x, weights):
+        """The sums over parts of the points, (parts, blocks, 2, lanes): real and imaginary parts of every frequency."""
+        count, _, lanes = self.blocks.shape
+        part_rows = kernel("point_parts", like=x)(len(x), count)
+        partial = np.empty((-(-len(x) // part_rows), count, 2, lanes), like=x)
+        kernel("feature_sum", like=x)(x, weights, self.blocks, part_rows, partial)
+        return partial
 
     def adjoint(self, x, c, out):
         """out (n,) for x (n, d) contiguous and c (m,) complex."""
         if self.structure is not None:
             return self.structure.adjoint(x, c, out)
         c, unit = beside(c, x), turn(x, x.dtype) / (2 * np.pi)
-        moduli, arguments = np.abs(c).astype(x.dtype), (np.angle(c) * unit).astype(x.dtype)
+        return self.add_waves(x, np.abs(c).astype(x.dtype), (np.angle(c) * unit).astype(x.dtype), out)
+
+    def add_waves(self, x, moduli, arguments, out):
+        """`adjoint` for the moduli (m,) and arguments (m,) of c, these in the unit of the kernels' phases."""
         kernel("feature_adjoint", like=x)(x, self.rows, moduli, arguments, kernel("point_lanes", like=x)(len(x)), out)
         return out
 

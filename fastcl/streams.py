@@ -32,9 +32,9 @@ class Stream:
         """A `numpy.random.Generator` of the seed and the step, for laws other than the uniform."""
         return np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, self.step]))
 
-    def uniform(self, n, low, high, dtype):
-        """n points drawn uniformly from the box between low and high (d,), (n, d) of `dtype`."""
-        points = np.empty((n, len(low)), dtype)
+    def uniform(self, n, low, high, dtype, like=None):
+        """n points drawn uniformly from the box between low and high (d,), (n, d) of `dtype`, where `like` is."""
+        points = np.empty((n, len(low)), dtype, like=low if like is None else like)
         key = np.array([self.seed % WORD, self.seed // WORD], np.uint64)
         kernel("uniform_points", like=points)(
             key, np.uint64(self.step), np.uint64(self.sets), low.astype(dtype), (high - low).astype(dtype), points

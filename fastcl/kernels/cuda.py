@@ -23,8 +23,8 @@ def source(name):
 
 
 def expression(kernel, template):
-    """The name expression of a template kernel: ``expression("f", ("float", 2)) == "f<float, 2>"``."""
-    return f"{kernel}<{', '.join(map(str, template))}>"
+    """The name expression of a kernel: ``expression("f", ("float", 2)) == "f<float, 2>"``."""
+    return f"{kernel}<{', '.join(map(str, template))}>" if template else kernel
 
 
 def expressions(kernel, *choices):

@@ -3,9 +3,14 @@
 Each module launches the kernels of the `.cu` file of its name, and lists in `VARIANTS` the name expressions that there are.
 """
 
-from . import features
+from . import features, objective, optimizers, random
 
-VARIANTS = {"features": features.VARIANTS}
+VARIANTS = {
+    "features": features.VARIANTS,
+    "objective": objective.VARIANTS,
+    "optimizers": optimizers.VARIANTS,
+    "random": random.VARIANTS,
+}
 LAUNCHERS = {
     "feature_sum": features.feature_sum,
     "feature_adjoint": features.feature_adjoint,
@@ -13,4 +18,6 @@ LAUNCHERS = {
     "point_parts": features.point_parts,
     "point_lanes": features.point_lanes,
     "column_magnitudes": features.column_magnitudes,
+    "uniform_points": random.uniform_points,
+    "adam_step": optimizers.adam_step,
 }
