@@ -6,7 +6,8 @@ a table of rates), so the same graph is every step. The host fills the table, re
 
 import numpy as np
 
-from .backend import beside, cupy, empty, is_device, kernel
+from . import backend
+from .backend import beside, empty, is_device, kernel
 from .domains import Box
 from .kernels.launchers import objective as glue
 from .kernels.launchers.optimizers import adam_step, sgd_step
@@ -64,8 +65,8 @@ class CapturedSteps:
             objective.tracked = np.zeros_like(objective.z)
         self.rates = array((ROWS, len(optimizer.rates(0)) + 1))
         self.shares = array(ROWS, np.float64)
-        self.stream, self.pool, self.graph = cupy().cuda.Stream(non_blocking=True), cupy().cuda.MemoryPool(), None
-        cupy().cuda.get_current_stream().synchronize()  # the arrays above are there before the other stream reads them
+        self.stream, self.pool, self.graph = backend.cupy().cuda.Stream(non_blocking=True), backend.cupy().cuda.MemoryPool(), None
+        backend.cupy().cuda.get_current_stream().synchronize()  # the arrays above are there before the other stream reads them
 
     def advance(self, first, shares, averaging):
         """Take the steps first, first + 1, ..., one for each of the `shares` of `SketchMatching.gradient`, at most ROWS.
@@ -96,7 +97,7 @@ class CapturedSteps:
             return
         # The first step compiles and fills the memory pool, neither of which a graph can hold; the same launches are then captured.
         # What a step allocates comes from a pool of its own, and lives as long as the graph.
-        with cupy().cuda.using_allocator(self.pool.malloc):
+        with backend.cupy().cuda.using_allocator(self.pool.malloc):
             self._step()
             self.stream.begin_capture()
             try:
@@ -106,7 +107,7 @@ class CapturedSteps:
 
     def _step(self):
         prior, packed, volume, n = self.prior, self.objective.packed, self.objective.scale, self.n
-        uniform_points(self.key, self.counters[STEP : STEP + 1], 0, self.low, self.side, self.points, per_set=n)
+        uniform_points(self.key, self.counters[STEP : STEP + 1].view(np.uint64), 0, self.low, self.side, self.points, per_set=n)
         independent, x = self.points[:n], self.points[-n:]
         theta, transposed = prior.weights()
         forward, part_rows = kernel("energy_forward", like=x), kernel("rows_of_part", like=x)(n)

@@ -8,9 +8,10 @@ from functools import cached_property
 import numpy as np
 
 from . import files
-from .backend import beside, contiguous, is_device, kernel, to_host, turn
+from .backend import beside, contiguous, empty, is_device, kernel, to_host, turn
 from .domains import domain_from_arrays, merge_domains
 from .nufft import GROUP_ROWS, Nufft
+from .streaming import streamed_chunks
 from .structures import frequencies_from_arrays, frequencies_to_arrays, same_frequencies
 from .validation import as_array, as_frequencies, as_rows, as_vector, reject_foreign, work_dtype
 
@@ -39,6 +40,16 @@ class PackedFrequencies:
             return cls(omega, turns, structure=structure)
         rows = beside(np.multiply(omega, turn(like, dtype) / (2 * np.pi)).astype(dtype), like)
         return cls(omega, turns, rows, kernel("frequency_blocks", like=rows)(rows))
+
+    @property
+    def like(self):
+        """An array that is where the kernels work."""
+        return self.turns if self.rows is None else self.rows
+
+    @property
+    def on_device(self):
+        """Whether the kernels work on a device."""
+        return is_device(self.like)
 
     @cached_property
     def largest(self):
@@ -87,12 +98,15 @@ class PackedFrequencies:
 
 
 def _checked_chunks(x, packed, first, last):
-    """(first row, contiguous chunk) over rows of x, each chunk finite and with phases that keep their digits."""
+    """(first row, contiguous chunk) over rows of x, where `packed` is, each chunk finite and with phases that keep their digits."""
     dtype = packed.turns.dtype
     magnitudes = np.empty(x.shape[1])
-    rows = DEVICE_CHUNK_ROWS if is_device(x) else CHUNK_ROWS
-    for start in range(first, last, rows):
-        chunk = contiguous(x[start : min(start + rows, last)], dtype)
+    if packed.on_device and not is_device(x):
+        chunks = streamed_chunks(x, first, last, dtype, packed.like)
+    else:
+        rows = DEVICE_CHUNK_ROWS if is_device(x) else CHUNK_ROWS
+        chunks = ((start, contiguous(x[start : min(start + rows, last)], dtype)) for start in range(first, last, rows))
+    for start, chunk in chunks:
         if not kernel("column_magnitudes", like=chunk)(chunk, magnitudes):
             raise ValueError(f"x holds NaN or infinity in rows {start} to {start + len(chunk) - 1}")
         packed.check_phases(magnitudes)
@@ -167,31 +181,38 @@ def feature_sum(x, omega, weights=None, out=None, method="auto", accuracy=None):
     array([0.583853-0.909297j])
     """
     nufft, x = Nufft(method, accuracy), as_rows(x, "x")
-    omega = as_frequencies(omega, x.shape[1])
-    nufft.check(x.shape[1], work_dtype(x), is_device(x))
+    like, omega = _place(x, omega), as_frequencies(omega, x.shape[1])
+    nufft.check(x.shape[1], work_dtype(x), is_device(like))
     weights = None if weights is None else beside(as_vector(weights, "weights", len(x), work_dtype(x)), x)
     out = _check_out(out, (len(omega),), np.complex128, x)
-    return _feature_sum(x, PackedFrequencies.pack(omega, work_dtype(x), x), weights, out, nufft)
-
-
-def _feature_sum(x, packed, weights, out, nufft):
-    out[:] = 0
-    for first, last in _groups(x):
-        w = None if weights is None else weights[first:last]
-        chunks = _checked_chunks(x, packed, first, last)
-        total = None if is_device(x) else nufft.sum(chunks, last - first, packed.turns.dtype, packed.omega, w)
-        if total is not None:
-            out += total
-            continue
-        for start, chunk in _checked_chunks(x, packed, first, last):
-            w = np.empty(0, chunk.dtype, like=chunk) if weights is None else weights[start : start + len(chunk)]
-            out += packed.sum(chunk, w)
+    out[:] = beside(_feature_sum(x, PackedFrequencies.pack(omega, work_dtype(x), like), weights, nufft), x)
     return out
 
 
-def _groups(x):
-    """First and last row of the groups of rows of x for which the method is chosen."""
-    rows = len(x) if is_device(x) else GROUP_ROWS
+def _place(x, omega):
+    """An array that is where the work is to be done: on the device where x or omega is."""
+    return omega if is_device(omega) else x
+
+
+def _feature_sum(x, packed, weights, nufft):
+    """(m,) complex128, where `packed` is."""
+    sums = np.zeros(len(packed.omega), np.complex128, like=packed.like)
+    for first, last in _groups(x, packed):
+        w = None if weights is None else weights[first:last]
+        chunks = _checked_chunks(x, packed, first, last)
+        total = None if packed.on_device else nufft.sum(chunks, last - first, packed.turns.dtype, packed.omega, w)
+        if total is not None:
+            sums += total
+            continue
+        for start, chunk in _checked_chunks(x, packed, first, last):
+            rows = slice(start, start + len(chunk))
+            sums += packed.sum(chunk, np.empty(0, chunk.dtype, like=chunk) if weights is None else beside(weights[rows], chunk))
+    return sums
+
+
+def _groups(x, packed):
+    """First and last row of the groups of rows of x for which the method is chosen: on a device there is one."""
+    rows = len(x) if packed.on_device else GROUP_ROWS
     return [(first, min(first + rows, len(x))) for first in range(0, len(x), rows)]
 
 
@@ -231,20 +252,23 @@ def feature_adjoint(x, omega, c, out=None, method="auto", accuracy=None):
     array([ 1.      , -0.416147])
     """
     nufft, x = Nufft(method, accuracy), as_rows(x, "x")
-    omega = as_frequencies(omega, x.shape[1])
+    like, omega = _place(x, omega), as_frequencies(omega, x.shape[1])
     dtype = work_dtype(x)
-    nufft.check(x.shape[1], dtype, is_device(x))
+    nufft.check(x.shape[1], dtype, is_device(like))
     c = as_array(c, "c", kinds="fiubc")
     for part in (c.real, c.imag):
         as_vector(part, "c", len(omega), dtype)  # finite where the work is done
-    c = beside(c.astype(np.complex128), x)
-    out = _check_out(out, (len(x),), dtype, x)
-    packed = PackedFrequencies.pack(omega, dtype, x)
-    for first, last in _groups(x):
+    packed, out = PackedFrequencies.pack(omega, dtype, like), _check_out(out, (len(x),), dtype, x)
+    c = beside(c.astype(np.complex128), packed.like)
+    for first, last in _groups(x, packed):
         chunks = _checked_chunks(x, packed, first, last)
-        if is_device(x) or nufft.adjoint(chunks, last - first, omega, c, out[first:last]) is None:
+        if packed.on_device or nufft.adjoint(chunks, last - first, omega, c, out[first:last]) is None:
             for start, chunk in _checked_chunks(x, packed, first, last):
-                packed.adjoint(chunk, c, out[start : start + len(chunk)])
+                rows = out[start : start + len(chunk)]
+                if is_device(chunk) == is_device(out):
+                    packed.adjoint(chunk, c, rows)
+                else:
+                    rows[:] = beside(packed.adjoint(chunk, c, empty(len(chunk), dtype, chunk)), rows)
     return out
 
 
@@ -281,6 +305,7 @@ class Sketch:
     """
 
     def __init__(self, omega, method="auto", accuracy=None):
+        self._like = omega if is_device(omega) else None
         self.omega = as_frequencies(omega).copy()
         self._nufft = Nufft(method, accuracy)
         self.count = 0
@@ -304,12 +329,12 @@ class Sketch:
         """Add the points x (n, d) to the sketch; nothing is added if any chunk of x is bad. Returns the sketch."""
         x = as_rows(x, "x", self.dim)
         dtype = work_dtype(x)
-        self._nufft.check(self.dim, dtype, is_device(x))
-        key = (dtype, type(x))
+        like = _place(x, self._like)
+        self._nufft.check(self.dim, dtype, is_device(like))
+        key = (dtype, is_device(like))
         if key not in self._packed:
-            self._packed[key] = PackedFrequencies.pack(self.omega, dtype, x)
-        total = _feature_sum(x, self._packed[key], None, np.empty(len(self.omega), np.complex128, like=x), self._nufft)
-        self._total += to_host(total)
+            self._packed[key] = PackedFrequencies.pack(self.omega, dtype, like)
+        self._total += to_host(_feature_sum(x, self._packed[key], None, self._nufft))
         self.count += len(x)
         return self
 

@@ -45,19 +45,30 @@ def has_device():
 BACKENDS = ["numba", "cuda-host", *(["cuda"] if has_device() else [])]
 
 
-@pytest.fixture(params=BACKENDS)
-def backend(request, monkeypatch):
-    """Every backend present, for a test of what all of them do."""
-    if request.param == "numba":
-        yield Backend("numba")
+def open_backend(name, monkeypatch):
+    """The `Backend` of that name, for as long as the generator lives."""
+    if name == "numba":
+        yield Backend(name)
         return
-    if request.param == "cuda-host":
+    if name == "cuda-host":
         if cuda_host.COMPILER is None:
             pytest.skip("g++ is missing: the CUDA kernels cannot be built for the CPU")
         monkeypatch.setattr(backends, "cupy", lambda: cuda_host.module)
     cuda.function.cache_clear()
-    yield Backend(request.param, backends.cupy())
+    yield Backend(name, backends.cupy())
     cuda.function.cache_clear()
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request, monkeypatch):
+    """Every backend present, for a test of what all of them do."""
+    yield from open_backend(request.param, monkeypatch)
+
+
+@pytest.fixture(params=BACKENDS[1:])
+def device(request, monkeypatch):
+    """Every backend present but that of the host."""
+    yield from open_backend(request.param, monkeypatch)
 
 
 @pytest.fixture

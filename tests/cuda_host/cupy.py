@@ -2,15 +2,17 @@
 
 As strict as CuPy: an array turns into a NumPy array by `get` alone, an operation takes device arrays and numbers only, and a
 kernel refuses arguments whose sizes are not those of its parameters. Memory comes filled with NaN between guards, which
-every launch checks.
+every launch checks. A stream that captures keeps launches and assignments of numbers for its graph, and fails on all else.
 """
 
+import contextlib
 import ctypes
 import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
+import weakref
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +29,21 @@ FLAGS = ["-std=c++20", "-O1", "-ffp-contract=off", "-fPIC", "-shared", "-pthread
 GUARD, PATTERN = 64, 0xA5
 
 
+class Memory:
+    """Bytes of the arrays that there are, and the most there have been since `reset`."""
+
+    live = peak = 0
+
+    @classmethod
+    def change(cls, size):
+        cls.live += size
+        cls.peak = max(cls.peak, cls.live)
+
+    @classmethod
+    def reset(cls):
+        cls.peak = cls.live
+
+
 def allocate(shape, dtype=np.float64):
     """An array filled with NaN (or the integer of the same bits) between two guards."""
     dtype = np.dtype(dtype)
@@ -34,7 +51,9 @@ def allocate(shape, dtype=np.float64):
     base = np.full(size + 2 * GUARD + 256, PATTERN, np.uint8)
     start = -base.ctypes.data % 256 + GUARD
     array = base[start : start + size].view(dtype).reshape(shape)
-    array.view(np.uint8)[...] = 0xFF
+    base[start : start + size] = 0xFF
+    Memory.change(size)
+    weakref.finalize(base, Memory.change, -size)
     return DeviceArray(array, (base, start, size))
 
 
@@ -58,7 +77,13 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     imag = property(lambda self: DeviceArray(self._data.imag, self._memory))
 
     def get(self):
+        assert Stream.capturing is None, "a captured stream cannot wait for the device"
         return self._data.copy()
+
+    def set(self, array, stream=None):
+        assert array.shape == self.shape
+        assert array.dtype == self.dtype
+        self._data[...] = array
 
     def __array__(self, *args, **kwargs):
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`.")
@@ -85,6 +110,10 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         return _wrap(self._data[_unwrap(index)], self)
 
     def __setitem__(self, index, value):
+        if Stream.capturing is not None:
+            assert np.ndim(value) == 0
+            Stream.capturing.append(lambda: self._data.__setitem__(index, value))
+            return
         self._data[_unwrap(index)] = _unwrap(value)
 
     def __getattr__(self, name):
@@ -94,10 +123,15 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         return lambda *args, **kwargs: _wrap(method(*_unwrap(args), **_unwrap(kwargs)), self)
 
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        assert Stream.capturing is None, f"{ufunc.__name__} is not captured by the stand-in"
         result = getattr(ufunc, method)(*_unwrap(inputs), **_unwrap(kwargs))
         return kwargs["out"][0] if kwargs.get("out") else _wrap(result, self)
 
     def __array_function__(self, function, types, args, kwargs):
+        dtype = kwargs.get("dtype", args[1] if len(args) > 1 else None)
+        if function is np.asarray and isinstance(args[0], DeviceArray) and dtype in (None, args[0].dtype):
+            return args[0]
+        assert Stream.capturing is None or function is np.empty, f"{function.__name__} is not captured by the stand-in"
         kwargs = {name: value for name, value in kwargs.items() if name != "like"}
         if function in (np.empty, np.zeros, np.ones, np.full):
             result = allocate(*args, **kwargs) if function is np.empty else None
@@ -200,6 +234,12 @@ class HostKernel:
             else:
                 assert isinstance(argument, np.generic), f"{argument!r} has no fixed size"
                 values.append(np.ctypeslib.as_ctypes(np.array(argument)))
+        if Stream.capturing is not None:
+            Stream.capturing.append(lambda: self._run(grid, block, shared_mem, values, arrays))
+        else:
+            self._run(grid, block, shared_mem, values, arrays)
+
+    def _run(self, grid, block, shared_mem, values, arrays):
         pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
         sizes = (ctypes.c_int * len(values))(*(ctypes.sizeof(value) for value in values))
         shape = [(ctypes.c_uint * 3)(*size) for size in (grid, block)]
@@ -216,6 +256,56 @@ def check_guards(array):
     assert (base[start + size : start + size + GUARD] == PATTERN).all(), "written beyond an array"
 
 
+class Stream:
+    """As `cupy.cuda.Stream`: everything runs at once, but while a graph is captured."""
+
+    capturing: ClassVar = None
+
+    def __init__(self, non_blocking=False):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def synchronize(self):
+        assert Stream.capturing is None
+
+    def begin_capture(self):
+        Stream.capturing = []
+
+    def end_capture(self):
+        graph, Stream.capturing = Graph(Stream.capturing), None
+        return graph
+
+
+    def wait_event(self, event):
+        pass
+
+
+class Event:
+    """As `cupy.cuda.Event`."""
+
+    def record(self, stream=None):
+        pass
+
+    def synchronize(self):
+        pass
+
+
+class Graph:
+    """As `cupy.cuda.Graph`."""
+
+    def __init__(self, operations):
+        self.operations = operations
+
+    def launch(self, stream=None):
+        for operation in self.operations:
+            operation()
+
+
 class RawModule:
     """As `cupy.RawModule`: the file is told by its `#line` directive."""
 
@@ -229,6 +319,14 @@ class RawModule:
 
 
 module = SimpleNamespace(
+    cuda=SimpleNamespace(
+        Stream=Stream,
+        Event=Event,
+        alloc_pinned_memory=bytearray,
+        MemoryPool=lambda: SimpleNamespace(malloc=None),
+        get_current_stream=Stream,
+        using_allocator=lambda allocator: contextlib.nullcontext(),
+    ),
     ndarray=DeviceArray,
     RawModule=RawModule,
     asnumpy=lambda array: array.get() if isinstance(array, DeviceArray) else np.asarray(array),
