@@ -25,7 +25,7 @@ def run(optimizer, theta, steps):
     for gradient in steps:
         optimizer.update(theta, gradient)
         path.append(theta.copy())
-    return np.array(path)
+    return path
 
 
 def textbook_sgd(theta, steps, step, momentum, nesterov):
@@ -62,22 +62,24 @@ def assert_same_path(path, expected):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True), (0.0, True)])
-def test_sgd_takes_the_textbook_steps(momentum, nesterov, dtype):
+def test_sgd_takes_the_textbook_steps(backend, momentum, nesterov, dtype):
     optimizer = fastcl.SGD(0.3, momentum, nesterov, schedule)
     start, steps = np.linspace(-1, 1, 11), gradients(dtype)
     expected = textbook_sgd(start, steps.astype(np.float64), 0.3, momentum, nesterov)
-    path = run(optimizer, start.astype(dtype), steps)
+    theta = backend.array(start.astype(dtype))
+    path = np.array([backend.host(array) for array in run(optimizer, theta, map(backend.array, steps))])
     assert path.dtype == dtype
     assert_same_path(path, expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("beta1", "beta2", "epsilon"), [(0.9, 0.999, 1e-8), (0.5, 0.9, 1e-2), (0.0, 0.99, 1e-8)])
-def test_adam_takes_the_textbook_steps(beta1, beta2, epsilon, dtype):
+def test_adam_takes_the_textbook_steps(backend, beta1, beta2, epsilon, dtype):
     optimizer = fastcl.Adam(0.03, beta1, beta2, epsilon, schedule)
     start, steps = np.linspace(-1, 1, 11), gradients(dtype)
     expected = textbook_adam(start, steps.astype(np.float64), 0.03, beta1, beta2, epsilon)
-    path = run(optimizer, start.astype(dtype), steps)
+    theta = backend.array(start.astype(dtype))
+    path = np.array([backend.host(array) for array in run(optimizer, theta, map(backend.array, steps))])
     assert path.dtype == dtype
     assert_same_path(path, expected)
 

@@ -54,6 +54,16 @@ def test_seed_step_and_set_each_give_other_points():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("n", "dim"), [(1, 1), (257, 2), (300, 5), (31, 64)])
+def test_a_device_draws_the_points_of_the_host_to_the_bit(device, dtype, n, dim):
+    low, high = -np.arange(1.0, dim + 1), np.pi * np.arange(1.0, dim + 1)
+    host, there = Stream((7 << 32) + 3, 11), Stream((7 << 32) + 3, 11)
+    like = device.array(np.empty(0))
+    for _ in range(2):  # the second set differs
+        assert np.array_equal(device.host(there.uniform(n, low, high, dtype, like)), host.uniform(n, low, high, dtype))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("dim", [1, 2, 3, 7])
 def test_a_box_is_filled_uniformly(dtype, dim):
     low, high = -np.arange(1.0, dim + 1), 2 * np.arange(1.0, dim + 1)
