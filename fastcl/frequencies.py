@@ -3,6 +3,7 @@
 import numpy as np
 import scipy
 
+from .backend import beside, to_host
 from .sketch import feature_sum
 from .structures import HadamardFrequencies, HarmonicFrequencies, as_harmonics
 from .validation import as_choice, as_count, as_generator, as_points, as_positive, as_rows
@@ -129,8 +130,8 @@ def estimate_scale(x, rng=None, n_points=5000, m=1000):
     n_points, m = as_count(n_points, "n_points"), as_count(m, "m", least=90)
     x = as_rows(x, "x")
     if len(x) > n_points:
-        x = x[np.sort(rng.choice(len(x), n_points, replace=False))]
-    x = as_points(x, "x").astype(np.float64)
+        x = x[beside(np.sort(rng.choice(len(x), n_points, replace=False)), x)]
+    x = as_points(to_host(x), "x").astype(np.float64)
     x = x - x.mean(axis=0)
     scale = float(np.sqrt(x.var(axis=0).mean()))
     if scale == 0:

@@ -131,7 +131,8 @@ def feature_sum(x, omega, weights=None, out=None, method="auto", accuracy=None):
     ----------
     x : array (n, d)
         Points. float32 is computed in float32 and accumulated in float64 across blocks of 256 points; every other
-        real type in float64. Any strides; read in chunks, so a memory map is never loaded whole.
+        real type in float64. Any strides; read in chunks, so a memory map is never loaded whole. The work is done on the
+        device where x or omega is a CuPy array; a NumPy array x is then streamed through it.
     omega : array (m, d), or structured frequencies
         Radians per unit of x.
     weights : array (n,), optional
@@ -151,7 +152,7 @@ def feature_sum(x, omega, weights=None, out=None, method="auto", accuracy=None):
     Returns
     -------
     complex128 array (m,)
-        The same bits for any number of threads. They follow the method, and "auto" may choose otherwise on another machine:
+        Where x is. The same bits for any number of threads. They follow the method, and "auto" may choose otherwise on another machine:
         ask for "direct", or "nufft" with the same finufft, where bits must be the same everywhere.
 
     Raises
@@ -166,7 +167,8 @@ def feature_sum(x, omega, weights=None, out=None, method="auto", accuracy=None):
     -----
     ``A`` in arXiv 2310.03085; its adjoint for the real inner product is `feature_adjoint`.
 
-    No n x m array is formed. Extra memory of "direct": one chunk of 131072 rows, which is copied only if it has to be
+    No n x m array is formed. On a device: at most 1056 parts of 2048 sums (35 MiB), 64 MiB for chunks of x where it is streamed
+    or has to be converted, and 32 d bytes a frequency. Extra memory of "direct" on the host: one chunk of 131072 rows, which is copied only if it has to be
     converted or is read-only, and about 1 KiB and 32 d bytes a frequency. Of "nufft": grids of at most 1 GiB in all, 256 MiB
     where "auto" chooses, which grow with the product over the axes of (range of x) (range of omega), and for each of the m
     frequencies and of at most 2^18 points at a time 200 bytes, or 16 bytes a piece, at most 16 pieces, where those are more.
@@ -236,7 +238,7 @@ def feature_adjoint(x, omega, c, out=None, method="auto", accuracy=None):
 
     Returns
     -------
-    float array (n,)
+    float array (n,), where x is
         With ``Re <c, A w> = <A* c, w>``. The same bits for any number of threads; extra memory of "direct" at most one
         chunk of 131072 rows, where x has to be converted, and 100 bytes a frequency.
 
@@ -401,7 +403,7 @@ def sketch(x, omega, method="auto", accuracy=None):
     x : array (n, d), memory map, or iterable of arrays (n_i, d)
         The data; a chunk is released before the next one is asked for.
     omega : array (m, d), or structured frequencies
-        Radians per unit of x.
+        Radians per unit of x; a CuPy array has NumPy arrays streamed through the device.
     method, accuracy : optional
         As of `feature_sum`; relative errors of the sums are absolute ones of the values.
 

@@ -1,6 +1,7 @@
 """README's Python runs as it stands, and its commands are those that the package and the tests use."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,34 @@ def text():
     return README.read_text()
 
 
-def test_the_python_blocks_run_in_order(text, monkeypatch):
-    do_little(monkeypatch)  # the photographs would take half a minute
-    namespace = {}
-    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+BLOCK = re.compile(r"(<!-- needs a GPU -->\n)?```python\n(.*?)```", re.DOTALL)
+
+
+def run_blocks(text):
+    """The names that the Python blocks leave behind, those apart that need a GPU."""
+    namespace, blocks = {}, [block for on_device, block in BLOCK.findall(text) if not on_device]
     assert len(blocks) >= 3
     for block in blocks:
         exec(compile(block, str(README), "exec"), namespace)
+    return namespace
+
+
+def test_the_block_for_a_gpu_runs(text, monkeypatch, device):
+    do_little(monkeypatch)
+    monkeypatch.setitem(sys.modules, "cupy", device.module)
+    namespace = run_blocks(text)
+    (block,) = (block for on_device, block in BLOCK.findall(text) if on_device)
+    if device.name == "cuda-host":  # every thread of a block is one of the machine's
+        block = block.replace("n_iter=3000", "n_iter=2, n_points=50")
+        namespace |= {"x": namespace["x"][:500], "noisy_points": namespace["noisy_points"][:1]}
+    exec(compile(block, str(README), "exec"), namespace)
+    assert isinstance(namespace["clean_points"], device.module.ndarray)
+    assert isinstance(namespace["prior"].theta, device.module.ndarray)
+
+
+def test_the_python_blocks_run_in_order(text, monkeypatch):
+    do_little(monkeypatch)  # the photographs would take half a minute
+    namespace = run_blocks(text)
     before, after = (((namespace[name] - namespace["x"][:100]) ** 2).mean() for name in ("noisy_points", "clean_points"))
     assert after < before / 2  # noise of 0.3 on a cloud of deviation 0.2 leaves 0.31 of it at best
     assert namespace["clean"].shape == (100, 100)
