@@ -98,13 +98,19 @@ def empty_aligned(shape, dtype):
     return buffer[start : start + size].view(dtype).reshape(shape)
 
 
-def product(a, b):
-    """The matrix product of a (n, s), n large, and b (s, c), in the type of a.
+def place(array):
+    """Where `array` is, as a key of what is kept beside it: None on the host, or the number of its device."""
+    return array.device.id if is_device(array) else None
 
-    Not NumPy's: its bits may follow the number of threads, and BLAS threads that wait for the next product take the
-    cores from the kernels' own.
+
+def product(a, b):
+    """The matrix product of a (n, s), n large, and b (s, c), in the type of a and where a is.
+
+    On the host not NumPy's: its bits may follow the number of threads, and BLAS threads that wait for the next product take
+    the cores from the kernels' own.
     """
-    a, b = np.ascontiguousarray(a), np.ascontiguousarray(b, a.dtype)
-    out = np.empty((len(a), b.shape[1]), a.dtype)
+    a = contiguous(a, a.dtype)
+    b = contiguous(beside(b, a), a.dtype)
+    out = np.empty((len(a), b.shape[1]), a.dtype, like=a)
     kernel("product", like=a)(a, b, out)
     return out

@@ -1,12 +1,17 @@
 """Gaussian mixtures as reference measures: sampled, with a density, a sketch and a posterior in closed form."""
 
 import numpy as np
-import scipy
 
-from .backend import product
+from .backend import beside, place, product, to_host
 from .validation import as_array, as_generator, as_points, as_vector
 
 CHUNK_ROWS = 1 << 14  # rows for which one array per mixture component is held at a time
+
+
+def log_sum_exp(terms, axis=0):
+    """log(sum(exp(terms))) along an axis, for terms not all of which are minus infinity."""
+    largest = terms.max(axis=axis, keepdims=True)
+    return np.log(np.exp(terms - largest).sum(axis=axis)) + largest.squeeze(axis)
 
 
 class GaussianMixture:
@@ -53,16 +58,26 @@ class GaussianMixture:
         total = self.weights.sum()
         if abs(total - 1) > k * np.finfo(np.float64).eps:  # weights read back from a file keep their bits
             self.weights = self.weights / total
-        self._kept_factors = (None, None)
+        self._kept = {}
         try:
             self._roots = np.linalg.cholesky(self.covariances)
         except np.linalg.LinAlgError:
             raise ValueError("covariances must be symmetric positive definite") from None
 
+    def __getstate__(self):
+        return {**self.__dict__, "_kept": {}}
+
     @property
     def dim(self):
         """Dimension d."""
         return self.means.shape[1]
+
+    def _beside(self, like, name, make, *key):
+        """The arrays that `make` gives, brought to where `like` is; kept under the name until another `key` comes."""
+        kept = self._kept.get((name, place(like)))
+        if kept is None or kept[0] != key:
+            kept = self._kept[name, place(like)] = key, tuple(beside(array, like) for array in make())
+        return kept[1]
 
     def sample(self, n, rng=None, dtype=np.float64):
         """n points of the mixture, (n, d)."""
@@ -116,7 +131,7 @@ class GaussianMixture:
 
     def log_density(self, x):
         """Log-density, (n,)."""
-        return self._by_chunks(x, lambda chunk: scipy.special.logsumexp(self._log_terms(chunk, self._precisions()), axis=0))
+        return self._by_chunks(x, lambda chunk: log_sum_exp(self._log_terms(chunk, *self._own_factors(chunk))))
 
     def log_density_grad(self, x):
         """Gradient of the log-density, (n, d), in the type of x."""
@@ -131,13 +146,13 @@ class GaussianMixture:
         return self._by_chunks(x, self._energy_parts)
 
     def _energy_parts(self, x):
-        precisions = self._precisions()
-        log_terms = self._log_terms(x, precisions)
-        energy = -scipy.special.logsumexp(log_terms, axis=0)
+        means, whitenings, constants = self._own_factors(x)
+        log_terms = self._log_terms(x, means, whitenings, constants)
+        energy = -log_sum_exp(log_terms)
         responsibilities = np.exp(log_terms + energy)
-        gradient, curvature = np.zeros(x.shape), np.zeros(x.shape)
-        for share, mean, (whitening, _) in zip(responsibilities, self.means, precisions, strict=True):
-            precision = whitening @ whitening.T
+        gradient, curvature = np.zeros(x.shape, like=x), np.zeros(x.shape, like=x)
+        for share, mean, whitening in zip(responsibilities, means, whitenings, strict=True):
+            precision = product(whitening, whitening.T)
             gradient += share[:, None] * product(x - mean, precision)
             curvature += share[:, None] * np.diag(precision)
         return energy, gradient, curvature
@@ -145,50 +160,57 @@ class GaussianMixture:
     def posterior(self, y, noise):
         """Posterior of x given y = x + N(0, diag(noise^2)): a mixture, as (responsibilities (k, n), means (k, n, d),
         square roots of the covariances (k, d, d)) for one chunk y (n, d)."""
-        evidence, gains, roots = self._posterior_factors(noise)
-        log_terms = self._log_terms(y, evidence)
-        responsibilities = np.exp(log_terms - scipy.special.logsumexp(log_terms, axis=0))
-        means = np.stack([mean + product(y - mean, gain) for mean, gain in zip(self.means, gains, strict=True)])
+        centres, whitenings, constants, gains, roots = self._posterior_factors(y, noise)
+        log_terms = self._log_terms(y, centres, whitenings, constants)
+        responsibilities = np.exp(log_terms - log_sum_exp(log_terms))
+        means = np.stack([mean + product(y - mean, gain) for mean, gain in zip(centres, gains, strict=True)])
         return responsibilities, means, roots
 
-    def _posterior_factors(self, noise):
-        """What `posterior` needs that does not depend on y, kept for the next chunk: the precisions of y, the gains
-        (k, d, d) that multiply rows y - mean, and the square roots (k, d, d) of the posterior covariances."""
-        key = noise.tobytes()
-        if self._kept_factors[0] != key:
+    def _posterior_factors(self, y, noise):
+        """What `posterior` needs that does not depend on the values of y, kept for the next chunk: that of `_log_terms` for
+        the law of y, the gains (k, d, d) that multiply rows y - mean, and the square roots (k, d, d) of the posterior
+        covariances."""
+        noise = to_host(noise)
+
+        def make():
             total = self.covariances + np.diag(noise**2)
             gains = np.linalg.solve(total, self.covariances)
             precisions = np.linalg.inv(self.covariances) + np.diag(noise**-2.0)
             roots = np.linalg.inv(np.linalg.cholesky(precisions)).swapaxes(1, 2)
-            self._kept_factors = (key, (self._precisions(total), gains, roots))
-        return self._kept_factors[1]
+            return *self._term_factors(np.linalg.cholesky(total)), gains, roots
+
+        return self._beside(y, "posterior", make, noise.tobytes())
 
     def posterior_mean(self, y, noise):
         """E[x | y] in closed form, (n, d), for y = x + N(0, diag(noise^2)) and noise (d,)."""
 
         def mean(chunk):
-            evidence, gains, _ = self._posterior_factors(noise)
-            log_terms = self._log_terms(chunk, evidence)
-            responsibilities = np.exp(log_terms - scipy.special.logsumexp(log_terms, axis=0))
+            centres, whitenings, constants, gains, _ = self._posterior_factors(chunk, noise)
+            log_terms = self._log_terms(chunk, centres, whitenings, constants)
+            responsibilities = np.exp(log_terms - log_sum_exp(log_terms))
             total = np.zeros_like(chunk)
-            for share, centre, gain in zip(responsibilities, self.means, gains, strict=True):
+            for share, centre, gain in zip(responsibilities, centres, gains, strict=True):
                 total += share[:, None] * (centre + product(chunk - centre, gain))
             return total
 
         return self._by_chunks(y, mean)
 
-    def _precisions(self, covariances=None):
-        """(W with W W^T the inverse, log-determinant) of each covariance, the mixture's own by default."""
-        roots = self._roots if covariances is None else np.linalg.cholesky(covariances)
-        return [(np.linalg.inv(root).T, 2 * np.log(np.diag(root)).sum()) for root in roots]
+    def _own_factors(self, like):
+        return self._beside(like, "terms", lambda: self._term_factors(self._roots))
 
-    def _log_terms(self, x, precisions):
+    def _term_factors(self, roots):
+        """(means (k, d), W (k, d, d) with W W^T the inverse covariance, logarithm (k,) of the largest value) of Gaussians of
+        the weights and means of the mixture, for the Cholesky factors of their covariances."""
+        constants = np.log(self.weights) - self.dim / 2 * np.log(2 * np.pi)
+        constants -= np.log(np.diagonal(roots, axis1=1, axis2=2)).sum(axis=1)
+        return self.means, np.linalg.inv(roots).swapaxes(1, 2), constants
+
+    def _log_terms(self, x, means, whitenings, constants):
         """log(weight_k N(x; mean_k, ...)), (k, n)."""
-        constant = -self.dim / 2 * np.log(2 * np.pi)
-        terms = np.empty((self.weights.size, len(x)))
-        for k, (whitening, log_determinant) in enumerate(precisions):
-            terms[k] = np.square(product(x - self.means[k], whitening)).sum(axis=1) / -2
-            terms[k] += np.log(self.weights[k]) + constant - log_determinant / 2
+        terms = np.empty((self.weights.size, len(x)), like=x)
+        for k, (mean, whitening) in enumerate(zip(means, whitenings, strict=True)):
+            terms[k] = np.square(product(x - mean, whitening)).sum(axis=1) / -2
+        terms += constants[:, None]
         return terms
 
     def _by_chunks(self, x, function):

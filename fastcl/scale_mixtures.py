@@ -3,7 +3,7 @@
 import numpy as np
 import scipy
 
-from .backend import kernel, product
+from .backend import contiguous, kernel, product, to_host
 from .kernels.mixtures import LANES, MOMENT_PARTS
 from .mixtures import CHUNK_ROWS, GaussianMixture
 from .validation import as_array, as_count, as_generator, as_points, as_vector
@@ -58,7 +58,6 @@ class MixtureOfScaleMixtures(GaussianMixture):
         self.shape_weights = np.maximum(weights, LEAST_WEIGHT)
         terms = (self.scales[:, None, None] ** 2 * shapes[:, None]).reshape(-1, *shapes.shape[1:])
         super().__init__(self.shape_weights.ravel(), np.zeros(terms.shape[:2]), terms)
-        self._kept_terms = {}
 
     @classmethod
     def fit(cls, x, n_components=20, n_scales=10, n_iter=20, rng=None):
@@ -108,8 +107,9 @@ class MixtureOfScaleMixtures(GaussianMixture):
 
     def _shares(self, x):
         """(posterior probabilities (n, K, J) of the terms, log-density (n,)) for one chunk x (n, d)."""
-        shares, log_density = np.empty((len(x), *self.shape_weights.shape), x.dtype), np.empty(len(x), x.dtype)
-        kernel("mixture_shares", like=x)(np.ascontiguousarray(x), *self._factors(x.dtype), shares, log_density)
+        shares = np.empty((len(x), *self.shape_weights.shape), x.dtype, like=x)
+        log_density = np.empty(len(x), x.dtype, like=x)
+        kernel("mixture_shares", like=x)(contiguous(x, x.dtype), *self._factors(x), shares, log_density)
         return shares, log_density
 
     def _pulls(self, shares):
@@ -117,17 +117,20 @@ class MixtureOfScaleMixtures(GaussianMixture):
         flat = shares.reshape(-1, self.scales.size)
         return product(flat, self.scales[:, None] ** -2.0).reshape(len(shares), -1).T
 
-    def _factors(self, dtype):
-        """(bases, precisions, constants) that `mixture_shares` reads."""
-        if dtype not in self._kept_terms:
+    def _factors(self, like):
+        """(bases, precisions, constants) that `mixture_shares` reads, kept for every type and place of points."""
+        dtype = like.dtype
+
+        def make():
             roots = np.linalg.cholesky(self.shapes)
             determinants = 2 * np.log(np.diagonal(roots, axis1=1, axis2=2)).sum(axis=1)
             constants = np.log(self.shape_weights) - (determinants[:, None] + self.dim * np.log(2 * np.pi)) / 2
             constants -= self.dim * np.log(self.scales)
             precisions = np.broadcast_to(self.scales[:, None] ** -2.0, (len(roots), self.scales.size, self.dim))
             bases = np.linalg.inv(roots).swapaxes(1, 2)
-            self._kept_terms[dtype] = _padded(bases, dtype), _padded(precisions, dtype), constants.astype(dtype)
-        return self._kept_terms[dtype]
+            return _padded(bases, dtype), _padded(precisions, dtype), constants.astype(dtype)
+
+        return self._beside(like, f"terms in {dtype}", make)
 
     def log_density(self, x):
         """Log-density, (n,)."""
@@ -135,9 +138,9 @@ class MixtureOfScaleMixtures(GaussianMixture):
 
     def _energy_parts(self, x):
         shares, log_density = self._shares(x)
-        gradient, curvature = np.zeros(x.shape), np.zeros(x.shape)
-        for pull, basis in zip(self._pulls(shares), self._factors(x.dtype)[0], strict=True):
-            precision = basis @ basis.T
+        gradient, curvature = np.zeros(x.shape, like=x), np.zeros(x.shape, like=x)
+        for pull, basis in zip(self._pulls(shares), self._factors(x)[0], strict=True):
+            precision = product(basis, basis.T)
             gradient += pull[:, None] * product(x, precision)
             curvature += pull[:, None] * np.diag(precision)
         return -log_density, gradient, curvature
@@ -145,22 +148,26 @@ class MixtureOfScaleMixtures(GaussianMixture):
     def posterior_mean(self, y, noise):
         """E[x | y] in closed form, (n, d), for y = x + N(0, diag(noise^2)) and noise (d,); in the type of y."""
         y = as_points(y, "y", self.dim)
-        factors = self._mean_factors(noise, y.dtype)
         out = np.empty_like(y)
-        kernel("mixture_means", like=y)(y, *factors, out)
+        kernel("mixture_means", like=y)(y, *self._mean_factors(y, to_host(noise)), out)
         return out
 
-    def _mean_factors(self, noise, dtype):
-        """(bases, precisions, constants, gains, inverses) that `mixture_means` reads: in the basis of a component its
-        covariance is diagonal, with the given values, and that of the noise is the identity."""
-        values, vectors = np.linalg.eigh(self.shapes / (noise[:, None] * noise))
-        variances = self.scales[:, None] ** 2 * np.maximum(values, 0)[:, None, :]
-        precisions = 1 / (1 + variances)
-        constants = np.log(self.shape_weights) + np.log(precisions).sum(axis=2) / 2
-        bases, inverses = vectors / noise[:, None], vectors.swapaxes(1, 2) * noise
-        inverses = _padded(_padded(inverses, dtype).swapaxes(1, 2), dtype).swapaxes(1, 2)
-        precisions, gains = _padded(precisions, dtype), _padded(variances * precisions, dtype)
-        return _padded(bases, dtype), precisions, constants.astype(dtype), gains, np.ascontiguousarray(inverses)
+    def _mean_factors(self, like, noise):
+        """(bases, precisions, constants, gains, inverses) that `mixture_means` reads, kept for the next points: in the basis of
+        a component its covariance is diagonal, with the given values, and that of the noise is the identity."""
+        dtype = like.dtype
+
+        def make():
+            values, vectors = np.linalg.eigh(self.shapes / (noise[:, None] * noise))
+            variances = self.scales[:, None] ** 2 * np.maximum(values, 0)[:, None, :]
+            precisions = 1 / (1 + variances)
+            constants = np.log(self.shape_weights) + np.log(precisions).sum(axis=2) / 2
+            bases, inverses = vectors / noise[:, None], vectors.swapaxes(1, 2) * noise
+            inverses = _padded(_padded(inverses, dtype).swapaxes(1, 2), dtype).swapaxes(1, 2)
+            precisions, gains = _padded(precisions, dtype), _padded(variances * precisions, dtype)
+            return _padded(bases, dtype), precisions, constants.astype(dtype), gains, np.ascontiguousarray(inverses)
+
+        return self._beside(like, f"means in {dtype}", make, noise.tobytes())
 
     def to_arrays(self):
         """What a file keeps of the measure: name -> array."""

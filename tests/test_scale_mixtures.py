@@ -8,6 +8,7 @@ import fastcl
 from fastcl import scale_mixtures
 from fastcl.backend import kernel
 from fastcl.domains import domain_from_arrays
+from fastcl.kernels.launchers import mixtures as launchers
 from fastcl.kernels.mixtures import MOMENT_PARTS, MOMENT_ROWS
 
 EPS = {dtype: np.finfo(dtype).eps for dtype in (np.float32, np.float64)}
@@ -28,6 +29,12 @@ TABLE = [
 ]
 over_table = pytest.mark.parametrize(("n", "d", "k", "j"), TABLE)
 over_types = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+
+@pytest.fixture(autouse=True)
+def blocks_as_for_many_rows(monkeypatch):
+    """CUDA blocks of as many rows as where there are many of them."""
+    monkeypatch.setattr(launchers, "FEWEST", 0)
 
 
 def make_mixture(d, k=3, j=4):
@@ -73,30 +80,31 @@ def crossed(rng, n):
 # ---- against the plain mixture -----------------------------------------------------------------------------------
 
 
-def log_terms_error(mixture, x):
-    """(n,): bound on the error of any term's logarithm, in float64.
+def log_terms_error(mixture, x, eps=DOUBLE):
+    """(n,): bound on the error of any term's logarithm, in float64 or another type.
 
     Whitened by a matrix of condition sqrt(100), coordinates err by d + 1 roundings times 10 of |x|_W, which their
     squares double; a sum of d of them, padded to 16, adds d + 16, and constants and logarithms of the sum some more.
     """
     squares = np.einsum("ni,kij,nj->nk", x, np.linalg.inv(mixture.shapes), x).max(axis=1) / mixture.scales.min() ** 2
-    return DOUBLE * ((2 * 10 + 1) * (mixture.dim + 16) * squares + 100 * mixture.dim)
+    return eps * ((2 * 10 + 1) * (mixture.dim + 16) * squares + 100 * mixture.dim)
 
 
 @over_table
-def test_log_density_is_that_of_the_terms(n, d, k, j):
+def test_log_density_is_that_of_the_terms(backend, n, d, k, j):
     mixture = make_mixture(d, k, j)
     x = some_points(mixture, n)
-    found, expected = mixture.log_density(x), expanded(mixture).log_density(x)
+    found, expected = backend.host(mixture.log_density(backend.array(x))), expanded(mixture).log_density(x)
     assert (np.abs(found - expected) <= log_terms_error(mixture, x)).all()
     assert np.abs(log_terms_error(mixture, x)).max() < 1e-6  # the bound says something
 
 
 @over_table
-def test_energy_parts_are_those_of_the_terms(n, d, k, j):
+def test_energy_parts_are_those_of_the_terms(backend, n, d, k, j):
     mixture = make_mixture(d, k, j)
     x = some_points(mixture, n)
-    found, expected = mixture.energy_parts(x), expanded(mixture).energy_parts(x)
+    found = [backend.host(part) for part in mixture.energy_parts(backend.array(x))]
+    expected = expanded(mixture).energy_parts(x)
     error = log_terms_error(mixture, x)
     # Shares err by twice what their logarithms do; precisions of condition 100, sums of d.
     precision = np.linalg.norm(np.linalg.inv(mixture.shapes), 2, axis=(1, 2)).max() / mixture.scales.min() ** 2
@@ -105,7 +113,26 @@ def test_energy_parts_are_those_of_the_terms(n, d, k, j):
     assert (np.abs(found[0] - expected[0]) <= error).all()
     assert (np.abs(found[1] - expected[1]) <= (share * precision * size)[:, None]).all()
     assert (np.abs(found[2] - expected[2]) <= (share * precision)[:, None]).all()
-    np.testing.assert_array_equal(found[1], -mixture.log_density_grad(x))
+    np.testing.assert_array_equal(found[1], -backend.host(mixture.log_density_grad(backend.array(x))))
+
+
+@over_table
+@over_types
+def test_shares_are_those_of_the_terms(backend, dtype, n, d, k, j):
+    mixture = make_mixture(d, k, j)
+    x = some_points(mixture, n, dtype)
+    shares, log_density = (backend.host(part) for part in mixture._shares(backend.array(x)))
+    assert (shares.shape, shares.dtype, log_density.dtype) == ((n, k, j), dtype, dtype)
+    x = x.astype(np.float64)
+    plain = expanded(mixture)
+    terms = plain._log_terms(x, *plain._own_factors(x))
+    # The logarithms of the terms are rounded too, and so are the coordinates and the factors of the working type.
+    error = log_terms_error(mixture, x, EPS[dtype]) + EPS[dtype] * np.abs(terms).max(axis=0)
+    assert (np.abs(log_density - plain.log_density(x)) <= error).all()
+    exact = np.exp(terms - plain.log_density(x)).T
+    bound = exact * np.expm1(2 * error)[:, None] + (k * j + 8) * EPS[dtype] * exact + np.finfo(dtype).tiny
+    assert (np.abs(shares.reshape(n, -1) - exact) <= bound).all()
+    assert np.median(error) < (0.5 if dtype == np.float32 else 1e-9)  # the bound says something
 
 
 def posterior_bound(mixture, y, noise, eps):
@@ -146,10 +173,10 @@ def posterior_bound(mixture, y, noise, eps):
 
 @over_table
 @over_types
-def test_posterior_mean_is_that_of_the_terms(dtype, n, d, k, j):
+def test_posterior_mean_is_that_of_the_terms(backend, dtype, n, d, k, j):
     mixture, noise = make_mixture(d, k, j), noise_of(d)
     y = some_points(mixture, n, dtype)
-    found = mixture.posterior_mean(y, noise)
+    found = backend.host(mixture.posterior_mean(backend.array(y), noise))
     assert (found.shape, found.dtype) == (y.shape, dtype)
     y = y.astype(np.float64)
     expected = expanded(mixture).posterior_mean(y, noise)
@@ -159,12 +186,13 @@ def test_posterior_mean_is_that_of_the_terms(dtype, n, d, k, j):
     assert np.median(bound) < (2e-2 if dtype == np.float32 else 1e-9)
 
 
-def test_posterior_mean_of_a_law_far_below_the_noise_is_zero_and_far_above_it_is_the_data():
+def test_posterior_mean_of_a_law_far_below_the_noise_is_zero_and_far_above_it_is_the_data(backend):
     mixture = make_mixture(3)
     y = some_points(mixture, 65)
+    low, high = (backend.host(mixture.posterior_mean(backend.array(y), np.full(3, noise))) for noise in (1e6, 1e-6))
     # The gains are s^2 c / (s^2 c + noise^2) with s^2 c from 0.009 to 90.
-    np.testing.assert_allclose(mixture.posterior_mean(y, np.full(3, 1e6)), 0, atol=1e-10 * np.abs(y).max())
-    np.testing.assert_allclose(mixture.posterior_mean(y, np.full(3, 1e-6)), y, atol=1e-9 * np.abs(y).max())
+    np.testing.assert_allclose(low, 0, atol=1e-10 * np.abs(y).max())
+    np.testing.assert_allclose(high, y, atol=1e-9 * np.abs(y).max())
 
 
 @over_types
@@ -176,6 +204,32 @@ def test_rows_do_not_know_their_block(dtype):
         # A row alone may be multiplied by another tile of the product: equal to rounding.
         bound = 2 * posterior_bound(mixture, y[i : i + 1].astype(np.float64), noise, EPS[dtype])
         assert (np.abs(mixture.posterior_mean(y[i : i + 1], noise) - whole[i]) <= bound).all()
+
+
+@over_types
+def test_rows_of_cuda_blocks_have_the_same_bits_in_any_of_them(backend, monkeypatch, dtype):
+    if backend.name == "numba":
+        pytest.skip("blocks of one size")
+    mixture, noise = make_mixture(9), noise_of(9)
+    y = backend.array(some_points(mixture, 130, dtype))
+    results = []
+    for rows in launchers.ROWS[np.dtype(dtype)]:
+        monkeypatch.setitem(launchers.ROWS, np.dtype(dtype), (rows,))
+        results.append([backend.host(part) for part in (mixture.posterior_mean(y, noise), *mixture._shares(y))])
+        results.append([backend.host(part) for part in (mixture.posterior_mean(y[30:], noise), *mixture._shares(y[30:]))])
+    for whole, rest in zip(results[::2], results[1::2], strict=True):
+        for part, of_rest, first in zip(whole, rest, results[0], strict=True):
+            np.testing.assert_array_equal(part, first)
+            np.testing.assert_array_equal(of_rest, first[30:])
+
+
+def test_dimensions_beyond_a_cuda_block_are_refused(backend, monkeypatch):
+    if backend.name == "numba":
+        pytest.skip("no bound")
+    monkeypatch.setattr(launchers, "MOST_SHARED", 1000)
+    mixture = make_mixture(8)
+    with pytest.raises(ValueError, match="no CUDA kernel for 4 scales in dimension 8: pass NumPy arrays"):
+        mixture.posterior_mean(backend.array(some_points(mixture, 3)), noise_of(8))
 
 
 @over_types
@@ -199,12 +253,13 @@ def test_every_row_counts_across_chunks(monkeypatch):
         np.testing.assert_allclose(one, other, rtol=0, atol=100 * DOUBLE * np.abs(one).max())
 
 
-def test_far_out_nothing_underflows():
+def test_far_out_nothing_underflows(backend):
     mixture = make_mixture(3)
     x = np.array([[1e4, -1e4, 1e4], [0.0, 0.0, 0.0], [1e-200, 0.0, 0.0]])
-    plain = expanded(mixture)
-    np.testing.assert_allclose(mixture.log_density(x), plain.log_density(x), rtol=1e-12)
-    np.testing.assert_allclose(mixture.posterior_mean(x, noise_of(3)), plain.posterior_mean(x, noise_of(3)), rtol=1e-10)
+    plain, points = expanded(mixture), backend.array(x)
+    log_density, mean = backend.host(mixture.log_density(points)), backend.host(mixture.posterior_mean(points, noise_of(3)))
+    np.testing.assert_allclose(log_density, plain.log_density(x), rtol=1e-12)
+    np.testing.assert_allclose(mean, plain.posterior_mean(x, noise_of(3)), rtol=1e-10)
 
 
 def test_strided_points_are_read_in_order():

@@ -75,3 +75,15 @@ def test_the_parallel_product_has_the_bits_of_one_tile_after_another(rng, on_thr
     tile.add_product(a, b, expected)
     for result in on_threads(lambda: product(a, b)):
         np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("rows", "terms", "columns"), SHAPES)
+def test_the_product_is_where_the_rows_are_and_in_their_type(rng, backend, dtype, rows, terms, columns):
+    a, b = rng.standard_normal((rows, terms)).astype(dtype), rng.standard_normal((terms, columns))
+    expected, error = naive.matrix_product(a, b.astype(dtype)), product_error(a, b, 0, dtype)
+    for given in (b, b.astype(dtype), np.asfortranarray(b)):  # brought beside a, on the host or on a device
+        for left in (backend.array(a), backend.array(a.T.copy()).T):
+            out = backend.host(product(left, given))
+            assert out.dtype == dtype
+            assert (np.abs(out - expected) <= error).all()

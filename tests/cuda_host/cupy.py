@@ -70,6 +70,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     ndim = property(lambda self: self._data.ndim)
     size = property(lambda self: self._data.size)
     itemsize = property(lambda self: self._data.itemsize)
+    device = property(lambda self: SimpleNamespace(id=0))
     nbytes = property(lambda self: self._data.nbytes)
     flags = property(lambda self: SimpleNamespace(c_contiguous=self._data.flags.c_contiguous))
     T = property(lambda self: DeviceArray(self._data.T, self._memory))
@@ -146,7 +147,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
 
 
 METHODS = """
-    all any argmax argmin astype clip copy dot fill max mean min prod ravel repeat reshape sort std sum swapaxes take
+    all any argmax argmin astype clip copy dot fill max mean min prod ravel repeat reshape sort squeeze std sum swapaxes take
     transpose var view
 """.split()  # noqa: SIM905
 
