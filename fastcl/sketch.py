@@ -79,7 +79,7 @@ class PackedFrequencies:
     def sum_parts(self, x, weights):
         """The sums over parts of the points, (parts, blocks, 2, lanes): real and imaginary parts of every frequency."""
         count, _, lanes = self.blocks.shape
-        part_rows = kernel("point_parts", like=x)(len(x), count)
+        part_rows = kernel("point_parts", like=x)(len(x), self.blocks)
         partial = np.empty((-(-len(x) // part_rows), count, 2, lanes), like=x)
         kernel("feature_sum", like=x)(x, weights, self.blocks, part_rows, partial)
         return partial

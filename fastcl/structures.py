@@ -115,7 +115,7 @@ class PackedHarmonics:
     def sum(self, x, weights):
         """(m,) complex128 for x (n, d) contiguous and weights (n,) or (0,), both in the working precision."""
         n, (count, _, lanes) = len(x), self.blocks.shape
-        part_rows = kernel("point_parts", like=x)(n, count)
+        part_rows = kernel("point_parts", like=x)(n, self.blocks)
         partial = np.empty((-(-n // part_rows), count, len(self.harmonics), 2, lanes))
         kernel("harmonic_sum", like=x)(x, weights, self.blocks, self.harmonics, part_rows, partial)
         real, imag = partial.sum(axis=0).transpose(2, 0, 3, 1).reshape(2, -1)[:, : self.m]

@@ -290,4 +290,4 @@ def test_bad_rows_are_named(monkeypatch):
 def test_no_index_leaves_its_array(run_with_bounds_checks):
     cases = ["float32-31-1021-8", "float32-257-3-8", "float32-31-3-16", "float32-3-1-35"]
     tests = ["test_feature_sum_is_the_sum", "test_feature_adjoint_is_the_real_part_of_the_sum"]
-    run_with_bounds_checks(*[f"tests/test_features.py::{test}[{case}]" for test in tests for case in cases])
+    run_with_bounds_checks(*[f"tests/test_features.py::{test}[numba-{case}]" for test in tests for case in cases])

@@ -8,6 +8,7 @@
 //   sum, small d      d + 8 and two special functions; for some of the frequencies polynomials instead, d + 17
 //   adjoint, small d  d + 6 with one special function: Re(c exp(i a)) = |c| cos(a + arg c), the phase starts from arg c
 #include "common.cuh"
+#include "tiles.cuh"
 
 constexpr int ROWS = 256; // rows that are staged at once, and accumulated in the working precision
 
@@ -50,7 +51,7 @@ __device__ __forceinline__ void add_wave_by_unit(double phase, double weight, do
 }
 
 template <typename T, int D>
-__global__ void __launch_bounds__(256) feature_sum(const T *__restrict__ x,       // (n, D)
+__global__ void __launch_bounds__(256, 2) feature_sum(const T *__restrict__ x,       // (n, D)
                                                    const T *__restrict__ weights, // (n,), or null for ones
                                                    const T *__restrict__ turns,   // (blocks, D, lanes)
                                                    Index part_rows,               // rows of x that one CUDA block adds
@@ -116,7 +117,7 @@ __device__ __forceinline__ double cosine(double phase) {
 // A block takes `lanes` points.  Where there are few points, its threads form groups that share them: every group takes
 // its part of the frequencies, and the sums of the groups are added in order.
 template <typename T, int D, int COUNT> // COUNT points a thread
-__global__ void __launch_bounds__(256) feature_adjoint(const T *__restrict__ x,         // (n, D)
+__global__ void __launch_bounds__(256, 2) feature_adjoint(const T *__restrict__ x,         // (n, D)
                                                        const T *__restrict__ turns,     // (m, D)
                                                        const T *__restrict__ moduli,    // (m,), of the coefficients
                                                        const T *__restrict__ arguments, // (m,), in the unit of the phases
@@ -168,6 +169,171 @@ __global__ void __launch_bounds__(256) feature_adjoint(const T *__restrict__ x, 
         for (int g = 0; g < groups; ++g) value += sums[g * lanes + i];
         if (first + i < n) out[first + i] = T(value);
     }
+}
+
+// ---- any d: the phases of a tile of points by a tile of frequencies are a matrix product (tiles.cuh) --------------------
+
+// A thread keeps the sums of its frequencies over its points of every tile: ROWS terms at most, before the threads' sums are
+// added in float64, in order.
+template <typename T>
+__global__ void __launch_bounds__(TILE_THREADS, 2)
+    feature_sum_tiled(const T *__restrict__ x,       // (n, d)
+                      const T *__restrict__ weights, // (n,), or null for ones
+                      const T *__restrict__ turns,   // (blocks, d, FREQUENCIES)
+                      Index part_rows,               // rows of x that one CUDA block adds
+                      double *__restrict__ partial,  // (parts, blocks, 2, FREQUENCIES)
+                      Index n, int blocks, int d) {
+    constexpr int SIDE = Tile<T>::side, POINTS = 16 * SIDE, FREQUENCIES = 16 * SIDE;
+    constexpr int POINT_SIZE = CHUNK * STRIDE<T, POINTS>, FREQUENCY_SIZE = CHUNK * FREQUENCIES;
+    T *points = shared_memory<T>();                // (2, CHUNK, STRIDE)
+    T *frequencies = points + 2 * POINT_SIZE;      // (2, CHUNK, FREQUENCIES)
+    T *factors = frequencies + 2 * FREQUENCY_SIZE; // (2, POINTS)
+    T *sums = factors + 2 * POINTS;                // (16, 2, FREQUENCIES)
+    const Place<16> place;
+    const int block = blockIdx.x % blocks;
+    const Index part = blockIdx.x / blocks;
+    const int rows = int(min(part_rows, n - part * part_rows));
+    x += part * part_rows * d;
+    turns += Index(block) * d * FREQUENCIES;
+
+    auto copy_weights = [&](T *out, int start) {
+        if (weights)
+            copy_numbers<T, POINTS>(out, weights + part * part_rows + start, rows - start);
+        else if (threadIdx.x < POINTS)
+            out[threadIdx.x] = start + int(threadIdx.x) < rows ? T(1) : T(0);
+    };
+    copy_rows<T, POINTS>(points, x, rows, 0, d);
+    copy_columns<T, FREQUENCIES>(frequencies, turns, 0, d);
+    copy_weights(factors, 0);
+    wait_for_copies();
+    __syncthreads();
+
+    double total = 0; // of one part, real or imaginary, of one frequency
+    T real[SIDE] = {}, imag[SIDE] = {};
+    int half = 0, factor_half = 0; // where the present chunk is, and the weights of the present tile
+    int terms = 0;
+    for (int start = 0; start < rows; start += POINTS) {
+        T phases[SIDE][SIDE] = {};
+        for (int chunk = 0; chunk < d; chunk += CHUNK) {
+            const bool last = chunk + CHUNK >= d;
+            const int next = last ? start + POINTS : start, next_chunk = last ? 0 : chunk + CHUNK;
+            copy_rows<T, POINTS>(points + (half ^ 1) * POINT_SIZE, x + Index(next) * d, rows - next, next_chunk, d);
+            copy_columns<T, FREQUENCIES>(frequencies + (half ^ 1) * FREQUENCY_SIZE, turns, next_chunk, d);
+            if (last) copy_weights(factors + (factor_half ^ 1) * POINTS, next);
+            add_products<T, POINTS, FREQUENCIES, FREQUENCIES>(points + half * POINT_SIZE, frequencies + half * FREQUENCY_SIZE,
+                                                              min(CHUNK, d - chunk), place, phases);
+            if (last) {
+                T weight[SIDE];
+                read_numbers<T, 16>(factors + factor_half * POINTS, place.row, weight);
+#pragma unroll
+                for (int p = 0; p < SIDE; ++p)
+#pragma unroll
+                    for (int f = 0; f < SIDE; ++f) add_wave_by_unit(phases[p][f], weight[p], real[f], imag[f]);
+                factor_half ^= 1;
+            }
+            half ^= 1;
+            wait_for_copies();
+            __syncthreads();
+        }
+        terms += SIDE;
+        if (terms == ROWS || start + POINTS >= rows) {
+#pragma unroll
+            for (int f = 0; f < SIDE; ++f) {
+                T *out = sums + place.row * 2 * FREQUENCIES + place_of<T, 16>(place.column, f);
+                out[0] = real[f];
+                out[FREQUENCIES] = -imag[f];
+                real[f] = imag[f] = 0;
+            }
+            __syncthreads();
+            for (int row = 0; row < 16 && threadIdx.x < 2 * FREQUENCIES; ++row)
+                total += sums[row * 2 * FREQUENCIES + threadIdx.x];
+            __syncthreads();
+            terms = 0;
+        }
+    }
+    if (threadIdx.x < 2 * FREQUENCIES) partial[(part * blocks + block) * 2 * FREQUENCIES + threadIdx.x] = total;
+}
+
+// A block takes POINTS points, few where n is small, and the more frequencies at once.
+template <typename T, int POINTS>
+__global__ void __launch_bounds__(TILE_THREADS, POINTS == 32 ? 1 : 2)
+    feature_adjoint_tiled(const T *__restrict__ x,         // (n, d)
+                          const T *__restrict__ turns,     // (m, d)
+                          const T *__restrict__ moduli,    // (m,), of the coefficients
+                          const T *__restrict__ arguments, // (m,), in the unit of the phases
+                          int lanes,                       // points of a block
+                          T *__restrict__ out,             // (n,)
+                          Index n, int m, int d) {
+    constexpr int SIDE = Tile<T>::side, FREQUENCIES = TILE_THREADS * SIDE * SIDE / POINTS, COLUMNS = FREQUENCIES / SIDE;
+    constexpr int POINT_SIZE = CHUNK * STRIDE<T, POINTS>, FREQUENCY_SIZE = CHUNK * STRIDE<T, FREQUENCIES>;
+    T *points = shared_memory<T>();               // (2, CHUNK, STRIDE)
+    T *frequencies = points + 2 * POINT_SIZE;     // (2, CHUNK, STRIDE)
+    T *starts = frequencies + 2 * FREQUENCY_SIZE; // (2, FREQUENCIES), arguments
+    T *factors = starts + 2 * FREQUENCIES;        // (2, FREQUENCIES), moduli
+    T *sums = factors + 2 * FREQUENCIES;          // (COLUMNS, POINTS)
+    const Place<COLUMNS> place;
+    const Index first = Index(blockIdx.x) * lanes;
+    const int rows = int(min(Index(POINTS), n - first));
+    x += first * d;
+
+    copy_rows<T, POINTS>(points, x, rows, 0, d);
+    copy_rows<T, FREQUENCIES>(frequencies, turns, m, 0, d);
+    copy_numbers<T, FREQUENCIES>(starts, arguments, m);
+    copy_numbers<T, FREQUENCIES>(factors, moduli, m);
+    wait_for_copies();
+    __syncthreads();
+
+    double total = 0; // of one point
+    T sum[SIDE] = {};
+    int half = 0, factor_half = 0; // where the present chunk is, and the coefficients of the present tile
+    int terms = 0;
+    for (int start = 0; start < m; start += FREQUENCIES) {
+        T phases[SIDE][SIDE];
+        read_numbers<T, COLUMNS>(starts + factor_half * FREQUENCIES, place.column, phases[0]);
+#pragma unroll
+        for (int p = 1; p < SIDE; ++p)
+#pragma unroll
+            for (int f = 0; f < SIDE; ++f) phases[p][f] = phases[0][f];
+        for (int chunk = 0; chunk < d; chunk += CHUNK) {
+            const bool last = chunk + CHUNK >= d;
+            const int next = last ? start + FREQUENCIES : start, next_chunk = last ? 0 : chunk + CHUNK;
+            copy_rows<T, POINTS>(points + (half ^ 1) * POINT_SIZE, x, rows, next_chunk, d);
+            copy_rows<T, FREQUENCIES>(frequencies + (half ^ 1) * FREQUENCY_SIZE, turns + Index(next) * d, m - next, next_chunk, d);
+            if (last) {
+                copy_numbers<T, FREQUENCIES>(starts + (factor_half ^ 1) * FREQUENCIES, arguments + next, m - next);
+                copy_numbers<T, FREQUENCIES>(factors + (factor_half ^ 1) * FREQUENCIES, moduli + next, m - next);
+            }
+            add_products<T, POINTS, FREQUENCIES, STRIDE<T, FREQUENCIES>>(points + half * POINT_SIZE,
+                                                                         frequencies + half * FREQUENCY_SIZE,
+                                                                         min(CHUNK, d - chunk), place, phases);
+            if (last) {
+                T modulus[SIDE];
+                read_numbers<T, COLUMNS>(factors + factor_half * FREQUENCIES, place.column, modulus);
+#pragma unroll
+                for (int p = 0; p < SIDE; ++p)
+#pragma unroll
+                    for (int f = 0; f < SIDE; ++f) sum[p] = fma(modulus[f], cosine(phases[p][f]), sum[p]);
+                factor_half ^= 1;
+            }
+            half ^= 1;
+            wait_for_copies();
+            __syncthreads();
+        }
+        terms += SIDE;
+        if (terms == ROWS || start + FREQUENCIES >= m) {
+#pragma unroll
+            for (int p = 0; p < SIDE; ++p) {
+                sums[place.column * POINTS + place_of<T, POINTS / SIDE>(place.row, p)] = sum[p];
+                sum[p] = 0;
+            }
+            __syncthreads();
+            for (int column = 0; column < COLUMNS && threadIdx.x < POINTS; ++column)
+                total += sums[column * POINTS + threadIdx.x];
+            __syncthreads();
+            terms = 0;
+        }
+    }
+    if (int(threadIdx.x) < rows) out[first + threadIdx.x] = T(total);
 }
 
 // ---- what both need beforehand ------------------------------------------------------------------------------------------

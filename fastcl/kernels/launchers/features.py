@@ -2,16 +2,21 @@
 
 import numpy as np
 
-from ..cuda import BLOCKS, DOUBLE, FLOAT, THREADS, TYPES, expressions, launch
+from ..cuda import BLOCKS, DOUBLE, FLOAT, THREADS, TYPES, expression, expressions, launch
 
 ROWS = 256  # as in features.cu
 SMALL_DIMS = (1, 2, 3, 4)  # dimensions with kernels of their own
 FREQUENCIES = {FLOAT: 8, DOUBLE: 2}  # of a thread, for small d
 POINTS = (4, 1)  # of a thread of the adjoint, for small d
+# Beyond small d, as in tiles.cuh: dimensions staged at once, and points and frequencies of a thread.
+CHUNK, SIDE = 8, {FLOAT: 8, DOUBLE: 4}
+ADJOINT_POINTS = {dtype: (16 * side, 32) for dtype, side in SIDE.items()}  # of a block, for many and for few points
 
 VARIANTS = [
     *expressions("feature_sum", TYPES.values(), SMALL_DIMS),
     *expressions("feature_adjoint", TYPES.values(), SMALL_DIMS, POINTS),
+    *expressions("feature_sum_tiled", TYPES.values()),
+    *[expression("feature_adjoint_tiled", (TYPES[dtype], points)) for dtype in TYPES for points in ADJOINT_POINTS[dtype]],
     *expressions("column_magnitudes", TYPES.values()),
 ]
 
@@ -29,43 +34,71 @@ def _frequency_threads(m, dtype):
 
 def frequency_blocks(turns):
     """Frequencies (m, d) in the layout (blocks, d, lanes) of `feature_sum`, zeros beyond m."""
-    m, dim = turns.shape
-    blocks, threads = _frequency_threads(m, turns.dtype)
-    lanes = threads * FREQUENCIES[turns.dtype]
-    padded = np.zeros((blocks * lanes, dim), turns.dtype, like=turns)
+    (m, dim), dtype = turns.shape, turns.dtype
+    if dim in SMALL_DIMS:
+        blocks, threads = _frequency_threads(m, dtype)
+        lanes = threads * FREQUENCIES[dtype]
+    else:
+        lanes = 16 * SIDE[dtype]
+        blocks = -(-m // lanes)
+    padded = np.zeros((blocks * lanes, dim), dtype, like=turns)
     padded[:m] = turns
     return padded.reshape(blocks, lanes, dim).swapaxes(1, 2).copy()
 
 
 def point_parts(n, blocks):
     """Rows of each part of n points: enough parts to fill the device, of whole tiles where there are many points."""
-    rows = -(-n // max(1, BLOCKS // blocks))
-    return ROWS * -(-rows // ROWS) if rows > ROWS else 32 * -(-rows // 32)
+    count, dim, lanes = blocks.shape
+    rows = -(-n // max(1, BLOCKS // count))
+    tile = ROWS if dim in SMALL_DIMS else lanes  # tiles of any d have as many points as frequencies
+    if rows < tile and dim in SMALL_DIMS:
+        tile = 32
+    return tile * -(-rows // tile)
 
 
 def feature_sum(x, weights, turns, part_rows, partial):
     """Twin of `features.feature_sum`."""
     parts, blocks, _, lanes = partial.shape
-    dtype, dim = x.dtype, x.shape[1]
+    (n, dim), dtype = x.shape, x.dtype
     weights = weights if weights.size else np.uint64(0)  # a null pointer
-    launch("features", "feature_sum", (TYPES[dtype], dim), parts * blocks, lanes // FREQUENCIES[dtype],
-           (x, weights, turns, np.int64(part_rows), partial, np.int64(len(x)), np.int32(blocks), np.int32(lanes)),
-           ROWS * _row_bytes(dim + 1, dtype))  # fmt: skip
+    arguments = x, weights, turns, np.int64(part_rows), partial, np.int64(n), np.int32(blocks)
+    if dim in SMALL_DIMS:
+        launch("features", "feature_sum", (TYPES[dtype], dim), parts * blocks, lanes // FREQUENCIES[dtype],
+               (*arguments, np.int32(lanes)), ROWS * _row_bytes(dim + 1, dtype))  # fmt: skip
+        return
+    staged = 2 * (CHUNK * (_stride(lanes, dtype) + lanes) + lanes)  # points, frequencies, weights
+    launch("features", "feature_sum_tiled", (TYPES[dtype],), parts * blocks, THREADS,
+           (*arguments, np.int32(dim)), (staged + 16 * 2 * lanes) * dtype.itemsize)  # fmt: skip
 
 
 def point_lanes(n):
     """Points of a block of the adjoint: fewer, whose block shares the frequencies among its threads, where n is small."""
-    return POINTS[0] * THREADS if n >= BLOCKS * THREADS else 32
+    if n >= BLOCKS * THREADS:
+        return POINTS[0] * THREADS
+    return 128 if n >= BLOCKS // 4 * 128 else 32
 
 
 def feature_adjoint(x, turns, moduli, arguments, lanes, out):
-    """Twin of `features.feature_adjoint`."""
-    dtype, (n, dim) = x.dtype, x.shape
-    points = POINTS[0] if lanes > 32 else POINTS[1]
-    groups = THREADS * points // lanes
-    launch("features", "feature_adjoint", (TYPES[dtype], dim, points), -(-n // lanes), THREADS,
-           (x, turns, moduli, arguments, np.int32(lanes), out, np.int64(n), np.int32(len(turns))),
-           ROWS * _row_bytes(dim + 2, dtype) + 8 * groups * lanes)  # fmt: skip
+    """Twin of `features.feature_adjoint`; beyond small d a block takes at most as many points as its tile."""
+    dtype, (n, dim), m = x.dtype, x.shape, len(turns)
+    if dim in SMALL_DIMS:
+        points = POINTS[0] if lanes > 32 else POINTS[1]
+        groups = THREADS * points // lanes
+        launch("features", "feature_adjoint", (TYPES[dtype], dim, points), -(-n // lanes), THREADS,
+               (x, turns, moduli, arguments, np.int32(lanes), out, np.int64(n), np.int32(m)),
+               ROWS * _row_bytes(dim + 2, dtype) + 8 * groups * lanes)  # fmt: skip
+        return
+    points = ADJOINT_POINTS[dtype][lanes == 32]
+    frequencies = THREADS * SIDE[dtype] ** 2 // points
+    staged = 2 * (CHUNK * (_stride(points, dtype) + _stride(frequencies, dtype)) + 2 * frequencies)
+    launch("features", "feature_adjoint_tiled", (TYPES[dtype], points), -(-n // points), THREADS,
+           (x, turns, moduli, arguments, np.int32(points), out, np.int64(n), np.int32(m), np.int32(dim)),
+           (staged + frequencies // SIDE[dtype] * points) * dtype.itemsize)  # fmt: skip
+
+
+def _stride(length, dtype):
+    """Numbers between two dimensions of so many rows in shared memory."""
+    return length + 16 // dtype.itemsize
 
 
 def column_magnitudes(x, out):

@@ -1,0 +1,115 @@
+// Phases of a tile of points by a tile of frequencies: a matrix product whose result stays in registers, for any d.
+//
+// A block of TILE_THREADS threads takes `points` by `frequencies`, every thread `Tile<T>::side` of both.  CHUNK dimensions of both are
+// staged in shared memory, transposed, while the next ones are on their way to the other half of it.  A warp is 8 threads along the
+// frequencies by 4 along the points, so that its loads of 16 bytes are of 128 and 64 bytes in a row: no bank is asked twice.
+#pragma once
+#include "common.cuh"
+
+constexpr int TILE_THREADS = 256;
+constexpr int CHUNK = 8; // dimensions that are staged at once
+
+template <typename T> struct Tile { // points, and frequencies, of a thread
+    static constexpr int side = sizeof(T) == 4 ? 8 : 4;
+};
+template <typename T> constexpr int VECTOR = 16 / sizeof(T); // numbers of one load from shared memory
+
+template <typename T> struct alignas(16) Vector {
+    T values[VECTOR<T>];
+};
+
+// A thread's place in a block of COLUMNS threads along the frequencies.
+template <int COLUMNS> struct Place {
+    int column, row;
+    __device__ __forceinline__ Place() {
+        const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+        column = lane % 8 + 8 * (warp % (COLUMNS / 8));
+        row = lane / 8 + 4 * (warp / (COLUMNS / 8));
+    }
+};
+
+// Where number i of a thread lies within a tile whose numbers are shared by COUNT threads in a row.
+template <typename T, int COUNT> __device__ __forceinline__ int place_of(int thread, int i) {
+    return i / VECTOR<T> * VECTOR<T> * COUNT + VECTOR<T> * thread + i % VECTOR<T>;
+}
+
+template <typename T, int COUNT> __device__ __forceinline__ void read_numbers(const T *shared, int thread, T *numbers) {
+#pragma unroll
+    for (int i = 0; i < Tile<T>::side; i += VECTOR<T>) {
+        const auto vector = *reinterpret_cast<const Vector<T> *>(shared + place_of<T, COUNT>(thread, i));
+#pragma unroll
+        for (int v = 0; v < VECTOR<T>; ++v) numbers[i + v] = vector.values[v];
+    }
+}
+
+// ---- from global to shared memory: what is copied is there after `wait_for_copies` and a barrier -----------------------
+
+template <typename T> __device__ __forceinline__ void copy_ahead(T *shared, const T *source, bool there) { // zero where it is not
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    const unsigned address = unsigned(__cvta_generic_to_shared(shared));
+    const int bytes = there ? int(sizeof(T)) : 0;
+    if constexpr (sizeof(T) == 16) // past the first-level cache
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(source), "r"(bytes) : "memory");
+    else
+        asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(address), "l"(source), "n"(sizeof(T)), "r"(bytes)
+                     : "memory");
+#else
+    *shared = there ? *source : T{};
+#endif
+}
+
+__device__ __forceinline__ void wait_for_copies() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.wait_all;" ::: "memory");
+#endif
+}
+
+template <typename T, int LENGTH> constexpr int STRIDE = LENGTH + VECTOR<T>; // spreads the stores of a warp over all banks
+
+// `chunk` and the dimensions that follow of LENGTH rows of a matrix (rows, d), to shared memory (CHUNK, STRIDE).
+template <typename T, int LENGTH>
+__device__ __forceinline__ void copy_rows(T *shared, const T *matrix, int rows, int chunk, int d) {
+    const int k = threadIdx.x % CHUNK;
+    int row = threadIdx.x / CHUNK;
+    const T *source = matrix + Index(row) * d + chunk + k;
+#pragma unroll
+    for (int j = 0; j < LENGTH * CHUNK / TILE_THREADS; ++j) {
+        copy_ahead(shared + k * STRIDE<T, LENGTH> + row, source, chunk + k < d && row < rows);
+        row += TILE_THREADS / CHUNK;
+        source += Index(TILE_THREADS / CHUNK) * d;
+    }
+}
+
+// The same of a matrix (d, LENGTH), to (CHUNK, LENGTH).
+template <typename T, int LENGTH> __device__ __forceinline__ void copy_columns(T *shared, const T *matrix, int chunk, int d) {
+    const auto *source = reinterpret_cast<const Vector<T> *>(matrix + Index(chunk) * LENGTH);
+    auto *place = reinterpret_cast<Vector<T> *>(shared);
+#pragma unroll
+    for (int i = threadIdx.x; i < LENGTH * CHUNK / VECTOR<T>; i += TILE_THREADS)
+        copy_ahead(place + i, source + i, chunk + i * VECTOR<T> / LENGTH < d);
+}
+
+// LENGTH numbers of a vector, zeros beyond its end.
+template <typename T, int LENGTH> __device__ __forceinline__ void copy_numbers(T *shared, const T *vector, int length) {
+#pragma unroll
+    for (int i = threadIdx.x; i < LENGTH; i += TILE_THREADS) copy_ahead(shared + i, vector + i, i < length);
+}
+
+// ---- the product -----------------------------------------------------------------------------------------------------
+
+// phases[p][f] += sum over `count` staged dimensions of points and frequencies.
+template <typename T, int POINTS, int FREQUENCIES, int FREQUENCY_STRIDE>
+__device__ __forceinline__ void add_products(const T *points, const T *frequencies, int count,
+                                             Place<FREQUENCIES / Tile<T>::side> place, T (&phases)[Tile<T>::side][Tile<T>::side]) {
+    constexpr int SIDE = Tile<T>::side;
+#pragma unroll 2 // more takes more registers than there are for two blocks
+    for (int k = 0; k < count; ++k) {
+        T point[SIDE], frequency[SIDE];
+        read_numbers<T, POINTS / SIDE>(points + k * STRIDE<T, POINTS>, place.row, point);
+        read_numbers<T, FREQUENCIES / SIDE>(frequencies + k * FREQUENCY_STRIDE, place.column, frequency);
+#pragma unroll
+        for (int p = 0; p < SIDE; ++p)
+#pragma unroll
+            for (int f = 0; f < SIDE; ++f) phases[p][f] = fma(point[p], frequency[f], phases[p][f]);
+    }
+}

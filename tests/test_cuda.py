@@ -1,0 +1,30 @@
+"""The CUDA kernels: that they compile for every architecture without spills, stand beside their Numba twins, and split work."""
+
+import naive
+import numpy as np
+import pytest
+from conftest import BACKENDS
+
+import fastcl
+from fastcl.kernels.launchers import features
+
+EPS = {dtype: np.finfo(dtype).eps for dtype in (np.float32, np.float64)}
+
+
+on_devices = pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "numba"], indirect=True)
+
+
+@on_devices
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("n", "m", "d"), [(4500, 5, 2), (4500, 5, 9), (300, 4500, 2), (300, 4500, 9)])
+def test_long_sums_are_those_of_short_ones(backend, monkeypatch, dtype, n, m, d):
+    # On a device of one block: one part takes all points, and blocks of the adjoint many, in tiles and passes to float64.
+    monkeypatch.setattr(features, "BLOCKS", 1)
+    rng = np.random.default_rng([n, m, d])
+    x, omega = rng.standard_normal((n, d)).astype(dtype), rng.standard_normal((m, d))
+    w, c = rng.standard_normal(n).astype(dtype), rng.standard_normal(m).astype(np.float32)
+    error = naive.feature_error(x, omega, EPS[dtype])
+    s = backend.host(fastcl.feature_sum(backend.array(x), omega, backend.array(w)))
+    assert (np.abs(s - naive.feature_sum(x, omega, w)) <= 2 * np.abs(w) @ error).all()
+    a, exact = backend.host(fastcl.feature_adjoint(backend.array(x), omega, c)), naive.feature_adjoint(x, omega, c)
+    assert (np.abs(a - exact) <= error @ np.abs(c) + EPS[dtype] * np.abs(exact)).all()
