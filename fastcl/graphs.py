@@ -71,8 +71,8 @@ class CapturedSteps:
     def advance(self, first, shares, averaging):
         """Take the steps first, first + 1, ..., one for each of the `shares` of `SketchMatching.gradient`, at most ROWS.
 
-        `averaging` are the shares of theta in its running mean. Returns (values and norms (k, 2), whether the run diverged): where
-        it did, the last line is that of the step which did, and theta is that before the last step which did not.
+        `averaging` are the shares of theta in its running mean. Returns (values and norms (k, 2), whether the run diverged):
+        where it did, the last line is that of the step which did, and theta is that before the last step which did not.
         """
         rates, padded = np.zeros(self.rates.shape, self.rates.dtype), np.zeros(ROWS)
         for row, share in enumerate(averaging):
@@ -95,8 +95,8 @@ class CapturedSteps:
         if self.graph is not None:
             self.graph.launch(self.stream)
             return
-        # The first step compiles and fills the memory pool, neither of which a graph can hold; the same launches are then captured.
-        # What a step allocates comes from a pool of its own, and lives as long as the graph.
+        # The first step compiles and fills the memory pool, neither of which a graph can hold; the same launches are then
+        # captured. What a step allocates comes from a pool of its own, and lives as long as the graph.
         with backend.cupy().cuda.using_allocator(self.pool.malloc):
             self._step()
             self.stream.begin_capture()

@@ -98,7 +98,7 @@ class PackedFrequencies:
 
 
 def _checked_chunks(x, packed, first, last):
-    """(first row, contiguous chunk) over rows of x, where `packed` is, each chunk finite and with phases that keep their digits."""
+    """(first row, contiguous chunk) over rows of x, where `packed` is, each finite and with phases that keep their digits."""
     dtype = packed.turns.dtype
     magnitudes = np.empty(x.shape[1])
     if packed.on_device and not is_device(x):
@@ -152,8 +152,8 @@ def feature_sum(x, omega, weights=None, out=None, method="auto", accuracy=None):
     Returns
     -------
     complex128 array (m,)
-        Where x is. The same bits for any number of threads. They follow the method, and "auto" may choose otherwise on another machine:
-        ask for "direct", or "nufft" with the same finufft, where bits must be the same everywhere.
+        Where x is. The same bits for any number of threads. They follow the method and the device, and "auto" may choose
+        otherwise on another machine: ask for "direct", or "nufft" with the same finufft, where bits must be the same.
 
     Raises
     ------
@@ -167,11 +167,12 @@ def feature_sum(x, omega, weights=None, out=None, method="auto", accuracy=None):
     -----
     ``A`` in arXiv 2310.03085; its adjoint for the real inner product is `feature_adjoint`.
 
-    No n x m array is formed. On a device: at most 1056 parts of 2048 sums (35 MiB), 64 MiB for chunks of x where it is streamed
-    or has to be converted, and 32 d bytes a frequency. Extra memory of "direct" on the host: one chunk of 131072 rows, which is copied only if it has to be
-    converted or is read-only, and about 1 KiB and 32 d bytes a frequency. Of "nufft": grids of at most 1 GiB in all, 256 MiB
-    where "auto" chooses, which grow with the product over the axes of (range of x) (range of omega), and for each of the m
-    frequencies and of at most 2^18 points at a time 200 bytes, or 16 bytes a piece, at most 16 pieces, where those are more.
+    No n x m array is formed. On a device: at most 1056 parts of 2048 sums (35 MiB), 64 MiB for chunks of x where it is
+    streamed or has to be converted, and 32 d bytes a frequency. Extra memory of "direct" on the host: one chunk of 131072
+    rows, which is copied only if it has to be converted or is read-only, and about 1 KiB and 32 d bytes a frequency. Of
+    "nufft": grids of at most 1 GiB in all, 256 MiB where "auto" chooses, which grow with the product over the axes of (range
+    of x) (range of omega), and for each of the m frequencies and of at most 2^18 points at a time 200 bytes, or 16 bytes a
+    piece, at most 16 pieces, where those are more.
 
     "nufft" is by Barnett, Magland and af Klinteberg, "A parallel non-uniform fast Fourier transform library based on an
     exponential of semicircle kernel", SIAM J. Sci. Comput. 41(5), 2019.

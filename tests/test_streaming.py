@@ -15,7 +15,8 @@ EPS = np.finfo(np.float32).eps
 @pytest.fixture
 def problem():
     rng = np.random.default_rng(0)
-    return rng.standard_normal((N, D)).astype(np.float32), 4 * rng.standard_normal((M, D)), rng.standard_normal(N).astype(np.float32)
+    x, w = rng.standard_normal((N, D)).astype(np.float32), rng.standard_normal(N).astype(np.float32)
+    return x, 4 * rng.standard_normal((M, D)), w
 
 
 @pytest.fixture(autouse=True)

@@ -281,7 +281,6 @@ class Stream:
         graph, Stream.capturing = Graph(Stream.capturing), None
         return graph
 
-
     def wait_event(self, event):
         pass
 
