@@ -23,6 +23,8 @@ _NUMBA = {
     "wave_gradient": features.wave_gradient,
     "column_magnitudes": features.column_magnitudes,
     "transpose_weights": mlp.transpose_weights,
+    "rows_of_part": mlp.rows_of_part,
+    "activation_size": mlp.activation_size,
     "energy_forward": mlp.energy_forward,
     "energy_backward": mlp.energy_backward,
     "energy_grad": mlp.energy_grad,
@@ -79,11 +81,6 @@ def beside(array, like, dtype=None):
     return np.asarray(array, dtype, like=like)
 
 
-def empty(shape, dtype, like):
-    """An uninitialised array where `like` is."""
-    return np.empty(shape, dtype, like=like)
-
-
 def contiguous(array, dtype):
     """`array` as the kernels take it: of `dtype`, contiguous, aligned, writable; copied only where it is none of these."""
     return np.ascontiguousarray(array, dtype, like=array) if is_device(array) else np.require(array, dtype, ["C", "W", "A"])
@@ -96,6 +93,11 @@ def empty_aligned(shape, dtype):
     buffer = np.empty(size + 64, np.uint8)
     start = -buffer.ctypes.data % 64
     return buffer[start : start + size].view(dtype).reshape(shape)
+
+
+def empty(shape, dtype, like):
+    """An uninitialised array where `like` is, that starts on a cache line."""
+    return np.empty(shape, dtype, like=like) if is_device(like) else empty_aligned(shape, dtype)
 
 
 def place(array):

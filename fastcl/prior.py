@@ -3,9 +3,8 @@
 import numpy as np
 
 from . import files
-from .backend import empty_aligned, kernel
+from .backend import beside, empty, empty_aligned, is_device, kernel, to_host
 from .domains import domain_from_arrays
-from .kernels import mlp
 from .validation import FLOATS, as_array, as_count, as_generator, as_points, as_vector
 
 MAX_PARTS = 16  # most partial gradients of one backward pass: bounds the memory, and the threads that can work
@@ -32,11 +31,14 @@ class MLPPrior:
     ----------
     theta : array (P,)
         Every parameter, writable in place: layer by layer the matrix (inputs, outputs) row by row and the bias, then
-        the log-scale a.
+        the log-scale a. Assigning a CuPy vector moves the prior to the device, a NumPy vector back to the host.
 
     Notes
     -----
     ``R_theta`` in arXiv 2310.03085.
+
+    `theta` decides where the prior lives, and x where an energy is computed and its result is: either may be on the host or on
+    the device. A reference measure works on the host.
 
     Examples
     --------
@@ -73,12 +75,15 @@ class MLPPrior:
 
     @property
     def theta(self):
-        """Every parameter (P,): one vector, writable in place; assigning to it copies into it."""
+        """Every parameter (P,): one vector, writable in place; assigning to it copies, to where the given vector is."""
         return self._theta
 
     @theta.setter
     def theta(self, value):
-        self._theta[:] = as_vector(value, "theta", self._theta.size, self.dtype)
+        value = as_vector(value, "theta", self._theta.size, self.dtype)
+        if is_device(value) != is_device(self._theta):
+            self._theta, self._workspace = empty(value.size, self.dtype, value), {}
+        self._theta[:] = value
 
     @property
     def dim(self):
@@ -107,9 +112,10 @@ class MLPPrior:
     def energy(self, x):
         """R_theta(x) = ||f_theta(x)||^2, (n,), in the type of x, for x (n, d)."""
         x = as_points(x, "x", self.dim)
-        theta, transposed = self.weights(x.dtype)
-        energy = np.empty(len(x), x.dtype)
-        kernel("energy_forward", like=x)(theta, transposed, self.sizes, x, mlp.rows_of_part(len(x)), np.empty(0, x.dtype), energy)
+        theta, transposed = self.weights(x.dtype, x)
+        part_rows, nothing = kernel("rows_of_part", like=x)(len(x)), np.empty(0, x.dtype, like=x)
+        energy = np.empty(len(x), x.dtype, like=x)
+        kernel("energy_forward", like=x)(theta, transposed, self.sizes, x, part_rows, nothing, energy)
         return energy
 
     def energy_grad(self, x):
@@ -119,15 +125,16 @@ class MLPPrior:
     def energy_and_grad(self, x):
         """(R_theta(x), its gradient with respect to x) for the price of the gradient: (n,) and (n, d)."""
         x = as_points(x, "x", self.dim)
-        theta, transposed = self.weights(x.dtype)
-        energy, gradient = np.empty(len(x), x.dtype), np.empty_like(x)
-        kernel("energy_grad", like=x)(theta, transposed, self.sizes, x, mlp.rows_of_part(len(x)), energy, gradient)
+        theta, transposed = self.weights(x.dtype, x)
+        part_rows = kernel("rows_of_part", like=x)(len(x))
+        energy, gradient = np.empty(len(x), x.dtype, like=x), np.empty_like(x)
+        kernel("energy_grad", like=x)(theta, transposed, self.sizes, x, part_rows, energy, gradient)
         return energy, gradient
 
     def log_density(self, x):
         """a - R_theta(x), plus the log-density of the reference where there is one: (n,), unnormalised."""
         value = self.log_scale - self.energy(x)
-        return value if self.reference is None else value + self.reference.log_density(x)
+        return value if self.reference is None else value + beside(self.reference.log_density(to_host(x)), value)
 
     def start_near(self, domain, energy=None, rng=None):
         """Adapt the initial parameters to a domain: a Box, or the reference of the prior.
@@ -147,47 +154,49 @@ class MLPPrior:
         x = domain.sample(4096, rng, np.float64)
         deviations, (n_in, n_out) = x.std(axis=0), self.sizes[:2]
         first = self.theta[: n_in * n_out].reshape(n_in, n_out)
-        first /= deviations[:, None].astype(self.dtype)
-        self.theta[n_in * n_out : n_in * n_out + n_out] = -(x.mean(axis=0)[:, None] * first).sum(axis=0)
+        first /= beside(deviations[:, None], first, self.dtype)
+        self.theta[n_in * n_out : n_in * n_out + n_out] = -(beside(x.mean(axis=0)[:, None], first) * first).sum(axis=0)
         n_in, n_out = self.sizes[-2:]
         self.theta[-1 - n_in * n_out - n_out : -1] *= np.sqrt(energy / self.energy(x).mean())
         volume = 1.0 if domain.is_reference else domain.volume
         self.log_scale = -np.log(volume * np.exp(-self.energy(x)).mean())
 
-    def weights(self, dtype=None):
-        """(theta without a, its transposed matrices), in the type of theta by default: what the kernels read.
+    def weights(self, dtype=None, like=None):
+        """(theta without a, its transposed matrices), in the type of theta and beside it by default: what the kernels read.
 
         In a buffer that the next call overwrites; to be asked for anew once theta has changed.
         """
-        dtype = self.dtype if dtype is None else dtype
-        theta = self.theta[:-1].astype(dtype, copy=False)
-        transposed = self._buffer("transposed", theta.size, dtype)
+        like = self.theta if like is None else like
+        theta = self.theta[:-1].astype(self.dtype if dtype is None else dtype, copy=False)
+        theta = theta if is_device(theta) == is_device(like) else beside(theta, like)
+        transposed = self._buffer("transposed", theta.size, theta)
         kernel("transpose_weights", like=theta)(theta, self.sizes, transposed)
         return theta, transposed
 
     def forward(self, x, keep=True, weights=None):
-        """(R_theta(x), what `backward` needs) for x (n, d) in the type of theta, already validated.
+        """(R_theta(x), what `backward` needs) for x (n, d) in the type of theta and beside it, already validated.
 
         Both live in buffers that the next call overwrites. Without `keep` nothing is stored for a backward. `weights` are
         those of `weights()`, for several calls with one theta.
         """
-        n, size = len(x), int(self.sizes[1:].sum())
-        activations, energy = self._buffer("activations", n * size if keep else 0), self._buffer("energy", n)
+        size = kernel("activation_size", like=x)(self.sizes, len(x)) if keep else 0
+        activations, energy = self._buffer("activations", size, x), self._buffer("energy", len(x), x)
         theta, transposed = self.weights() if weights is None else weights
-        kernel("energy_forward", like=x)(theta, transposed, self.sizes, x, mlp.rows_of_part(n), activations, energy)
+        part_rows = kernel("rows_of_part", like=x)(len(x))
+        kernel("energy_forward", like=x)(theta, transposed, self.sizes, x, part_rows, activations, energy)
         return energy, (x, transposed, activations)
 
     def backward(self, row_weights, state, out=None):
         """Gradient (P,) of ``sum_i row_weights_i R_theta(x_i)``; that of a, which R does not see, is zero."""
         x, transposed, activations = state
-        part_rows, width, size = mlp.rows_of_part(len(x)), int(self.sizes[1:].sum()), self.theta.size - 1
+        part_rows, size = kernel("rows_of_part", like=x)(len(x)), self.theta.size - 1
         out = np.empty_like(self.theta) if out is None else out
-        theta, total = self.theta[:-1], self._buffer("total", size, np.float64)
+        theta, total = self.theta[:-1], self._buffer("total", size, x, np.float64)
         total[:] = 0
         for start in range(0, len(x), MAX_PARTS * part_rows):
             rows = slice(start, start + MAX_PARTS * part_rows)
-            points, kept = x[rows], activations[start * width :]
-            partial = self._buffer("partial", -(-len(points) // part_rows) * size).reshape(-1, size)
+            points, kept = x[rows], activations[kernel("activation_size", like=x)(self.sizes, start) :]
+            partial = self._buffer("partial", -(-len(points) // part_rows) * size, x).reshape(-1, size)
             kernel("energy_backward", like=x)(
                 theta, transposed, self.sizes, points, kept, row_weights[rows], part_rows, partial
             )  # fmt: skip
@@ -195,12 +204,12 @@ class MLPPrior:
         out[-1] = 0
         return out
 
-    def _buffer(self, name, size, dtype=None):
-        """A scratch array kept between calls; grown when a larger one is asked for."""
-        dtype = np.dtype(dtype or self.dtype)
-        key = (name, dtype)
+    def _buffer(self, name, size, like, dtype=None):
+        """A scratch array kept between calls, beside `like`; grown when a larger one is asked for."""
+        dtype = np.dtype(dtype or like.dtype)
+        key = (name, dtype, is_device(like))
         if key not in self._workspace or self._workspace[key].size < size:
-            self._workspace[key] = empty_aligned(size, dtype)
+            self._workspace[key] = empty(size, dtype, like)
         return self._workspace[key][:size]
 
     def __repr__(self):
@@ -211,7 +220,7 @@ class MLPPrior:
 
     def to_arrays(self):
         """What `save` writes: name -> array."""
-        arrays = {"sizes": self.sizes, "theta": self.theta}
+        arrays = {"sizes": self.sizes, "theta": to_host(self.theta)}
         if self.reference is not None:
             arrays |= files.with_prefix("reference", self.reference.to_arrays())
         return arrays

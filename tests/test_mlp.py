@@ -27,23 +27,31 @@ def make_problem(dtype, dim, widths, n):
     return prior, x, row_weights * clear
 
 
+def on_backend(backend, prior):
+    """The prior moved to the backend."""
+    prior.theta = backend.array(prior.theta)
+    return prior
+
+
 @over_table
-def test_energy_is_the_squared_norm_of_the_network(dtype, dim, widths, n):
+def test_energy_is_the_squared_norm_of_the_network(backend, dtype, dim, widths, n):
     prior, x, row_weights = make_problem(dtype, dim, widths, n)
     error = naive.mlp_error(prior.theta, prior.sizes, x, row_weights, EPS[dtype])[0]
-    energy = prior.energy(x)
+    exact = naive.mlp_energy(prior.theta, prior.sizes, x)
+    energy = backend.host(on_backend(backend, prior).energy(backend.array(x)))
     assert (energy.shape, energy.dtype) == ((n,), dtype)
-    assert (np.abs(energy - naive.mlp_energy(prior.theta, prior.sizes, x)) <= error).all()
+    assert (np.abs(energy - exact) <= error).all()
 
 
 @over_table
-def test_gradient_in_theta_is_the_oracles(dtype, dim, widths, n):
+def test_gradient_in_theta_is_the_oracles(backend, dtype, dim, widths, n):
     prior, x, row_weights = make_problem(dtype, dim, widths, n)
     exact = naive.mlp_gradients(prior.theta, prior.sizes, x, row_weights)[0]
     error = naive.mlp_error(prior.theta, prior.sizes, x, row_weights, EPS[dtype])[1]
+    x, prior = backend.array(x), on_backend(backend, prior)
     energy, state = prior.forward(x)
-    assert np.array_equal(energy, prior.energy(x))
-    gradient = prior.backward(row_weights, state)
+    assert np.array_equal(backend.host(energy), backend.host(prior.energy(x)))
+    gradient = backend.host(prior.backward(backend.array(row_weights), state))
     assert (gradient.shape, gradient.dtype) == (prior.theta.shape, dtype)
     assert (np.abs(gradient[:-1] - exact) <= error).all()
     assert gradient[-1] == 0
@@ -51,16 +59,18 @@ def test_gradient_in_theta_is_the_oracles(dtype, dim, widths, n):
 
 
 @over_table
-def test_gradient_in_x_is_the_oracles(dtype, dim, widths, n):
+def test_gradient_in_x_is_the_oracles(backend, dtype, dim, widths, n):
     prior, x, row_weights = make_problem(dtype, dim, widths, n)
-    energy, gradient = prior.energy_and_grad(x)
-    assert np.array_equal(energy, prior.energy(x))
-    assert np.array_equal(gradient, prior.energy_grad(x))
-    assert (gradient.shape, gradient.dtype) == (x.shape, dtype)
     ones, clear = np.ones(n), row_weights != 0
-    difference = gradient - naive.mlp_gradients(prior.theta, prior.sizes, x, ones)[1]
+    exact = naive.mlp_gradients(prior.theta, prior.sizes, x, ones)[1]
     error = naive.mlp_error(prior.theta, prior.sizes, x, ones, EPS[dtype])[2]
-    assert (np.abs(difference) <= error)[clear].all()
+    x, prior = backend.array(x), on_backend(backend, prior)
+    energy, gradient = prior.energy_and_grad(x)
+    assert np.array_equal(backend.host(energy), backend.host(prior.energy(x)))
+    gradient = backend.host(gradient)
+    assert np.array_equal(gradient, backend.host(prior.energy_grad(x)))
+    assert (gradient.shape, gradient.dtype) == (x.shape, dtype)
+    assert (np.abs(gradient - exact) <= error)[clear].all()
 
 
 def masks(theta, sizes, x):

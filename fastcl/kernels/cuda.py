@@ -40,6 +40,15 @@ def function(name, kernel):
     return cupy().RawModule(code=source(name), options=OPTIONS, name_expressions=(kernel,)).get_function(kernel)
 
 
+@cache
+def shared_bytes():
+    """Most dynamic shared memory that a block can ask for; the devices of a machine are taken to be alike."""
+    from ..backend import cupy
+
+    runtime = cupy().cuda.runtime
+    return runtime.deviceGetAttribute(runtime.cudaDevAttrMaxSharedMemoryPerBlockOptin, runtime.getDevice())
+
+
 def launch(name, kernel, template, grid, block, arguments, shared=0):
     """Launch ``kernel<template...>`` of `name`.cu on a grid of blocks, with `shared` bytes of dynamic shared memory a block."""
     compiled = function(name, expression(kernel, template))

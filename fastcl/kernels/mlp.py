@@ -128,6 +128,11 @@ def rows_of_part(n):
     return TILE_ROWS * -(-n // (TILE_ROWS * parts))
 
 
+def activation_size(sizes, n):
+    """Numbers that `energy_forward` keeps of n points."""
+    return n * int(sizes[1:].sum())
+
+
 @jit_parallel
 def energy_forward(theta, transposed, sizes, x, part_rows, activations, energy):
     # x (n, d), energy (n,), activations (n * sum(sizes[1:]),) kept for the backward, or empty

@@ -232,6 +232,9 @@ class HostKernel:
                 assert argument._data.flags.c_contiguous
                 values.append(ctypes.c_void_p(argument._data.ctypes.data))
                 arrays.append(argument)
+            elif isinstance(argument, np.ndarray) and argument.dtype.names:  # a struct, by value
+                assert argument.size == 1
+                values.append((ctypes.c_char * argument.nbytes).from_buffer_copy(argument))
             else:
                 assert isinstance(argument, np.generic), f"{argument!r} has no fixed size"
                 values.append(np.ctypeslib.as_ctypes(np.array(argument)))
@@ -318,6 +321,9 @@ class RawModule:
         return HostKernel(self.name, expression)
 
 
+RUNTIME = SimpleNamespace(  # an H100
+    cudaDevAttrMaxSharedMemoryPerBlockOptin=97, getDevice=lambda: 0, deviceGetAttribute=lambda attribute, device: 227 << 10
+)  # fmt: skip
 module = SimpleNamespace(
     cuda=SimpleNamespace(
         Stream=Stream,
@@ -328,6 +334,7 @@ module = SimpleNamespace(
         using_allocator=lambda allocator: contextlib.nullcontext(),
     ),
     ndarray=DeviceArray,
+    cuda=SimpleNamespace(runtime=RUNTIME),
     RawModule=RawModule,
     asnumpy=lambda array: array.get() if isinstance(array, DeviceArray) else np.asarray(array),
     asarray=lambda array, dtype=None: array if isinstance(array, DeviceArray) else _device(np.asarray(array, dtype)),

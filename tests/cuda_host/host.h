@@ -39,6 +39,7 @@ inline uint3 blockDim, gridDim;
 #define __host__
 #define __shared__ static
 #define __constant__ static const
+#define __grid_constant__
 #define __forceinline__ inline
 #define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)

@@ -4,11 +4,12 @@ Each module launches the kernels of the `.cu` file of its name, and lists in `VA
 `tile` has no such file.
 """
 
-from . import features, mixtures, objective, optimizers, random, tile
+from . import features, mixtures, mlp, objective, optimizers, random, tile
 
 VARIANTS = {
     "features": features.VARIANTS,
     "mixtures": mixtures.VARIANTS,
+    "mlp": mlp.VARIANTS,
     "objective": objective.VARIANTS,
     "optimizers": optimizers.VARIANTS,
     "random": random.VARIANTS,
@@ -22,6 +23,13 @@ LAUNCHERS = {
     "column_magnitudes": features.column_magnitudes,
     "uniform_points": random.uniform_points,
     "adam_step": optimizers.adam_step,
+    "transpose_weights": mlp.transpose_weights,
+    "rows_of_part": mlp.rows_of_part,
+    "activation_size": mlp.activation_size,
+    "energy_forward": mlp.energy_forward,
+    "energy_backward": mlp.energy_backward,
+    "energy_grad": mlp.energy_grad,
+    "add_parts": mlp.add_parts,
     "mixture_shares": mixtures.mixture_shares,
     "mixture_means": mixtures.mixture_means,
     "product": tile.product,
