@@ -439,26 +439,26 @@ template <typename T> constexpr int STRIDE = ROWS + 16 / sizeof(T); // units in 
 
 template <int A, int B, typename T> // A x B entries a thread, those with inputs and outputs
 __device__ __forceinline__ void add_rows(const T *inputs, const T *deltas, T (&sums)[DOWN][ACROSS]) {
-#pragma unroll
+#pragma unroll 1
     for (int row = 0; row < ROWS / 2; row += 4) {
-        Four<T> input[A], delta[B];
-#pragma unroll
-        for (int a = 0; a < A; ++a) input[a] = four(inputs + a * 8 * STRIDE<T> + row);
+        Four<T> delta[B];
 #pragma unroll
         for (int b = 0; b < B; ++b) delta[b] = four(deltas + b * 16 * STRIDE<T> + row);
 #pragma unroll
-        for (int a = 0; a < A; ++a)
+        for (int a = 0; a < A; ++a) {
+            const Four<T> input = four(inputs + a * 8 * STRIDE<T> + row);
 #pragma unroll
-            for (int b = 0; b < B; ++b)
+            for (int i = 0; i < 4; ++i)
 #pragma unroll
-                for (int i = 0; i < 4; ++i) sums[a][b] = fma(input[a].values[i], delta[b].values[i], sums[a][b]);
+                for (int b = 0; b < B; ++b) sums[a][b] = fma(input.values[i], delta[b].values[i], sums[a][b]);
+        }
     }
 }
 
 // Second half of the twin of `energy_backward`: inputs^T deltas over the rows of a part, a tile a CUDA block.  Half of its warps
 // add the first half of every block of rows, the others the second; lanes choose entries as in `multiply`.
 template <typename T>
-__global__ void __launch_bounds__(256) weight_gradients(const __grid_constant__ Sizes sizes,
+__global__ void __launch_bounds__(256, sizeof(T) == 4 ? 2 : 1) weight_gradients(const __grid_constant__ Sizes sizes,
                                                         const T *activations, // (row blocks, sum of sizes, ROWS)
                                                         const T *deltas,      // (row blocks, sum of sizes, ROWS)
                                                         Index part_rows,      // whole blocks of rows
