@@ -50,9 +50,9 @@ class CapturedSteps:
 
         self.key = beside(np.array([seed % WORD, seed // WORD], np.uint64), theta)
         self.low, self.side = (beside(side.astype(theta.dtype), theta) for side in (box.low, box.high - box.low))
-        sets = 2 if method in ("unbiased", "normalised") else 1  # the residual's points come first, the gradient's last
+        sets = 2 if method in ("unbiased", "normalised") else 1  # the gradient's points come first, the residual's last
         self.points, self.energy, self.mu = array((sets * n_points, box.dim)), array((sets, n_points)), array((sets, n_points))
-        self.activations, self.no_activations = array(n_points * int(prior.sizes[1:].sum())), array(0)
+        self.activations, self.no_activations = array(kernel("activation_size", like=theta)(prior.sizes, n_points)), array(0)
         self.moduli, self.arguments, self.terms = array(m), array(m), array(m, np.float64)
         self.adjoint, self.weights, self.results = array(n_points), array(n_points), array(2, np.float64)
         self.gradient, self.previous, self.mean = np.zeros_like(theta), theta.copy(), mean
@@ -104,23 +104,24 @@ class CapturedSteps:
                 self._step()
             finally:
                 self.graph = self.stream.end_capture()
+        self.scratch = self.prior.scratch()  # the graph reads and writes it
 
     def _step(self):
         prior, packed, volume, n = self.prior, self.objective.packed, self.objective.scale, self.n
         uniform_points(self.key, self.counters[STEP : STEP + 1].view(np.uint64), 0, self.low, self.side, self.points, per_set=n)
-        independent, x = self.points[:n], self.points[-n:]
+        x, independent = self.points[:n], self.points[-n:]
         theta, transposed = prior.weights()
         forward, part_rows = kernel("energy_forward", like=x), kernel("rows_of_part", like=x)(n)
-        if independent.shape != self.points.shape:
-            forward(theta, transposed, prior.sizes, independent, part_rows, self.no_activations, self.energy[0])
-        forward(theta, transposed, prior.sizes, x, part_rows, self.activations, self.energy[-1])
+        forward(theta, transposed, prior.sizes, x, part_rows, self.activations, self.energy[0])
+        if len(self.energy) > 1:
+            forward(theta, transposed, prior.sizes, independent, part_rows, self.no_activations, self.energy[1])
         glue.density(self.energy, prior.theta[-1:], self.mu, volume, self.normalised)
-        partial = packed.sum_parts(independent, self.mu[0])
+        partial = packed.sum_parts(independent, self.mu[-1])
         tracked, shares = (self.objective.tracked, self.shares) if self.tracks else (None, None)
         polar = (self.moduli, self.arguments)
         glue.residual(partial, self.objective.z, tracked, shares, self.counters, *polar, self.terms, volume / n)
         packed.add_waves(x, *polar, self.adjoint)
-        glue.row_weights(self.mu[-1], self.adjoint, self.terms, self.weights, self.results, volume, self.tracks, self.normalised)
+        glue.row_weights(self.mu[0], self.adjoint, self.terms, self.weights, self.results, volume, self.tracks, self.normalised)
         prior.backward(self.weights, (x, transposed, self.activations), self.gradient)
         glue.finish_gradient(self.gradient, self.results, self.history, self.counters, self.learned)
         captured = (self.counters, self.previous, self.mean)

@@ -212,6 +212,10 @@ class MLPPrior:
             self._workspace[key] = empty(size, dtype, like)
         return self._workspace[key][:size]
 
+    def scratch(self):
+        """The scratch arrays that there are, for whoever must outlive their being outgrown."""
+        return list(self._workspace.values())
+
     def __repr__(self):
         return f"MLPPrior(dim={self.dim}, widths={self.widths}, dtype={self.dtype}, reference={type(self.reference).__name__})"
 

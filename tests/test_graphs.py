@@ -1,12 +1,14 @@
 """Learning on a device: captured steps give what the host gives from the same seed."""
 
+import importlib
+
 import numpy as np
 import pytest
 
 import fastcl
-from fastcl import graphs
+from fastcl import graphs, objective
 
-N_POINTS, N_STEPS = 37, 12
+N_POINTS, N_STEPS = 37, 8
 METHODS = ["unbiased", "naive", "normalised", "tracked"]
 OPTIMIZERS = {
     "adam": lambda: fastcl.Adam(3e-3, schedule=fastcl.Cosine(N_STEPS)),
@@ -18,8 +20,11 @@ BOX = fastcl.Box([-1, -1], [1, 2])
 
 @pytest.fixture(autouse=True)
 def few_rows(monkeypatch):
-    monkeypatch.setattr(graphs, "ROWS", 5)  # host and device meet twice in a run, and once more for the rest
-    monkeypatch.setattr("fastcl.learn.ROWS", 5)
+    learn = importlib.import_module("fastcl.learn")  # fastcl.learn is the function
+    for module in (graphs, learn):
+        monkeypatch.setattr(module, "ROWS", 3)  # host and device meet twice in a run, and once more for the rest
+    monkeypatch.setattr(objective, "MASS_PARTS", 1)
+    monkeypatch.setattr(objective, "MASS_ROWS", 64)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +118,7 @@ def test_a_resumed_run_has_the_bits_of_an_unbroken_one(device, sketch, tmp_path,
     path = tmp_path / "run.npz"
 
     def stop(k, prior, value):
-        return k == 7
+        return k == 5
 
     unbroken = run(sketch, device.array, **settings)[0]
     run(sketch, device.array, checkpoint=path, callback=stop, **settings)

@@ -5,8 +5,8 @@
 // points take one block: next to the network's work on the same points, its time does not show.
 #include "run.cuh"
 
-// One block a set of points: mu = exp(a - energy) with the a of the parameters, or with the one that gives the set mass one,
-// which then becomes the parameter.
+// One block a set of points: mu = exp(a - energy) with the a of the parameters, or with the one that gives the set mass one; that
+// of the first set then becomes the parameter.
 template <typename T>
 __global__ void __launch_bounds__(1024) density(const T *__restrict__ energy, // (sets, n)
                                                 T *__restrict__ log_scale,    // (1,): a, the last parameter
@@ -25,7 +25,7 @@ __global__ void __launch_bounds__(1024) density(const T *__restrict__ energy, //
         a = T(least - log(volume * mass));
     }
     for (Index i = threadIdx.x; i < n; i += blockDim.x) mu[i] = exp(a - energy[i]);
-    if (normalised && blockIdx.x == gridDim.x - 1 && threadIdx.x == 0) *log_scale = a;
+    if (normalised && blockIdx.x == 0 && threadIdx.x == 0) *log_scale = a;
 }
 
 // The residual r = factor * sum - z from the parts of a feature sum, 32 frequencies a block, the parts shared by its warps;

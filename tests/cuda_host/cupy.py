@@ -326,6 +326,7 @@ RUNTIME = SimpleNamespace(  # an H100
 )  # fmt: skip
 module = SimpleNamespace(
     cuda=SimpleNamespace(
+        runtime=RUNTIME,
         Stream=Stream,
         Event=Event,
         alloc_pinned_memory=bytearray,
@@ -334,7 +335,6 @@ module = SimpleNamespace(
         using_allocator=lambda allocator: contextlib.nullcontext(),
     ),
     ndarray=DeviceArray,
-    cuda=SimpleNamespace(runtime=RUNTIME),
     RawModule=RawModule,
     asnumpy=lambda array: array.get() if isinstance(array, DeviceArray) else np.asarray(array),
     asarray=lambda array, dtype=None: array if isinstance(array, DeviceArray) else _device(np.asarray(array, dtype)),
