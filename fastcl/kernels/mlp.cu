@@ -8,10 +8,13 @@
 // Loads a 32 (wide layers) or 16 fused multiply-adds of a thread: three or two of 16 bytes from shared memory.
 #include "common.cuh"
 
+constexpr int THREADS = 256; // of a CUDA block
 constexpr int ROWS = 32;    // rows of a block
 constexpr int CHUNK = 4096; // weights in shared memory at once, of which there are two such buffers
 constexpr int STAGED = 4;   // vectors of a chunk that one thread moves
 constexpr int WIDE = 256, NARROW = 128; // columns of a product that a block takes at once: in two tiles a thread, or in one
+
+template <typename T> constexpr int RESIDENT = sizeof(T) == 4 ? 2 : 1; // blocks that the registers of a multiprocessor hold
 
 struct Sizes {
     int layers;
@@ -57,26 +60,29 @@ template <typename T> struct Stage {
 
     __device__ __forceinline__ void fetch(const Product<T> &product, int row) {
         const int bits = product.bits - 2; // of the number of vectors in a row
+        const int k = row + (threadIdx.x >> bits), column = product.first + (threadIdx.x & (1 << bits) - 1) * 4;
+        const int step = THREADS >> bits; // rows from one vector of a thread to its next
+        const T *source = product.weights + Index(k) * product.outer + column;
         const bool aligned = product.outer % 4 == 0 && reinterpret_cast<unsigned long long>(product.weights) % 16 == 0;
+        if (aligned && product.first + product.columns() <= product.outer && row + STAGED * step <= product.inner) {
 #pragma unroll
-        for (int v = 0; v < STAGED; ++v) {
-            const int place = v * blockDim.x + threadIdx.x;
-            const int k = row + (place >> bits), column = product.first + (place & (1 << bits) - 1) * 4;
-            const T *source = product.weights + Index(k) * product.outer + column;
-            const bool inside = k < product.inner;
-            if (inside && aligned && column < product.outer)
-                staged[v] = four(source);
-            else
-#pragma unroll
-                for (int j = 0; j < 4; ++j) staged[v].values[j] = inside && column + j < product.outer ? source[j] : T(0);
+            for (int v = 0; v < STAGED; ++v) staged[v] = four(source + Index(v * step) * product.outer);
+            return;
         }
+#pragma unroll
+        for (int v = 0; v < STAGED; ++v)
+#pragma unroll
+            for (int j = 0; j < 4; ++j) {
+                const bool inside = k + v * step < product.inner && column + j < product.outer;
+                staged[v].values[j] = inside ? source[Index(v * step) * product.outer + j] : T(0);
+            }
     }
 
     __device__ __forceinline__ T *commit() { // the buffer with the chunk, once all threads have met
         T *filled = buffer + current * CHUNK;
         current ^= 1;
 #pragma unroll
-        for (int v = 0; v < STAGED; ++v) four(filled + 4 * (v * blockDim.x + threadIdx.x)) = staged[v];
+        for (int v = 0; v < STAGED; ++v) four(filled + 4 * (v * THREADS + threadIdx.x)) = staged[v];
         return filled;
     }
 };
@@ -111,13 +117,14 @@ __device__ __forceinline__ void multiply(const T *inputs, const Product<T> &prod
         const bool last = start + depth >= product.inner;
         stage.fetch(choose(last, next, product), last ? 0 : start + depth);
         const int count = min(depth, product.inner - start), share = (count + slices - 1) / slices;
-        const int end = min((slice + 1) * share, count);
-#pragma unroll 4
-        for (int k = slice * share; k < end; ++k) {
-            const Four<T> input = four(inputs + (start + k) * ROWS + row);
+        const int begin = slice * share, terms = min(begin + share, count) - begin;
+        const T *input_rows = inputs + (start + begin) * ROWS + row, *weight_row = weights + begin * columns + column;
+#pragma unroll (TILES == 1 ? 4 : 2) // of two tiles, four steps would not fit in the registers
+        for (int k = 0; k < terms; ++k, input_rows += ROWS, weight_row += columns) {
+            const Four<T> input = four(input_rows);
 #pragma unroll
             for (int tile = 0; tile < TILES; ++tile) {
-                const Four<T> weight = four(weights + k * columns + tile * NARROW + column);
+                const Four<T> weight = four(weight_row + tile * NARROW);
 #pragma unroll
                 for (int j = 0; j < 4; ++j)
 #pragma unroll
@@ -141,7 +148,7 @@ __device__ __forceinline__ void multiply(const T *inputs, const Product<T> &prod
 #pragma unroll
     for (int j = 0; j < 4; ++j) four(shared + ((slice * columns + column + j) * ROWS + row)) = sums[0][j];
     __syncthreads();
-    for (int vector = threadIdx.x; vector < columns * ROWS / 4; vector += blockDim.x) {
+    for (int vector = threadIdx.x; vector < columns * ROWS / 4; vector += THREADS) {
         const int place = product.first + vector / (ROWS / 4);
         if (place >= product.outer) break;
         Four<T> total = four(shared + vector * 4);
@@ -199,7 +206,7 @@ __device__ __forceinline__ void forward_rows(const T *theta, const Sizes &sizes,
                                              T *energy) {
     const int dim = sizes.widths[0];
     T *inputs = units.at(0, 0, dim);
-    for (int place = threadIdx.x; place < ROWS * dim; place += blockDim.x) {
+    for (int place = threadIdx.x; place < ROWS * dim; place += THREADS) {
         const int row = place / dim, k = place % dim;
         const T value = x[min(start + row, n - 1) * dim + k];
         inputs[k * ROWS + row] = value;
@@ -236,31 +243,24 @@ __device__ __forceinline__ void forward_rows(const T *theta, const Sizes &sizes,
     }
 }
 
-template <typename T> __device__ __forceinline__ Index units_in_all(const Sizes &sizes) {
-    Index total = 0;
-    for (int layer = 0; layer <= sizes.layers; ++layer) total += sizes.widths[layer];
-    return total;
-}
-
 // SHARED: activations fit in shared memory, `capacity` units.  Otherwise they are in `activations`, which then holds a place
 // for every block of rows (keep) or for every CUDA block.
 template <typename T, bool SHARED>
-__global__ void __launch_bounds__(256) energy_forward(const T *theta, // (P,)
+__global__ void __launch_bounds__(THREADS, RESIDENT<T>) energy_forward(const T *theta, // (P,)
                                                       const __grid_constant__ Sizes sizes,
                                                       const T *x,     // (n, d)
                                                       T *activations, // (places, sum of sizes, ROWS), or null
                                                       T *energy,      // (n,)
-                                                      Index n, int keep, int capacity) {
+                                                      Index n, Index units, // sum of sizes
+                                                      int keep, int capacity) {
     T *shared = shared_memory<T>();
     Stage<T> stage{shared, 0};
     const Product<T> first = product_of(theta, sizes.widths[0], sizes.widths[1], 0);
-    const Index place = units_in_all<T>(sizes) * ROWS;
     stage.fetch(first, 0);
-    for (Index block = blockIdx.x; block * ROWS < n; block += gridDim.x) {
-        T *kept = keep ? activations + block * place : nullptr;
-        const Units<T> units{SHARED ? shared + 2 * CHUNK : activations + (keep ? block : Index(blockIdx.x)) * place,
-                             SHARED ? capacity : 0};
-        forward_rows(theta, sizes, x, block * ROWS, n, units, SHARED ? kept : nullptr, first, stage, energy);
+    for (int block = blockIdx.x; Index(block) * ROWS < n; block += gridDim.x) {
+        T *place = activations + units * ROWS * (keep ? block : int(blockIdx.x)), *kept = keep && SHARED ? place : nullptr;
+        const Units<T> places{SHARED ? shared + 2 * CHUNK : place, SHARED ? capacity : 0};
+        forward_rows(theta, sizes, x, Index(block) * ROWS, n, places, kept, first, stage, energy);
         __syncthreads(); // before the next rows take the place of these
     }
 }
@@ -308,7 +308,7 @@ __device__ __forceinline__ void backward_rows(const Product<T> &first_product, c
     const int dim = sizes.widths[sizes.layers];
     Index before = units - dim;
     T *current = deltas.at(sizes.layers, before, dim);
-    for (int place = threadIdx.x; place < ROWS * dim; place += blockDim.x) {
+    for (int place = threadIdx.x; place < ROWS * dim; place += THREADS) {
         const Index i = start + place % ROWS;
         const T weight = i >= n ? T(0) : row_weights ? row_weights[i] : T(1);
         const T value = (weight + weight) * activations[before * ROWS + place];
@@ -341,21 +341,20 @@ __device__ __forceinline__ void backward_rows(const Product<T> &first_product, c
 
 // First half of the twin of `energy_backward`: the deltas of all layers.
 template <typename T, bool SHARED>
-__global__ void __launch_bounds__(256) energy_deltas(const T *transposed, // (P,)
+__global__ void __launch_bounds__(THREADS, RESIDENT<T>) energy_deltas(const T *transposed, // (P,)
                                                      const __grid_constant__ Sizes sizes,
                                                      const T *activations, // (row blocks, sum of sizes, ROWS)
                                                      const T *row_weights, // (n,)
                                                      T *deltas,            // (row blocks, sum of sizes, ROWS)
-                                                     Index n, int capacity) {
+                                                     Index n, Index units, int capacity) {
     T *shared = shared_memory<T>();
     Stage<T> stage{shared, 0};
     const Product<T> first = last_product(transposed, sizes);
-    const Index units = units_in_all<T>(sizes);
     stage.fetch(first, 0);
-    for (Index block = blockIdx.x; block * ROWS < n; block += gridDim.x) {
-        T *kept = deltas + block * units * ROWS;
+    for (int block = blockIdx.x; Index(block) * ROWS < n; block += gridDim.x) {
+        T *kept = deltas + units * ROWS * block;
         const Units<T> places{SHARED ? shared + 2 * CHUNK : kept, SHARED ? capacity : 0};
-        backward_rows(first, sizes, units, block * ROWS, n, activations + block * units * ROWS, row_weights, places,
+        backward_rows(first, sizes, units, Index(block) * ROWS, n, activations + units * ROWS * block, row_weights, places,
                       SHARED ? kept : nullptr, static_cast<T *>(nullptr), first, stage);
         __syncthreads(); // before the next rows take the place of these
     }
@@ -364,24 +363,23 @@ __global__ void __launch_bounds__(256) energy_deltas(const T *transposed, // (P,
 // SHARED: the activations of all layers fit in shared memory.  Otherwise they are in `scratch`, as the deltas in either case
 // in their place.
 template <typename T, bool SHARED>
-__global__ void __launch_bounds__(256) energy_grad(const T *theta,      // (P,)
+__global__ void __launch_bounds__(THREADS, RESIDENT<T>) energy_grad(const T *theta,      // (P,)
                                                    const T *transposed, // (P,)
                                                    const __grid_constant__ Sizes sizes,
                                                    const T *x,          // (n, d)
                                                    T *energy,           // (n,)
                                                    T *x_grad,           // (n, d)
                                                    T *scratch,          // (CUDA blocks, sum of sizes, ROWS), or null
-                                                   Index n) {
+                                                   Index n, Index units) {
     T *shared = shared_memory<T>();
     Stage<T> stage{shared, 0};
     const Product<T> first = product_of(theta, sizes.widths[0], sizes.widths[1], 0), last = last_product(transposed, sizes);
-    const Index units = units_in_all<T>(sizes);
-    const Units<T> places{SHARED ? shared + 2 * CHUNK : scratch + blockIdx.x * units * ROWS, 0};
+    const Units<T> places{SHARED ? shared + 2 * CHUNK : scratch + units * ROWS * blockIdx.x, 0};
     stage.fetch(first, 0);
-    for (Index block = blockIdx.x; block * ROWS < n; block += gridDim.x) {
-        forward_rows(theta, sizes, x, block * ROWS, n, places, static_cast<T *>(nullptr), last, stage, energy);
+    for (int block = blockIdx.x; Index(block) * ROWS < n; block += gridDim.x) {
+        forward_rows(theta, sizes, x, Index(block) * ROWS, n, places, static_cast<T *>(nullptr), last, stage, energy);
         __syncthreads(); // before deltas take the place of f_theta(x)
-        backward_rows(last, sizes, units, block * ROWS, n, places.first, static_cast<const T *>(nullptr), places,
+        backward_rows(last, sizes, units, Index(block) * ROWS, n, places.first, static_cast<const T *>(nullptr), places,
                       static_cast<T *>(nullptr), x_grad, first, stage);
         __syncthreads(); // before the next rows take the place of these
     }
@@ -414,20 +412,20 @@ template <int SIDE> __device__ __forceinline__ Tile tile_of(const Sizes &sizes, 
 }
 
 template <typename T>
-__global__ void __launch_bounds__(256) transpose_weights(const T *theta, // (P,)
+__global__ void __launch_bounds__(THREADS) transpose_weights(const T *theta, // (P,)
                                                          const __grid_constant__ Sizes sizes,
                                                          T *transposed) { // (P,)
     constexpr int SIDE = 32;
     T *shared = shared_memory<T>(); // (SIDE, SIDE + 1)
     const Tile tile = tile_of<SIDE>(sizes, blockIdx.x);
     const int across = threadIdx.x % SIDE, down = threadIdx.x / SIDE;
-    for (int i = down; i < SIDE; i += blockDim.x / SIDE) {
+    for (int i = down; i < SIDE; i += THREADS / SIDE) {
         const int row = tile.row + i, column = tile.column + across;
         if (row < tile.n_in && column < tile.n_out)
             shared[i * (SIDE + 1) + across] = theta[tile.offset + Index(row) * tile.n_out + column];
     }
     __syncthreads();
-    for (int j = down; j < SIDE; j += blockDim.x / SIDE) {
+    for (int j = down; j < SIDE; j += THREADS / SIDE) {
         const int row = tile.row + across, column = tile.column + j;
         if (row < tile.n_in && column < tile.n_out)
             transposed[tile.offset + Index(column) * tile.n_in + row] = shared[across * (SIDE + 1) + j];
@@ -458,16 +456,16 @@ __device__ __forceinline__ void add_rows(const T *inputs, const T *deltas, T (&s
 // Second half of the twin of `energy_backward`: inputs^T deltas over the rows of a part, a tile a CUDA block.  Half of its warps
 // add the first half of every block of rows, the others the second; lanes choose entries as in `multiply`.
 template <typename T>
-__global__ void __launch_bounds__(256, sizeof(T) == 4 ? 2 : 1) weight_gradients(const __grid_constant__ Sizes sizes,
+__global__ void __launch_bounds__(THREADS, RESIDENT<T>) weight_gradients(const __grid_constant__ Sizes sizes,
                                                         const T *activations, // (row blocks, sum of sizes, ROWS)
                                                         const T *deltas,      // (row blocks, sum of sizes, ROWS)
                                                         Index part_rows,      // whole blocks of rows
                                                         T *partial,           // (parts, P)
-                                                        Index n, int tiles, Index parameters) {
-    constexpr int VECTORS = ROWS / 4, MOVED = SIDE * VECTORS / 256; // of a unit; of inputs, and of deltas, that a thread moves
+                                                        Index n, Index units, int tiles, Index parameters) {
+    constexpr int VECTORS = ROWS / 4, MOVED = SIDE * VECTORS / THREADS; // of a unit; of inputs, and of deltas, that a thread moves
     T *shared = shared_memory<T>();                                 // (2, 2, SIDE, STRIDE): inputs and deltas
     const Index part = blockIdx.x / tiles, first = part * part_rows / ROWS;
-    const Index stop = (min((part + 1) * part_rows, n) + ROWS - 1) / ROWS, place = units_in_all<T>(sizes) * ROWS;
+    const Index stop = (min((part + 1) * part_rows, n) + ROWS - 1) / ROWS, place = units * ROWS;
     const Tile tile = tile_of<SIDE>(sizes, blockIdx.x % tiles);
     const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, half = warp / 4;
     const int down = lane >> 1 & 7, across = (lane & 1) | (lane >> 4) << 1 | (warp & 3) << 2;
@@ -478,7 +476,7 @@ __global__ void __launch_bounds__(256, sizeof(T) == 4 ? 2 : 1) weight_gradients(
     auto fetch = [&](Index block) {
 #pragma unroll
         for (int v = 0; v < MOVED; ++v) {
-            const int vector = v * 256 + threadIdx.x;
+            const int vector = v * THREADS + threadIdx.x;
             if (vector / VECTORS < rows) staged[0][v] = four(inputs + block * place + vector * 4);
             if (vector / VECTORS < columns) staged[1][v] = four(outputs + block * place + vector * 4);
         }
@@ -489,7 +487,7 @@ __global__ void __launch_bounds__(256, sizeof(T) == 4 ? 2 : 1) weight_gradients(
         T *left = shared + (block & 1) * 2 * SIDE * STRIDE<T>, *right = left + SIDE * STRIDE<T>;
 #pragma unroll
         for (int v = 0; v < MOVED; ++v) {
-            const int vector = v * 256 + threadIdx.x, target = vector / VECTORS * STRIDE<T> + vector % VECTORS * 4;
+            const int vector = v * THREADS + threadIdx.x, target = vector / VECTORS * STRIDE<T> + vector % VECTORS * 4;
             four(left + target) = staged[0][v];
             four(right + target) = staged[1][v];
         }
@@ -527,7 +525,7 @@ __global__ void __launch_bounds__(256, sizeof(T) == 4 ? 2 : 1) weight_gradients(
     }
     __syncthreads();
     T *out = partial + part * parameters + tile.offset;
-    for (int entry = threadIdx.x; entry < SIDE * SIDE; entry += blockDim.x) {
+    for (int entry = threadIdx.x; entry < SIDE * SIDE; entry += THREADS) {
         const int i = entry / SIDE, j = entry % SIDE;
         if (i < rows && j < columns) out[Index(tile.row + i) * tile.n_out + tile.column + j] = shared[i * PITCH + j];
     }
@@ -535,11 +533,11 @@ __global__ void __launch_bounds__(256, sizeof(T) == 4 ? 2 : 1) weight_gradients(
 }
 
 template <typename T>
-__global__ void __launch_bounds__(256) add_parts(const T *partial, // (parts, P)
+__global__ void __launch_bounds__(THREADS) add_parts(const T *partial, // (parts, P)
                                                  double *total,    // (P,) += partial, in order
                                                  T *out,           // (P,) = total
                                                  Index parts, Index parameters) {
-    const Index p = Index(blockIdx.x) * blockDim.x + threadIdx.x;
+    const Index p = Index(blockIdx.x) * THREADS + threadIdx.x;
     if (p >= parameters) return;
     double sum = total[p];
 #pragma unroll 8

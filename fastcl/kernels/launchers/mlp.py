@@ -80,7 +80,7 @@ def energy_forward(theta, transposed, sizes, x, part_rows, activations, energy):
     if not (keep or fits):
         activations = np.empty(grid * ROWS * int(sizes.sum()), dtype, like=x)
     launch("mlp", "energy_forward", (TYPES[dtype], FITS[fits]), grid, THREADS,
-           (theta, _sizes(sizes), x, activations, energy, np.int64(n), np.int32(keep), np.int32(capacity)),
+           (theta, _sizes(sizes), x, activations, energy, np.int64(n), np.int64(sizes.sum()), np.int32(keep), np.int32(capacity)),
            shared if fits else dtype.itemsize * 2 * CHUNK)  # fmt: skip
 
 
@@ -91,12 +91,13 @@ def energy_backward(theta, transposed, sizes, x, activations, row_weights, part_
     shared, fits = _shared(capacity, dtype)
     deltas = np.empty(activation_size(sizes, n), dtype, like=x)
     launch("mlp", "energy_deltas", (TYPES[dtype], FITS[fits]), min(_blocks(n), BLOCKS), THREADS,
-           (transposed, _sizes(sizes), activations, row_weights, deltas, np.int64(n), np.int32(capacity)),
+           (transposed, _sizes(sizes), activations, row_weights, deltas, np.int64(n), np.int64(sizes.sum()), np.int32(capacity)),
            shared if fits else dtype.itemsize * 2 * CHUNK)  # fmt: skip
     parts, parameters = partial.shape
     tiles = _tiles(sizes, SIDE)
     launch("mlp", "weight_gradients", (TYPES[dtype],), parts * tiles, THREADS,
-           (_sizes(sizes), activations, deltas, np.int64(part_rows), partial, np.int64(n), np.int32(tiles), np.int64(parameters)),
+           (_sizes(sizes), activations, deltas, np.int64(part_rows), partial, np.int64(n), np.int64(sizes.sum()), np.int32(tiles),
+            np.int64(parameters)),
            dtype.itemsize * 4 * SIDE * (ROWS + 16 // dtype.itemsize))  # fmt: skip
 
 
@@ -107,7 +108,7 @@ def energy_grad(theta, transposed, sizes, x, part_rows, energy, x_grad):
     grid = min(_blocks(n), BLOCKS)
     scratch = np.uint64(0) if fits else np.empty(grid * ROWS * units, dtype, like=x)  # or a null pointer
     launch("mlp", "energy_grad", (TYPES[dtype], FITS[fits]), grid, THREADS,
-           (theta, transposed, _sizes(sizes), x, energy, x_grad, scratch, np.int64(n)),
+           (theta, transposed, _sizes(sizes), x, energy, x_grad, scratch, np.int64(n), np.int64(units)),
            shared if fits else dtype.itemsize * 2 * CHUNK)  # fmt: skip
 
 
