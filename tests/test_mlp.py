@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 
 import fastcl
+from fastcl.kernels.launchers import mlp as launcher
 
-# Widths on either side of the vector lanes (16) and layers of one unit; rows around the blocks of 256.
+# Widths on either side of the vector lanes (16), of the column tiles (256), and layers of one unit; rows around the blocks.
 TABLE = [
     (np.float32, 1, (1,), 1), (np.float32, 2, (3, 31), 257), (np.float32, 16, (17, 64, 5), 1021), (np.float32, 20, (64, 16), 3),
     (np.float64, 1, (3, 31), 1021), (np.float64, 2, (17, 64, 5), 3), (np.float64, 16, (1,), 257), (np.float64, 20, (31,), 1),
+    (np.float64, 2, (64, 128, 256), 65), (np.float32, 3, (130, 300), 31), (np.float64, 9, (257, 12), 33),
 ]  # fmt: skip
 over_table = pytest.mark.parametrize(("dtype", "dim", "widths", "n"), TABLE, ids=lambda value: getattr(value, "__name__", None))
 EPS = {dtype: np.finfo(dtype).eps for dtype in (np.float32, np.float64)}
@@ -130,22 +132,50 @@ def test_number_of_threads_does_not_change_a_bit(on_threads, dtype, dim, widths,
 
 
 @over_table
-def test_forward_without_keeping_gives_the_same_bits(dtype, dim, widths, n):
+def test_forward_without_keeping_gives_the_same_bits(backend, dtype, dim, widths, n):
     prior, x, _ = make_problem(dtype, dim, widths, n)
-    kept = prior.forward(x)[0].copy()
+    prior, x = on_backend(backend, prior), backend.array(x)
+    kept = backend.host(prior.forward(x)[0]).copy()
     energy, (_, _, activations) = prior.forward(x, keep=False)
-    assert np.array_equal(energy, kept)
+    assert np.array_equal(backend.host(energy), kept)
     assert activations.size == 0
 
 
-def test_backward_writes_into_out_and_leaves_the_state_for_another():
+def test_backward_writes_into_out_and_leaves_the_state_for_another(backend):
     prior, x, row_weights = make_problem(np.float32, 2, (3, 31), 257)
-    _, state = prior.forward(x)
+    prior, row_weights = on_backend(backend, prior), backend.array(row_weights)
+    _, state = prior.forward(backend.array(x))
     first = prior.backward(row_weights, state)
-    out = np.full_like(first, np.nan)
+    out = first * np.nan
     assert prior.backward(row_weights, state, out) is out
-    assert np.array_equal(out, first)
-    assert np.array_equal(prior.backward(-2 * row_weights, state), -2 * first)  # a sign and a power of two
+    first = backend.host(first)
+    assert np.array_equal(backend.host(out), first)
+    assert np.array_equal(backend.host(prior.backward(-2 * row_weights, state)), -2 * first)  # a sign and a power of two
+
+
+def test_gradients_of_more_parts_than_one_pass_takes_are_the_oracles(backend):
+    prior, x, row_weights = make_problem(np.float64, 2, (5,), 6000)
+    exact = naive.mlp_gradients(prior.theta, prior.sizes, x, row_weights)[0]
+    error = naive.mlp_error(prior.theta, prior.sizes, x, row_weights, EPS[np.float64])[1]
+    prior = on_backend(backend, prior)
+    gradient = backend.host(prior.backward(backend.array(row_weights), prior.forward(backend.array(x))[1]))
+    assert (np.abs(gradient[:-1] - exact) <= error).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_that_do_not_fit_in_shared_memory_give_the_same_bits(backend, monkeypatch, dtype):
+    prior, x, row_weights = make_problem(dtype, 2, (17, 64, 5), 100)
+    prior, x, row_weights = on_backend(backend, prior), backend.array(x), backend.array(row_weights)
+
+    def everything():
+        energy, state = prior.forward(x)
+        results = (energy, prior.backward(row_weights, state), *prior.energy_and_grad(x), prior.energy(x))
+        return [backend.host(result).copy() for result in results]
+
+    fits = everything()
+    monkeypatch.setattr(launcher, "shared_bytes", lambda: 0)
+    for one, other in zip(fits, everything(), strict=True):
+        assert np.array_equal(one, other)
 
 
 def test_no_index_leaves_its_array(run_with_bounds_checks):

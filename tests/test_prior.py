@@ -9,6 +9,7 @@ import pytest
 
 import fastcl
 from fastcl import files
+from fastcl.backend import to_host
 
 
 @pytest.fixture
@@ -19,6 +20,12 @@ def gaussian():
 def make_prior(dtype=np.float64, **options):
     prior = fastcl.MLPPrior(2, (3, 31), rng=5, dtype=dtype, **options)
     prior.theta += 0.1
+    return prior
+
+
+def on_backend(backend, prior):
+    """The prior moved to the backend."""
+    prior.theta = backend.array(prior.theta)
     return prior
 
 
@@ -42,12 +49,35 @@ def test_seed_draws_the_same_prior():
     assert not np.array_equal(first.theta, fastcl.MLPPrior(2, (8,), rng=4).theta)
 
 
-def test_every_call_sees_the_parameters_as_they_are(rng):
-    prior, x = make_prior(), rng.standard_normal((31, 2))
+def test_every_call_sees_the_parameters_as_they_are(backend, rng):
+    prior, x = on_backend(backend, make_prior()), rng.standard_normal((31, 2))
     for _ in range(2):
-        prior.theta[:] = rng.standard_normal(prior.theta.size)
-        error = naive.mlp_error(prior.theta, prior.sizes, x, np.ones(31), np.finfo(np.float64).eps)[0]
-        assert (np.abs(prior.energy(x) - naive.mlp_energy(prior.theta, prior.sizes, x)) <= error).all()
+        theta = rng.standard_normal(prior.theta.size)
+        prior.theta[:] = backend.array(theta)
+        error = naive.mlp_error(theta, prior.sizes, x, np.ones(31), np.finfo(np.float64).eps)[0]
+        for points in (x, backend.array(x)):  # copies of theta beside the points are no older either
+            energy = to_host(prior.energy(points))
+            assert (np.abs(energy - naive.mlp_energy(theta, prior.sizes, x)) <= error).all()
+
+
+def test_theta_moves_the_prior_and_x_says_where_results_are(backend, rng, gaussian):
+    x, theta = rng.standard_normal((31, 2)), rng.standard_normal(make_prior().theta.size)
+    for reference in (None, gaussian):
+        prior = make_prior(reference=reference)
+        for there in (backend.array(theta), theta):  # to the backend, and back to the host
+            prior.theta = there
+            assert type(prior.theta) is type(there)
+            assert np.array_equal(to_host(prior.theta), theta)
+            for points in (x, backend.array(x)):
+                error = naive.mlp_error(theta, prior.sizes, x, np.ones(31), np.finfo(np.float64).eps)
+                results = (prior.energy(points), prior.energy_grad(points), prior.log_density(points))
+                assert all(type(result) is type(points) for result in results)
+                energy, gradient, log_density = map(to_host, results)
+                assert (np.abs(energy - naive.mlp_energy(theta, prior.sizes, x)) <= error[0]).all()
+                exact = naive.mlp_gradients(theta, prior.sizes, x, np.ones(31))[1]
+                assert (np.abs(gradient - exact) <= error[2])[error[3]].all()
+                log_q = 0 if reference is None else reference.log_density(x)
+                assert np.array_equal(log_density, prior.log_scale - energy + log_q)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -100,25 +130,26 @@ def test_log_density_adds_that_of_the_reference(rng, gaussian):
 
 def assert_same(one, other, x):
     assert (one.sizes.tolist(), one.dtype) == (other.sizes.tolist(), other.dtype)
-    assert np.array_equal(one.theta, other.theta)
+    assert np.array_equal(to_host(one.theta), to_host(other.theta))
     assert np.array_equal(one.log_density(x), other.log_density(x))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("with_reference", [False, True])
-def test_saved_prior_is_the_prior(tmp_path, rng, gaussian, dtype, with_reference):
-    prior, x = make_prior(dtype, reference=gaussian if with_reference else None), rng.standard_normal((31, 2))
-    prior.log_scale = 2
+def test_saved_prior_is_the_prior(backend, tmp_path, rng, gaussian, dtype, with_reference):
+    prior = on_backend(backend, make_prior(dtype, reference=gaussian if with_reference else None))
+    prior.log_scale, x = 2, backend.array(rng.standard_normal((31, 2)))
     prior.save(tmp_path / "prior.npz")
-    assert_same(load(tmp_path / "prior.npz"), prior, x)
+    assert_same(load(tmp_path / "prior.npz"), prior, x)  # a file says nothing about the device
     assert [file.name for file in tmp_path.iterdir()] == ["prior.npz"]
 
 
 @pytest.mark.parametrize("duplicate", [lambda prior: pickle.loads(pickle.dumps(prior)), copy.deepcopy])
-def test_copies_are_equal_and_apart(rng, gaussian, duplicate):
-    prior, x = make_prior(reference=gaussian), rng.standard_normal((31, 2))
+def test_copies_are_equal_and_apart(backend, rng, gaussian, duplicate):
+    prior, x = on_backend(backend, make_prior(reference=gaussian)), backend.array(rng.standard_normal((31, 2)))
     before = prior.log_density(x)
     other = duplicate(prior)
+    assert type(other.theta) is type(prior.theta)
     assert_same(other, prior, x)
     other.theta += 1
     other.log_density(x)
@@ -207,12 +238,12 @@ def test_bad_points_are_an_error_that_names_x(method, bad, error):
 
 
 @pytest.mark.parametrize("offset", [0.0, 128.0])
-def test_start_near_gives_the_energy_and_the_mass_that_it_promises(offset):
+def test_start_near_gives_the_energy_and_the_mass_that_it_promises(backend, offset):
     box = fastcl.Box([offset - 60, -0.1], [offset + 60, 0.1])
     normal = fastcl.Gaussian([offset, 1.0], [[900.0, 0.0], [0.0, 0.01]])
     for domain, volume, energy in ((box, box.volume, 5.0), (normal, 1.0, 0.1)):
         prior = fastcl.MLPPrior(2, (32,), rng=0, reference=normal if domain is normal else None, dtype=np.float64)
-        prior.start_near(domain, rng=0)
+        on_backend(backend, prior).start_near(domain, rng=0)
         found = prior.energy(domain.sample(100_000, rng=1))
         mass = volume * np.exp(prior.log_scale - found)
         # both are set on 4096 points and looked at on others: five standard errors of the mean of 4096

@@ -86,6 +86,9 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         assert array.dtype == self.dtype
         self._data[...] = array
 
+    def __reduce__(self):
+        return _device, (self.get(),)
+
     def __array__(self, *args, **kwargs):
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`.")
 
