@@ -19,6 +19,8 @@ TABLE = [
     (np.float32, 1, 1, 1), (np.float32, 257, 31, 1), (np.float32, 3, 257, 3), (np.float32, 1021, 31, 3),
     (np.float32, 31, 1021, 8), (np.float32, 257, 3, 8), (np.float32, 1021, 257, 9), (np.float32, 31, 3, 16),
     (np.float32, 3, 1, 35), (np.float32, 257, 1021, 64), (np.float64, 1, 257, 2), (np.float64, 1021, 1021, 2),
+    (np.float32, 31, 257, 4), (np.float32, 257, 31, 5), (np.float32, 31, 31, 6), (np.float32, 1021, 3, 7),
+    (np.float64, 31, 257, 4), (np.float64, 257, 31, 5), (np.float64, 31, 31, 6), (np.float64, 257, 3, 8),
     (np.float64, 31, 1, 9), (np.float64, 257, 257, 16), (np.float64, 1, 31, 35), (np.float64, 1021, 3, 64),
 ]  # fmt: skip
 over_table = pytest.mark.parametrize(("dtype", "n", "m", "d"), TABLE)

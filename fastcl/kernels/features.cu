@@ -4,9 +4,11 @@
 // working precision over ROWS terms and in float64 beyond, each thread adds its terms in order, and the parts are added in
 // order afterwards: the same bits on every run.
 //
-// Operations a pair in float32, of which a multiprocessor issues 128 a clock, and 16 results of the special-function unit:
-//   sum, small d      d + 8 and two special functions; for some of the frequencies polynomials instead, d + 17
-//   adjoint, small d  d + 6 with one special function: Re(c exp(i a)) = |c| cos(a + arg c), the phase starts from arg c
+// Operations a pair in float32, of which a multiprocessor issues 128 a clock, and 16 results of the special-function unit
+// (benchmarks/instructions.py counts them in the compiled code):
+//   sum      d + 8 with two special functions; for some of the frequencies polynomials instead, d + 17
+//   adjoint  d + 6 with one special function: Re(c exp(i a)) = |c| cos(a + arg c), the phase starts from arg c
+// Beyond small d, 1.2 d in the place of d.
 #include "common.cuh"
 #include "tiles.cuh"
 
@@ -14,11 +16,12 @@ constexpr int ROWS = 256; // rows that are staged at once, and accumulated in th
 
 // ---- small d: every thread keeps whole frequencies, or points, in registers -------------------------------------------
 
-template <typename T, int D> struct Tiling { // frequencies a thread, and how many of them take polynomials
-    static constexpr int count = 2, polynomials = 2;
+template <typename T, int D> struct Tiling { // frequencies a thread, how many of them take polynomials, rows of an iteration
+    static constexpr int count = 2, polynomials = 2, unroll = 2;
 };
 template <int D> struct Tiling<float, D> {
-    static constexpr int count = 8, polynomials = D < 3 ? 2 : 1; // two units for every pipe: see the table in RESULTS.md
+    static constexpr int count = 8, polynomials = D < 4 ? 2 : D < 8 ? 1 : 0; // so that both units take as long
+    static constexpr int unroll = D < 8 ? 4 : 1; // as the registers allow
 };
 
 template <typename T, int N> struct alignas(16) Row { // read by vector accesses of 16 bytes
@@ -52,11 +55,11 @@ __device__ __forceinline__ void add_wave_by_unit(double phase, double weight, do
 
 template <typename T, int D>
 __global__ void __launch_bounds__(256, 2) feature_sum(const T *__restrict__ x,       // (n, D)
-                                                   const T *__restrict__ weights, // (n,), or null for ones
-                                                   const T *__restrict__ turns,   // (blocks, D, lanes)
-                                                   Index part_rows,               // rows of x that one CUDA block adds
-                                                   double *__restrict__ partial,  // (parts, blocks, 2, lanes)
-                                                   Index n, int blocks, int lanes) {
+                                                      const T *__restrict__ weights, // (n,), or null for ones
+                                                      const T *__restrict__ turns,   // (blocks, D, lanes)
+                                                      Index part_rows,               // rows of x that one CUDA block adds
+                                                      double *__restrict__ partial,  // (parts, blocks, 2, lanes)
+                                                      Index n, int blocks, int lanes) {
     constexpr int COUNT = Tiling<T, D>::count;
     Row<T, D + 1> *rows = shared_memory<Row<T, D + 1>>(); // (ROWS,): coordinates and weight
     const int block = blockIdx.x % blocks;
@@ -64,10 +67,10 @@ __global__ void __launch_bounds__(256, 2) feature_sum(const T *__restrict__ x,  
     const Index first = part * part_rows, stop = min(first + part_rows, n);
 
     T frequency[COUNT][D];
-    double total_real[COUNT], total_imag[COUNT];
+    partial += (part * blocks + block) * 2 * lanes + threadIdx.x; // not in registers, where totals would crowd out the rest
 #pragma unroll
     for (int f = 0; f < COUNT; ++f) {
-        total_real[f] = total_imag[f] = 0;
+        partial[f * blockDim.x] = partial[lanes + f * blockDim.x] = 0;
 #pragma unroll
         for (int k = 0; k < D; ++k) frequency[f][k] = turns[(block * D + k) * lanes + f * blockDim.x + threadIdx.x];
     }
@@ -81,7 +84,7 @@ __global__ void __launch_bounds__(256, 2) feature_sum(const T *__restrict__ x,  
         }
         __syncthreads();
         T real[COUNT] = {}, imag[COUNT] = {};
-#pragma unroll 2
+#pragma unroll(Tiling<T, D>::unroll)
         for (int i = 0; i < count; ++i) {
             const Row<T, D + 1> row = rows[i];
 #pragma unroll
@@ -93,17 +96,13 @@ __global__ void __launch_bounds__(256, 2) feature_sum(const T *__restrict__ x,  
                     add_wave_by_unit(phase, row.values[D], real[f], imag[f]);
             }
         }
+        double *total = partial;
 #pragma unroll
         for (int f = 0; f < COUNT; ++f) {
-            total_real[f] += real[f];
-            total_imag[f] -= imag[f];
+            total[0] += real[f];
+            total[lanes] -= imag[f];
+            total += blockDim.x;
         }
-    }
-    double *out = partial + (part * blocks + block) * 2 * lanes + threadIdx.x;
-#pragma unroll
-    for (int f = 0; f < COUNT; ++f) {
-        out[f * blockDim.x] = total_real[f];
-        out[lanes + f * blockDim.x] = total_imag[f];
     }
 }
 
@@ -118,12 +117,12 @@ __device__ __forceinline__ double cosine(double phase) {
 // its part of the frequencies, and the sums of the groups are added in order.
 template <typename T, int D, int COUNT> // COUNT points a thread
 __global__ void __launch_bounds__(256, 2) feature_adjoint(const T *__restrict__ x,         // (n, D)
-                                                       const T *__restrict__ turns,     // (m, D)
-                                                       const T *__restrict__ moduli,    // (m,), of the coefficients
-                                                       const T *__restrict__ arguments, // (m,), in the unit of the phases
-                                                       int lanes,                       // points of a block
-                                                       T *__restrict__ out,             // (n,)
-                                                       Index n, int m) {
+                                                          const T *__restrict__ turns,     // (m, D)
+                                                          const T *__restrict__ moduli,    // (m,), of the coefficients
+                                                          const T *__restrict__ arguments, // (m,), in the unit of the phases
+                                                          int lanes,                       // points of a block
+                                                          T *__restrict__ out,             // (n,)
+                                                          Index n, int m) {
     Row<T, D + 2> *rows = shared_memory<Row<T, D + 2>>(); // (ROWS,): frequency, argument and modulus
     const int width = lanes / COUNT, groups = blockDim.x / width;
     const int group = threadIdx.x / width, lane = threadIdx.x % width;
@@ -150,7 +149,7 @@ __global__ void __launch_bounds__(256, 2) feature_adjoint(const T *__restrict__ 
         __syncthreads();
         const int share = (count + groups - 1) / groups, end = min((group + 1) * share, count);
         T sum[COUNT] = {};
-#pragma unroll 2
+#pragma unroll(sizeof(T) == 4 ? 4 : 2)
         for (int l = group * share; l < end; ++l) {
             const Row<T, D + 2> row = rows[l];
 #pragma unroll
@@ -183,12 +182,11 @@ __global__ void __launch_bounds__(TILE_THREADS, 2)
                       Index part_rows,               // rows of x that one CUDA block adds
                       double *__restrict__ partial,  // (parts, blocks, 2, FREQUENCIES)
                       Index n, int blocks, int d) {
-    constexpr int SIDE = Tile<T>::side, POINTS = 16 * SIDE, FREQUENCIES = 16 * SIDE;
-    constexpr int POINT_SIZE = CHUNK * STRIDE<T, POINTS>, FREQUENCY_SIZE = CHUNK * FREQUENCIES;
-    T *points = shared_memory<T>();                // (2, CHUNK, STRIDE)
-    T *frequencies = points + 2 * POINT_SIZE;      // (2, CHUNK, FREQUENCIES)
-    T *factors = frequencies + 2 * FREQUENCY_SIZE; // (2, POINTS)
-    T *sums = factors + 2 * POINTS;                // (16, 2, FREQUENCIES)
+    constexpr int SIDE = Tile<T>::side, POINTS = 16 * SIDE, FREQUENCIES = 16 * SIDE, CHUNK = 16;
+    constexpr int POINT_SIZE = CHUNK * STRIDE<T, POINTS>, HALF = POINT_SIZE + CHUNK * FREQUENCIES;
+    T *points = shared_memory<T>();         // (2, CHUNK, STRIDE), and (2, 16, 2, FREQUENCIES) sums in their place
+    T *frequencies = points + POINT_SIZE;   // (2, CHUNK, FREQUENCIES), in turn with the points
+    T *factors = points + 2 * HALF;         // (2, POINTS)
     const Place<16> place;
     const int block = blockIdx.x % blocks;
     const Index part = blockIdx.x / blocks;
@@ -202,8 +200,8 @@ __global__ void __launch_bounds__(TILE_THREADS, 2)
         else if (threadIdx.x < POINTS)
             out[threadIdx.x] = start + int(threadIdx.x) < rows ? T(1) : T(0);
     };
-    copy_rows<T, POINTS>(points, x, rows, 0, d);
-    copy_columns<T, FREQUENCIES>(frequencies, turns, 0, d);
+    copy_rows<T, POINTS, CHUNK>(points, x, rows, 0, d);
+    copy_columns<T, FREQUENCIES, CHUNK>(frequencies, turns, 0, d);
     copy_weights(factors, 0);
     wait_for_copies();
     __syncthreads();
@@ -217,10 +215,10 @@ __global__ void __launch_bounds__(TILE_THREADS, 2)
         for (int chunk = 0; chunk < d; chunk += CHUNK) {
             const bool last = chunk + CHUNK >= d;
             const int next = last ? start + POINTS : start, next_chunk = last ? 0 : chunk + CHUNK;
-            copy_rows<T, POINTS>(points + (half ^ 1) * POINT_SIZE, x + Index(next) * d, rows - next, next_chunk, d);
-            copy_columns<T, FREQUENCIES>(frequencies + (half ^ 1) * FREQUENCY_SIZE, turns, next_chunk, d);
+            copy_rows<T, POINTS, CHUNK>(points + (half ^ 1) * HALF, x + Index(next) * d, rows - next, next_chunk, d);
+            copy_columns<T, FREQUENCIES, CHUNK>(frequencies + (half ^ 1) * HALF, turns, next_chunk, d);
             if (last) copy_weights(factors + (factor_half ^ 1) * POINTS, next);
-            add_products<T, POINTS, FREQUENCIES, FREQUENCIES>(points + half * POINT_SIZE, frequencies + half * FREQUENCY_SIZE,
+            add_products<T, POINTS, FREQUENCIES, FREQUENCIES>(points + half * HALF, frequencies + half * HALF,
                                                               min(CHUNK, d - chunk), place, phases);
             if (last) {
                 T weight[SIDE];
@@ -239,14 +237,14 @@ __global__ void __launch_bounds__(TILE_THREADS, 2)
         if (terms == ROWS || start + POINTS >= rows) {
 #pragma unroll
             for (int f = 0; f < SIDE; ++f) {
-                T *out = sums + place.row * 2 * FREQUENCIES + place_of<T, 16>(place.column, f);
+                T *out = points + (half ^ 1) * HALF + place.row * 2 * FREQUENCIES + place_of<T, 16>(place.column, f);
                 out[0] = real[f];
                 out[FREQUENCIES] = -imag[f];
                 real[f] = imag[f] = 0;
             }
             __syncthreads();
             for (int row = 0; row < 16 && threadIdx.x < 2 * FREQUENCIES; ++row)
-                total += sums[row * 2 * FREQUENCIES + threadIdx.x];
+                total += points[(half ^ 1) * HALF + row * 2 * FREQUENCIES + threadIdx.x];
             __syncthreads();
             terms = 0;
         }
@@ -265,19 +263,19 @@ __global__ void __launch_bounds__(TILE_THREADS, POINTS == 32 ? 1 : 2)
                           T *__restrict__ out,             // (n,)
                           Index n, int m, int d) {
     constexpr int SIDE = Tile<T>::side, FREQUENCIES = TILE_THREADS * SIDE * SIDE / POINTS, COLUMNS = FREQUENCIES / SIDE;
-    constexpr int POINT_SIZE = CHUNK * STRIDE<T, POINTS>, FREQUENCY_SIZE = CHUNK * STRIDE<T, FREQUENCIES>;
-    T *points = shared_memory<T>();               // (2, CHUNK, STRIDE)
-    T *frequencies = points + 2 * POINT_SIZE;     // (2, CHUNK, STRIDE)
-    T *starts = frequencies + 2 * FREQUENCY_SIZE; // (2, FREQUENCIES), arguments
-    T *factors = starts + 2 * FREQUENCIES;        // (2, FREQUENCIES), moduli
-    T *sums = factors + 2 * FREQUENCIES;          // (COLUMNS, POINTS)
+    constexpr int CHUNK = FREQUENCIES > 128 ? 8 : 16; // shared memory of 64 KiB is all that some devices have
+    constexpr int POINT_SIZE = CHUNK * STRIDE<T, POINTS>, HALF = POINT_SIZE + CHUNK * STRIDE<T, FREQUENCIES>;
+    T *points = shared_memory<T>();        // (2, CHUNK, STRIDE), and (2, COLUMNS, POINTS) sums in their place
+    T *frequencies = points + POINT_SIZE;  // (2, CHUNK, STRIDE), in turn with the points
+    T *starts = points + 2 * HALF;         // (2, FREQUENCIES), arguments
+    T *factors = starts + 2 * FREQUENCIES; // (2, FREQUENCIES), moduli
     const Place<COLUMNS> place;
     const Index first = Index(blockIdx.x) * lanes;
     const int rows = int(min(Index(POINTS), n - first));
     x += first * d;
 
-    copy_rows<T, POINTS>(points, x, rows, 0, d);
-    copy_rows<T, FREQUENCIES>(frequencies, turns, m, 0, d);
+    copy_rows<T, POINTS, CHUNK>(points, x, rows, 0, d);
+    copy_rows<T, FREQUENCIES, CHUNK>(frequencies, turns, m, 0, d);
     copy_numbers<T, FREQUENCIES>(starts, arguments, m);
     copy_numbers<T, FREQUENCIES>(factors, moduli, m);
     wait_for_copies();
@@ -297,14 +295,14 @@ __global__ void __launch_bounds__(TILE_THREADS, POINTS == 32 ? 1 : 2)
         for (int chunk = 0; chunk < d; chunk += CHUNK) {
             const bool last = chunk + CHUNK >= d;
             const int next = last ? start + FREQUENCIES : start, next_chunk = last ? 0 : chunk + CHUNK;
-            copy_rows<T, POINTS>(points + (half ^ 1) * POINT_SIZE, x, rows, next_chunk, d);
-            copy_rows<T, FREQUENCIES>(frequencies + (half ^ 1) * FREQUENCY_SIZE, turns + Index(next) * d, m - next, next_chunk, d);
+            copy_rows<T, POINTS, CHUNK>(points + (half ^ 1) * HALF, x, rows, next_chunk, d);
+            copy_rows<T, FREQUENCIES, CHUNK>(frequencies + (half ^ 1) * HALF, turns + Index(next) * d, m - next, next_chunk, d);
             if (last) {
                 copy_numbers<T, FREQUENCIES>(starts + (factor_half ^ 1) * FREQUENCIES, arguments + next, m - next);
                 copy_numbers<T, FREQUENCIES>(factors + (factor_half ^ 1) * FREQUENCIES, moduli + next, m - next);
             }
-            add_products<T, POINTS, FREQUENCIES, STRIDE<T, FREQUENCIES>>(points + half * POINT_SIZE,
-                                                                         frequencies + half * FREQUENCY_SIZE,
+            add_products<T, POINTS, FREQUENCIES, STRIDE<T, FREQUENCIES>>(points + half * HALF,
+                                                                         frequencies + half * HALF,
                                                                          min(CHUNK, d - chunk), place, phases);
             if (last) {
                 T modulus[SIDE];
@@ -323,12 +321,12 @@ __global__ void __launch_bounds__(TILE_THREADS, POINTS == 32 ? 1 : 2)
         if (terms == ROWS || start + FREQUENCIES >= m) {
 #pragma unroll
             for (int p = 0; p < SIDE; ++p) {
-                sums[place.column * POINTS + place_of<T, POINTS / SIDE>(place.row, p)] = sum[p];
+                points[(half ^ 1) * HALF + place.column * POINTS + place_of<T, POINTS / SIDE>(place.row, p)] = sum[p];
                 sum[p] = 0;
             }
             __syncthreads();
             for (int column = 0; column < COLUMNS && threadIdx.x < POINTS; ++column)
-                total += sums[column * POINTS + threadIdx.x];
+                total += points[(half ^ 1) * HALF + column * POINTS + threadIdx.x];
             __syncthreads();
             terms = 0;
         }

@@ -1,13 +1,13 @@
 // Phases of a tile of points by a tile of frequencies: a matrix product whose result stays in registers, for any d.
 //
-// A block of TILE_THREADS threads takes `points` by `frequencies`, every thread `Tile<T>::side` of both.  CHUNK dimensions of both are
-// staged in shared memory, transposed, while the next ones are on their way to the other half of it.  A warp is 8 threads along the
-// frequencies by 4 along the points, so that its loads of 16 bytes are of 128 and 64 bytes in a row: no bank is asked twice.
+// A block of TILE_THREADS threads takes POINTS by FREQUENCIES, every thread `Tile<T>::side` of both.  CHUNK dimensions of both
+// are staged in shared memory, transposed, while the next ones are on their way to the other half of it.  A warp is 8 threads
+// along the frequencies by 4 along the points, so that its loads of 16 bytes are of 128 and 64 bytes in a row: no bank is
+// asked twice.
 #pragma once
 #include "common.cuh"
 
 constexpr int TILE_THREADS = 256;
-constexpr int CHUNK = 8; // dimensions that are staged at once
 
 template <typename T> struct Tile { // points, and frequencies, of a thread
     static constexpr int side = sizeof(T) == 4 ? 8 : 4;
@@ -66,50 +66,66 @@ __device__ __forceinline__ void wait_for_copies() {
 
 template <typename T, int LENGTH> constexpr int STRIDE = LENGTH + VECTOR<T>; // spreads the stores of a warp over all banks
 
-// `chunk` and the dimensions that follow of LENGTH rows of a matrix (rows, d), to shared memory (CHUNK, STRIDE).
-template <typename T, int LENGTH>
-__device__ __forceinline__ void copy_rows(T *shared, const T *matrix, int rows, int chunk, int d) {
-    const int k = threadIdx.x % CHUNK;
-    int row = threadIdx.x / CHUNK;
-    const T *source = matrix + Index(row) * d + chunk + k;
+// CHUNK dimensions, from `first` on, of LENGTH rows of a matrix (rows, d), to shared memory (CHUNK, STRIDE).
+template <typename T, int LENGTH, int CHUNK>
+__device__ __forceinline__ void copy_rows(T *shared, const T *matrix, int rows, int first, int d) {
+    constexpr int ACROSS = 8, DOWN = TILE_THREADS / ACROSS; // so that a warp reads 32 bytes of a row, and stores to every bank
+    const int k = threadIdx.x % ACROSS, row = threadIdx.x / ACROSS;
+    const T *source = matrix + Index(row) * d + first + k;
+    shared += k * STRIDE<T, LENGTH> + row;
 #pragma unroll
-    for (int j = 0; j < LENGTH * CHUNK / TILE_THREADS; ++j) {
-        copy_ahead(shared + k * STRIDE<T, LENGTH> + row, source, chunk + k < d && row < rows);
-        row += TILE_THREADS / CHUNK;
-        source += Index(TILE_THREADS / CHUNK) * d;
+    for (int j = 0; j < LENGTH / DOWN; ++j) {
+#pragma unroll
+        for (int i = 0; i < CHUNK; i += ACROSS)
+            copy_ahead(shared + i * STRIDE<T, LENGTH> + j * DOWN, source + i, first + k + i < d && row + j * DOWN < rows);
+        source += DOWN * Index(d);
     }
 }
 
 // The same of a matrix (d, LENGTH), to (CHUNK, LENGTH).
-template <typename T, int LENGTH> __device__ __forceinline__ void copy_columns(T *shared, const T *matrix, int chunk, int d) {
-    const auto *source = reinterpret_cast<const Vector<T> *>(matrix + Index(chunk) * LENGTH);
+template <typename T, int LENGTH, int CHUNK>
+__device__ __forceinline__ void copy_columns(T *shared, const T *matrix, int first, int d) {
+    const auto *source = reinterpret_cast<const Vector<T> *>(matrix + Index(first) * LENGTH);
     auto *place = reinterpret_cast<Vector<T> *>(shared);
 #pragma unroll
-    for (int i = threadIdx.x; i < LENGTH * CHUNK / VECTOR<T>; i += TILE_THREADS)
-        copy_ahead(place + i, source + i, chunk + i * VECTOR<T> / LENGTH < d);
+    for (int j = 0; j < LENGTH * CHUNK / VECTOR<T> / TILE_THREADS; ++j) {
+        const int i = j * TILE_THREADS + threadIdx.x;
+        copy_ahead(place + i, source + i, first + i * VECTOR<T> / LENGTH < d);
+    }
 }
 
 // LENGTH numbers of a vector, zeros beyond its end.
 template <typename T, int LENGTH> __device__ __forceinline__ void copy_numbers(T *shared, const T *vector, int length) {
 #pragma unroll
-    for (int i = threadIdx.x; i < LENGTH; i += TILE_THREADS) copy_ahead(shared + i, vector + i, i < length);
+    for (int j = 0; j < (LENGTH + TILE_THREADS - 1) / TILE_THREADS; ++j) {
+        const int i = j * TILE_THREADS + threadIdx.x;
+        if (i < LENGTH) copy_ahead(shared + i, vector + i, i < length);
+    }
 }
 
 // ---- the product -----------------------------------------------------------------------------------------------------
 
-// phases[p][f] += sum over `count` staged dimensions of points and frequencies.
+// phases[p][f] += sum over `count` staged dimensions, or one more, of points and frequencies.
 template <typename T, int POINTS, int FREQUENCIES, int FREQUENCY_STRIDE>
 __device__ __forceinline__ void add_products(const T *points, const T *frequencies, int count,
-                                             Place<FREQUENCIES / Tile<T>::side> place, T (&phases)[Tile<T>::side][Tile<T>::side]) {
-    constexpr int SIDE = Tile<T>::side;
-#pragma unroll 2 // more takes more registers than there are for two blocks
-    for (int k = 0; k < count; ++k) {
-        T point[SIDE], frequency[SIDE];
-        read_numbers<T, POINTS / SIDE>(points + k * STRIDE<T, POINTS>, place.row, point);
-        read_numbers<T, FREQUENCIES / SIDE>(frequencies + k * FREQUENCY_STRIDE, place.column, frequency);
+                                             Place<FREQUENCIES / Tile<T>::side> place,
+                                             T (&phases)[Tile<T>::side][Tile<T>::side]) {
+    constexpr int SIDE = Tile<T>::side, AT_ONCE = 2; // more take more registers than there are for two blocks
+    points += VECTOR<T> * place.row;
+    frequencies += VECTOR<T> * place.column;
+#pragma unroll 1
+    for (int k = 0; k < count; k += AT_ONCE) {
 #pragma unroll
-        for (int p = 0; p < SIDE; ++p)
+        for (int step = 0; step < AT_ONCE; ++step) {
+            T point[SIDE], frequency[SIDE];
+            read_numbers<T, POINTS / SIDE>(points + step * STRIDE<T, POINTS>, 0, point);
+            read_numbers<T, FREQUENCIES / SIDE>(frequencies + step * FREQUENCY_STRIDE, 0, frequency);
 #pragma unroll
-            for (int f = 0; f < SIDE; ++f) phases[p][f] = fma(point[p], frequency[f], phases[p][f]);
+            for (int p = 0; p < SIDE; ++p)
+#pragma unroll
+                for (int f = 0; f < SIDE; ++f) phases[p][f] = fma(point[p], frequency[f], phases[p][f]);
+        }
+        points += AT_ONCE * STRIDE<T, POINTS>;
+        frequencies += AT_ONCE * FREQUENCY_STRIDE;
     }
 }

@@ -5,16 +5,16 @@ import numpy as np
 from ..cuda import BLOCKS, DOUBLE, FLOAT, THREADS, TYPES, expression, expressions, launch
 
 ROWS = 256  # as in features.cu
-SMALL_DIMS = (1, 2, 3, 4)  # dimensions with kernels of their own
+SMALL_DIMS = range(1, 9)  # dimensions with kernels of their own
 FREQUENCIES = {FLOAT: 8, DOUBLE: 2}  # of a thread, for small d
-POINTS = (4, 1)  # of a thread of the adjoint, for small d
-# Beyond small d, as in tiles.cuh: dimensions staged at once, and points and frequencies of a thread.
-CHUNK, SIDE = 8, {FLOAT: 8, DOUBLE: 4}
+POINTS = {FLOAT: (8, 4), DOUBLE: (4, 4)}  # of a thread of the adjoint, for many and for few points
+SIDE = {FLOAT: 8, DOUBLE: 4}  # points, and frequencies, of a thread beyond small d, as in tiles.cuh
 ADJOINT_POINTS = {dtype: (16 * side, 32) for dtype, side in SIDE.items()}  # of a block, for many and for few points
 
 VARIANTS = [
     *expressions("feature_sum", TYPES.values(), SMALL_DIMS),
-    *expressions("feature_adjoint", TYPES.values(), SMALL_DIMS, POINTS),
+    *expressions("feature_adjoint", ["float"], SMALL_DIMS, POINTS[FLOAT]),
+    *expressions("feature_adjoint", ["double"], SMALL_DIMS, POINTS[DOUBLE][:1]),
     *expressions("feature_sum_tiled", TYPES.values()),
     *[expression("feature_adjoint_tiled", (TYPES[dtype], points)) for dtype in TYPES for points in ADJOINT_POINTS[dtype]],
     *expressions("column_magnitudes", TYPES.values()),
@@ -66,15 +66,15 @@ def feature_sum(x, weights, turns, part_rows, partial):
         launch("features", "feature_sum", (TYPES[dtype], dim), parts * blocks, lanes // FREQUENCIES[dtype],
                (*arguments, np.int32(lanes)), ROWS * _row_bytes(dim + 1, dtype))  # fmt: skip
         return
-    staged = 2 * (CHUNK * (_stride(lanes, dtype) + lanes) + lanes)  # points, frequencies, weights
+    staged = 2 * (16 * (_stride(lanes, dtype) + lanes) + lanes)  # points, frequencies, weights
     launch("features", "feature_sum_tiled", (TYPES[dtype],), parts * blocks, THREADS,
-           (*arguments, np.int32(dim)), (staged + 16 * 2 * lanes) * dtype.itemsize)  # fmt: skip
+           (*arguments, np.int32(dim)), staged * dtype.itemsize)  # fmt: skip
 
 
 def point_lanes(n):
     """Points of a block of the adjoint: fewer, whose block shares the frequencies among its threads, where n is small."""
     if n >= BLOCKS * THREADS:
-        return POINTS[0] * THREADS
+        return 4 * THREADS
     return 128 if n >= BLOCKS // 4 * 128 else 32
 
 
@@ -82,7 +82,7 @@ def feature_adjoint(x, turns, moduli, arguments, lanes, out):
     """Twin of `features.feature_adjoint`; beyond small d a block takes at most as many points as its tile."""
     dtype, (n, dim), m = x.dtype, x.shape, len(turns)
     if dim in SMALL_DIMS:
-        points = POINTS[0] if lanes > 32 else POINTS[1]
+        points = POINTS[dtype][lanes == 32]
         groups = THREADS * points // lanes
         launch("features", "feature_adjoint", (TYPES[dtype], dim, points), -(-n // lanes), THREADS,
                (x, turns, moduli, arguments, np.int32(lanes), out, np.int64(n), np.int32(m)),
@@ -90,10 +90,11 @@ def feature_adjoint(x, turns, moduli, arguments, lanes, out):
         return
     points = ADJOINT_POINTS[dtype][lanes == 32]
     frequencies = THREADS * SIDE[dtype] ** 2 // points
-    staged = 2 * (CHUNK * (_stride(points, dtype) + _stride(frequencies, dtype)) + 2 * frequencies)
+    chunk = 8 if frequencies > 128 else 16
+    staged = 2 * (chunk * (_stride(points, dtype) + _stride(frequencies, dtype)) + 2 * frequencies)
     launch("features", "feature_adjoint_tiled", (TYPES[dtype], points), -(-n // points), THREADS,
            (x, turns, moduli, arguments, np.int32(points), out, np.int64(n), np.int32(m), np.int32(dim)),
-           (staged + frequencies // SIDE[dtype] * points) * dtype.itemsize)  # fmt: skip
+           staged * dtype.itemsize)  # fmt: skip
 
 
 def _stride(length, dtype):
