@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from .kernels import cuda, features, hadamard, harmonics, launchers, mixtures, mlp, optimizers, random, tile
+from .kernels import cuda, features, hadamard, harmonics, launchers, mixtures, mlp, optimizers, patches, random, tile
 
 _NUMBA = {
     "feature_sum": features.feature_sum,
@@ -35,6 +35,7 @@ _NUMBA = {
     "mixture_shares": mixtures.mixture_shares,
     "mixture_means": mixtures.mixture_means,
     "mixture_moments": mixtures.mixture_moments,
+    "add_patches": patches.add_patches,
 }
 
 
@@ -100,8 +101,25 @@ def empty(shape, dtype, like):
     return np.empty(shape, dtype, like=like) if is_device(like) else empty_aligned(shape, dtype)
 
 
-def place(array):
-    """Where `array` is, as a key of what is kept beside it: None on the host, or the number of its device."""
+class Beside:
+    """Arrays made on the host for the arrays that they are used with, and kept where these are: at every place the last ones."""
+
+    def __init__(self):
+        self._kept = {}
+
+    def __getstate__(self):
+        return {"_kept": {}}
+
+    def __call__(self, like, name, make, key=None):
+        """The arrays of `make()` where `like` is; made anew where `name` was last asked for with another key."""
+        place = name, array_device(like)
+        if place not in self._kept or self._kept[place][0] != key:
+            self._kept[place] = key, tuple(beside(array, like) for array in make())
+        return self._kept[place][1]
+
+
+def array_device(array):
+    """The number of the device that `array` is on, None for the host."""
     return array.device.id if is_device(array) else None
 
 

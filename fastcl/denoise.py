@@ -3,11 +3,14 @@
 import numpy as np
 import scipy
 
+from .backend import beside, is_device
+from .mixtures import log_sum_exp
 from .progress import progress_bar
 from .validation import as_choice, as_count, as_generator, as_noise_level, as_points, as_positive
 
 ESTIMATORS = ("map", "mean")
 CHUNK_VALUES = 1 << 21  # numbers in the largest temporary: bounds the memory whatever the number of rows
+DEVICE_CHUNK_VALUES = 1 << 24  # likewise on a device, where every chunk costs some launches
 LARGEST_STEP = 4.0  # of the descent, in units of the preconditioned gradient
 
 
@@ -36,7 +39,7 @@ def denoise(prior, y, sigma, strength=1.0, estimator="map", n_iter=50, n_samples
 
     Returns
     -------
-    float array (n, d), in the type of y.
+    float array (n, d), in the type of y and where y is.
 
     Raises
     ------
@@ -45,7 +48,7 @@ def denoise(prior, y, sigma, strength=1.0, estimator="map", n_iter=50, n_samples
 
     Notes
     -----
-    A few arrays of at most 16 MiB at a time beside the result. ``strength`` is lambda in arXiv 2310.03085.
+    A few arrays of at most 16 MiB at a time beside the result, 128 MiB on a device. ``strength`` is lambda in arXiv 2310.03085.
 
     Examples
     --------
@@ -65,8 +68,8 @@ def denoise(prior, y, sigma, strength=1.0, estimator="map", n_iter=50, n_samples
     n_iter, n_samples = as_count(n_iter, "n_iter"), as_count(n_samples, "n_samples")
     if estimator == "mean" and getattr(prior, "is_reference", False) and strength == 1:
         return prior.posterior_mean(y, noise)
-    normals = normal_points(n_samples, prior.dim, rng)
-    rows = CHUNK_VALUES // (n_samples * prior.dim)
+    normals = beside(normal_points(n_samples, prior.dim, rng), y)
+    rows = (DEVICE_CHUNK_VALUES if is_device(y) else CHUNK_VALUES) // (n_samples * prior.dim)
 
     def estimate(chunk):
         if estimator == "mean":
@@ -102,7 +105,7 @@ def map_estimate(prior, y, noise, strength=1.0, n_iter=50, start=None):
     Every row has its own step: longer after a step that lowered its objective, half as long after one that did not
     and is taken back. The preconditioner is the curvature of the data term plus that of a majoriser of the reference.
     """
-    precision = (noise**-2.0).astype(y.dtype)
+    precision = beside((noise**-2.0).astype(y.dtype), y)
     strength = y.dtype.type(strength)
 
     def objective(x):
@@ -113,13 +116,18 @@ def map_estimate(prior, y, noise, strength=1.0, n_iter=50, start=None):
 
     x = (y if start is None else start).copy()
     value, direction = objective(x)
-    step = np.ones((len(y), 1), y.dtype)
+    step = np.ones((len(y), 1), y.dtype, like=y)
     for _ in range(n_iter):
         trial = x - step * direction
         trial_value, trial_direction = objective(trial)
         better = trial_value < value
-        x[better], value[better], direction[better] = trial[better], trial_value[better], trial_direction[better]
-        step = np.where(better[:, None], np.minimum(step * 1.25, LARGEST_STEP), step / 2).astype(y.dtype)
+        rows = better[:, None]
+        x, direction, value = (
+            np.where(rows, trial, x),
+            np.where(rows, trial_direction, direction),
+            np.where(better, trial_value, value),
+        )
+        step = np.where(rows, np.minimum(step * 1.25, LARGEST_STEP), step / 2).astype(y.dtype)
         if not better.any() and step.max() < 1e-3:
             break
     return x
@@ -135,9 +143,9 @@ def normal_points(n, dim, rng):
 def best_start(prior, y, noise, strength, normals):
     """Of y and the points made from `normals` (s, d), the one with the lowest MAP objective, for each row of y (n, d)."""
     points = np.concatenate([y[:, None, :], _proposals(prior, y, noise, normals)[1]], axis=1)
-    value = np.square((points - y[:, None, :]) / noise).sum(axis=2) / 2
+    value = np.square((points - y[:, None, :]) / beside(noise, y)).sum(axis=2) / 2
     value -= strength * prior.log_density(points.reshape(-1, y.shape[1])).reshape(value.shape)
-    return points[np.arange(len(y)), value.argmin(axis=1)]
+    return np.take_along_axis(points, value.argmin(axis=1)[:, None, None], axis=1)[:, 0]
 
 
 def posterior_mean(prior, y, noise, strength, normals):
@@ -147,11 +155,11 @@ def posterior_mean(prior, y, noise, strength, normals):
     reference = _reference(prior)
     centre, points = _proposals(prior, y, noise, normals)
     flat = points.reshape(-1, dim)
-    log_weights = np.zeros(n * samples) if reference is prior else -strength * prior.energy(flat)
+    log_weights = np.zeros(n * samples, like=y) if reference is prior else -strength * prior.energy(flat)
     if reference is not None and strength != 1:
         log_weights = log_weights + (strength - 1) * reference.log_density(flat)
     log_weights = log_weights.reshape(n, samples)
-    weights = np.exp(log_weights - scipy.special.logsumexp(log_weights, axis=1, keepdims=True))
+    weights = np.exp(log_weights - log_sum_exp(log_weights, axis=1)[:, None])
     if reference is None:
         return np.einsum("ns,nsd->nd", weights, points).astype(y.dtype)
     # The proposal's own mean is known: only the difference of the weights from uniform ones is sampled.
@@ -166,7 +174,7 @@ def _proposals(prior, y, noise, normals):
     """(mean (n, d), points (n, s, d)) of the law that points are drawn from: the reference's posterior, or noise on y."""
     reference = _reference(prior)
     if reference is None:
-        return y, y[:, None, :] + (normals * noise).astype(y.dtype)
+        return y, y[:, None, :] + (normals * beside(noise, y)).astype(y.dtype)
     centre, points = _posterior_points(reference, y, noise, normals)
     return centre, points.astype(y.dtype)
 
@@ -175,9 +183,9 @@ def _posterior_points(reference, y, noise, normals):
     """(mean (n, d), points (n, s, d)) of the posterior of a Gaussian mixture, components by systematic sampling."""
     responsibilities, means, roots = reference.posterior(y.astype(np.float64), noise)
     centre = np.einsum("kn,knd->nd", responsibilities, means)
-    levels = (np.arange(len(normals)) + 0.5) / len(normals)
+    levels = (np.arange(len(normals), like=y) + 0.5) / len(normals)
     cumulative = np.cumsum(responsibilities, axis=0)[:-1]
     component = (cumulative[:, :, None] < levels).sum(axis=0)  # (n, s)
     offsets = np.einsum("sd,ked->kse", normals, roots)  # (k, s, d)
-    rows, columns = np.arange(len(y))[:, None], np.arange(len(normals))
+    rows, columns = np.arange(len(y), like=y)[:, None], np.arange(len(normals), like=y)
     return centre, means[component, rows] + offsets[component, columns]

@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from .backend import beside, place, product, to_host
+from .backend import Beside, is_device, product, to_host
 from .validation import as_array, as_generator, as_points, as_vector
 
 CHUNK_ROWS = 1 << 14  # rows for which one array per mixture component is held at a time
+DEVICE_CHUNK_ROWS = 1 << 16  # likewise on a device
 
 
 def log_sum_exp(terms, axis=0):
@@ -58,26 +59,16 @@ class GaussianMixture:
         total = self.weights.sum()
         if abs(total - 1) > k * np.finfo(np.float64).eps:  # weights read back from a file keep their bits
             self.weights = self.weights / total
-        self._kept = {}
+        self._beside = Beside()
         try:
             self._roots = np.linalg.cholesky(self.covariances)
         except np.linalg.LinAlgError:
             raise ValueError("covariances must be symmetric positive definite") from None
 
-    def __getstate__(self):
-        return {**self.__dict__, "_kept": {}}
-
     @property
     def dim(self):
         """Dimension d."""
         return self.means.shape[1]
-
-    def _beside(self, like, name, make, *key):
-        """The arrays that `make` gives, brought to where `like` is; kept under the name until another `key` comes."""
-        kept = self._kept.get((name, place(like)))
-        if kept is None or kept[0] != key:
-            kept = self._kept[name, place(like)] = key, tuple(beside(array, like) for array in make())
-        return kept[1]
 
     def sample(self, n, rng=None, dtype=np.float64):
         """n points of the mixture, (n, d)."""
@@ -216,7 +207,8 @@ class GaussianMixture:
     def _by_chunks(self, x, function):
         """`function` of chunks of rows, joined, in the type of x: bounds what one array a component takes."""
         x = as_points(x, "x", self.dim)
-        results = [function(x[start : start + CHUNK_ROWS].astype(np.float64)) for start in range(0, len(x), CHUNK_ROWS)]
+        rows = DEVICE_CHUNK_ROWS if is_device(x) else CHUNK_ROWS
+        results = [function(x[start : start + rows].astype(np.float64)) for start in range(0, len(x), rows)]
         if isinstance(results[0], tuple):
             return tuple(np.concatenate(part).astype(x.dtype) for part in zip(*results, strict=True))
         return np.concatenate(results).astype(x.dtype)

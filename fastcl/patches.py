@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from .backend import product
+from .backend import Beside, contiguous, kernel, product
 from .validation import as_array, as_count, as_vector
 
 CHUNK_PATCHES = 1 << 15  # patches held at a time
+DEVICE_CHUNK_PATCHES = 1 << 18  # likewise on a device, where every band costs some launches
 
 
 def as_image(image, name="image", least=1):
@@ -20,7 +21,7 @@ def as_image(image, name="image", least=1):
         if image.dtype not in (np.uint8, np.uint16):
             raise TypeError(f"{name} must hold uint8, uint16 or floats in [0, 1], got {image.dtype}")
         image = image / np.iinfo(image.dtype).max
-    image = np.ascontiguousarray(image, np.float32 if image.dtype == np.float32 else np.float64)
+    image = np.ascontiguousarray(image, np.float32 if image.dtype == np.float32 else np.float64, like=image)
     if not np.isfinite(image).all():
         raise ValueError(f"{name} holds NaN or infinity")
     return image
@@ -36,10 +37,7 @@ def add_patches(patches, out, patch, rows=None):
     """Adjoint of `extract_patches`: add every pixel of every patch to the image `out` (H, W)."""
     height, width = out.shape[0] - patch + 1, out.shape[1] - patch + 1
     first, last, _ = (rows or slice(None)).indices(height)
-    grid = patches.reshape(last - first, width, patch, patch)
-    for i in range(patch):
-        for j in range(patch):
-            out[first + i : last + i, j : j + width] += grid[:, :, i, j]
+    kernel("add_patches", like=out)(contiguous(patches, out.dtype).reshape(last - first, width, patch, patch), first, out)
 
 
 def patch_counts(shape, patch):
@@ -48,10 +46,10 @@ def patch_counts(shape, patch):
     return along[0][:, None] * along[1]
 
 
-def patch_bands(shape, patch):
-    """Slices of patch rows that cut an image into bands of at most about CHUNK_PATCHES patches."""
+def patch_bands(shape, patch, on_device=False):
+    """Slices of patch rows that cut an image into bands of at most about CHUNK_PATCHES patches, or DEVICE_CHUNK_PATCHES."""
     height, width = shape[0] - patch + 1, shape[1] - patch + 1
-    step = max(1, CHUNK_PATCHES // width)
+    step = max(1, (DEVICE_CHUNK_PATCHES if on_device else CHUNK_PATCHES) // width)
     return [slice(start, min(start + step, height)) for start in range(0, height, step)]
 
 
@@ -78,6 +76,7 @@ class PatchTransform:
             )
         if not np.isfinite(self.axes).all() or not (self.deviations > 0).all():
             raise ValueError("axes must be finite, and deviations above zero")
+        self._beside = Beside()
 
     @classmethod
     def fit(cls, patches):
@@ -97,11 +96,19 @@ class PatchTransform:
 
     def forward(self, patches):
         """(white coordinates (n, d), means (n, 1)) of flat patches (n, patch^2)."""
-        return product(patches, self.axes / self.deviations), patches.mean(axis=1, keepdims=True)
+        return product(patches, self._matrices(patches)[0]), patches.mean(axis=1, keepdims=True)
 
     def inverse(self, coordinates, means):
         """The flat patches (n, patch^2) that `forward` took apart."""
-        return product(coordinates, (self.axes * self.deviations).T) + means
+        return product(coordinates, self._matrices(coordinates)[1]) + means
+
+    def _matrices(self, like):
+        """What `forward` and `inverse` multiply by, in the type of `like` and where it is."""
+
+        def make():
+            return (self.axes / self.deviations).astype(like.dtype), (self.axes * self.deviations).T.astype(like.dtype)
+
+        return self._beside(like, f"matrices in {like.dtype}", make)
 
     def to_arrays(self):
         """What a file keeps of the transform: name -> array."""

@@ -229,7 +229,6 @@ class GaussianScaleMixture(MixtureOfScaleMixtures):
             raise ValueError("weights must be above zero")
         super().__init__(covariance[None], scales, weights[None])
         self.covariance = covariance
-        self._table = None
 
     @classmethod
     def fit(cls, x, n_scales=12, n_iter=60):
@@ -247,42 +246,41 @@ class GaussianScaleMixture(MixtureOfScaleMixtures):
         The points are made white, and their radius r becomes the one that a standard normal vector exceeds as often as
         this law exceeds r: ``T(x) = v / |v| F_chi^-1(F(|v|))``, ``v = W^T x``, ``W W^T`` the inverse covariance.
         """
-        return self._by_chunks(x, lambda chunk: self._stretch(product(chunk, self._whitening()), self._radial()[0]))
+
+        def stretch(chunk):
+            whitening, _, table, _ = self._radial(chunk)
+            return _stretch(product(chunk, whitening), table)
+
+        return self._by_chunks(x, stretch)
 
     def degaussianise(self, u):
         """The points x (n, d) with ``gaussianise(x) = u``."""
-        return self._by_chunks(u, lambda chunk: product(self._stretch(chunk, self._radial()[1]), self._roots_of_shape().T))
+
+        def stretch(chunk):
+            _, roots, _, inverse = self._radial(chunk)
+            return product(_stretch(chunk, inverse), roots.T)
+
+        return self._by_chunks(u, stretch)
 
     def pull_back(self, x, gradient):
         """The gradient (n, d) in x of a function of T(x), from its gradient (n, d) in T(x)."""
         x = as_points(x, "x", self.dim)
-        v = product(x.astype(np.float64), self._whitening())
+        whitening, _, table, _ = self._radial(x)
+        v = product(x.astype(np.float64), whitening)
         radius = np.maximum(np.linalg.norm(v, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-        log_radius = np.log(radius[:, 0])
-        outside = _beyond(log_radius, self._radial()[0])
-        stretch = np.exp(outside + self._radial()[0](log_radius - outside) - log_radius)[:, None]
-        slope = np.where(outside == 0, self._radial()[0](log_radius - outside, 1), 1)[:, None]  # d log T / d log r
+        log_radius = np.log(radius)
+        value, slope = _interpolate(table, log_radius)  # d log T / d log r
         outwards = v / radius
         along = (outwards * gradient).sum(axis=1, keepdims=True)
-        return product(stretch * (gradient + (slope - 1) * along * outwards), self._whitening().T).astype(x.dtype)
+        stretched = np.exp(value - log_radius) * (gradient + (slope - 1) * along * outwards)
+        return product(stretched, whitening.T).astype(x.dtype)
 
-    def _whitening(self):
-        return np.linalg.inv(self._roots_of_shape()).T
+    def _radial(self, like):
+        """(W, the Cholesky factor of the covariance, table of log radius of x -> log radius of T(x), and of the way back), where
+        `like` is; a table has the nodes of a piecewise cubic in its first row and the coefficients below."""
 
-    def _roots_of_shape(self):
-        return np.linalg.cholesky(self.covariance)
-
-    def _stretch(self, v, table):
-        """v (n, d) with its log-radii sent through `table`."""
-        log_radius = np.log(np.maximum(np.linalg.norm(v, axis=1), np.finfo(np.float64).tiny))
-        outside = _beyond(log_radius, table)
-        return v * np.exp(outside + table(log_radius - outside) - log_radius)[:, None]
-
-    def _radial(self):
-        """(log radius of x -> log radius of T(x), and back), interpolated; beyond their ends both have slope 1, which
-        is their limit."""
-        if self._table is None:
-            weights, dim = self.weights, self.dim
+        def make():
+            weights, dim, roots = self.weights, self.dim, np.linalg.cholesky(self.covariance)
             r = np.geomspace(1e-4 * self.scales.min(), 40 * np.sqrt(dim) * self.scales.max(), RADII)
             ratios = (r[:, None] / self.scales) ** 2
             below = scipy.special.logsumexp(scipy.stats.chi2.logcdf(ratios, dim), b=weights, axis=1)
@@ -292,8 +290,10 @@ class GaussianScaleMixture(MixtureOfScaleMixtures):
             t = np.where(below < above, scipy.stats.chi.ppf(np.exp(below), dim), scipy.stats.chi.isf(np.exp(above), dim))
             kept = np.concatenate([[True], np.diff(np.maximum.accumulate(t)) > 1e-12 * t[1:]]) & np.isfinite(t) & (t > 0)
             log_r, log_t = np.log(r[kept]), np.log(t[kept])
-            self._table = scipy.interpolate.PchipInterpolator(log_r, log_t), scipy.interpolate.PchipInterpolator(log_t, log_r)
-        return self._table
+            tables = [_table(scipy.interpolate.PchipInterpolator(*ends)) for ends in ((log_r, log_t), (log_t, log_r))]
+            return np.linalg.inv(roots).T, roots, *tables
+
+        return self._beside(like, "radial", make)
 
     def to_arrays(self):
         """What a file keeps of the measure: name -> array."""
@@ -301,6 +301,23 @@ class GaussianScaleMixture(MixtureOfScaleMixtures):
         return {"kind": "gaussian_scale_mixture", **arrays}
 
 
-def _beyond(value, table):
-    """How far `value` lies beyond the nodes of `table`, (n,): zero inside."""
-    return value - np.clip(value, table.x[0], table.x[-1])
+def _table(cubic):
+    """The nodes (1, n) and coefficients (4, n), highest powers first, of a piecewise cubic with n - 1 pieces."""
+    return np.vstack([cubic.x, np.pad(cubic.c, [(0, 0), (0, 1)])])
+
+
+def _interpolate(table, value):
+    """(values, slopes) of a cubic of `_table`; beyond its ends the slope is 1, the limit of the radial map."""
+    nodes = table[0]
+    inside = np.clip(value, nodes[0], nodes[-1])
+    piece = np.clip(np.searchsorted(nodes, inside, side="right") - 1, 0, len(nodes) - 2)
+    start, cube, square, slope, constant = (row[piece] for row in table)
+    rest = inside - start
+    values = ((cube * rest + square) * rest + slope) * rest + constant
+    return values + (value - inside), np.where(inside == value, (3 * cube * rest + 2 * square) * rest + slope, 1)
+
+
+def _stretch(v, table):
+    """v (n, d) with its log-radii sent through `table`."""
+    log_radius = np.log(np.maximum(np.linalg.norm(v, axis=1, keepdims=True), np.finfo(np.float64).tiny))
+    return v * np.exp(_interpolate(table, log_radius)[0] - log_radius)

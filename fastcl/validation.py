@@ -119,7 +119,8 @@ def as_generator(rng):
 
 
 def as_noise_level(sigma, dim):
-    """`sigma` (a number, or one number a coordinate) as standard deviations (d,), all above zero."""
+    """`sigma` (a number, or one number a coordinate) as standard deviations (d,), all above zero, on the host."""
+    sigma = to_host(sigma) if is_device(sigma) else sigma
     if np.ndim(sigma) == 0:
         return np.full(dim, as_positive(sigma.item() if isinstance(sigma, np.ndarray) else sigma, "sigma"))
     sigma = as_vector(sigma, "sigma", dim)

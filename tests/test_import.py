@@ -8,7 +8,7 @@ import sys
 import fastcl
 from fastcl.backend import _NUMBA
 slow = {"scipy.stats", "scipy.optimize", "scipy.signal", "scipy.ndimage", "matplotlib", "skimage", "tqdm", "finufft"}
-print(sorted(slow & set(sys.modules)), [name for name, kernel in _NUMBA.items() if kernel.signatures])
+print(sorted(slow & set(sys.modules)), [name for name, kernel in _NUMBA.items() if getattr(kernel, "signatures", None)])
 """
 
 

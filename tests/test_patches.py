@@ -23,9 +23,10 @@ def patches_in_loops(image, patch):
     return np.array([image[i : i + patch, j : j + patch].ravel() for i, j in corners])
 
 
-def test_patches_are_those_of_the_loops(image_and_patch):
+def test_patches_are_those_of_the_loops(backend, image_and_patch):
     image, patch = image_and_patch
-    np.testing.assert_array_equal(extract_patches(image, patch), patches_in_loops(image, patch))
+    found = backend.host(extract_patches(backend.array(image), patch))
+    np.testing.assert_array_equal(found, patches_in_loops(image, patch))
 
 
 def test_bands_cover_every_row_of_patches_once_and_in_order(image_and_patch, monkeypatch):
@@ -39,10 +40,11 @@ def test_bands_cover_every_row_of_patches_once_and_in_order(image_and_patch, mon
         assert all(0 < len(part) <= max(most, width) for part in parts)
 
 
-def test_adding_is_the_adjoint_of_extracting(image_and_patch, rng):
+def test_adding_is_the_adjoint_of_extracting(backend, image_and_patch, rng):
     image, patch = image_and_patch
-    values, total = rng.standard_normal(extract_patches(image, patch).shape), np.zeros(image.shape)
-    add_patches(values, total, patch)
+    values, total = rng.standard_normal(extract_patches(image, patch).shape), backend.array(np.zeros(image.shape))
+    add_patches(backend.array(values), total, patch)
+    total = backend.host(total)
     one, other = extract_patches(image, patch) * values, image * total
     # Two sums of the same products in another order.
     assert abs(one.sum() - other.sum()) <= 2 * EPS * one.size * np.abs(one).sum()
@@ -61,10 +63,24 @@ def test_adding_band_by_band_is_adding_all(image_and_patch, rng, monkeypatch):
     np.testing.assert_allclose(parts, whole, rtol=0, atol=EPS * patch**2 * np.abs(values).max() * patch**2)
 
 
-def test_adding_goes_on_top_of_what_is_there():
-    out = np.full((3, 3), 5.0)
-    add_patches(np.ones((1, 9)), out, 3)
-    np.testing.assert_array_equal(out, np.full((3, 3), 6.0))
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_adding_has_the_same_bits_everywhere(backend, image_and_patch, rng, dtype):
+    image, patch = image_and_patch
+    values = rng.standard_normal(extract_patches(image, patch).shape).astype(dtype)
+    rows, width = image.shape[0] - patch + 1, image.shape[1] - patch + 1
+    for band in (slice(0, rows), slice(0, 1), slice(rows - 1, rows), slice(rows // 2, rows)):
+        expected = image.astype(dtype)
+        out = backend.array(expected.copy())
+        part = values[: (band.stop - band.start) * width]
+        add_patches(part, expected, patch, band)
+        add_patches(backend.array(part), out, patch, band)
+        np.testing.assert_array_equal(backend.host(out), expected)
+
+
+def test_adding_goes_on_top_of_what_is_there(backend):
+    out = backend.array(np.full((3, 3), 5.0))
+    add_patches(backend.array(np.ones((1, 9))), out, 3)
+    np.testing.assert_array_equal(backend.host(out), np.full((3, 3), 6.0))
 
 
 def test_counts_are_what_patches_of_ones_add_up_to(image_and_patch):
@@ -119,11 +135,15 @@ def test_axes_are_orthonormal_and_blind_to_constants(rng):
     assert atol < 0.01
 
 
-def test_transform_works_in_the_type_of_the_patches(rng):
-    x = correlated_patches(rng, 3).astype(np.float32)
-    transform = PatchTransform.fit(x.astype(float))
-    coordinates, means = transform.forward(x)
-    assert {coordinates.dtype, means.dtype, transform.inverse(coordinates, means).dtype} == {np.dtype(np.float32)}
+def test_transform_works_in_the_type_of_the_patches_and_where_they_are(backend, rng):
+    x = correlated_patches(rng, 3)
+    transform = PatchTransform.fit(x)
+    spread = transform.deviations.max() / transform.deviations.min()
+    for dtype in (np.float32, np.float64):
+        coordinates, means = transform.forward(backend.array(x.astype(dtype)))
+        parts = [backend.host(part) for part in (coordinates, means, transform.inverse(coordinates, means))]
+        assert {part.dtype for part in parts} == {np.dtype(dtype)}
+        np.testing.assert_allclose(parts[2], x, rtol=0, atol=10 * 9 * spread * np.finfo(dtype).eps)
 
 
 def test_transform_survives_the_way_through_arrays(rng):
@@ -170,9 +190,9 @@ def test_arrays_that_are_no_transform_are_refused(change):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_integers_are_divided_by_their_largest_value(dtype):
+def test_integers_are_divided_by_their_largest_value(backend, dtype):
     top = np.iinfo(dtype).max
-    image = as_image(np.array([[0, top], [top // 5, top]], dtype))
+    image = backend.host(as_image(backend.array(np.array([[0, top], [top // 5, top]], dtype))))
     assert image.dtype == np.float64
     np.testing.assert_array_equal(image, [[0, 1], [(top // 5) / top, 1]])
 
@@ -181,8 +201,8 @@ def test_integers_are_divided_by_their_largest_value(dtype):
     ("given", "expected"),
     [(np.float32, np.float32), (np.float64, np.float64), (np.float16, np.float64), (bool, np.float64)],
 )
-def test_other_types_keep_their_values(given, expected):
-    image = as_image(np.array([[0, 1], [1, 0]]).astype(given))
+def test_other_types_keep_their_values(backend, given, expected):
+    image = backend.host(as_image(backend.array(np.array([[0, 1], [1, 0]]).astype(given))))
     assert image.dtype == expected
     np.testing.assert_array_equal(image, [[0, 1], [1, 0]])
 

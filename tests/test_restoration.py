@@ -5,6 +5,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 import fastcl
+from fastcl import patches
 
 PATCH = 3
 TRANSFORM = fastcl.PatchTransform.fit(
@@ -62,6 +63,16 @@ def test_integers_and_single_precision_are_on_the_same_scale():
     assert fastcl.estimate_noise(given.astype(np.float32)) == pytest.approx(exact, rel=1e-5)
     assert fastcl.estimate_noise(np.round(255 * given).astype(np.uint8)) == pytest.approx(exact, rel=0.02)
     assert fastcl.estimate_noise(np.round(65535 * given).astype(np.uint16)) == pytest.approx(exact, rel=0.001)
+
+
+def test_the_estimate_is_that_of_the_mask_wherever_the_image_is(backend):
+    mask = np.outer([1, -2, 1], [1, -2, 1]) / 6
+    for shape in ((3, 3), (3, 8), (20, 31)):
+        given = noisy(image("weave", shape), 0.1)
+        values = [(given[i : i + 3, j : j + 3] * mask).sum() for i in range(shape[0] - 2) for j in range(shape[1] - 2)]
+        exact = np.median(np.abs(values)) / 0.6744897501960817
+        assert fastcl.estimate_noise(backend.array(given)) == pytest.approx(exact, rel=1e-12)
+        assert fastcl.estimate_noise(backend.array(given.astype(np.float32))) == pytest.approx(exact, rel=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -142,6 +153,46 @@ def test_one_pass_is_written_out():
     model = fastcl.ImageModel(TRANSFORM, PRIOR, precisions=[beta])
     expected = (given + beta * total) / (1 + beta * counts)
     np.testing.assert_allclose(fastcl.denoise_image(model, given, sigma), expected, rtol=0, atol=1e-12)
+
+
+def models():
+    """(name, model): the kinds of priors with kernels for arrays on a device, patches of sides 2 and 3."""
+    rng = np.random.default_rng(4)
+    for side in (2, 3):
+        dim = side**2 - 1
+        roots = np.eye(dim) + 0.3 * rng.standard_normal((3, dim, dim))
+        shapes = roots @ roots.swapaxes(1, 2)
+        transform = fastcl.PatchTransform.fit(gaussian_filter(rng.standard_normal((600, side, side)), 0.7).reshape(600, -1))
+        priors = {
+            "one shape": fastcl.GaussianScaleMixture(shapes[0], [0.5, 1.5], [0.6, 0.4]),
+            "three shapes": fastcl.MixtureOfScaleMixtures(shapes, [0.5, 1.0, 1.5], rng.uniform(0.1, 1, (3, 3))),
+            "Gaussians": fastcl.GaussianMixture([0.3, 0.7], 0.1 * rng.standard_normal((2, dim)), shapes[:2]),
+        }
+        for name, prior in priors.items():
+            yield pytest.param(fastcl.ImageModel(transform, prior), id=f"{name}, side {side}")
+
+
+@pytest.mark.parametrize("settings", [{}, {"strength": 0.7}, {"estimator": "map"}], ids=str)
+@pytest.mark.parametrize("model", list(models()))
+def test_an_image_on_a_device_is_denoised_there(backend, monkeypatch, model, settings):
+    settings = {"n_iter": 3, **settings}
+    for dtype, shape, most in ((np.float32, (11, 8), 30), (np.float64, (5, 9), 1000), (np.float64, (3, 3), 1000)):
+        monkeypatch.setattr(patches, "DEVICE_CHUNK_PATCHES", most)
+        given = noisy(image("weave", shape), 0.1).astype(dtype)
+        expected = fastcl.denoise_image(model, given, 0.1, **settings)
+        found = backend.host(fastcl.denoise_image(model, backend.array(given), 0.1, **settings))
+        assert found.dtype == dtype
+        assert np.abs(expected - given).max() > 0.001
+        # Some hundred roundings a pass, which the division by the smallest deviation magnifies.
+        magnified = model.transform.deviations.max() / model.transform.deviations.min()
+        np.testing.assert_allclose(found, expected, rtol=0, atol=500 * magnified * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_integers_on_a_device_are_photographs_and_their_noise_is_estimated(backend, kind):
+    given = np.round(np.iinfo(kind).max * np.clip(noisy(image("weave", (13, 9)), 0.1), 0, 1)).astype(kind)
+    found = backend.host(fastcl.denoise_image(MODEL, backend.array(given)))
+    np.testing.assert_allclose(found, fastcl.denoise_image(MODEL, given), rtol=0, atol=1e-12)
 
 
 def test_files_from_before_the_precisions_have_the_default():

@@ -4,7 +4,7 @@ Each module launches the kernels of the `.cu` file of its name, and lists in `VA
 `tile` has no such file.
 """
 
-from . import features, mixtures, mlp, objective, optimizers, random, tile
+from . import features, mixtures, mlp, objective, optimizers, patches, random, tile
 
 VARIANTS = {
     "features": features.VARIANTS,
@@ -12,6 +12,7 @@ VARIANTS = {
     "mlp": mlp.VARIANTS,
     "objective": objective.VARIANTS,
     "optimizers": optimizers.VARIANTS,
+    "patches": patches.VARIANTS,
     "random": random.VARIANTS,
 }
 LAUNCHERS = {
@@ -33,4 +34,5 @@ LAUNCHERS = {
     "mixture_shares": mixtures.mixture_shares,
     "mixture_means": mixtures.mixture_means,
     "product": tile.product,
+    "add_patches": patches.add_patches,
 }
