@@ -48,7 +48,8 @@ def denoise(prior, y, sigma, strength=1.0, estimator="map", n_iter=50, n_samples
 
     Notes
     -----
-    A few arrays of at most 16 MiB at a time beside the result, 128 MiB on a device. ``strength`` is lambda in arXiv 2310.03085.
+    Memory: beside the result a few arrays of at most 16 MiB at a time, 128 MiB on a device, and for a mixture one number a
+    term for 16384 rows, 65536 on a device. ``strength`` is lambda in arXiv 2310.03085.
 
     Examples
     --------

@@ -38,7 +38,7 @@ class MLPPrior:
     ``R_theta`` in arXiv 2310.03085.
 
     `theta` decides where the prior lives, and x where an energy is computed and its result is: either may be on the host or on
-    the device. A reference measure works on the host.
+    the device.
 
     Examples
     --------
@@ -134,7 +134,7 @@ class MLPPrior:
     def log_density(self, x):
         """a - R_theta(x), plus the log-density of the reference where there is one: (n,), unnormalised."""
         value = self.log_scale - self.energy(x)
-        return value if self.reference is None else value + beside(self.reference.log_density(to_host(x)), value)
+        return value if self.reference is None else value + self.reference.log_density(x)
 
     def start_near(self, domain, energy=None, rng=None):
         """Adapt the initial parameters to a domain: a Box, or the reference of the prior.

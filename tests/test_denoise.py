@@ -225,31 +225,14 @@ def test_rows_do_not_depend_on_the_chunk_they_are_in(monkeypatch, name, estimato
         np.testing.assert_allclose(fastcl.denoise(prior, y, 0.5, **settings), whole, rtol=0, atol=1000 * EPS)
 
 
-class Ripples:
-    """A smooth energy written in NumPy's functions, which arrays of any kind take, in place of a network."""
-
-    def __init__(self, dim, reference=None):
-        self.dim, self.reference, self.log_scale = dim, reference, 0.0
-
-    def energy(self, x):
-        return self.energy_and_grad(x)[0]
-
-    def energy_and_grad(self, x):
-        return np.square(np.sin(2 * x)).sum(axis=1), 2 * np.sin(4 * x)
-
-    def log_density(self, x):
-        return -self.energy(x) + (0 if self.reference is None else self.reference.log_density(x))
-
-
+STANDARD = fastcl.Gaussian([0, 0], np.eye(2))
 SCALES = fastcl.GaussianScaleMixture(SHAPE, [0.4, 1.0, 1.6], [0.5, 0.3, 0.2])
 ON_DEVICES = {
-    **{name: prior for name, prior in PRIORS.items() if "network" not in name},
+    **PRIORS,
     "crossed scales": fastcl.MixtureOfScaleMixtures([SHAPE, SHAPE[::-1, ::-1]], [0.4, 1.0], [[0.5, 0.3], [0.1, 0.1]]),
     "Gaussian": GAUSSIANS["plane"],
-    "ripples": Ripples(2),
-    "ripples on a mixture": Ripples(2, PRIORS["mixture in a plane"]),
-    "ripples on scales": Ripples(2, SCALES),
-    "ripples on gaussianised scales": fastcl.GaussianisedPrior(Ripples(2, fastcl.Gaussian([0, 0], np.eye(2))), SCALES),
+    "network on a mixture": fastcl.MLPPrior(2, (8, 16), rng=0, reference=PRIORS["mixture in a plane"]),
+    "network on gaussianised scales": fastcl.GaussianisedPrior(fastcl.MLPPrior(2, (8, 16), rng=0, reference=STANDARD), SCALES),
 }
 
 
@@ -259,15 +242,14 @@ ON_DEVICES = {
 def test_rows_on_a_device_are_denoised_there(backend, monkeypatch, name, estimator, strength):
     prior = ON_DEVICES[name]
     sigma, settings = noise_of(prior), {"strength": strength, "estimator": estimator, "n_samples": 16, "n_iter": 5}
-    for dtype in (np.float32, np.float64):
+    for dtype, rows in ((np.float32, 20), (np.float64, 4)):
+        monkeypatch.setattr(denoise_module, "DEVICE_CHUNK_VALUES", rows * prior.dim * 16)
         y = noisy_rows(prior, 11).astype(dtype)
+        found = backend.host(fastcl.denoise(prior, backend.array(y), backend.array(sigma), **settings))
+        assert found.dtype == dtype
+        # As in the other precision: a few thousand roundings of numbers up to 10, at worst in one direction.
         expected = fastcl.denoise(prior, y, sigma, **settings)
-        for rows in (20, 4):
-            monkeypatch.setattr(denoise_module, "DEVICE_CHUNK_VALUES", rows * prior.dim * 16)
-            found = backend.host(fastcl.denoise(prior, backend.array(y), backend.array(sigma), **settings))
-            assert found.dtype == dtype
-            # As in the other precision: a few thousand roundings of numbers up to 10, at worst in one direction.
-            np.testing.assert_allclose(found, expected, rtol=0, atol=1e4 * np.finfo(dtype).eps)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e4 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("name", ["network in a plane", "network times scales"])

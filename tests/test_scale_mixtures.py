@@ -226,7 +226,7 @@ def test_rows_of_cuda_blocks_have_the_same_bits_in_any_of_them(backend, monkeypa
 def test_dimensions_beyond_a_cuda_block_are_refused(backend, monkeypatch):
     if backend.name == "numba":
         pytest.skip("no bound")
-    monkeypatch.setattr(launchers, "MOST_SHARED", 1000)
+    monkeypatch.setattr(launchers, "shared_bytes", lambda: 1000)
     mixture = make_mixture(8)
     with pytest.raises(ValueError, match="no CUDA kernel for 4 scales in dimension 8: pass NumPy arrays"):
         mixture.posterior_mean(backend.array(some_points(mixture, 3)), noise_of(8))

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from ..cuda import DOUBLE, FLOAT, TYPES, expressions, launch
+from ..cuda import DOUBLE, FLOAT, TYPES, expressions, launch, shared_bytes
 
 GROUPS, COLUMNS = 8, 4  # as in mixtures.cu
 ROWS = {FLOAT: (8, 4, 1), DOUBLE: (4, 1)}  # of a thread: as many as fit into shared memory
 THREADS = 256  # most of a block
-SHARED, MOST_SHARED = 64 << 10, 227 << 10  # bytes that a block may take: of every device, and of the largest
+SHARED = 64 << 10  # bytes of a block where there is a choice
 FEWEST = 4 * 132  # blocks below which they are made smaller
 
 VARIANTS = [
@@ -22,7 +22,7 @@ def _launch(name, arrays, vectors):
     (n, dim), (components, scales, padded) = x.shape, precisions.shape
     tiles = -(-dim // COLUMNS)
     row_bytes = (dim + vectors * tiles * COLUMNS + scales + 3) * x.dtype.itemsize
-    if GROUPS * row_bytes > MOST_SHARED:
+    if GROUPS * row_bytes > shared_bytes():
         raise ValueError(f"no CUDA kernel for {scales} scales in dimension {dim}: pass NumPy arrays")
     choices = [GROUPS * rows for rows in ROWS[x.dtype]]
     fitting = [rows for rows in choices if rows * row_bytes <= SHARED and n >= rows * FEWEST]
