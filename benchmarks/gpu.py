@@ -28,6 +28,9 @@ REPEATS = 5
 MAPS = ((2, 10_000_000, 4096), (16, 10_000_000, 4096), (192, 1_000_000, 4096))  # d, n, m
 CHUNK = 1 << 28  # pairs that torch takes at a time
 STREAMED = 100_000_000  # points
+CHECKED, CHECKED_M = 10_007, 1021  # points and frequencies of the checks
+STEPS = 100  # of the run that host and device share
+ROWS_OF_PATCHES, SCALE = 1 << 20, 8  # of energy_grad, and how much larger than 96 pixels the image to denoise is
 
 
 def device_seconds(function, calls=1):
@@ -65,9 +68,9 @@ def check_maps():
     for dim in (1, 2, 3, 4, 8, 16, 35, 64, 192):
         for dtype, limit in ((np.float32, 1e-6), (np.float64, 1e-14)):
             rng = np.random.default_rng(dim)
-            x = (rng.standard_normal((10_007, dim)) / np.sqrt(dim)).astype(dtype)
-            omega, w = rng.standard_normal((1021, dim)), rng.random(len(x)).astype(dtype)
-            c = (rng.standard_normal(1021) + 1j * rng.standard_normal(1021)).astype(np.complex64)
+            x = (rng.standard_normal((CHECKED, dim)) / np.sqrt(dim)).astype(dtype)
+            omega, w = rng.standard_normal((CHECKED_M, dim)), rng.random(len(x)).astype(dtype)
+            c = (rng.standard_normal(CHECKED_M) + 1j * rng.standard_normal(CHECKED_M)).astype(np.complex64)
             exact = fastcl.feature_sum(x.astype(np.float64), omega, w, method="direct")
             waves = fastcl.feature_adjoint(x.astype(np.float64), omega, c, method="direct")
             points = cp.asarray(x)
@@ -87,7 +90,7 @@ def check_network():
     table = Table("The network, largest difference from float64 on the host over the largest value", ("d", "energy", "gradient"))
     for dim, widths in ((2, (64, 128, 256)), (8, (64, 128)), (35, (128, 64))):
         prior = fastcl.MLPPrior(dim, widths, rng=0)
-        x = np.random.default_rng(0).standard_normal((10_007, dim)).astype(np.float32)
+        x = np.random.default_rng(0).standard_normal((CHECKED, dim)).astype(np.float32)
         exact = prior.energy(x.astype(np.float64)), prior.energy_grad(x.astype(np.float64))
         found = prior.energy(cp.asarray(x)).get(), prior.energy_grad(cp.asarray(x)).get()
         errors = [float(np.abs(a - b).max() / np.abs(b).max()) for a, b in zip(found, exact, strict=True)]
@@ -109,9 +112,9 @@ def check_run():
         prior = fastcl.MLPPrior(2, rng=0)
         prior.start_near(box, rng=0)
         prior.theta = place(prior.theta)
-        fastcl.learn(prior, fastcl.sketch(place(x), omega), box, method="unbiased", n_iter=100, rng=0)
+        fastcl.learn(prior, fastcl.sketch(place(x), omega), box, method="unbiased", n_iter=STEPS, rng=0)
         priors.append(prior.theta if isinstance(prior.theta, np.ndarray) else prior.theta.get())
-    table = Table("Spiral, 100 steps from one seed on host and device", ("points", "largest difference of theta"))
+    table = Table(f"Spiral, {STEPS} steps from one seed on host and device", ("points", "largest difference of theta"))
     table.add("equal", float(np.abs(priors[0] - priors[1]).max()))
     return table
 
@@ -181,7 +184,7 @@ def stream(n):
     cp = cupy()
     rng, omega = np.random.default_rng(0), cp.asarray(np.random.default_rng(1).standard_normal((4096, 2)))
     x = rng.random((n, 2), np.float32)
-    fastcl.sketch(x[:1_000_000], omega)
+    fastcl.sketch(x[: n // 100], omega)  # compiles
     pool = cp.get_default_memory_pool()
     pool.free_all_blocks()
     before, start = pool.total_bytes(), time.perf_counter()
@@ -269,7 +272,7 @@ def time_denoising():
     cp, table = cupy(), Table("Denoising on the device", ("what", "size", "ms", "host ms", "largest difference"))
     rng = np.random.default_rng(0)
     prior = fastcl.MLPPrior(35, (128, 64), rng=0)
-    x = rng.standard_normal((1 << 20, 35)).astype(np.float32)
+    x = rng.standard_normal((ROWS_OF_PATCHES, 35)).astype(np.float32)
     there = cp.asarray(x)
     start = time.perf_counter()
     host = prior.energy_grad(x)
@@ -279,13 +282,14 @@ def time_denoising():
     table.add("energy_grad", f"{len(x)} x 35", 1e3 * own, 1e3 * seconds, difference)
     images = [rng.random((96, 96)).cumsum(axis=0).cumsum(axis=1) for _ in range(4)]
     model = fastcl.learn_image_prior([image / image.max() for image in images], patch=6, m=500, n_iter=20, rng=0)
-    noisy = (images[0] / images[0].max()).repeat(8, 0).repeat(8, 1) + 0.1 * rng.standard_normal((768, 768))
+    noisy = (images[0] / images[0].max()).repeat(SCALE, 0).repeat(SCALE, 1)
+    noisy += 0.1 * rng.standard_normal(noisy.shape)
     start = time.perf_counter()
     host = fastcl.denoise_image(model, noisy, 0.1)
     seconds = time.perf_counter() - start
     own = device_seconds(lambda i: fastcl.denoise_image(model, cp.asarray(noisy), 0.1))
     difference = float(np.abs(fastcl.denoise_image(model, cp.asarray(noisy), 0.1).get() - host).max())
-    table.add("denoise_image", "768 x 768", 1e3 * own, 1e3 * seconds, difference)
+    table.add("denoise_image", "{} x {}".format(*noisy.shape), 1e3 * own, 1e3 * seconds, difference)
     return table
 
 

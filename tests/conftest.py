@@ -59,6 +59,11 @@ def open_backend(name, monkeypatch):
     cuda.function.cache_clear()
 
 
+def pytest_collection_modifyitems(items):
+    """What looks back on the launches of all other tests comes last."""
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+
+
 @pytest.fixture(params=BACKENDS)
 def backend(request, monkeypatch):
     """Every backend present, for a test of what all of them do."""

@@ -24,6 +24,8 @@ from fastcl.kernels import cuda
 from fastcl.kernels.launchers import VARIANTS
 
 HOST = Path(__file__).parent
+if "CUDA_HOST_KERNELS" in os.environ:  # other sources than those of the package
+    cuda.FOLDER = Path(os.environ["CUDA_HOST_KERNELS"])
 COMPILER = shutil.which("g++")
 FLAGS = ["-std=c++20", "-O1", "-ffp-contract=off", "-fPIC", "-shared", "-pthread", "-w", f"-I{cuda.FOLDER}"]
 GUARD, PATTERN = 64, 0xA5
