@@ -27,7 +27,8 @@ HOST = Path(__file__).parent
 if "CUDA_HOST_KERNELS" in os.environ:  # other sources than those of the package
     cuda.FOLDER = Path(os.environ["CUDA_HOST_KERNELS"])
 COMPILER = shutil.which("g++")
-FLAGS = ["-std=c++20", "-O1", "-ffp-contract=off", "-fPIC", "-shared", "-pthread", "-w", f"-I{cuda.FOLDER}"]
+CHECKS = ["-fsanitize=alignment,bounds,shift,integer-divide-by-zero", "-fno-sanitize-recover=all"]  # as a device would fault
+FLAGS = ["-std=c++20", "-O1", "-ffp-contract=off", "-fPIC", "-shared", "-pthread", "-w", f"-I{cuda.FOLDER}", *CHECKS]
 GUARD, PATTERN = 64, 0xA5
 
 
