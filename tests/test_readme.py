@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from test_images import do_little
 
+from fastcl import objective
 from fastcl.cli import build_parser
 
 README = Path(__file__).parents[1] / "README.md"
@@ -36,6 +37,8 @@ def test_the_block_for_a_gpu_runs(text, monkeypatch, device):
     (block,) = (block for on_device, block in BLOCK.findall(text) if on_device)
     if device.name == "cuda-host":  # every thread of a block is one of the machine's
         block = block.replace("n_iter=3000", "n_iter=2, n_points=50")
+        monkeypatch.setattr(objective, "MASS_PARTS", 1)
+        monkeypatch.setattr(objective, "MASS_ROWS", 64)
         namespace |= {"x": namespace["x"][:500], "noisy_points": namespace["noisy_points"][:1]}
     exec(compile(block, str(README), "exec"), namespace)
     assert isinstance(namespace["clean_points"], device.module.ndarray)
