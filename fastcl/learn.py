@@ -28,8 +28,8 @@ class LearnResult:
     """What `learn` returns: the prior, trained in place, and its history.
 
     `history` has the arrays "iteration", "value" (the estimate of G that comes with each gradient), "gradient_norm"
-    and "seconds" (since the start, earlier runs of a resumed checkpoint included). `interrupted` tells whether a
-    KeyboardInterrupt ended the run early.
+    and "seconds" (since the start, earlier runs of a resumed checkpoint included; spread evenly over steps that a device
+    took at a time). `interrupted` tells whether a KeyboardInterrupt ended the run early.
     """
 
     prior: MLPPrior
@@ -61,7 +61,8 @@ def learn(
     Parameters
     ----------
     prior : MLPPrior
-        Trained in place.
+        Trained in place, on the device where its theta is a CuPy array. With a box, SGD or Adam, no metric, and a log-scale
+        that is not profiled, the device then takes up to 256 steps at a time (one with a callback) from one CUDA graph.
     sketch : Sketch
     domain : Box or reference measure, optional
         Where points are drawn; by default, and necessarily, the reference of a prior that has one.

@@ -193,7 +193,7 @@ def grid_gradient(prior, sketch, domain, points_per_axis=20, log_scale="learned"
     value : float
         G on the grid.
     gradient : array (P,)
-        With respect to ``prior.theta``.
+        With respect to ``prior.theta``, and where that is: the work is done on the device for a CuPy array.
 
     Raises
     ------

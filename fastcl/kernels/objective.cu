@@ -8,7 +8,7 @@
 // One block a set of points: mu = exp(a - energy) with the a of the parameters, or with the one that gives the set mass one; that
 // of the first set then becomes the parameter.
 template <typename T>
-__global__ void __launch_bounds__(1024) density(const T *__restrict__ energy, // (sets, n)
+__global__ void __launch_bounds__(512, 1) density(const T *__restrict__ energy, // (sets, n)
                                                 T *__restrict__ log_scale,    // (1,): a, the last parameter
                                                 T *__restrict__ mu,           // (sets, n)
                                                 Index n, double volume, int normalised) {
@@ -71,7 +71,7 @@ __global__ void __launch_bounds__(256) residual(const double *__restrict__ parti
 
 // Weights of the points in the gradient, and with them its value and its last entry: one block.
 template <typename T>
-__global__ void __launch_bounds__(1024) row_weights(const T *__restrict__ mu,         // (n,)
+__global__ void __launch_bounds__(512, 1) row_weights(const T *__restrict__ mu,         // (n,)
                                                     const T *__restrict__ adjoint,    // (n,)
                                                     const double *__restrict__ terms, // (m,), of `residual`
                                                     T *__restrict__ weights,          // (n,): dG/dR of every point
@@ -95,7 +95,7 @@ __global__ void __launch_bounds__(1024) row_weights(const T *__restrict__ mu,   
 
 // The last entry of the gradient, its norm, and the line of the history: one block.
 template <typename T>
-__global__ void __launch_bounds__(1024) finish_gradient(T *__restrict__ gradient,           // (P,)
+__global__ void __launch_bounds__(512, 1) finish_gradient(T *__restrict__ gradient,           // (P,)
                                                         const double *__restrict__ results, // (2,), of `row_weights`
                                                         double *__restrict__ history,       // (steps, 2): value, norm
                                                         long long *__restrict__ run,        // (RUN_SIZE,)

@@ -5,7 +5,7 @@ import numpy as np
 from ..cuda import THREADS, TYPES, expressions, launch
 
 NULL = np.uint64(0)
-WIDE = 1024  # threads of the kernels that are one block
+WIDE = 512  # threads of the kernels that are one block
 RUN_SIZE = 4  # counters of a captured run, as in run.cuh: step, row, diverged, bad
 NAMES = ("density", "residual", "row_weights", "finish_gradient")
 
