@@ -162,6 +162,18 @@ def test_gradients_of_more_parts_than_one_pass_takes_are_the_oracles(backend):
     assert (np.abs(gradient[:-1] - exact) <= error).all()
 
 
+def test_nothing_beyond_the_last_row_is_read(backend):
+    prior, x, row_weights = make_problem(np.float64, 2, (3, 31), 33)
+    prior = on_backend(backend, prior)
+
+    def gradient(x, row_weights):
+        return backend.host(prior.backward(row_weights, prior.forward(x)[1]))
+
+    expected = gradient(backend.array(x), backend.array(row_weights))
+    longer = backend.array(np.vstack([x, np.full((3, 2), np.nan)])), backend.array(np.append(row_weights, [np.nan] * 3))
+    assert np.array_equal(gradient(longer[0][:33], longer[1][:33]), expected)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_rows_that_do_not_fit_in_shared_memory_give_the_same_bits(backend, monkeypatch, dtype):
     prior, x, row_weights = make_problem(dtype, 2, (17, 64, 5), 100)
@@ -179,6 +191,6 @@ def test_rows_that_do_not_fit_in_shared_memory_give_the_same_bits(backend, monke
 
 
 def test_no_index_leaves_its_array(run_with_bounds_checks):
-    cases = ["float32-2-widths1-257", "float32-20-widths3-3"]
+    cases = ["numba-float32-2-widths1-257", "numba-float32-20-widths3-3"]
     tests = ["test_energy_is_the_squared_norm_of_the_network", "test_gradient_in_theta_is_the_oracles"]
     run_with_bounds_checks(*[f"tests/test_mlp.py::{test}[{case}]" for test in tests for case in cases])

@@ -1,18 +1,9 @@
 // The network f_theta and its energy ||f_theta(x)||^2, forward and backward, by blocks of rows.
 //
-// Twin of mlp.py.  A CUDA block takes ROWS points through every layer.  Activations and deltas lie one unit after the other,
-// (width, ROWS), so that a thread reads four rows of a unit at once; those of a block, from the points to f_theta(x), make up
-// (sum of sizes, ROWS), and so does what is kept for the backward pass.  Rows beyond n repeat the last one, with weight zero.
-// Weights pass through shared memory in chunks of CHUNK numbers, of which the next is on its way in registers meanwhile.
-//
-// Loads a 32 (wide layers) or 16 fused multiply-adds of a thread: three or two of 16 bytes from shared memory.
-#include "common.cuh"
-
-constexpr int THREADS = 256; // of a CUDA block
-constexpr int ROWS = 32;    // rows of a block
-constexpr int CHUNK = 4096; // weights in shared memory at once, of which there are two such buffers
-constexpr int STAGED = 4;   // vectors of a chunk that one thread moves
-constexpr int WIDE = 256, NARROW = 128; // columns of a product that a block takes at once: in two tiles a thread, or in one
+// Twin of mlp.py.  A CUDA block takes ROWS points through every layer.  Activations and deltas lie one unit after the other;
+// those of a block, from the points to f_theta(x), make up (sum of sizes, ROWS), and so does what is kept for the backward pass.
+// Rows beyond n repeat the last one, with weight zero.
+#include "product.cuh"
 
 template <typename T> constexpr int RESIDENT = sizeof(T) == 4 ? 2 : 1; // blocks that the registers of a multiprocessor hold
 
@@ -20,153 +11,6 @@ struct Sizes {
     int layers;
     int widths[255]; // input and output included
 };
-
-template <typename T> struct alignas(16) Four { // read by vector accesses of 16 bytes
-    T values[4];
-};
-
-template <typename T> __device__ __forceinline__ Four<T> &four(T *address) { return *reinterpret_cast<Four<T> *>(address); }
-template <typename T> __device__ __forceinline__ const Four<T> &four(const T *address) {
-    return *reinterpret_cast<const Four<T> *>(address);
-}
-
-// ---- products of a block of rows with a matrix --------------------------------------------------------------------------
-
-template <typename T> struct Product {
-    const T *weights; // (inner, outer)
-    int inner, outer;
-    int first, bits; // of the outer ones, the 2^bits from `first` on: more than there are at the end
-
-    __device__ __forceinline__ int columns() const { return 1 << bits; }
-};
-
-template <typename T> __device__ __forceinline__ Product<T> product_of(const T *weights, int inner, int outer, int first) {
-    int bits = 3;
-    while (1 << bits < outer - first && 1 << bits < WIDE) ++bits;
-    return {weights, inner, outer, first, bits};
-}
-
-template <typename T> // member by member: a choice between the structs themselves would put both in memory
-__device__ __forceinline__ Product<T> choose(bool one, const Product<T> &a, const Product<T> &b) {
-    return {one ? a.weights : b.weights, one ? a.inner : b.inner, one ? a.outer : b.outer, one ? a.first : b.first,
-            one ? a.bits : b.bits};
-}
-
-// The chunk of weights at `row` on its way to shared memory.
-template <typename T> struct Stage {
-    T *buffer;             // (2, CHUNK)
-    int current;           // buffer that is filled next
-    Four<T> staged[STAGED];
-
-    __device__ __forceinline__ void fetch(const Product<T> &product, int row) {
-        const int bits = product.bits - 2; // of the number of vectors in a row
-        const int k = row + (threadIdx.x >> bits), column = product.first + (threadIdx.x & (1 << bits) - 1) * 4;
-        const int step = THREADS >> bits; // rows from one vector of a thread to its next
-        const T *source = product.weights + Index(k) * product.outer + column;
-        const bool aligned = product.outer % 4 == 0 && reinterpret_cast<unsigned long long>(product.weights) % 16 == 0;
-        if (aligned && product.first + product.columns() <= product.outer && row + STAGED * step <= product.inner) {
-#pragma unroll
-            for (int v = 0; v < STAGED; ++v) staged[v] = four(source + Index(v * step) * product.outer);
-            return;
-        }
-#pragma unroll
-        for (int v = 0; v < STAGED; ++v)
-#pragma unroll
-            for (int j = 0; j < 4; ++j) {
-                const bool inside = k + v * step < product.inner && column + j < product.outer;
-                staged[v].values[j] = inside ? source[Index(v * step) * product.outer + j] : T(0);
-            }
-    }
-
-    __device__ __forceinline__ T *commit() { // the buffer with the chunk, once all threads have met
-        T *filled = buffer + current * CHUNK;
-        current ^= 1;
-#pragma unroll
-        for (int v = 0; v < STAGED; ++v) four(filled + 4 * (v * THREADS + threadIdx.x)) = staged[v];
-        return filled;
-    }
-};
-
-// inputs (inner, ROWS) times the product's weights: `finish(column, row, before, sums)` for every column, four rows at a time,
-// with `before = finish.before(column)` asked for at the start.  The chunk that is staged is the first one, and afterwards that
-// of `next`.  A thread takes four rows and TILES times four columns; where there are fewer than NARROW columns, slices of
-// threads share the inner units, and their sums are added in order.
-//
-// Of a lane, bits 1 to 3 choose the rows and the others the columns: then the lanes of every half warp that read the same
-// address are neighbours, which is what lets shared memory serve a half warp at once.
-template <int TILES, typename T, typename Finish>
-__device__ __forceinline__ void multiply(const T *inputs, const Product<T> &product, const Product<T> &next, Stage<T> &stage,
-                                         const Finish &finish) {
-    const int columns = TILES == 1 ? product.columns() : WIDE, depth = CHUNK / columns, slices = TILES == 1 ? NARROW / columns : 1;
-    const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
-    const int row = (lane >> 1 & 7) * 4, group = (lane & 1) | (lane >> 4) << 1 | warp << 2;
-    const int slice = TILES == 1 ? group / (columns / 4) : 0, column = (TILES == 1 ? group % (columns / 4) : group) * 4;
-
-    T before[TILES][4];
-#pragma unroll
-    for (int tile = 0; tile < TILES; ++tile)
-#pragma unroll
-        for (int j = 0; j < 4; ++j) {
-            const int place = product.first + column + tile * NARROW + j;
-            before[tile][j] = slices == 1 && place < product.outer ? finish.before(place) : T(0);
-        }
-    Four<T> sums[TILES][4] = {};
-    for (int start = 0; start < product.inner; start += depth) {
-        const T *weights = stage.commit();
-        __syncthreads();
-        const bool last = start + depth >= product.inner;
-        stage.fetch(choose(last, next, product), last ? 0 : start + depth);
-        const int count = min(depth, product.inner - start), share = (count + slices - 1) / slices;
-        const int begin = slice * share, terms = min(begin + share, count) - begin;
-        const T *input_rows = inputs + (start + begin) * ROWS + row, *weight_row = weights + begin * columns + column;
-#pragma unroll (TILES == 1 ? 4 : 2) // of two tiles, four steps would not fit in the registers
-        for (int k = 0; k < terms; ++k, input_rows += ROWS, weight_row += columns) {
-            const Four<T> input = four(input_rows);
-#pragma unroll
-            for (int tile = 0; tile < TILES; ++tile) {
-                const Four<T> weight = four(weight_row + tile * NARROW);
-#pragma unroll
-                for (int j = 0; j < 4; ++j)
-#pragma unroll
-                    for (int i = 0; i < 4; ++i)
-                        sums[tile][j].values[i] = fma(input.values[i], weight.values[j], sums[tile][j].values[i]);
-            }
-        }
-    }
-    if (slices == 1) {
-#pragma unroll
-        for (int tile = 0; tile < TILES; ++tile)
-#pragma unroll
-            for (int j = 0; j < 4; ++j) {
-                const int place = product.first + column + tile * NARROW + j;
-                if (place < product.outer) finish(place, row, before[tile][j], sums[tile][j]);
-            }
-        return;
-    }
-    T *shared = stage.buffer + stage.current * CHUNK; // (slices, columns, ROWS): nobody reads this buffer any more
-    stage.current ^= 1;
-#pragma unroll
-    for (int j = 0; j < 4; ++j) four(shared + ((slice * columns + column + j) * ROWS + row)) = sums[0][j];
-    __syncthreads();
-    for (int vector = threadIdx.x; vector < columns * ROWS / 4; vector += THREADS) {
-        const int place = product.first + vector / (ROWS / 4);
-        if (place >= product.outer) break;
-        Four<T> total = four(shared + vector * 4);
-        for (int s = 1; s < slices; ++s)
-#pragma unroll
-            for (int i = 0; i < 4; ++i) total.values[i] += shared[s * columns * ROWS + vector * 4 + i];
-        finish(place, vector % (ROWS / 4) * 4, finish.before(place), total);
-    }
-}
-
-template <typename T, typename Finish>
-__device__ __forceinline__ void multiply(const T *inputs, const Product<T> &product, const Product<T> &next, Stage<T> &stage,
-                                         const Finish &finish) {
-    if (product.columns() == WIDE)
-        multiply<2>(inputs, product, next, stage, finish);
-    else
-        multiply<1>(inputs, product, next, stage, finish);
-}
 
 // ---- where activations and deltas are -----------------------------------------------------------------------------------
 
@@ -247,12 +91,12 @@ __device__ __forceinline__ void forward_rows(const T *theta, const Sizes &sizes,
 // for every block of rows (keep) or for every CUDA block.
 template <typename T, bool SHARED>
 __global__ void __launch_bounds__(THREADS, RESIDENT<T>) energy_forward(const T *theta, // (P,)
-                                                      const __grid_constant__ Sizes sizes,
-                                                      const T *x,     // (n, d)
-                                                      T *activations, // (places, sum of sizes, ROWS), or null
-                                                      T *energy,      // (n,)
-                                                      Index n, Index units, // sum of sizes
-                                                      int keep, int capacity) {
+                                                                       const __grid_constant__ Sizes sizes,
+                                                                       const T *x,     // (n, d)
+                                                                       T *activations, // (places, sum of sizes, ROWS), or null
+                                                                       T *energy,      // (n,)
+                                                                       Index n, Index units, // sum of sizes
+                                                                       int keep, int capacity) {
     T *shared = shared_memory<T>();
     Stage<T> stage{shared, 0};
     const Product<T> first = product_of(theta, sizes.widths[0], sizes.widths[1], 0);
@@ -342,11 +186,11 @@ __device__ __forceinline__ void backward_rows(const Product<T> &first_product, c
 // First half of the twin of `energy_backward`: the deltas of all layers.
 template <typename T, bool SHARED>
 __global__ void __launch_bounds__(THREADS, RESIDENT<T>) energy_deltas(const T *transposed, // (P,)
-                                                     const __grid_constant__ Sizes sizes,
-                                                     const T *activations, // (row blocks, sum of sizes, ROWS)
-                                                     const T *row_weights, // (n,)
-                                                     T *deltas,            // (row blocks, sum of sizes, ROWS)
-                                                     Index n, Index units, int capacity) {
+                                                                      const __grid_constant__ Sizes sizes,
+                                                                      const T *activations, // (row blocks, sum of sizes, ROWS)
+                                                                      const T *row_weights, // (n,)
+                                                                      T *deltas,            // (row blocks, sum of sizes, ROWS)
+                                                                      Index n, Index units, int capacity) {
     T *shared = shared_memory<T>();
     Stage<T> stage{shared, 0};
     const Product<T> first = last_product(transposed, sizes);
@@ -364,13 +208,13 @@ __global__ void __launch_bounds__(THREADS, RESIDENT<T>) energy_deltas(const T *t
 // in their place.
 template <typename T, bool SHARED>
 __global__ void __launch_bounds__(THREADS, RESIDENT<T>) energy_grad(const T *theta,      // (P,)
-                                                   const T *transposed, // (P,)
-                                                   const __grid_constant__ Sizes sizes,
-                                                   const T *x,          // (n, d)
-                                                   T *energy,           // (n,)
-                                                   T *x_grad,           // (n, d)
-                                                   T *scratch,          // (CUDA blocks, sum of sizes, ROWS), or null
-                                                   Index n, Index units) {
+                                                                    const T *transposed, // (P,)
+                                                                    const __grid_constant__ Sizes sizes,
+                                                                    const T *x,          // (n, d)
+                                                                    T *energy,           // (n,)
+                                                                    T *x_grad,           // (n, d)
+                                                                    T *scratch,          // (CUDA blocks, sum of sizes, ROWS), or null
+                                                                    Index n, Index units) {
     T *shared = shared_memory<T>();
     Stage<T> stage{shared, 0};
     const Product<T> first = product_of(theta, sizes.widths[0], sizes.widths[1], 0), last = last_product(transposed, sizes);
@@ -413,8 +257,8 @@ template <int SIDE> __device__ __forceinline__ Tile tile_of(const Sizes &sizes, 
 
 template <typename T>
 __global__ void __launch_bounds__(THREADS) transpose_weights(const T *theta, // (P,)
-                                                         const __grid_constant__ Sizes sizes,
-                                                         T *transposed) { // (P,)
+                                                             const __grid_constant__ Sizes sizes,
+                                                             T *transposed) { // (P,)
     constexpr int SIDE = 32;
     T *shared = shared_memory<T>(); // (SIDE, SIDE + 1)
     const Tile tile = tile_of<SIDE>(sizes, blockIdx.x);
@@ -457,13 +301,13 @@ __device__ __forceinline__ void add_rows(const T *inputs, const T *deltas, T (&s
 // add the first half of every block of rows, the others the second; lanes choose entries as in `multiply`.
 template <typename T>
 __global__ void __launch_bounds__(THREADS, RESIDENT<T>) weight_gradients(const __grid_constant__ Sizes sizes,
-                                                        const T *activations, // (row blocks, sum of sizes, ROWS)
-                                                        const T *deltas,      // (row blocks, sum of sizes, ROWS)
-                                                        Index part_rows,      // whole blocks of rows
-                                                        T *partial,           // (parts, P)
-                                                        Index n, Index units, int tiles, Index parameters) {
-    constexpr int VECTORS = ROWS / 4, MOVED = SIDE * VECTORS / THREADS; // of a unit; of inputs, and of deltas, that a thread moves
-    T *shared = shared_memory<T>();                                 // (2, 2, SIDE, STRIDE): inputs and deltas
+                                                                         const T *activations, // (row blocks, sum of sizes, ROWS)
+                                                                         const T *deltas,      // (row blocks, sum of sizes, ROWS)
+                                                                         Index part_rows,      // whole blocks of rows
+                                                                         T *partial,           // (parts, P)
+                                                                         Index n, Index units, int tiles, Index parameters) {
+    constexpr int VECTORS = ROWS / 4, MOVED = SIDE * VECTORS / THREADS; // of a unit; of each operand, that a thread moves
+    T *shared = shared_memory<T>();                                     // (2, 2, SIDE, STRIDE): inputs and deltas
     const Index part = blockIdx.x / tiles, first = part * part_rows / ROWS;
     const Index stop = (min((part + 1) * part_rows, n) + ROWS - 1) / ROWS, place = units * ROWS;
     const Tile tile = tile_of<SIDE>(sizes, blockIdx.x % tiles);
@@ -472,7 +316,8 @@ __global__ void __launch_bounds__(THREADS, RESIDENT<T>) weight_gradients(const _
     const int rows = tile.n_in - tile.row, columns = tile.n_out - tile.column; // that are left in the matrix
 
     Four<T> staged[2][MOVED] = {};
-    const T *inputs = activations + (tile.before + tile.row) * ROWS, *outputs = deltas + (tile.before + tile.n_in + tile.column) * ROWS;
+    const T *inputs = activations + (tile.before + tile.row) * ROWS;
+    const T *outputs = deltas + (tile.before + tile.n_in + tile.column) * ROWS;
     auto fetch = [&](Index block) {
 #pragma unroll
         for (int v = 0; v < MOVED; ++v) {
@@ -534,9 +379,9 @@ __global__ void __launch_bounds__(THREADS, RESIDENT<T>) weight_gradients(const _
 
 template <typename T>
 __global__ void __launch_bounds__(THREADS) add_parts(const T *partial, // (parts, P)
-                                                 double *total,    // (P,) += partial, in order
-                                                 T *out,           // (P,) = total
-                                                 Index parts, Index parameters) {
+                                                     double *total,    // (P,) += partial, in order
+                                                     T *out,           // (P,) = total
+                                                     Index parts, Index parameters) {
     const Index p = Index(blockIdx.x) * THREADS + threadIdx.x;
     if (p >= parameters) return;
     double sum = total[p];

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..cuda import BLOCKS, THREADS, TYPES, expressions, launch, shared_bytes
 
-ROWS, CHUNK, SIDE = 32, 4096, 64  # as in mlp.cu
+ROWS, CHUNK, SIDE = 32, 4096, 64  # as in product.cuh and mlp.cu
 TRANSPOSED_SIDE = 32  # of the tiles of transpose_weights
 MAX_PART_ROWS = 256  # rows whose gradients are added in the working precision
 PARTS = 16  # that fill the device, together with the tiles of the matrices
