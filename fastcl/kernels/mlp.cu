@@ -213,7 +213,7 @@ __global__ void __launch_bounds__(THREADS, RESIDENT<T>) energy_grad(const T *the
                                                                     const T *x,          // (n, d)
                                                                     T *energy,           // (n,)
                                                                     T *x_grad,           // (n, d)
-                                                                    T *scratch,          // (CUDA blocks, sum of sizes, ROWS), or null
+                                                                    T *scratch,          // (CUDA blocks, units, ROWS), or null
                                                                     Index n, Index units) {
     T *shared = shared_memory<T>();
     Stage<T> stage{shared, 0};
