@@ -35,7 +35,7 @@ class PackedFrequencies:
         """`omega` (m, d), already validated, for points of `dtype` that are where `like` is, by default on the host."""
         turns = np.divide(omega, 2 * np.pi).astype(dtype)
         like = turns if like is None else like
-        structure = omega.pack(dtype) if getattr(omega, "is_structured", False) and not is_device(like) else None
+        structure = omega.pack(dtype, like) if getattr(omega, "is_structured", False) else None
         if structure is not None:
             return cls(omega, turns, structure=structure)
         rows = beside(np.multiply(omega, turn(like, dtype) / (2 * np.pi)).astype(dtype), like)

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from . import files
-from .backend import kernel
+from .backend import beside, is_device, kernel, turn
 from .kernels import features, hadamard
 from .kernels.lanes import VECTOR_BYTES
 from .validation import as_array, as_count, as_rows, as_vector
@@ -99,32 +99,32 @@ class HarmonicFrequencies(StructuredFrequencies):
         """What a file keeps of the frequencies: name -> array."""
         return {"kind": "harmonic", "base": self.base, "harmonics": np.int64(self.harmonics)}
 
-    def pack(self, dtype):
-        """The layouts that the kernels read, for points of `dtype`."""
-        return PackedHarmonics(self, dtype)
+    def pack(self, dtype, like):
+        """The layouts that the kernels read, for points of `dtype` that are where `like` is."""
+        return PackedHarmonics(self, dtype, like)
 
 
 class PackedHarmonics:
-    """Base frequencies in turns, in the two layouts that the kernels read."""
+    """Base frequencies in the unit of the kernels' phases, in the two layouts that the kernels read."""
 
-    def __init__(self, omega, dtype):
+    def __init__(self, omega, dtype, like):
         self.m, self.harmonics = len(omega), (0,) * omega.harmonics  # the kernels know a tuple's length when compiled
-        self.turns = np.divide(omega.base, 2 * np.pi).astype(dtype)
+        self.turns = beside(np.multiply(omega.base, turn(like, dtype) / (2 * np.pi)).astype(dtype), like)
         self.blocks = kernel("frequency_blocks", like=self.turns)(self.turns)
 
     def sum(self, x, weights):
         """(m,) complex128 for x (n, d) contiguous and weights (n,) or (0,), both in the working precision."""
         n, (count, _, lanes) = len(x), self.blocks.shape
         part_rows = kernel("point_parts", like=x)(n, self.blocks)
-        partial = np.empty((-(-n // part_rows), count, len(self.harmonics), 2, lanes))
+        partial = np.empty((-(-n // part_rows), count, len(self.harmonics), 2, lanes), like=x)
         kernel("harmonic_sum", like=x)(x, weights, self.blocks, self.harmonics, part_rows, partial)
         real, imag = partial.sum(axis=0).transpose(2, 0, 3, 1).reshape(2, -1)[:, : self.m]
         return real + 1j * imag
 
     def adjoint(self, x, c, out):
         """out (n,) for x (n, d) contiguous and c (m,) complex."""
-        lanes = kernel("point_lanes", like=x)(len(x))
-        real, imag = (np.ascontiguousarray(part, x.dtype).reshape(-1, len(self.harmonics)) for part in (c.real, c.imag))
+        c, lanes = beside(c, x), kernel("point_lanes", like=x)(len(x))
+        real, imag = (part.astype(x.dtype).reshape(-1, len(self.harmonics)) for part in (c.real, c.imag))
         kernel("harmonic_adjoint", like=x)(x, self.turns, self.harmonics, real, imag, lanes, out)
         return out
 
@@ -199,9 +199,11 @@ class HadamardFrequencies(StructuredFrequencies):
         """What a file keeps of the frequencies: name -> array."""
         return {"kind": "hadamard", "signs": self.signs, "radii": self.radii, "dim": np.int64(self.shape[1])}
 
-    def pack(self, dtype):
-        """The layouts that the kernels read, for points of `dtype`; None where the direct kernels are faster."""
+    def pack(self, dtype, like):
+        """The layouts that the kernels read, for points of `dtype`; None where the direct kernels are faster, as on a device."""
         m, dim = self.shape
+        if is_device(like):
+            return None
         whole = len(self.signs) * self.signs.shape[2]  # the last block costs as much where it is cut
         return PackedHadamard(self, dtype) if whole * HADAMARD_COST < m * dim else None
 

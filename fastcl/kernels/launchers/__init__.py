@@ -4,10 +4,11 @@ Each module launches the kernels of the `.cu` file of its name, and lists in `VA
 `tile` has no such file.
 """
 
-from . import features, mixtures, mlp, objective, optimizers, patches, random, tile
+from . import features, harmonics, mixtures, mlp, objective, optimizers, patches, random, tile
 
 VARIANTS = {
     "features": features.VARIANTS,
+    "harmonics": harmonics.VARIANTS,
     "mixtures": mixtures.VARIANTS,
     "mlp": mlp.VARIANTS,
     "objective": objective.VARIANTS,
@@ -22,6 +23,8 @@ LAUNCHERS = {
     "point_parts": features.point_parts,
     "point_lanes": features.point_lanes,
     "column_magnitudes": features.column_magnitudes,
+    "harmonic_sum": harmonics.harmonic_sum,
+    "harmonic_adjoint": harmonics.harmonic_adjoint,
     "uniform_points": random.uniform_points,
     "adam_step": optimizers.adam_step,
     "transpose_weights": mlp.transpose_weights,

@@ -1,0 +1,174 @@
+// Feature sums and their adjoint where K frequencies are the multiples 1..K of one base: one sine and cosine serves K.
+//
+// Twin of harmonics.py, with the recurrences that it describes; K is the template parameter HARMONICS.  A thread keeps one base
+// of the sum, or one point of the adjoint, and takes GROUP points, or bases, at once.  Their coordinates lie in shared memory,
+// the thread's own are read in a row with its neighbours'.  Operations a base and point in float32: 1.5 d + 10 + 4 K of either
+// map with two special functions.  Order of additions, precisions and phases are those of features.cu.
+#include "common.cuh"
+
+constexpr int ROWS = 256, GROUP = 4;
+
+template <typename T> struct alignas(16) Group { // read by vector accesses of 16 bytes
+    T values[GROUP];
+};
+
+__device__ __forceinline__ void first_harmonic(float phase, float &cosine, float &sine) {
+    const float rest = whole_turns_off(phase);
+    cosine = unit_cosine(rest);
+    sine = unit_sine(rest);
+}
+__device__ __forceinline__ void first_harmonic(double phase, double &cosine, double &sine) {
+    unsigned sign;
+    const double rest = half_turns_off(phase, sign), square = rest * rest;
+    cosine = flip_sign(cosine_polynomial(square), sign);
+    sine = flip_sign(sine_polynomial(rest, square), sign);
+}
+
+// Phases of the thread's own vector, of coordinates own[0], own[stride] and so on, with GROUP vectors (d, GROUP).
+template <typename T>
+__device__ __forceinline__ Group<T> phases_of(const Group<T> *vectors, const T *__restrict__ own, Index stride, int d) {
+    Group<T> phases = {};
+#pragma unroll 2
+    for (int k = 0; k < d; ++k) {
+        const T factor = own[k * stride];
+        const Group<T> vector = vectors[k];
+#pragma unroll
+        for (int i = 0; i < GROUP; ++i) phases.values[i] = fma(vector.values[i], factor, phases.values[i]);
+    }
+    return phases;
+}
+
+// Rows of a matrix (count, d) to `groups` of shared memory, zeros beyond the last.
+template <typename T> __device__ __forceinline__ void stage_groups(Group<T> *groups, const T *matrix, int count, int d) {
+    const int size = (count + GROUP - 1) / GROUP * GROUP * d;
+    for (int place = threadIdx.x; place < size; place += blockDim.x) {
+        const int row = place / d;
+        groups[row / GROUP * d + place % d].values[row % GROUP] = row < count ? matrix[place] : T(0);
+    }
+}
+
+template <typename T, int HARMONICS>
+__global__ void __launch_bounds__(256, sizeof(T) == 8 && HARMONICS > 11 ? 1 : 2)
+    harmonic_sum(const T *__restrict__ x,       // (n, d)
+                                                       const T *__restrict__ weights, // (n,), or null for ones
+                                                       const T *__restrict__ turns,   // (blocks, d, lanes)
+                                                       Index part_rows,               // rows of x that one CUDA block adds
+                                                       double *__restrict__ partial,  // (parts, blocks, HARMONICS, 2, lanes)
+                                                       Index n, int blocks, int d, int lanes,
+                                                       int rows) { // staged at once, at most ROWS
+    Group<T> *points = shared_memory<Group<T>>();               // (rows / GROUP, d)
+    T *factors = reinterpret_cast<T *>(points + rows / GROUP * d); // (rows,)
+    const int splits = lanes / blockDim.x, split = blockIdx.x % splits, block = blockIdx.x / splits % blocks;
+    const Index part = blockIdx.x / splits / blocks;
+    const Index first = part * part_rows, stop = min(first + part_rows, n);
+    const int lane = split * blockDim.x + threadIdx.x;
+    turns += Index(block) * d * lanes + lane;
+    partial += (part * blocks + block) * HARMONICS * 2 * lanes + lane;
+    for (int k = 0; k < 2 * HARMONICS; ++k) partial[Index(k) * lanes] = 0;
+
+    for (Index start = first; start < stop; start += rows) {
+        const int count = int(min(Index(rows), stop - start));
+        __syncthreads();
+        stage_groups(points, x + start * d, count, d);
+        for (int i = threadIdx.x; i < rows; i += blockDim.x)
+            factors[i] = i < count ? (weights ? weights[start + i] : T(1)) : T(0);
+        __syncthreads();
+        T real[HARMONICS] = {}, imag[HARMONICS] = {};
+        for (int i = 0; i < count; i += GROUP) {
+            const Group<T> phases = phases_of(points + i / GROUP * d, turns, lanes, d);
+#pragma unroll
+            for (int j = 0; j < GROUP; ++j) {
+                T cosine, sine;
+                first_harmonic(phases.values[j], cosine, sine);
+                const T weight = factors[i + j], twice = cosine + cosine;
+                T real_before = weight, real_now = weight * cosine, imag_before = 0, imag_now = weight * sine;
+#pragma unroll
+                for (int k = 0; k < HARMONICS; ++k) {
+                    real[k] += real_now;
+                    imag[k] += imag_now;
+                    const T real_after = fma(twice, real_now, -real_before), imag_after = fma(twice, imag_now, -imag_before);
+                    real_before = real_now, real_now = real_after;
+                    imag_before = imag_now, imag_now = imag_after;
+                }
+            }
+        }
+        double *total = partial;
+#pragma unroll
+        for (int k = 0; k < HARMONICS; ++k) {
+            total[0] += real[k];
+            total[lanes] -= imag[k];
+            total += 2 * lanes;
+        }
+    }
+}
+
+template <typename T, int COUNT> struct alignas(16) Coefficients { // of one base, read by vector accesses
+    T values[(COUNT * sizeof(T) + 15) / 16 * 16 / sizeof(T)];
+};
+
+// b_1 and b_2 of b_k = coefficient_k + 2 cos(a) b_(k + 1) - b_(k + 2), for every second coefficient.
+template <typename T, int HARMONICS>
+__device__ __forceinline__ void clenshaw(const T *coefficients, T twice, T &now, T &above) {
+    now = coefficients[2 * HARMONICS - 2];
+    above = 0;
+#pragma unroll
+    for (int k = HARMONICS - 2; k >= 0; --k) {
+        const T below = fma(twice, now, coefficients[2 * k] - above);
+        above = now;
+        now = below;
+    }
+}
+
+// A block takes `lanes` points; its groups of as many threads share the bases, and their sums are added in order.
+template <typename T, int HARMONICS>
+__global__ void __launch_bounds__(256, 2) harmonic_adjoint(const T *__restrict__ x,     // (d, n): transposed
+                                                           const T *__restrict__ turns, // (g, d)
+                                                           const T *__restrict__ real,  // (g, HARMONICS), of the coefficients
+                                                           const T *__restrict__ imag,  // (g, HARMONICS)
+                                                           int lanes,                   // points of a block
+                                                           T *__restrict__ out,         // (n,)
+                                                           Index n, int g, int d,
+                                                           int rows) { // bases staged at once, at most ROWS
+    using Row = Coefficients<T, 2 * HARMONICS>;
+    Row *coefficients = shared_memory<Row>();                           // (rows,): real and imaginary parts in turn
+    Group<T> *bases = reinterpret_cast<Group<T> *>(coefficients + rows); // (rows / GROUP, d)
+    const int groups = blockDim.x / lanes, group = threadIdx.x / lanes, lane = threadIdx.x % lanes;
+    const Index first = Index(blockIdx.x) * lanes;
+    x += min(first + lane, n - 1);
+
+    double total = 0;
+    for (int start = 0; start < g; start += rows) {
+        const int count = min(rows, g - start);
+        __syncthreads();
+        stage_groups(bases, turns + Index(start) * d, count, d);
+        for (int place = threadIdx.x; place < rows * HARMONICS; place += blockDim.x) {
+            const int row = place / HARMONICS, k = place % HARMONICS;
+            const Index source = Index(start + row) * HARMONICS + k;
+            coefficients[row].values[2 * k] = row < count ? real[source] : T(0);
+            coefficients[row].values[2 * k + 1] = row < count ? imag[source] : T(0);
+        }
+        __syncthreads();
+        T sum = 0;
+        for (int l = group * GROUP; l < count; l += groups * GROUP) {
+            const Group<T> phases = phases_of(bases + l / GROUP * d, x, n, d);
+#pragma unroll
+            for (int j = 0; j < GROUP; ++j) {
+                T cosine, sine, a, a_above, b, b_above;
+                first_harmonic(phases.values[j], cosine, sine);
+                const Row row = coefficients[l + j];
+                clenshaw<T, HARMONICS>(row.values, cosine + cosine, a, a_above);
+                clenshaw<T, HARMONICS>(row.values + 1, cosine + cosine, b, b_above);
+                sum += fma(a, cosine, -fma(b, sine, a_above));
+            }
+        }
+        total += sum;
+    }
+    __syncthreads();
+    double *sums = shared_memory<double>(); // (groups, lanes)
+    sums[threadIdx.x] = total;
+    __syncthreads();
+    if (group == 0) {
+        for (int other = 1; other < groups; ++other) total += sums[other * lanes + lane];
+        if (first + lane < n) out[first + lane] = T(total);
+    }
+}
