@@ -1,15 +1,17 @@
 """The CUDA kernels: that they compile for every architecture without spills, stand beside their Numba twins, and split work."""
 
+import shutil
+
 import naive
 import numpy as np
 import pytest
 from conftest import BACKENDS
 
 import fastcl
+from fastcl.kernels import cuda, launchers
 from fastcl.kernels.launchers import features
 
 EPS = {dtype: np.finfo(dtype).eps for dtype in (np.float32, np.float64)}
-
 
 on_devices = pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "numba"], indirect=True)
 
@@ -28,3 +30,15 @@ def test_long_sums_are_those_of_short_ones(backend, monkeypatch, dtype, n, m, d)
     assert (np.abs(s - naive.feature_sum(x, omega, w)) <= 2 * np.abs(w) @ error).all()
     a, exact = backend.host(fastcl.feature_adjoint(backend.array(x), omega, c)), naive.feature_adjoint(x, omega, c)
     assert (np.abs(a - exact) <= error @ np.abs(c) + EPS[dtype] * np.abs(exact)).all()
+
+
+def test_a_changed_header_changes_the_source_of_all_kernels(monkeypatch, tmp_path):
+    # CuPy's cache of compiled kernels goes by the source that it is given, whatever this includes.
+    folder = tmp_path / "kernels"
+    shutil.copytree(cuda.FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    before = {name: cuda.source(name) for name in launchers.VARIANTS}
+    monkeypatch.setattr(cuda, "FOLDER", folder)
+    assert {name: cuda.source(name) for name in launchers.VARIANTS} == before
+    with (folder / "common.cuh").open("a") as header:
+        header.write("// changed\n")
+    assert all(cuda.source(name) != text for name, text in before.items())

@@ -1,6 +1,7 @@
 """The CUDA kernels: compiled by NVRTC through CuPy, each variant when it is first launched, and kept in CuPy's cache."""
 
 from functools import cache
+from hashlib import sha256
 from itertools import product
 from pathlib import Path
 
@@ -17,9 +18,13 @@ BLOCKS = 8 * 132  # of a launch, about: a few for every multiprocessor of a larg
 
 
 def source(name):
-    """The text of `name`.cu, such that the errors of a compiler point at the file."""
+    """The text of `name`.cu, such that the errors of a compiler point at the file.
+
+    It ends with a hash of the headers: CuPy looks compiled kernels up by the text alone, and would not see a changed header.
+    """
     path = FOLDER / f"{name}.cu"
-    return f'#line 1 "{path.name}"\n{path.read_text()}'
+    headers = b"".join(header.read_bytes() for header in sorted(FOLDER.glob("*.cuh")))
+    return f'#line 1 "{path.name}"\n{path.read_text()}// {sha256(headers).hexdigest()}\n'
 
 
 def expression(kernel, template):
