@@ -117,7 +117,7 @@ def map_estimate(prior, y, noise, strength=1.0, n_iter=50, start=None):
 
     x = (y if start is None else start).copy()
     value, direction = objective(x)
-    step = np.ones((len(y), 1), y.dtype, like=y)
+    step = np.ones_like(y[:, :1])  # CuPy does not take NumPy's call of `ones` through `like`
     for _ in range(n_iter):
         trial = x - step * direction
         trial_value, trial_direction = objective(trial)
