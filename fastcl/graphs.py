@@ -78,27 +78,31 @@ class CapturedSteps:
         for row, share in enumerate(averaging):
             rates[row] = [*self.optimizer.rates(first + row), share]
         padded[: len(shares)] = shares
+        before = backend.cupy().cuda.get_current_stream().record()
         with self.stream:
-            self.rates[:] = beside(rates, self.rates)
-            self.shares[:] = beside(padded, self.shares)
-            self.counters[:] = beside(np.array([first, 0, -1, 0]), self.counters)
-            for _ in shares:
-                self._replay()
-            counters, history = self.counters.get(), self.history.get()
-            diverged = bool(counters[DIVERGED] >= 0)
-            if diverged:
-                self.prior.theta[:] = self.previous
-            self.stream.synchronize()
+            try:
+                self.stream.wait_event(before)  # what was last done to the parameters elsewhere
+                self.rates[:] = beside(rates, self.rates)
+                self.shares[:] = beside(padded, self.shares)
+                self.counters[:] = beside(np.array([first, 0, -1, 0]), self.counters)
+                for _ in shares:
+                    self._replay()
+                counters, history = self.counters.get(), self.history.get()
+                diverged = bool(counters[DIVERGED] >= 0)
+                if diverged:
+                    self.prior.theta[:] = self.previous
+            finally:
+                self.stream.synchronize()  # steps on their way would move parameters that an interrupted run has put back
         return history[: counters[STEP] - first + diverged], diverged
 
     def _replay(self):
         if self.graph is not None:
             self.graph.launch(self.stream)
             return
-        # The first step compiles and fills the memory pool, neither of which a graph can hold; the same launches are then
-        # captured. What a step allocates comes from a pool of its own, and lives as long as the graph.
+        # The first step compiles, which a graph cannot hold, and makes the scratch of the prior, which outlives this object; the
+        # same launches are then captured. What they allocate comes from a pool of its own, and lives as long as the graph.
+        self._step()
         with backend.cupy().cuda.using_allocator(self.pool.malloc):
-            self._step()
             self.stream.begin_capture()
             try:
                 self._step()

@@ -28,6 +28,7 @@ def streamed_chunks(x, first, last, dtype, like):
     rows = min(last - first, max(1, CHUNK_BYTES // (x.shape[1] * dtype.itemsize)))
     copies, current = cuda.Stream(non_blocking=True), cuda.get_current_stream()
     slots = [_Slot((rows, x.shape[1]), dtype, like) for _ in range(min(2, -(-(last - first) // rows)))]
+    copies.wait_event(current.record())  # what last worked in the memory of the chunks
     for number, start in enumerate(range(first, last, rows)):
         slot, stop = slots[number % 2], min(start + rows, last)
         slot.read.synchronize()  # what worked on the chunk before the last

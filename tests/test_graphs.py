@@ -1,9 +1,11 @@
 """Learning on a device: captured steps give what the host gives from the same seed."""
 
+import gc
 import importlib
 
 import numpy as np
 import pytest
+from cuda_host.cupy import Graph, Stream
 
 import fastcl
 from fastcl import graphs, objective
@@ -146,3 +148,31 @@ def test_phases_that_would_lose_their_digits_are_refused_before_any_step(device)
     with pytest.raises(ValueError, match="omega is too large"):
         fastcl.learn(prior, sk, BOX, n_points=N_POINTS, n_iter=2, rng=0)
     assert np.array_equal(device.host(prior.theta), before)
+
+
+def test_an_interrupted_run_leaves_its_last_good_parameters(device, sketch, monkeypatch):
+    if device.name != "cuda-host":
+        pytest.skip("the stand-in interrupts while steps are on their way")
+    prior = make_prior(np.float32, device.array)
+
+    def interrupt(self, stream):
+        launch(self, stream)
+        raise KeyboardInterrupt
+
+    launch = Graph.launch
+    monkeypatch.setattr(Graph, "launch", interrupt)
+    before = device.host(prior.theta)
+    result = fastcl.learn(prior, sketch, BOX, "unbiased", n_points=N_POINTS, n_iter=9, rng=0)
+    Stream.finish_all()
+    assert result.interrupted
+    assert np.array_equal(device.host(prior.theta), before)
+
+
+def test_the_prior_is_whole_when_the_run_has_ended(device, sketch):
+    prior = make_prior(np.float32, device.array)
+    fastcl.learn(prior, sketch, BOX, "unbiased", n_points=N_POINTS, n_iter=3, rng=0)
+    gc.collect()  # what the run alone held
+    again = make_prior(np.float32, device.array)
+    again.theta = prior.theta
+    gradients = [device.host(fastcl.naive_gradient(p, sketch, BOX, n_points=N_POINTS, rng=1)[1]) for p in (prior, again)]
+    assert np.array_equal(*gradients)

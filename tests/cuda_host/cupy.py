@@ -1,19 +1,22 @@
 """A stand-in for CuPy: arrays that do not mix with NumPy's, and kernels that g++ built and the CPU runs.
 
-As strict as CuPy: an array turns into a NumPy array by `get` alone, an operation takes device arrays and numbers only, and a
-kernel refuses arguments whose sizes are not those of its parameters. Memory comes filled with NaN between guards, which
-every launch checks. A stream that captures keeps launches and assignments of numbers for its graph, and fails on all else.
+As strict as CuPy, by whose own signatures arguments go where it is installed: an array turns into a NumPy array by `get` alone,
+an operation takes device arrays and numbers only, and a kernel refuses arguments whose sizes are not those of its parameters.
+Memory comes filled with NaN between guards, which every launch checks. A stream that captures keeps launches and assignments of
+numbers for its graph, and fails on all else.
 """
 
 import contextlib
 import ctypes
 import hashlib
+import inspect
 import os
 import shutil
 import subprocess
 import tempfile
+import warnings
 import weakref
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
@@ -30,6 +33,28 @@ COMPILER = shutil.which("g++")
 CHECKS = ["-fsanitize=alignment,bounds,shift,integer-divide-by-zero", "-fno-sanitize-recover=all"]  # as a device would fault
 FLAGS = ["-std=c++20", "-O1", "-ffp-contract=off", "-fPIC", "-shared", "-pthread", "-w", f"-I{cuda.FOLDER}", *CHECKS]
 GUARD, PATTERN = 64, 0xA5
+
+
+@cache
+def find_in_cupy(module, name):
+    """CuPy's function for NumPy's of that name, found as CuPy finds it; None where CuPy itself is not installed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            import cupy
+        except ImportError:
+            return None
+    return getattr(reduce(getattr, module.split(".")[1:], cupy), name)
+
+
+def check_in_cupy(function, args, kwargs):
+    """AttributeError, TypeError where CuPy does not have NumPy's `function`, or does not take these arguments."""
+    found = find_in_cupy(getattr(function, "__module__", None) or "numpy", function.__name__)
+    try:
+        signature = inspect.signature(found)
+    except (TypeError, ValueError):  # not one of Python's functions
+        return
+    signature.bind(*args, **kwargs)
 
 
 class Memory:
@@ -57,7 +82,9 @@ def allocate(shape, dtype=np.float64):
     base[start : start + size] = 0xFF
     Memory.change(size)
     weakref.finalize(base, Memory.change, -size)
-    return DeviceArray(array, (base, start, size))
+    if MemoryPool.current is not None:
+        MemoryPool.current.blocks.append(weakref.ref(base))
+    return DeviceArray(array, (base, start, size, Stream.issued))
 
 
 class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
@@ -82,9 +109,11 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def get(self):
         assert Stream.capturing is None, "a captured stream cannot wait for the device"
+        Stream.current().synchronize()
         return self._data.copy()
 
     def set(self, array, stream=None):
+        assert stream.has_seen(self._memory[3]), "the memory may still be in use"
         assert array.shape == self.shape
         assert array.dtype == self.dtype
         self._data[...] = array
@@ -121,6 +150,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
             assert np.ndim(value) == 0
             Stream.capturing.append(lambda: self._data.__setitem__(index, value))
             return
+        Stream.current().issue()
         self._data[_unwrap(index)] = _unwrap(value)
 
     def __getattr__(self, name):
@@ -131,6 +161,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
         assert Stream.capturing is None, f"{ufunc.__name__} is not captured by the stand-in"
+        find_in_cupy("numpy", ufunc.__name__)
         result = getattr(ufunc, method)(*_unwrap(inputs), **_unwrap(kwargs))
         return kwargs["out"][0] if kwargs.get("out") else _wrap(result, self)
 
@@ -139,8 +170,8 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         if function is np.asarray and isinstance(args[0], DeviceArray) and dtype in (None, args[0].dtype):
             return args[0]
         assert Stream.capturing is None or function is np.empty, f"{function.__name__} is not captured by the stand-in"
-        kwargs = {name: value for name, value in kwargs.items() if name != "like"}
-        if function in (np.empty, np.zeros, np.ones, np.full):
+        check_in_cupy(function, args, kwargs)
+        if function in (np.empty, np.zeros):
             result = allocate(*args, **kwargs) if function is np.empty else None
             return result if result is not None else _device(function(*args, **kwargs))
         if function in (np.asarray, np.array, np.ascontiguousarray):  # through `like=`: NumPy arrays are copied over
@@ -247,6 +278,7 @@ class HostKernel:
         if Stream.capturing is not None:
             Stream.capturing.append(lambda: self._run(grid, block, shared_mem, values, arrays))
         else:
+            Stream.current().issue()
             self._run(grid, block, shared_mem, values, arrays)
 
     def _run(self, grid, block, shared_mem, values, arrays):
@@ -261,27 +293,67 @@ class HostKernel:
 
 def check_guards(array):
     """AssertionError where something was written outside the array's memory."""
-    base, start, size = array._memory
+    base, start, size, _ = array._memory
     assert (base[start - GUARD : start] == PATTERN).all(), "written before an array"
     assert (base[start + size : start + size + GUARD] == PATTERN).all(), "written beyond an array"
 
 
 class Stream:
-    """As `cupy.cuda.Stream`: everything runs at once, but while a graph is captured."""
+    """As `cupy.cuda.Stream`: everything runs at once, but while a graph is captured, and graphs when their stream is waited for.
+
+    Work that follows in another stream than the default one needs its having waited for what the default one had been given.
+    """
 
     capturing: ClassVar = None
+    entered: ClassVar = []
+    waiting: ClassVar = []  # streams with graphs that have not run
+    issued: ClassVar = 0  # to the default stream, so far
 
     def __init__(self, non_blocking=False):
-        pass
+        self.seen, self.graphs = 0, []
+
+    @staticmethod
+    def current():
+        return Stream.entered[-1] if Stream.entered else Stream.default
+
+    @staticmethod
+    def finish_all():
+        for stream in list(Stream.waiting):
+            stream.synchronize()
 
     def __enter__(self):
+        Stream.entered.append(self)
         return self
 
     def __exit__(self, *error):
-        pass
+        Stream.entered.pop()
+
+    def issue(self):
+        """Work that starts now."""
+        self.run_graphs()
+        if self is Stream.default:
+            Stream.issued += 1
+        else:
+            assert self.has_seen(Stream.issued), "the default stream may still be at work"
+
+    def has_seen(self, issued):
+        """Whether so much of the default stream's work is over where this stream is, or on the host."""
+        return max(self.seen, Stream.default.seen) >= issued
+
+    def run_graphs(self):
+        """Run what was launched: the stream has come so far."""
+        graphs, self.graphs = self.graphs, []
+        for graph in graphs:
+            for operation in graph.operations:
+                operation()
+        if self in Stream.waiting:
+            Stream.waiting.remove(self)
 
     def synchronize(self):
         assert Stream.capturing is None
+        self.run_graphs()
+        if self is Stream.default:
+            Stream.default.seen = Stream.issued
 
     def begin_capture(self):
         Stream.capturing = []
@@ -290,15 +362,25 @@ class Stream:
         graph, Stream.capturing = Graph(Stream.capturing), None
         return graph
 
+    def record(self):
+        event = Event()
+        event.record(self)
+        return event
+
     def wait_event(self, event):
-        pass
+        self.seen = max(self.seen, event.issued)
+
+
+Stream.default = Stream()
 
 
 class Event:
     """As `cupy.cuda.Event`."""
 
-    def record(self, stream=None):
-        pass
+    issued = 0
+
+    def record(self, stream):
+        self.issued = Stream.issued if stream is Stream.default else stream.seen
 
     def synchronize(self):
         pass
@@ -310,9 +392,40 @@ class Graph:
     def __init__(self, operations):
         self.operations = operations
 
-    def launch(self, stream=None):
-        for operation in self.operations:
-            operation()
+    def launch(self, stream):
+        assert stream.has_seen(Stream.issued), "the default stream may still be at work"
+        stream.graphs.append(self)
+        if stream not in Stream.waiting:
+            Stream.waiting.append(stream)
+
+
+class MemoryPool:
+    """As `cupy.cuda.MemoryPool` may be: its memory ends with it, and the guards of arrays there no longer hold."""
+
+    current: ClassVar = None
+
+    def __init__(self):
+        self.blocks = []
+        weakref.finalize(self, MemoryPool._end, self.blocks)
+
+    def malloc(self, size):
+        raise NotImplementedError
+
+    @staticmethod
+    def _end(blocks):
+        for block in blocks:
+            if block() is not None:
+                block()[:] = 0
+
+
+@contextlib.contextmanager
+def using_allocator(allocator):
+    """As `cupy.cuda.using_allocator`, for the `malloc` of a `MemoryPool`."""
+    MemoryPool.current = allocator.__self__
+    try:
+        yield
+    finally:
+        MemoryPool.current = None
 
 
 class RawModule:
@@ -336,9 +449,9 @@ module = SimpleNamespace(
         Stream=Stream,
         Event=Event,
         alloc_pinned_memory=bytearray,
-        MemoryPool=lambda: SimpleNamespace(malloc=None),
-        get_current_stream=Stream,
-        using_allocator=lambda allocator: contextlib.nullcontext(),
+        MemoryPool=MemoryPool,
+        get_current_stream=Stream.current,
+        using_allocator=using_allocator,
     ),
     ndarray=DeviceArray,
     RawModule=RawModule,
