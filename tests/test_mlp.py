@@ -3,8 +3,10 @@
 import naive
 import numpy as np
 import pytest
+from cuda_host import cupy as stand_in
 
 import fastcl
+from fastcl.kernels import cuda
 from fastcl.kernels.launchers import mlp as launcher
 
 # Widths on either side of the vector lanes (16), of the column tiles (256), and layers of one unit; rows around the blocks.
@@ -194,3 +196,19 @@ def test_no_index_leaves_its_array(run_with_bounds_checks):
     cases = ["numba-float32-2-widths1-257", "numba-float32-20-widths3-3"]
     tests = ["test_energy_is_the_squared_norm_of_the_network", "test_gradient_in_theta_is_the_oracles"]
     run_with_bounds_checks(*[f"tests/test_mlp.py::{test}[{case}]" for test in tests for case in cases])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_blocks_of_64_kib_are_enough(device, monkeypatch, dtype):
+    if device.name != "cuda-host":
+        pytest.skip("the stand-in can be such a device")
+    monkeypatch.setattr(stand_in, "SHARED", 64 << 10)  # Turing
+    cuda.shared_bytes.cache_clear()
+    prior, x, row_weights = make_problem(dtype, 2, (17, 128, 5), 65)
+    exact = naive.mlp_gradients(prior.theta, prior.sizes, x, row_weights)[0]
+    error = naive.mlp_error(prior.theta, prior.sizes, x, row_weights, EPS[dtype])[1]
+    x, prior = device.array(x), on_backend(device, prior)
+    gradient = device.host(prior.backward(device.array(row_weights), prior.forward(x)[1]))
+    assert (np.abs(gradient[:-1] - exact) <= error).all()
+    assert np.isfinite(device.host(prior.energy_grad(x))).all()
+    cuda.shared_bytes.cache_clear()

@@ -278,6 +278,7 @@ __global__ void __launch_bounds__(THREADS) transpose_weights(const T *theta, // 
 
 constexpr int SIDE = 64, DOWN = 8, ACROSS = 4;         // of a tile of a gradient, and entries of a thread, 8 and 16 apart
 template <typename T> constexpr int STRIDE = ROWS + 16 / sizeof(T); // units in shared memory start 4 banks apart
+template <typename T> constexpr int HALVES = sizeof(T) == 4 ? 2 : 1; // of shared memory, in turn: some devices have 64 KiB
 
 template <int A, int B, typename T> // A x B entries a thread, those with inputs and outputs
 __device__ __forceinline__ void add_rows(const T *inputs, const T *deltas, T (&sums)[DOWN][ACROSS]) {
@@ -307,7 +308,7 @@ __global__ void __launch_bounds__(THREADS, RESIDENT<T>) weight_gradients(const _
                                                                          T *partial,           // (parts, P)
                                                                          Index n, Index units, int tiles, Index parameters) {
     constexpr int VECTORS = ROWS / 4, MOVED = SIDE * VECTORS / THREADS; // of a unit; of each operand, that a thread moves
-    T *shared = shared_memory<T>();                                     // (2, 2, SIDE, STRIDE): inputs and deltas
+    T *shared = shared_memory<T>();                                     // (HALVES, 2, SIDE, STRIDE): inputs and deltas
     const Index part = blockIdx.x / tiles, first = part * part_rows / ROWS;
     const Index stop = (min((part + 1) * part_rows, n) + ROWS - 1) / ROWS, place = units * ROWS;
     const Tile tile = tile_of<SIDE>(sizes, blockIdx.x % tiles);
@@ -329,7 +330,8 @@ __global__ void __launch_bounds__(THREADS, RESIDENT<T>) weight_gradients(const _
     T sums[DOWN][ACROSS] = {}, bias = 0;
     fetch(first);
     for (Index block = first; block < stop; ++block) {
-        T *left = shared + (block & 1) * 2 * SIDE * STRIDE<T>, *right = left + SIDE * STRIDE<T>;
+        T *left = shared + block % HALVES<T> * 2 * SIDE * STRIDE<T>, *right = left + SIDE * STRIDE<T>;
+        if (HALVES<T> == 1) __syncthreads(); // before the next rows take the place of these
 #pragma unroll
         for (int v = 0; v < MOVED; ++v) {
             const int vector = v * THREADS + threadIdx.x, target = vector / VECTORS * STRIDE<T> + vector % VECTORS * 4;

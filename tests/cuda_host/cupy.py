@@ -33,6 +33,7 @@ COMPILER = shutil.which("g++")
 CHECKS = ["-fsanitize=alignment,bounds,shift,integer-divide-by-zero", "-fno-sanitize-recover=all"]  # as a device would fault
 FLAGS = ["-std=c++20", "-O1", "-ffp-contract=off", "-fPIC", "-shared", "-pthread", "-w", f"-I{cuda.FOLDER}", *CHECKS]
 GUARD, PATTERN = 64, 0xA5
+SHARED = 227 << 10  # most shared memory of a block: that of an H100
 
 
 @cache
@@ -262,7 +263,7 @@ class HostKernel:
         grid, block = (tuple(map(int, size)) + (1,) * (3 - len(size)) for size in (grid, block))
         assert all(size > 0 for size in grid + block)
         assert np.prod(block) <= 1024
-        assert shared_mem <= self.max_dynamic_shared_size_bytes <= 227 << 10
+        assert shared_mem <= self.max_dynamic_shared_size_bytes <= SHARED
         values, arrays = [], []
         for argument in arguments:
             if isinstance(argument, DeviceArray):
@@ -440,8 +441,8 @@ class RawModule:
         return HostKernel(self.name, expression)
 
 
-RUNTIME = SimpleNamespace(  # an H100
-    cudaDevAttrMaxSharedMemoryPerBlockOptin=97, getDevice=lambda: 0, deviceGetAttribute=lambda attribute, device: 227 << 10
+RUNTIME = SimpleNamespace(
+    cudaDevAttrMaxSharedMemoryPerBlockOptin=97, getDevice=lambda: 0, deviceGetAttribute=lambda attribute, device: SHARED
 )  # fmt: skip
 module = SimpleNamespace(
     cuda=SimpleNamespace(

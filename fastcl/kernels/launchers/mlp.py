@@ -4,9 +4,10 @@ from functools import cache
 
 import numpy as np
 
-from ..cuda import BLOCKS, THREADS, TYPES, expressions, launch, shared_bytes
+from ..cuda import BLOCKS, DOUBLE, FLOAT, THREADS, TYPES, expressions, launch, shared_bytes
 
 ROWS, CHUNK, SIDE = 32, 4096, 64  # as in product.cuh and mlp.cu
+HALVES = {FLOAT: 2, DOUBLE: 1}  # of the shared memory of weight_gradients, as in mlp.cu
 TRANSPOSED_SIDE = 32  # of the tiles of transpose_weights
 MAX_PART_ROWS = 256  # rows whose gradients are added in the working precision
 PARTS = 16  # that fill the device, together with the tiles of the matrices
@@ -98,7 +99,7 @@ def energy_backward(theta, transposed, sizes, x, activations, row_weights, part_
     launch("mlp", "weight_gradients", (TYPES[dtype],), parts * tiles, THREADS,
            (_sizes(sizes), activations, deltas, np.int64(part_rows), partial, np.int64(n), np.int64(sizes.sum()), np.int32(tiles),
             np.int64(parameters)),
-           dtype.itemsize * 4 * SIDE * (ROWS + 16 // dtype.itemsize))  # fmt: skip
+           dtype.itemsize * HALVES[dtype] * 2 * SIDE * (ROWS + 16 // dtype.itemsize))  # fmt: skip
 
 
 def energy_grad(theta, transposed, sizes, x, part_rows, energy, x_grad):
