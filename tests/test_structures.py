@@ -57,7 +57,7 @@ HARMONIC = [
     (np.float32, 1, 1, 1, 2), (np.float32, 257, 31, 1, 3), (np.float32, 3, 257, 3, 4), (np.float32, 1021, 31, 2, 8),
     (np.float32, 31, 300, 8, 2), (np.float32, 257, 3, 9, 16), (np.float32, 31, 3, 35, 4), (np.float32, 2500, 17, 2, 3),
     (np.float64, 1, 257, 2, 4), (np.float64, 1021, 257, 2, 2), (np.float64, 31, 1, 9, 3), (np.float64, 257, 31, 1, 16),
-    (np.float64, 1, 31, 35, 3), (np.float64, 257, 1, 3, 8),
+    (np.float64, 1, 31, 35, 3), (np.float64, 257, 1, 3, 8), (np.float32, 31, 300, 9, 4), (np.float64, 31, 700, 2, 2),
 ]  # fmt: skip
 
 
