@@ -44,7 +44,7 @@ class PackedFrequencies:
     @property
     def like(self):
         """An array that is where the kernels work."""
-        return self.turns if self.rows is None else self.rows
+        return self.rows if self.structure is None else self.structure.like
 
     @property
     def on_device(self):

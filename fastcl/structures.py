@@ -110,6 +110,7 @@ class PackedHarmonics:
     def __init__(self, omega, dtype, like):
         self.m, self.harmonics = len(omega), (0,) * omega.harmonics  # the kernels know a tuple's length when compiled
         self.turns = beside(np.multiply(omega.base, turn(like, dtype) / (2 * np.pi)).astype(dtype), like)
+        self.like = self.turns
         self.blocks = kernel("frequency_blocks", like=self.turns)(self.turns)
 
     def sum(self, x, weights):
@@ -227,7 +228,7 @@ class PackedHadamard:
 
     def __init__(self, omega, dtype):
         self.m, size = len(omega), omega.signs.shape[2]
-        self.signs = omega.signs.astype(dtype)
+        self.signs = self.like = omega.signs.astype(dtype)
         self.scales = self._in_blocks(omega.scales / (2 * np.pi * size**1.5), dtype)
         levels, passes = size.bit_length() - 1, -(-(size.bit_length() - 1) // hadamard.LEVELS)
         self.levels = np.array([levels // passes + (place < levels % passes) for place in range(passes)])

@@ -247,6 +247,8 @@ def test_every_structure_has_its_own_kernels(monkeypatch, dim, make):
     omega, used = make(), []
 
     class Packed:
+        like = x
+
         def sum(self, x, weights):
             used.append("sum")
             return np.zeros(64, complex)
