@@ -19,7 +19,7 @@ import torch
 from steps import METHODS, PROBLEMS, TorchStep, make
 
 import fastcl
-from fastcl.backend import cupy
+from fastcl.backend import cupy, to_host
 from fastcl.datasets import make_spiral
 from fastcl.graphs import ROWS, CapturedSteps
 from fastcl.objective import SketchMatching
@@ -107,15 +107,22 @@ def check_run():
     omega = fastcl.draw_frequencies(500, 2, fastcl.estimate_scale(x, rng=0), rng=0)
     points = [box.sample(4096, 3, np.float32, like=like) for like in (None, cp.empty(0))]
     assert np.array_equal(points[0], points[1].get()), "other points"
-    priors = []
-    for place in (lambda array: array, cp.asarray):
-        prior = fastcl.MLPPrior(2, rng=0)
+    columns = ("type", "points", "theta, device from host", "host from itself after one rounding")
+    table = Table(f"Spiral, {STEPS} steps from one seed, largest differences", columns)
+
+    def run(place, dtype, factors):
+        prior = fastcl.MLPPrior(2, rng=0, dtype=dtype)
         prior.start_near(box, rng=0)
-        prior.theta = place(prior.theta)
+        prior.theta = place((prior.theta * factors).astype(dtype))
         fastcl.learn(prior, fastcl.sketch(place(x), omega), box, method="unbiased", n_iter=STEPS, rng=0)
-        priors.append(prior.theta if isinstance(prior.theta, np.ndarray) else prior.theta.get())
-    table = Table(f"Spiral, {STEPS} steps from one seed on host and device", ("points", "largest difference of theta"))
-    table.add("equal", float(np.abs(priors[0] - priors[1]).max()))
+        return to_host(prior.theta)
+
+    for dtype in (np.float32, np.float64):  # where a rounding of the start grows, so do those of the steps
+        size = fastcl.MLPPrior(2, rng=0).theta.size
+        factors = 1 + np.finfo(dtype).eps / 2 * np.random.default_rng(0).standard_normal(size)
+        host, device = (run(place, dtype, 1.0) for place in (np.asarray, cp.asarray))
+        rounded = run(np.asarray, dtype, factors)
+        table.add(np.dtype(dtype).name, "equal", float(np.abs(device - host).max()), float(np.abs(rounded - host).max()))
     return table
 
 

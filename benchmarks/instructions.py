@@ -42,7 +42,7 @@ def disassemble(cubin):
                 target = re.search(r"`\(\.(L_x_\d+)\)", instruction[2]) if instruction[1] == "BRA" else None
                 if target and target[1] in labels:  # a branch back
                     loops.append((labels[target[1]], len(operations)))
-                operations.append(instruction[1])
+                operations.append(instruction[1].replace(".FTZ", ""))
         kernels[re.split(r"[,\"]", section)[0]] = operations, loops
     return kernels
 

@@ -6,6 +6,7 @@ posterior under Gaussian noise in closed form.
 
 import numpy as np
 
+from .backend import beside
 from .mixtures import Gaussian, GaussianMixture
 from .scale_mixtures import GaussianScaleMixture, MixtureOfScaleMixtures
 from .streams import Stream
@@ -63,7 +64,7 @@ class Box:
     def log_density(self, x):
         """Log-density of the uniform law, (n,): -log(volume) inside, -inf outside."""
         x = as_points(x, "x", self.dim)
-        inside = ((x >= self.low) & (x <= self.high)).all(axis=1)
+        inside = ((x >= beside(self.low, x)) & (x <= beside(self.high, x))).all(axis=1)
         return np.where(inside, -np.log(self.volume), -np.inf).astype(x.dtype)
 
     def sketch(self, omega):

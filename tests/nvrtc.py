@@ -10,6 +10,7 @@ from pathlib import Path
 from fastcl.kernels import cuda
 from fastcl.kernels.launchers import VARIANTS
 
+CUPYS_OWN = ("-ftz=true", "--device-as-default-execution-space")  # options that CuPy adds
 ENTRY = re.compile(r"Compiling entry function '(\w+)'")
 USED = re.compile(r"Used (\d+) registers")
 SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
@@ -55,7 +56,7 @@ def compile_source(name, architecture="sm_90", expressions=None):
     _check(nvrtc, nvrtc.nvrtcCreateProgram(ctypes.byref(program), cuda.source(name).encode(), b"", 0, None, None))
     for expression in expressions:
         _check(nvrtc, nvrtc.nvrtcAddNameExpression(program, expression.encode()))
-    options = [*cuda.OPTIONS, f"--gpu-architecture={architecture}", "--ptxas-options=-v"]
+    options = [*cuda.OPTIONS, *CUPYS_OWN, f"--gpu-architecture={architecture}", "--ptxas-options=-v"]
     pointers = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
     _check(nvrtc, nvrtc.nvrtcCompileProgram(program, len(options), pointers), program)
     log, lowered = _text(nvrtc, program, "ProgramLog"), ctypes.c_char_p()

@@ -55,7 +55,7 @@ __global__ void __launch_bounds__(256, sizeof(T) == 8 && HARMONICS > 11 ? 1 : 2)
                  Index part_rows,               // rows of x that one CUDA block adds
                  double *__restrict__ partial,  // (parts, blocks, HARMONICS, 2, lanes)
                  Index n, int blocks, int d, int lanes,
-                 int rows){ // staged at once, at most ROWS
+                 int rows) { // staged at once, at most ROWS
     Group<T> *points = shared_memory<Group<T>>();               // (rows / GROUP, d)
     T *factors = reinterpret_cast<T *>(points + rows / GROUP * d); // (rows,)
     const int splits = lanes / blockDim.x, split = blockIdx.x % splits, block = blockIdx.x / splits % blocks;
