@@ -66,6 +66,7 @@ class CapturedSteps:
         self.rates = array((ROWS, len(optimizer.rates(0)) + 1))
         self.shares = array(ROWS, np.float64)
         self.stream, self.pool, self.graph = backend.cupy().cuda.Stream(non_blocking=True), backend.cupy().cuda.MemoryPool(), None
+        self.launched = 0  # steps before there is a graph
         backend.cupy().cuda.get_current_stream().synchronize()  # the arrays above are there before the other stream reads them
 
     def advance(self, first, shares, averaging):
@@ -86,7 +87,7 @@ class CapturedSteps:
                 self.shares[:] = beside(padded, self.shares)
                 self.counters[:] = beside(np.array([first, 0, -1, 0]), self.counters)
                 for _ in shares:
-                    self._replay()
+                    self._take_step()
                 counters, history = self.counters.get(), self.history.get()
                 diverged = bool(counters[DIVERGED] >= 0)
                 if diverged:
@@ -95,14 +96,21 @@ class CapturedSteps:
                 self.stream.synchronize()  # steps on their way would move parameters that an interrupted run has put back
         return history[: counters[STEP] - first + diverged], diverged
 
-    def _replay(self):
+    def _take_step(self):
+        """One step: launched twice, then captured and replayed.
+
+        The first time compiles, which a graph cannot hold, and makes the scratch of the prior, which outlives this object.
+        The second fills a pool of the run's own: what a captured step allocates must be there, and live as long as the graph.
+        """
         if self.graph is not None:
             self.graph.launch(self.stream)
             return
-        # The first step compiles, which a graph cannot hold, and makes the scratch of the prior, which outlives this object; the
-        # same launches are then captured. What they allocate comes from a pool of its own, and lives as long as the graph.
-        self._step()
+        self.launched += 1
+        if self.launched == 1:
+            self._step()
+            return
         with backend.cupy().cuda.using_allocator(self.pool.malloc):
+            self._step()
             self.stream.begin_capture()
             try:
                 self._step()
