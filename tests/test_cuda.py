@@ -10,6 +10,7 @@ from conftest import BACKENDS
 import fastcl
 from fastcl.kernels import cuda, launchers
 from fastcl.kernels.launchers import features
+from fastcl.structures import MOST_HARMONICS, HarmonicFrequencies
 
 EPS = {dtype: np.finfo(dtype).eps for dtype in (np.float32, np.float64)}
 
@@ -42,3 +43,31 @@ def test_a_changed_header_changes_the_source_of_all_kernels(monkeypatch, tmp_pat
     with (folder / "common.cuh").open("a") as header:
         header.write("// changed\n")
     assert all(cuda.source(name) != text for name, text in before.items())
+
+
+@on_devices
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("d", features.SMALL_DIMS)
+def test_many_points_are_added_by_kernels_of_every_small_dimension(backend, monkeypatch, dtype, d):
+    monkeypatch.setattr(features, "BLOCKS", 1)  # so that blocks of the adjoint do not share the frequencies
+    rng = np.random.default_rng(d)
+    x, omega = rng.standard_normal((301, d)).astype(dtype), rng.standard_normal((17, d))
+    c, error = rng.standard_normal(17).astype(np.float32), naive.feature_error(x, omega, EPS[dtype])
+    s = backend.host(fastcl.feature_sum(backend.array(x), omega))
+    assert (np.abs(s - naive.feature_sum(x, omega)) <= 2 * error.sum(axis=0)).all()
+    a, exact = backend.host(fastcl.feature_adjoint(backend.array(x), omega, c)), naive.feature_adjoint(x, omega, c)
+    assert (np.abs(a - exact) <= error @ np.abs(c) + EPS[dtype] * np.abs(exact)).all()
+
+
+@on_devices
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("harmonics", range(2, MOST_HARMONICS + 1))
+def test_every_number_of_harmonics_has_its_kernel(backend, dtype, harmonics):
+    rng = np.random.default_rng(harmonics)
+    x, omega = rng.standard_normal((41, 2)).astype(dtype), HarmonicFrequencies(rng.standard_normal((3, 2)), harmonics)
+    c = rng.standard_normal(len(omega)).astype(np.float32)
+    error = naive.harmonic_error(x, omega[:], harmonics, EPS[dtype])
+    s = backend.host(fastcl.feature_sum(backend.array(x), omega))
+    assert (np.abs(s - naive.feature_sum(x, omega)) <= 2 * error.sum(axis=0)).all()
+    a, exact = backend.host(fastcl.feature_adjoint(backend.array(x), omega, c)), naive.feature_adjoint(x, omega, c)
+    assert (np.abs(a - exact) <= error @ np.abs(c) + EPS[dtype] * np.abs(exact)).all()
