@@ -11,12 +11,11 @@ from . import files
 from .backend import beside, contiguous, empty, is_device, kernel, to_host, turn
 from .domains import domain_from_arrays, merge_domains
 from .nufft import GROUP_ROWS, Nufft
-from .streaming import streamed_chunks
+from .streaming import chunk_rows, streamed_chunks
 from .structures import frequencies_from_arrays, frequencies_to_arrays, same_frequencies
 from .validation import as_array, as_frequencies, as_rows, as_vector, reject_foreign, work_dtype
 
 CHUNK_ROWS = 1 << 17  # rows checked, and converted where need be, at a time: bounds the memory of a pass over x
-DEVICE_CHUNK_ROWS = 1 << 22  # likewise on a device, where every chunk costs a wait
 PHASE_ERROR = 1 / 64  # largest error of a phase, in turns, that rounding alone may cause
 
 
@@ -104,7 +103,7 @@ def _checked_chunks(x, packed, first, last):
     if packed.on_device and not is_device(x):
         chunks = streamed_chunks(x, first, last, dtype, packed.like)
     else:
-        rows = DEVICE_CHUNK_ROWS if is_device(x) else CHUNK_ROWS
+        rows = chunk_rows(x.shape[1], dtype) if is_device(x) else CHUNK_ROWS
         chunks = ((start, contiguous(x[start : min(start + rows, last)], dtype)) for start in range(first, last, rows))
     for start, chunk in chunks:
         if not kernel("column_magnitudes", like=chunk)(chunk, magnitudes):
@@ -167,12 +166,12 @@ def feature_sum(x, omega, weights=None, out=None, method="auto", accuracy=None):
     -----
     ``A`` in arXiv 2310.03085; its adjoint for the real inner product is `feature_adjoint`.
 
-    No n x m array is formed. On a device: at most 1056 parts of 2048 sums (35 MiB), 64 MiB for chunks of x where it is
-    streamed or has to be converted, and 32 d bytes a frequency. Extra memory of "direct" on the host: one chunk of 131072
-    rows, which is copied only if it has to be converted or is read-only, and about 1 KiB and 32 d bytes a frequency. Of
-    "nufft": grids of at most 1 GiB in all, 256 MiB where "auto" chooses, which grow with the product over the axes of (range
-    of x) (range of omega), and for each of the m frequencies and of at most 2^18 points at a time 200 bytes, or 16 bytes a
-    piece, at most 16 pieces, where those are more.
+    No n x m array is formed. On a device: at most 1056 parts of 2048 sums (35 MiB; for harmonic frequencies as often as there
+    are harmonics), 64 MiB for chunks of x where it is streamed or converted, and 32 d bytes a frequency. Extra memory of
+    "direct" on the host: one chunk of 131072 rows, which is copied only if it has to be converted or is read-only, and about
+    1 KiB and 32 d bytes a frequency. Of "nufft": grids of at most 1 GiB in all, 256 MiB where "auto" chooses, which grow with
+    the product over the axes of (range of x) (range of omega), and for each of the m frequencies and of at most 2^18 points at
+    a time 200 bytes, or 16 bytes a piece, at most 16 pieces, where those are more.
 
     "nufft" is by Barnett, Magland and af Klinteberg, "A parallel non-uniform fast Fourier transform library based on an
     exponential of semicircle kernel", SIAM J. Sci. Comput. 41(5), 2019.

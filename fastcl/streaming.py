@@ -8,6 +8,11 @@ from .backend import empty
 CHUNK_BYTES = 1 << 25  # of a chunk: there are two on the device, and two on the host that the copies read
 
 
+def chunk_rows(dim, dtype):
+    """Rows of a chunk of at most CHUNK_BYTES, or one."""
+    return max(1, CHUNK_BYTES // (dim * dtype.itemsize))
+
+
 class _Slot:
     """A chunk on the device, its pinned twin on the host, and when either may be used."""
 
@@ -25,7 +30,7 @@ def streamed_chunks(x, first, last, dtype, like):
     A chunk may be used on the current stream until the next one is asked for. Device memory: two chunks of at most 32 MiB.
     """
     cuda = backend.cupy().cuda
-    rows = min(last - first, max(1, CHUNK_BYTES // (x.shape[1] * dtype.itemsize)))
+    rows = min(last - first, chunk_rows(x.shape[1], dtype))
     copies, current = cuda.Stream(non_blocking=True), cuda.get_current_stream()
     slots = [_Slot((rows, x.shape[1]), dtype, like) for _ in range(min(2, -(-(last - first) // rows)))]
     copies.wait_event(current.record())  # what last worked in the memory of the chunks

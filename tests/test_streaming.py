@@ -79,3 +79,31 @@ def test_device_memory_does_not_follow_the_number_of_points(device, problem, fun
             fastcl.feature_adjoint(points, omega, np.ones(M))
         peaks.append(Memory.peak - before)
     assert peaks[0] == peaks[1] > 2 * streaming.CHUNK_BYTES
+
+
+@pytest.mark.parametrize("convert", [lambda x: x.astype(np.float16), lambda x: x[::-1], lambda x: x[:, ::-1]])
+def test_device_points_of_any_type_and_stride_are_converted_in_chunks(device, problem, convert):
+    x, omega = convert(problem[0]), problem[1]
+    s = device.host(fastcl.feature_sum(convert(device.array(problem[0])), omega))
+    assert (np.abs(s - naive.feature_sum(x, omega)) <= 2 * naive.feature_error(x, omega, EPS).sum(axis=0)).all()
+
+
+def test_out_is_where_the_points_are(device, problem):
+    x, omega, _ = problem
+    points, c = device.array(x), np.ones(M)
+    sums, waves = device.array(np.empty(M, np.complex128)), device.array(np.empty(N, np.float32))
+    assert fastcl.feature_sum(points, omega, out=sums) is sums
+    assert fastcl.feature_adjoint(points, omega, c, out=waves) is waves
+    assert np.array_equal(device.host(sums), device.host(fastcl.feature_sum(points, omega)))
+    assert np.array_equal(device.host(waves), device.host(fastcl.feature_adjoint(points, omega, c)))
+    for given, out in ((points, np.empty(M, np.complex128)), (x, sums)):
+        with pytest.raises(ValueError, match="out must be a contiguous complex128"):
+            fastcl.feature_sum(given, omega, out=out)
+
+
+def test_finufft_is_refused_on_a_device(device, problem):
+    x, omega, _ = problem
+    for points, frequencies in ((device.array(x), omega), (x, device.array(omega))):
+        for call in (fastcl.sketch, fastcl.feature_sum):
+            with pytest.raises(ValueError, match='method="nufft" serves NumPy arrays'):
+                call(points, frequencies, method="nufft")
