@@ -4,7 +4,8 @@ __version__ = "0.1.0"
 
 from .structures import HadamardFrequencies, HarmonicFrequencies
 from .frequencies import draw_frequencies, estimate_scale
-from .sketch import Sketch, feature_adjoint, feature_sum, sketch
+from .features import feature_adjoint, feature_sum
+from .sketch import Sketch, sketch
 from .domains import Box
 from .mixtures import Gaussian, GaussianMixture
 from .scale_mixtures import GaussianScaleMixture, MixtureOfScaleMixtures

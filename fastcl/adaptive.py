@@ -4,11 +4,11 @@ import numpy as np
 
 from .backend import kernel
 from .chains import Chains
+from .features import PackedFrequencies
 from .max_entropy import MaxEntropyPrior, climb
 from .metric import WhitenedMetric
 from .optimizers import Adam, Cosine
 from .progress import progress_bar
-from .sketch import PackedFrequencies
 from .validation import as_count, as_generator, as_points
 
 ROUNDS = 8  # of the search: each adds its share of the frequencies and fits the density to all so far

@@ -9,6 +9,7 @@ import numpy as np
 from . import __version__, files, storage
 from .denoise import ESTIMATORS, denoise
 from .domains import Box
+from .features import CHUNK_ROWS
 from .frequencies import draw_frequencies, estimate_scale
 from .images import IMAGE_METHODS, ImageModel, PatchSketch, learn_patches, sketch_images
 from .learn import learn
@@ -18,7 +19,7 @@ from .patches import as_image
 from .prior import MLPPrior
 from .progress import progress_bar
 from .restoration import denoise_image, estimate_noise
-from .sketch import CHUNK_ROWS, sketch
+from .sketch import sketch
 from .validation import as_positive, as_rows
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm")

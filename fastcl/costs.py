@@ -126,7 +126,7 @@ def nufft_prices(dim):
 
 def measure_direct(name, dtype, dim):
     """What `direct_prices` gives, measured."""
-    from .sketch import feature_adjoint, feature_sum
+    from .features import feature_adjoint, feature_sum
 
     rng, threads = np.random.default_rng(0), numba.get_num_threads()
     times, pairs = [], []

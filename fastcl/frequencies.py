@@ -4,7 +4,7 @@ import numpy as np
 import scipy
 
 from .backend import beside, to_host
-from .sketch import feature_sum
+from .features import feature_sum
 from .structures import HadamardFrequencies, HarmonicFrequencies, as_harmonics
 from .validation import as_choice, as_count, as_generator, as_points, as_positive, as_rows
 

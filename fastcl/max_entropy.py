@@ -6,9 +6,10 @@ from . import files
 from .backend import kernel
 from .chains import Chains
 from .domains import domain_from_arrays
+from .features import PackedFrequencies
 from .metric import WhitenedMetric
 from .progress import progress_bar
-from .sketch import PackedFrequencies, Sketch
+from .sketch import Sketch
 from .structures import frequencies_from_arrays, frequencies_to_arrays
 from .validation import as_array, as_count, as_frequencies, as_points, as_positive
 

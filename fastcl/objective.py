@@ -4,8 +4,9 @@ import numpy as np
 
 from .backend import beside, kernel, to_host
 from .domains import Box
+from .features import PackedFrequencies
 from .prior import MLPPrior
-from .sketch import PackedFrequencies, Sketch
+from .sketch import Sketch
 from .validation import as_choice, as_count, as_generator
 
 METHODS = ("grid", "naive", "unbiased", "normalised", "tracked")

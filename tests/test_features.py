@@ -1,17 +1,15 @@
 """feature_sum and feature_adjoint against loops, over types, odd shapes and memory layouts."""
 
-import importlib
-
 import naive
 import numba
 import numpy as np
 import pytest
 
 import fastcl
+from fastcl import features
 from fastcl.kernels.features import sincos_turns
 from fastcl.kernels.lanes import CONTRACT
 
-sketch_module = importlib.import_module("fastcl.sketch")  # fastcl.sketch is the function
 EPS = {dtype: np.finfo(dtype).eps for dtype in (np.float32, np.float64)}
 
 # Every size of n and m with dimensions around the tiles of 4 rows, and lanes that do and do not fill the wide tiles.
@@ -173,7 +171,7 @@ def test_maps_are_linear():
 def test_chunks_meet_without_a_gap(monkeypatch, dtype):
     x, omega, w, c = make_problem(dtype, 257, 31, 9)
     whole = fastcl.feature_adjoint(x, omega, c)
-    monkeypatch.setattr(sketch_module, "CHUNK_ROWS", 100)
+    monkeypatch.setattr(features, "CHUNK_ROWS", 100)
     difference = fastcl.feature_sum(x[:, ::1], omega, w) - naive.feature_sum(x, omega, w)
     assert (np.abs(difference) <= 2 * np.abs(w) @ naive.feature_error(x, omega, EPS[dtype])).all()
     assert np.array_equal(fastcl.feature_adjoint(x, omega, c), whole)  # a row does not know its chunk
@@ -284,7 +282,7 @@ def test_bad_input_is_an_error_that_names_the_argument(name, call):
 
 
 def test_bad_rows_are_named(monkeypatch):
-    monkeypatch.setattr(sketch_module, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(features, "CHUNK_ROWS", 2)
     with pytest.raises(ValueError, match="x holds NaN or infinity in rows 2 to 2"):
         fastcl.feature_sum(changed(np.nan), GOOD)
 

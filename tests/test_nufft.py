@@ -1,6 +1,5 @@
 """Sums by finufft: the accuracy asked for, bits, memory, and which way a call takes."""
 
-import importlib
 import json
 import subprocess
 import sys
@@ -12,9 +11,8 @@ import numpy as np
 import pytest
 
 import fastcl
-from fastcl import costs, nufft
+from fastcl import costs, features, nufft
 
-sketch_module = importlib.import_module("fastcl.sketch")  # fastcl.sketch is the function
 needs_finufft = pytest.mark.skipif(not nufft.is_installed(), reason="finufft is not installed")
 EPS = np.finfo(np.float64).eps
 CHEAP, DEAR = 1e-9, 1e3  # factors on the prices of finufft that leave no doubt
@@ -109,8 +107,8 @@ def test_out_takes_the_result():
 
 @needs_finufft
 def test_groups_and_chunks_meet_without_a_gap(monkeypatch):
-    monkeypatch.setattr(sketch_module, "GROUP_ROWS", 100)
-    monkeypatch.setattr(sketch_module, "CHUNK_ROWS", 30)
+    monkeypatch.setattr(features, "GROUP_ROWS", 100)
+    monkeypatch.setattr(features, "CHUNK_ROWS", 30)
     assert_accurate(*make_problem(np.float64, 257, 31, 2), 1e-9)
 
 

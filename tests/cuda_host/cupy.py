@@ -36,16 +36,17 @@ GUARD, PATTERN = 64, 0xA5
 SHARED = 227 << 10  # most shared memory of a block: that of an H100
 
 
-@cache
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    try:
+        import cupy  # before anything stands in its place in sys.modules
+    except ImportError:
+        cupy = None
+
+
 def find_in_cupy(module, name):
     """CuPy's function for NumPy's of that name, found as CuPy finds it; None where CuPy itself is not installed."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            import cupy
-        except ImportError:
-            return None
-    return getattr(reduce(getattr, module.split(".")[1:], cupy), name)
+    return None if cupy is None else getattr(reduce(getattr, module.split(".")[1:], cupy), name)
 
 
 def check_in_cupy(function, args, kwargs):
