@@ -17,9 +17,9 @@ import nvrtc
 from fastcl.kernels.launchers import VARIANTS
 
 MULTIPROCESSORS, CLOCK = 132, 1.7e9  # of an H100
-ISSUED, SPECIAL = 128, 16  # instructions of threads, and special functions, a clock and multiprocessor
-KINDS = {"FMA": ("FFMA", "FADD", "FMUL"), "special": ("MUFU",), "shared": ("LDS",)}
-TILE_PAIRS, TILE_CHUNK = 64, 16  # pairs of a thread, and dimensions that are staged at once, in feature_*_tiled
+RATES = {"all": 128, "special": 16, "tensor": 32}  # instructions of threads a clock and multiprocessor, products of 16 x 8 x 16
+KINDS = {"FMA": ("FFMA", "FADD", "FMUL"), "special": ("MUFU",), "tensor": ("HMMA",), "shared": ("LDS",)}
+TILE_PAIRS, TILE_CHUNK = 64, 16  # pairs of a thread, and dimensions that are staged at once, in feature_*_tensor
 INSTRUCTION = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?PT?\d* )?([A-Z][\w.]*)(.*?);")
 
 
@@ -65,21 +65,22 @@ def pair_of_small_dim(operations, loops):
 
 
 def pair_of_tile(operations, loops, dim):
-    """Counts a pair of the tiled kernels: the products of its dimensions, its share of the copies, and its wave."""
-    product = max(innermost(loops), key=lambda loop: operations[loop[0] : loop[1] + 1].count("FFMA"))
-    around = min((loop for loop in loops if loop[0] < product[0] and product[1] < loop[1]), key=lambda loop: loop[1] - loop[0])
-    after = operations[product[1] + 1 : around[1] + 1]
-    waves = [place for place, name in enumerate(after) if name.startswith(("FADD", "FFMA", "MUFU"))]
-    step, wave = operations[product[0] : product[1] + 1], after[waves[0] : waves[-1] + 1]
-    rest = operations[around[0] : product[0]] + after[: waves[0]] + after[waves[-1] + 1 :]
-    dims = step.count("FFMA") / TILE_PAIRS
-    parts = ((step, -(-dim // dims)), (rest, -(-dim // TILE_CHUNK)), (wave, 1))
-    return {kind: sum(count(body)[kind] * times for body, times in parts) / TILE_PAIRS for kind in count(step)}
+    """Counts a pair of the kernels for any d: every chunk of dimensions, both ways to load points included, and its wave."""
+    first, last = next(loop for loop in innermost(loops) if any(name.startswith("HMMA") for name in operations[slice(*loop)]))
+    special = [place for place in range(first, last) if operations[place].startswith("MUFU")]
+    start = max(place for place in range(first, special[0]) if operations[place].startswith("BRA")) + 1
+    stop = min(place for place in range(special[-1], last) if operations[place] == "LDGDEPBAR")
+    step, wave = count(operations[first:start] + operations[stop : last + 1]), count(operations[start:stop])
+    return {kind: (step[kind] * -(-dim // TILE_CHUNK) + wave[kind]) / TILE_PAIRS for kind in step}
 
 
 def bound(counts):
-    """Pairs a second that issue, or the special-function unit, leaves possible."""
-    return MULTIPROCESSORS * CLOCK * min(ISSUED / counts["all"], SPECIAL / counts["special"])
+    """(pairs a second that issue, the special-function units or the tensor cores leave possible, which of them)."""
+    rates = {kind: rate / counts[kind] for kind, rate in RATES.items() if counts[kind]}
+    limit = min(rates, key=rates.get)
+    return MULTIPROCESSORS * CLOCK * rates[limit], {"all": "issue", "special": "special functions", "tensor": "tensor cores"}[
+        limit
+    ]
 
 
 def main():
@@ -91,18 +92,20 @@ def main():
             low, high = (pick(row.registers for row in found) for pick in (min, max))
             stack, spills = max(row.stack for row in found), max(row.spills for row in found)
             print(f"| {kernel} | {len(found)} | {low}..{high} | {stack} | {spills} |")
-    print("\n| map | d | FMA pipe | special | shared loads | other | all | 10^12 pairs a second, at most | limit |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("\n| map | d | FMA pipe | special | tensor | shared loads | other | all | 10^12 pairs a second, at most | limit |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for name in ("feature_sum", "feature_adjoint"):
         for dim in (1, 2, 3, 4, 8, 16, 64, 192):
-            points = {"feature_sum": "", "feature_adjoint": ", 8" if dim <= 8 else ", 128"}[name]
-            expression = f"{name}<float, {dim}{points}>" if dim <= 8 else f"{name}_tiled<float{points}>"
-            _, cubin = nvrtc.compile_source("features", expressions=(expression,))
-            (kernel,) = disassemble(cubin).values()
+            points = {"feature_sum": "", "feature_adjoint": ", 8" if dim <= 8 else "<128>"}[name]
+            file, expression = (
+                ("features", f"{name}<float, {dim}{points}>") if dim <= 8 else ("features_tensor", f"{name}_tensor{points}")
+            )
+            _, cubin = nvrtc.compile_source(file, expressions=(expression,))
+            (kernel,) = (found for mangled, found in disassemble(cubin).items() if name in mangled)
             counts = pair_of_small_dim(*kernel) if dim <= 8 else pair_of_tile(*kernel, dim)
-            figures = " | ".join(f"{counts[kind]:.2f}" for kind in ("FMA", "special", "shared", "other", "all"))
-            limit = "issue" if ISSUED / counts["all"] < SPECIAL / counts["special"] else "special functions"
-            print(f"| {name.removeprefix('feature_')} | {dim} | {figures} | {bound(counts) / 1e12:.2f} | {limit} |")
+            figures = " | ".join(f"{counts[kind]:.2f}" for kind in (*KINDS, "other", "all"))
+            most, limit = bound(counts)
+            print(f"| {name.removeprefix('feature_')} | {dim} | {figures} | {most / 1e12:.2f} | {limit} |")
 
 
 if __name__ == "__main__":

@@ -60,6 +60,23 @@ def test_many_points_are_added_by_kernels_of_every_small_dimension(backend, monk
 
 
 @on_devices
+@pytest.mark.parametrize("d", [16, 37])
+def test_columns_of_any_unit_keep_the_digits_of_their_phases(backend, d):
+    # float16, in which tensor cores multiply, ends at 65504 and at 6e-8.
+    rng = np.random.default_rng(d)
+    units = np.float32(10.0) ** rng.integers(-25, 26, d)
+    units[-1] = 0
+    x, omega = (rng.standard_normal((41, d)) * units).astype(np.float32), rng.standard_normal((19, d)) / np.where(units, units, 1)
+    x[0] *= 1e-3  # a row, and
+    omega[:, 0] *= 1e-6  # a column, far below the others
+    c, error = rng.standard_normal(19).astype(np.float32), naive.feature_error(x, omega, EPS[np.float32])
+    s = backend.host(fastcl.feature_sum(backend.array(x), omega))
+    assert (np.abs(s - naive.feature_sum(x, omega)) <= 2 * error.sum(axis=0)).all()
+    a, exact = backend.host(fastcl.feature_adjoint(backend.array(x), omega, c)), naive.feature_adjoint(x, omega, c)
+    assert (np.abs(a - exact) <= error @ np.abs(c) + EPS[np.float32] * np.abs(exact)).all()
+
+
+@on_devices
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("harmonics", range(2, MOST_HARMONICS + 1))
 def test_every_number_of_harmonics_has_its_kernel(backend, dtype, harmonics):

@@ -74,15 +74,19 @@ def kernels():
     return found
 
 
+def twin(kernel):
+    return kernel.removesuffix("_tiled").removesuffix("_tensor")
+
+
 def test_the_sources_hold_the_kernels_that_the_variants_name():
     assert set(kernels()) == {variant.partition("<")[0] for variants in VARIANTS.values() for variant in variants}
 
 
-@pytest.mark.parametrize("kernel", sorted(name for name in kernels() if name.removesuffix("_tiled") in LAUNCHERS))
+@pytest.mark.parametrize("kernel", sorted(name for name in kernels() if twin(name) in LAUNCHERS))
 def test_a_kernel_takes_the_arguments_of_its_twin_and_then_sizes(kernel):
-    name = kernel.removesuffix("_tiled")
-    twin = [argument for argument in parameters_of(backend._NUMBA[name]) if argument not in UNUSED.get(name, ())]
-    assert kernels()[kernel][: len(twin)] == twin
+    name = twin(kernel)
+    expected = [argument for argument in parameters_of(backend._NUMBA[name]) if argument not in UNUSED.get(name, ())]
+    assert kernels()[kernel][: len(expected)] == expected
 
 
 @pytest.mark.last

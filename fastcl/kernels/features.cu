@@ -8,7 +8,7 @@
 // (benchmarks/instructions.py counts them in the compiled code):
 //   sum      d + 8 with two special functions; for some of the frequencies polynomials instead, d + 17
 //   adjoint  d + 6 with one special function: Re(c exp(i a)) = |c| cos(a + arg c), the phase starts from arg c
-// Beyond small d, 1.2 d in the place of d.
+// Beyond small d the phases of float32 come from tensor cores (features_tensor.cu), those of float64 from tiles.
 #include "common.cuh"
 #include "tiles.cuh"
 
@@ -182,7 +182,7 @@ __global__ void __launch_bounds__(TILE_THREADS, 2)
                       Index part_rows,               // rows of x that one CUDA block adds
                       double *__restrict__ partial,  // (parts, blocks, 2, FREQUENCIES)
                       Index n, int blocks, int d) {
-    constexpr int SIDE = Tile<T>::side, POINTS = 16 * SIDE, FREQUENCIES = 16 * SIDE, CHUNK = 16;
+    constexpr int POINTS = 16 * SIDE, FREQUENCIES = 16 * SIDE, CHUNK = 16;
     constexpr int POINT_SIZE = CHUNK * STRIDE<T, POINTS>, HALF = POINT_SIZE + CHUNK * FREQUENCIES;
     T *points = shared_memory<T>();         // (2, CHUNK, STRIDE), and (2, 16, 2, FREQUENCIES) sums in their place
     T *frequencies = points + POINT_SIZE;   // (2, CHUNK, FREQUENCIES), in turn with the points
@@ -262,8 +262,8 @@ __global__ void __launch_bounds__(TILE_THREADS, POINTS == 32 ? 1 : 2)
                           int lanes,                       // points of a block
                           T *__restrict__ out,             // (n,)
                           Index n, int m, int d) {
-    constexpr int SIDE = Tile<T>::side, FREQUENCIES = TILE_THREADS * SIDE * SIDE / POINTS, COLUMNS = FREQUENCIES / SIDE;
-    constexpr int CHUNK = FREQUENCIES > 128 ? 8 : 16; // shared memory of 64 KiB is all that some devices have
+    constexpr int FREQUENCIES = TILE_THREADS * SIDE * SIDE / POINTS, COLUMNS = FREQUENCIES / SIDE;
+    constexpr int CHUNK = 16;
     constexpr int POINT_SIZE = CHUNK * STRIDE<T, POINTS>, HALF = POINT_SIZE + CHUNK * STRIDE<T, FREQUENCIES>;
     T *points = shared_memory<T>();        // (2, CHUNK, STRIDE), and (2, COLUMNS, POINTS) sums in their place
     T *frequencies = points + POINT_SIZE;  // (2, CHUNK, STRIDE), in turn with the points
@@ -337,16 +337,17 @@ __global__ void __launch_bounds__(TILE_THREADS, POINTS == 32 ? 1 : 2)
 // ---- what both need beforehand ------------------------------------------------------------------------------------------
 
 // out (d,): largest |x| of each column as the bits of a float64, which are in the order of the numbers; NaN is above infinity.
+// A thread keeps to the places of one column, all of them `step` rows apart, where there are threads enough for a row.
 template <typename T>
-__global__ void __launch_bounds__(256) column_magnitudes(const T *__restrict__ x,        // (n, d)
+__global__ void __launch_bounds__(256) column_magnitudes(const T *__restrict__ x,        // (n, d, inner)
                                                          long long *__restrict__ out,    // (d,), zero beforehand
-                                                         Index n, int d) {
-    const Index step = Index(gridDim.x) * blockDim.x;
-    for (int k = 0; k < d; ++k) {
+                                                         Index n, int d, int inner) {
+    const Index threads = Index(gridDim.x) * blockDim.x, thread = Index(blockIdx.x) * blockDim.x + threadIdx.x;
+    const Index width = Index(d) * inner, step = max(Index(1), threads / width);
+    for (Index place = thread % width; place < width; place += threads) {
         long long largest = 0;
-        for (Index i = Index(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += step)
-            largest = max(largest, __double_as_longlong(fabs(double(x[i * d + k]))));
-        for (int by = WARP / 2; by > 0; by /= 2) largest = max(largest, __shfl_xor_sync(ALL_LANES, largest, by));
-        if (threadIdx.x % WARP == 0) atomicMax(out + k, largest);
+        for (Index i = thread < step * width ? thread / width : n; i < n; i += step)
+            largest = max(largest, __double_as_longlong(fabs(double(x[i * width + place]))));
+        atomicMax(out + place / inner, largest);
     }
 }

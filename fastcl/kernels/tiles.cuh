@@ -1,6 +1,6 @@
 // Phases of a tile of points by a tile of frequencies: a matrix product whose result stays in registers, for any d.
 //
-// A block of TILE_THREADS threads takes POINTS by FREQUENCIES, every thread `Tile<T>::side` of both.  CHUNK dimensions of both
+// A block of TILE_THREADS threads takes POINTS by FREQUENCIES, every thread SIDE of both.  CHUNK dimensions of both
 // are staged in shared memory, transposed, while the next ones are on their way to the other half of it.  A warp is 8 threads
 // along the frequencies by 4 along the points, so that its loads of 16 bytes are of 128 and 64 bytes in a row: no bank is
 // asked twice.
@@ -9,9 +9,7 @@
 
 constexpr int TILE_THREADS = 256;
 
-template <typename T> struct Tile { // points, and frequencies, of a thread
-    static constexpr int side = sizeof(T) == 4 ? 8 : 4;
-};
+constexpr int SIDE = 4; // points, and frequencies, of a thread: float32 has tensor cores (features_tensor.cu)
 template <typename T> constexpr int VECTOR = 16 / sizeof(T); // numbers of one load from shared memory
 
 template <typename T> struct alignas(16) Vector {
@@ -35,7 +33,7 @@ template <typename T, int COUNT> __device__ __forceinline__ int place_of(int thr
 
 template <typename T, int COUNT> __device__ __forceinline__ void read_numbers(const T *shared, int thread, T *numbers) {
 #pragma unroll
-    for (int i = 0; i < Tile<T>::side; i += VECTOR<T>) {
+    for (int i = 0; i < SIDE; i += VECTOR<T>) {
         const auto vector = *reinterpret_cast<const Vector<T> *>(shared + place_of<T, COUNT>(thread, i));
 #pragma unroll
         for (int v = 0; v < VECTOR<T>; ++v) numbers[i + v] = vector.values[v];
@@ -108,9 +106,9 @@ template <typename T, int LENGTH> __device__ __forceinline__ void copy_numbers(T
 // phases[p][f] += sum over `count` staged dimensions, or one more, of points and frequencies.
 template <typename T, int POINTS, int FREQUENCIES, int FREQUENCY_STRIDE>
 __device__ __forceinline__ void add_products(const T *points, const T *frequencies, int count,
-                                             Place<FREQUENCIES / Tile<T>::side> place,
-                                             T (&phases)[Tile<T>::side][Tile<T>::side]) {
-    constexpr int SIDE = Tile<T>::side, AT_ONCE = 2; // more take more registers than there are for two blocks
+                                             Place<FREQUENCIES / SIDE> place,
+                                             T (&phases)[SIDE][SIDE]) {
+    constexpr int AT_ONCE = 2; // more take more registers than there are for two blocks
     points += VECTOR<T> * place.row;
     frequencies += VECTOR<T> * place.column;
 #pragma unroll 1

@@ -49,6 +49,7 @@ namespace host {
 struct Warp {
     std::barrier<> barrier;
     unsigned char values[32][16];
+    unsigned fragments[2][32][6]; // in turn: one barrier is enough
     explicit Warp(int width) : barrier(width) {}
 };
 
@@ -57,6 +58,7 @@ inline std::vector<std::unique_ptr<Warp>> warps;
 inline std::vector<std::max_align_t> shared_bytes;
 inline thread_local Warp *warp;
 inline thread_local int lane;
+inline thread_local bool second; // of the two halves of `fragments`
 
 template <typename T> T exchange(T value, int source) {
     static_assert(sizeof(T) <= 16);
@@ -66,6 +68,38 @@ template <typename T> T exchange(T value, int source) {
     if (source >= 0 && source < 32) std::memcpy(&result, warp->values[source], sizeof(T));
     warp->barrier.arrive_and_wait();
     return result;
+}
+
+inline unsigned to_halves(float first, float second) {
+    const _Float16 halves[2] = {static_cast<_Float16>(first), static_cast<_Float16>(second)};
+    unsigned bits;
+    std::memcpy(&bits, halves, 4);
+    return bits;
+}
+inline float2 from_halves(unsigned bits) {
+    _Float16 halves[2];
+    std::memcpy(halves, &bits, 4);
+    return {float(halves[0]), float(halves[1])};
+}
+
+// mma.m16n8k16 as the PTX manual lays the fragments of float16 out, for all lanes of a warp. Tensor cores cut sums off: towards zero.
+inline void add_product(float (&sums)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    auto &fragments = warp->fragments[second];
+    second = !second;
+    std::memcpy(fragments[lane], a, sizeof(a));
+    std::memcpy(fragments[lane] + 4, b, sizeof(b));
+    warp->barrier.arrive_and_wait();
+    auto number = [](unsigned pair, int place) { return double(place ? from_halves(pair).y : from_halves(pair).x); };
+    for (int i = 0; i < 4; ++i) {
+        const int row = lane / 4 + (i < 2 ? 0 : 8), column = 2 * (lane % 4) + i % 2;
+        double exact = sums[i];
+        for (int k = 0; k < 16; ++k) {
+            const unsigned *left = fragments[row % 8 * 4 + k % 8 / 2], *right = fragments[column * 4 + k % 8 / 2] + 4;
+            exact += number(left[row / 8 + k / 8 * 2], k % 2) * number(right[k / 8], k % 2);
+        }
+        sums[i] = float(exact);
+        if (std::fabs(double(sums[i])) > std::fabs(exact)) sums[i] = std::nextafter(sums[i], 0.0f);
+    }
 }
 
 // What cuLaunchKernel does: `arguments` point at the values, `sizes` are their bytes.  False where they do not fit the kernel.

@@ -8,6 +8,7 @@ from . import features, harmonics, mixtures, mlp, objective, optimizers, patches
 
 VARIANTS = {
     "features": features.VARIANTS,
+    "features_tensor": features.TENSOR_VARIANTS,
     "harmonics": harmonics.VARIANTS,
     "mixtures": mixtures.VARIANTS,
     "mlp": mlp.VARIANTS,

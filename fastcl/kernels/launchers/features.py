@@ -1,24 +1,27 @@
-"""Launchers of features.cu."""
+"""Launchers of features.cu, and of features_tensor.cu for float32 beyond small d."""
 
 import numpy as np
 
-from ..cuda import BLOCKS, DOUBLE, FLOAT, THREADS, TYPES, expression, expressions, launch
+from ..cuda import BLOCKS, DOUBLE, FLOAT, THREADS, TYPES, expressions, launch
 
 ROWS = 256  # as in features.cu
 SMALL_DIMS = range(1, 9)  # dimensions with kernels of their own
 FREQUENCIES = {FLOAT: 8, DOUBLE: 2}  # of a thread, for small d
 POINTS = {FLOAT: (8, 4), DOUBLE: (4, 4)}  # of a thread of the adjoint, for many and for few points
-SIDE = {FLOAT: 8, DOUBLE: 4}  # points, and frequencies, of a thread beyond small d, as in tiles.cuh
-ADJOINT_POINTS = {dtype: (16 * side, 32) for dtype, side in SIDE.items()}  # of a block, for many and for few points
+TILE = {FLOAT: 128, DOUBLE: 64}  # points, and frequencies, of a block beyond small d
+ADJOINT_POINTS = {FLOAT: (128, 32), DOUBLE: (64, 32)}  # of a block, for many and for few points
+UNIT_BYTES = 16  # four numbers of a row in shared memory, as in features_tensor.cu
+CHUNK = 16  # dimensions that are staged at once
 
 VARIANTS = [
     *expressions("feature_sum", TYPES.values(), SMALL_DIMS),
     *expressions("feature_adjoint", ["float"], SMALL_DIMS, POINTS[FLOAT]),
     *expressions("feature_adjoint", ["double"], SMALL_DIMS, POINTS[DOUBLE][:1]),
-    *expressions("feature_sum_tiled", TYPES.values()),
-    *[expression("feature_adjoint_tiled", (TYPES[dtype], points)) for dtype in TYPES for points in ADJOINT_POINTS[dtype]],
+    *expressions("feature_sum_tiled", ["double"]),
+    *expressions("feature_adjoint_tiled", ["double"], ADJOINT_POINTS[DOUBLE]),
     *expressions("column_magnitudes", TYPES.values()),
 ]
+TENSOR_VARIANTS = ["feature_sum_tensor", *expressions("feature_adjoint_tensor", ADJOINT_POINTS[FLOAT]), "pack_frequencies"]
 
 
 def _row_bytes(numbers, dtype):
@@ -39,7 +42,7 @@ def frequency_blocks(turns):
         blocks, threads = _frequency_threads(m, dtype)
         lanes = threads * FREQUENCIES[dtype]
     else:
-        lanes = 16 * SIDE[dtype]
+        lanes = TILE[dtype]
         blocks = -(-m // lanes)
     padded = np.zeros((blocks * lanes, dim), dtype, like=turns)
     padded[:m] = turns
@@ -66,9 +69,31 @@ def feature_sum(x, weights, turns, part_rows, partial):
         launch("features", "feature_sum", (TYPES[dtype], dim), parts * blocks, lanes // FREQUENCIES[dtype],
                (*arguments, np.int32(lanes)), ROWS * _row_bytes(dim + 1, dtype))  # fmt: skip
         return
-    staged = 2 * (16 * (_stride(lanes, dtype) + lanes) + lanes)  # points, frequencies, weights
+    if dtype == FLOAT:
+        packed, scales = _pack_frequencies(x, turns, blocks * lanes, lanes, (dim * lanes, 1, lanes))
+        staged = 2 * 2 * lanes * CHUNK // 4 * UNIT_BYTES
+        launch("features_tensor", "feature_sum_tensor", (), parts * blocks, THREADS,
+               (x, weights, packed, *arguments[3:5], scales, *arguments[5:], np.int32(dim)),
+               staged + 4 * (2 * lanes + 16 * (2 * lanes + 8)))  # fmt: skip
+        return
+    staged = 2 * (CHUNK * (_stride(lanes, dtype) + lanes) + lanes)  # points, frequencies, weights
     launch("features", "feature_sum_tiled", (TYPES[dtype],), parts * blocks, THREADS,
            (*arguments, np.int32(dim)), staged * dtype.itemsize)  # fmt: skip
+
+
+def _pack_frequencies(x, turns, m, lanes, strides):
+    """(frequencies in blocks of `lanes`, scales) for the points x; `strides` of `turns` along blocks, lanes and columns."""
+    dim, blocks = x.shape[1], -(-m // lanes)
+    width = -(-dim // CHUNK) * CHUNK
+    bits, scales = np.empty((2, dim), np.int64, like=x), np.empty(width + 1, x.dtype, like=x)
+    packed = np.empty((blocks, width // CHUNK, lanes, CHUNK), x.dtype, like=x)  # of the same bytes
+    bits[...] = 0
+    for array, out in zip((x, turns), bits, strict=True):
+        _launch_magnitudes(array, out)
+    launch("features_tensor", "pack_frequencies", (), min(BLOCKS, -(-packed.size // (4 * THREADS))), THREADS,
+           (turns, bits.view(np.float64), packed, scales, np.int32(blocks), np.int32(lanes), np.int32(m), np.int32(dim),
+            *map(np.int64, strides)), 4 * THREADS)  # fmt: skip
+    return packed, scales
 
 
 def point_lanes(n):
@@ -89,12 +114,20 @@ def feature_adjoint(x, turns, moduli, arguments, lanes, out):
                ROWS * _row_bytes(dim + 2, dtype) + 8 * groups * lanes)  # fmt: skip
         return
     points = ADJOINT_POINTS[dtype][lanes == 32]
-    frequencies = THREADS * SIDE[dtype] ** 2 // points
-    chunk = 8 if frequencies > 128 else 16
-    staged = 2 * (chunk * (_stride(points, dtype) + _stride(frequencies, dtype)) + 2 * frequencies)
+    sizes = np.int64(n), np.int32(m), np.int32(dim)
+    if dtype == FLOAT:
+        frequencies = 128 if points == 128 else 256
+        columns = 16 if points == 128 else 32  # of threads, which keep sums of their own
+        packed, scales = _pack_frequencies(x, turns, m, frequencies, (frequencies * dim, dim, 1))
+        staged = 2 * (points + frequencies) * CHUNK // 4 * UNIT_BYTES
+        launch("features_tensor", "feature_adjoint_tensor", (points,), -(-n // points), THREADS,
+               (x, packed, moduli, arguments, np.int32(points), out, scales, *sizes),
+               staged + 4 * (4 * frequencies + columns * (points + 8)))  # fmt: skip
+        return
+    frequencies = THREADS * 16 // points  # 4 of a thread, by as many points
+    staged = 2 * (CHUNK * (_stride(points, dtype) + _stride(frequencies, dtype)) + 2 * frequencies)
     launch("features", "feature_adjoint_tiled", (TYPES[dtype], points), -(-n // points), THREADS,
-           (x, turns, moduli, arguments, np.int32(points), out, np.int64(n), np.int32(m), np.int32(dim)),
-           staged * dtype.itemsize)  # fmt: skip
+           (x, turns, moduli, arguments, np.int32(points), out, *sizes), staged * dtype.itemsize)  # fmt: skip
 
 
 def _stride(length, dtype):
@@ -105,7 +138,13 @@ def _stride(length, dtype):
 def column_magnitudes(x, out):
     """Twin of `features.column_magnitudes`; `out` is an array of the host."""
     bits = np.zeros(x.shape[1], np.int64, like=x)
-    launch("features", "column_magnitudes", (TYPES[x.dtype],), min(BLOCKS, -(-len(x) // THREADS)), THREADS,
-           (x, bits, np.int64(len(x)), np.int32(x.shape[1])))  # fmt: skip
+    _launch_magnitudes(x, bits)
     out[:] = bits.get().view(np.float64)
     return bool(np.isfinite(out).all())
+
+
+def _launch_magnitudes(x, bits):
+    """The largest moduli over all axes of x but the second, as bits of float64, into `bits` (d,), zero beforehand."""
+    n, dim, inner = (*x.shape, 1)[:3]
+    launch("features", "column_magnitudes", (TYPES[x.dtype],), min(BLOCKS, -(-x.size // THREADS)), THREADS,
+           (x, bits, np.int64(n), np.int32(dim), np.int32(inner)))  # fmt: skip
