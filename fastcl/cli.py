@@ -9,20 +9,18 @@ import numpy as np
 from . import __version__, files, storage
 from .denoise import ESTIMATORS, denoise
 from .domains import Box
-from .features import CHUNK_ROWS
 from .frequencies import draw_frequencies, estimate_scale
 from .images import IMAGE_METHODS, ImageModel, PatchSketch, learn_patches, sketch_images
 from .learn import learn
 from .mixtures import Gaussian
 from .objective import METHODS
-from .patches import as_image
 from .prior import MLPPrior
-from .progress import progress_bar
+from .readers import IMAGE_SUFFIXES, read_array, read_image
 from .restoration import denoise_image, estimate_noise
-from .sketch import sketch
-from .validation import as_positive, as_rows
+from .sketch import Sketch, resume, run_pass
+from .sources import Rows
+from .validation import as_positive
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm")
 LARGEST_BOX = 3  # dimensions in which uniform points of a box are of use; beyond, a Gaussian is the reference
 
 
@@ -115,34 +113,42 @@ def run_sketch(options):
     source = Path(options.source)
     if not source.exists():
         raise FileNotFoundError(f"no such file or folder: {str(source)!r}")
+    checkpoint = partial_path(options.out)  # of a pass that was cut off: the same command goes on with it
+    files.check_writable(checkpoint, [source])
     if source.is_dir():
-        images = [read_image(path, grey=True) for path in image_files(source)]
-        result = sketch_images(images, options.patch, options.m, options.seed, progress=True)
+        result = sketch_images(source, options.patch, options.m, options.seed, progress=True, checkpoint=checkpoint)
         sk = result.sketch
     else:
-        sk = result = sketch_rows(read_array(source), options.m, options.scale, options.seed)
+        sk = result = sketch_rows(read_array(source), options.m, options.scale, options.seed, checkpoint)
+    sk.partial = None
     result.save(options.out)
+    checkpoint.unlink(missing_ok=True)
     print(f"{options.out}: {sk.count} points of dimension {sk.dim} in {len(sk.omega)} moments")
 
 
-def sketch_rows(x, m, scale, seed):
+def partial_path(out):
+    """Where a command that is interrupted keeps what it has, beside the file that it was to write."""
+    return Path(out).with_suffix(".partial.npz")
+
+
+def sketch_rows(x, m, scale, seed, checkpoint):
     """The sketch of the rows of x (n, d), with the domain that learning will draw points from."""
     rng = np.random.default_rng(seed)
     sample = np.sort(rng.choice(len(x), min(len(x), 20_000), replace=False))
     scale = estimate_scale(x[sample], rng) if scale is None else scale
-    omega = draw_frequencies(m, x.shape[1], scale, rng=rng)
+    source = Rows(x, x.shape[1])
+    result = resume(checkpoint, Sketch(draw_frequencies(m, x.shape[1], scale, rng=rng)), source)
     low, high = np.full(x.shape[1], np.inf), np.full(x.shape[1], -np.inf)
+    if result.domain is not None:  # of the rows that were read before
+        low, high = result.domain.low.copy(), np.nextafter(result.domain.high, -np.inf)
 
-    def chunks():
-        with progress_bar(True, len(x), "sketch", "point") as bar:
-            for start in range(0, len(x), CHUNK_ROWS):
-                chunk = np.asarray(x[start : start + CHUNK_ROWS])
-                np.minimum(low, chunk.min(axis=0), out=low)
-                np.maximum(high, chunk.max(axis=0), out=high)
-                yield chunk
-                bar.update(len(chunk))
+    def see(rows, first, last):
+        np.minimum(low, rows[first:last].min(axis=0), out=low)
+        np.maximum(high, rows[first:last].max(axis=0), out=high)
+        if np.isfinite(high - low).all():
+            result.domain = Box(low, np.nextafter(high, np.inf))  # has a volume where all rows are equal, too
 
-    result = sketch(chunks(), omega)
+    run_pass(result, source, progress=True, checkpoint=checkpoint, see=see if x.shape[1] <= LARGEST_BOX else None)
     if x.shape[1] <= LARGEST_BOX:
         margin = np.maximum(0.1 * (high - low), scale)
         result.domain = Box(low - margin, high + margin)
@@ -173,7 +179,7 @@ def run_learn(options):
         result = learn(prior, source, source.domain, **chosen)
         learned, interrupted = result.prior, result.interrupted
     if interrupted:  # what the user had under this name stays; what was learned is kept beside it
-        partial = Path(options.out).with_suffix(".partial.npz")
+        partial = partial_path(options.out)
         learned.save(partial)
         raise KeyboardInterrupt(f"what was learned until then is in {str(partial)!r}")
     learned.save(options.out)
@@ -228,49 +234,3 @@ def run_bench(options):
     results = bench.run(sk, options.seconds)
     bench.write(results, options.out)
     print(f"written to {options.out}")
-
-
-def read_array(path):
-    """The array of a .npy file, mapped rather than read."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no such file: {str(path)!r}")
-    if path.suffix.lower() != ".npy":
-        raise ValueError(f"{str(path)!r} is neither a folder of images nor a .npy file")
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{str(path)!r} is not a readable .npy file ({error})") from None
-    return as_rows(array, path.name)
-
-
-def image_files(folder):
-    """The images of a folder, by name; ValueError where there is none."""
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not paths:
-        raise ValueError(f"no image ({', '.join(IMAGE_SUFFIXES)}) in {str(folder)!r}")
-    return paths
-
-
-def read_image(path, grey=False):
-    """An image file as floats in [0, 1], (H, W) or (H, W, 3); colour becomes grey where `grey` is true."""
-    import imageio.v3 as iio
-
-    if not path.is_file():
-        raise FileNotFoundError(f"no such file: {str(path)!r}")
-    try:
-        image = np.asarray(iio.imread(path, plugin="pillow"))  # any other plugin would be tried, and warn
-    except Exception as error:  # decoders raise what they like over damaged bytes
-        raise ValueError(f"{str(path)!r} is not a readable image ({error})") from None
-    if image.ndim == 3 and image.shape[2] in (2, 4):
-        raise ValueError(f"{str(path)!r} has an alpha channel: flatten it first")
-    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
-        raise ValueError(f"{str(path)!r} is not a single grey or RGB image: shape {image.shape}")
-    if image.ndim == 3:
-        image = np.stack([as_image(channel, str(path)) for channel in np.moveaxis(image, -1, 0)], axis=-1)
-    else:
-        image = as_image(image, str(path))
-    if grey and image.ndim == 3:
-        from skimage.color import rgb2gray
-
-        image = rgb2gray(image)
-    return image

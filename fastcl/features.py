@@ -193,26 +193,26 @@ def place(x, omega):
     return omega if is_device(omega) else x
 
 
-def sum_of_rows(x, packed, weights, nufft):
-    """(m,) complex128, where `packed` is."""
+def sum_of_rows(x, packed, weights, nufft, first=0, last=None):
+    """(m,) complex128, where `packed` is, over rows first..last of x: an array, or what is sliced like one."""
     sums = np.zeros(len(packed.omega), np.complex128, like=packed.like)
-    for first, last in _groups(x, packed):
-        w = None if weights is None else weights[first:last]
-        chunks = _checked_chunks(x, packed, first, last)
-        total = None if packed.on_device else nufft.sum(chunks, last - first, packed.turns.dtype, packed.omega, w)
+    for begin, end in _groups(packed, first, x.shape[0] if last is None else last):
+        w = None if weights is None else weights[begin:end]
+        chunks = _checked_chunks(x, packed, begin, end)
+        total = None if packed.on_device else nufft.sum(chunks, end - begin, packed.turns.dtype, packed.omega, w)
         if total is not None:
             sums += total
             continue
-        for start, chunk in _checked_chunks(x, packed, first, last):
+        for start, chunk in _checked_chunks(x, packed, begin, end):
             rows = slice(start, start + len(chunk))
             sums += packed.sum(chunk, np.empty(0, chunk.dtype, like=chunk) if weights is None else beside(weights[rows], chunk))
     return sums
 
 
-def _groups(x, packed):
-    """First and last row of the groups of rows of x for which the method is chosen: on a device there is one."""
-    rows = len(x) if packed.on_device else GROUP_ROWS
-    return [(first, min(first + rows, len(x))) for first in range(0, len(x), rows)]
+def _groups(packed, first, last):
+    """First and last row of the groups of rows for which the method is chosen: on a device there is one."""
+    rows = last - first if packed.on_device else GROUP_ROWS
+    return [(start, min(start + rows, last)) for start in range(first, last, rows)]
 
 
 def feature_adjoint(x, omega, c, out=None, method="auto", accuracy=None):
@@ -259,7 +259,7 @@ def feature_adjoint(x, omega, c, out=None, method="auto", accuracy=None):
         as_vector(part, "c", len(omega), dtype)  # finite where the work is done
     packed, out = PackedFrequencies.pack(omega, dtype, like), _check_out(out, (len(x),), dtype, x)
     c = beside(c.astype(np.complex128), packed.like)
-    for first, last in _groups(x, packed):
+    for first, last in _groups(packed, 0, len(x)):
         chunks = _checked_chunks(x, packed, first, last)
         if packed.on_device or nufft.adjoint(chunks, last - first, omega, c, out[first:last]) is None:
             for start, chunk in _checked_chunks(x, packed, first, last):

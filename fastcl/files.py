@@ -1,6 +1,7 @@
 """Files that survive an interruption and hold nothing that runs: npz archives of plain arrays."""
 
 import contextlib
+import math
 import os
 import tempfile
 import zipfile
@@ -8,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-VERSION = 1
+VERSION = 2  # 1: sketches without a fingerprint; read as ever
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+PLAIN = "biufcSU"  # kinds of numbers and strings; what else there is can run code, or has parts
 # All that NumPy and zipfile were seen to raise over damaged bytes.
 _DAMAGE = (ValueError, KeyError, TypeError, EOFError, AttributeError, RuntimeError, OverflowError, OSError)
 
@@ -70,8 +73,8 @@ def read_npz(path, kinds):
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {str(path)!r}")
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
+            arrays = _read_members(archive, os.fstat(file.fileno()).st_size)
         kind, version = str(arrays.pop("kind")), int(arrays.pop("version"))
     except PermissionError:
         raise
@@ -82,6 +85,33 @@ def read_npz(path, kinds):
     if version > VERSION:
         raise ValueError(f"{str(path)!r} has format version {version}, this fastcl reads up to {VERSION}")
     return kind.removeprefix("fastcl-"), arrays
+
+
+def _read_members(archive, size):
+    """name -> array of an npz archive in a file of `size` bytes, beyond which its members cannot make memory grow."""
+    members = archive.infolist()
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise ValueError("its members are compressed, which fastcl never does: read and write it again with numpy.savez")
+    if sum(member.file_size for member in members) > size or len({member.filename for member in members}) < len(members):
+        raise ValueError("its members overlap or share a name")
+    arrays = {}
+    for member in members:
+        with archive.open(member) as stream:
+            arrays[member.filename.removesuffix(".npy")] = _read_array(stream, member.file_size)
+    return arrays
+
+
+def _read_array(stream, size):
+    """The array of a .npy stream of `size` bytes; nothing is allocated that the stream does not hold."""
+    read_header = HEADERS.get(np.lib.format.read_magic(stream))
+    if read_header is None:
+        raise ValueError("an array of an unknown format")
+    shape, by_columns, dtype = read_header(stream)
+    if dtype.hasobject or dtype.kind not in PLAIN or dtype.itemsize == 0:
+        raise ValueError(f"an array of {'pickled objects' if dtype.hasobject else dtype}")
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != size - stream.tell():
+        raise ValueError(f"an array of shape {shape} that its bytes do not fit")
+    return np.ndarray(shape, dtype, bytearray(stream.read()), order="F" if by_columns else "C")
 
 
 def with_prefix(prefix, arrays):

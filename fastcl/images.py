@@ -1,5 +1,10 @@
 """Photographs: sketch their patches, learn a patch prior from the sketch, denoise another photograph with it."""
 
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 
 from . import files
@@ -10,11 +15,12 @@ from .learn import learn
 from .max_entropy import max_entropy
 from .objective import METHODS
 from .optimizers import Adam, Cosine
-from .patches import PatchTransform, as_image, extract_patches, patch_bands
+from .patches import PatchTransform, as_image
 from .prior import MLPPrior
-from .progress import progress_bar
+from .readers import ImageFolder
 from .scale_mixtures import GaussianScaleMixture, MixtureOfScaleMixtures
-from .sketch import Sketch
+from .sketch import Partial, Sketch, run_pass
+from .sources import Patches
 from .validation import as_choice, as_count, as_generator, as_positive
 
 SUBSAMPLE = 100_000  # patches that the transform, the reference measure and the frequencies are fitted on
@@ -111,7 +117,34 @@ class ImageModel:
         files.write_npz(path, "image-model", self.to_arrays())
 
 
-def sketch_images(images, patch=6, m=4000, rng=None, progress=False):
+@dataclass
+class _Images:
+    """Images in memory as a sequence with `shapes`, in single precision one at a time."""
+
+    images: list
+    patch: int
+
+    def __post_init__(self):
+        self.shapes = [self._image(index).shape for index in range(len(self.images))]
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return self._image(index)
+
+    def _image(self, index):
+        return as_image(self.images[index], f"images[{index}]", self.patch)
+
+    def describe(self):
+        """What tells these images from others."""
+        digest = hashlib.sha256()
+        for image in self.images:
+            digest.update(np.ascontiguousarray(image).tobytes())
+        return f"{self.shapes} {digest.hexdigest()[:32]}"
+
+
+def sketch_images(images, patch=6, m=4000, rng=None, progress=False, checkpoint=None, checkpoint_every=10_000_000):
     """Sketch all overlapping patches of photographs.
 
     The transform (patch means apart, principal axes, unit variance), a Gaussian scale mixture and the frequencies at
@@ -120,14 +153,17 @@ def sketch_images(images, patch=6, m=4000, rng=None, progress=False):
 
     Parameters
     ----------
-    images : sequence of arrays (H, W)
-        Grey photographs in [0, 1]; 8 and 16-bit integers are divided by their largest value.
+    images : sequence of arrays (H, W), or path
+        Grey photographs in [0, 1]; 8 and 16-bit integers are divided by their largest value. A path leads to a folder of
+        image files (PNG, JPEG, TIFF, BMP, PGM; needs the extra "demo"), of which one is open at a time.
     patch : int
         Side of the patches in pixels, at least 2.
     m : int
         Number of frequencies.
     rng : int or numpy.random.Generator, optional
     progress : bool
+    checkpoint, checkpoint_every : optional
+        As of `sketch`, in patches. The file also keeps what was fitted before the pass, and is one that `fastcl.load` reads.
 
     Returns
     -------
@@ -136,16 +172,60 @@ def sketch_images(images, patch=6, m=4000, rng=None, progress=False):
     Raises
     ------
     TypeError, ValueError
-        No image; an image with colour, alpha, NaN, or smaller than a patch.
+        No image; an image with colour, alpha, NaN, or smaller than a patch; a checkpoint of other images or settings.
+    OSError
+        A folder that cannot be read, or a checkpoint that cannot be written.
+
+    Notes
+    -----
+    Peak memory above the images: the patches of the subsample and their coordinates, some 40 d bytes each of 100,000, and the
+    frequencies with what chooses them.
     """
     patch, m = as_count(patch, "patch", least=2), as_count(m, "m")
     if isinstance(images, np.ndarray) and images.ndim == 2:
         raise ValueError("images must be a sequence of images, got one: pass [image]")
-    images = list(images)
-    if not images:
+    if isinstance(images, (str, os.PathLike)):
+        images = ImageFolder(images)
+    else:
+        images = _Images(list(images), patch)
+    if not len(images):
         raise ValueError("images is empty")
-    images = [as_image(image, f"images[{i}]", patch).astype(np.float32) for i, image in enumerate(images)]
-    rng = as_generator(rng)
+    source = Patches(images, patch)
+    checkpoint_every = as_count(checkpoint_every, "checkpoint_every")
+    given, rng = rng is not None, as_generator(rng)
+    seed = int(rng.integers(2**63))
+    started, pass_over = None, None
+    if checkpoint is not None:
+        pass_over = Partial(f"{source.describe()} m={m} seed={seed if given else None}", seed=seed)
+        started = _started(checkpoint, pass_over)
+    if started is None:
+        started = _start(images, patch, m, rng, progress)
+        started.sketch.partial = pass_over
+    transform, reference, result = started.transform, started.reference, started.sketch
+    seed = seed if result.partial is None else result.partial.seed
+
+    def prepare(index):
+        noise = np.random.default_rng([seed, index])
+        return lambda patches: reference.gaussianise(transform.forward(_dither(patches.astype(np.float32), noise))[0])
+
+    source.prepare = prepare
+    run_pass(result, source, progress, checkpoint, checkpoint_every, started.save)
+    return started
+
+
+def _started(checkpoint, pass_over):
+    """The `PatchSketch` of a checkpoint, None where there is no such file; ValueError where it is of another pass."""
+    files.check_writable(checkpoint)
+    if not Path(checkpoint).exists():
+        return None
+    started = PatchSketch.from_arrays(files.read_npz(checkpoint, ["patch-sketch"])[1])
+    if getattr(started.sketch.partial, "data", None) != pass_over.data:
+        raise ValueError(f"checkpoint {str(checkpoint)!r} belongs to other images or settings: remove it to start anew")
+    return started
+
+
+def _start(images, patch, m, rng, progress):
+    """What a pass over the patches starts from: everything fitted on a subsample, and an empty sketch."""
     sample = rng.permutation(_random_patches(images, patch, rng))
     transform = PatchTransform.fit(_dither(sample, rng))
     white = transform.forward(_dither(sample, rng))[0]
@@ -153,25 +233,18 @@ def sketch_images(images, patch=6, m=4000, rng=None, progress=False):
     normal = standard_normal(transform.dim)
     result = Sketch(adapt_frequencies(reference.gaussianise(white), m, normal, rng, progress))
     result.domain = normal
-    total = sum(np.prod(np.subtract(image.shape, patch - 1)) for image in images)
-    with progress_bar(progress, total, "sketch", "patch") as bar:
-        for image in images:
-            for band in patch_bands(image.shape, patch):
-                patches = _dither(extract_patches(image, patch, band), rng)
-                result.update(reference.gaussianise(transform.forward(patches)[0]))
-                bar.update(len(patches))
     return PatchSketch(transform, reference, result)
 
 
 def _random_patches(images, patch, rng):
     """About SUBSAMPLE flat patches, from every image in proportion to its size."""
-    counts = np.array([np.prod(np.subtract(image.shape, patch - 1)) for image in images], np.float64)
+    counts = np.array([np.prod(np.subtract(shape, patch - 1)) for shape in images.shapes], np.float64)
     shares = np.ceil(SUBSAMPLE * counts / counts.sum()).astype(int)
     sample = []
     for image, share in zip(images, shares, strict=True):
         windows = np.lib.stride_tricks.sliding_window_view(image, (patch, patch))
         rows, columns = (rng.integers(size, size=share) for size in windows.shape[:2])
-        sample.append(windows[rows, columns].reshape(share, -1))
+        sample.append(windows[rows, columns].reshape(share, -1).astype(np.float32))
     return np.concatenate(sample)
 
 

@@ -1,5 +1,9 @@
 """The sketch of a data set: its random Fourier moments, to update, merge, save and load (arXiv 2310.03085)."""
 
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
 import numpy as np
 
 from . import files
@@ -7,8 +11,27 @@ from .backend import is_device, to_host
 from .domains import domain_from_arrays, merge_domains
 from .features import PackedFrequencies, place, sum_of_rows
 from .nufft import Nufft
+from .progress import progress_bar
+from .sources import open_source
 from .structures import frequencies_from_arrays, frequencies_to_arrays, same_frequencies
-from .validation import as_frequencies, as_rows, reject_foreign, work_dtype
+from .validation import as_count, as_frequencies, as_rows, work_dtype
+
+
+@dataclass(frozen=True)
+class Partial:
+    """Where a pass over data stands whose sketch it belongs to: `count` of the sketch is the number of points behind it."""
+
+    data: str  # tells the data from others
+    complete: bool = False  # whether every point has been counted
+    seed: int = 0  # of what is drawn on the way
+
+    @classmethod
+    def from_arrays(cls, arrays):
+        """The state whose attributes are `arrays`; ValueError where they are not such."""
+        data, complete, seed = (np.asarray(arrays.get(name)) for name in ("data", "complete", "seed"))
+        if (data.dtype.kind, complete.dtype.kind, seed.dtype.kind) != ("U", "b", "i") or data.ndim + complete.ndim + seed.ndim:
+            raise ValueError("not a sketch: the state of its pass is damaged")
+        return cls(str(data), bool(complete), int(seed))
 
 
 class Sketch:
@@ -32,6 +55,10 @@ class Sketch:
         Points seen so far.
     domain : Box or reference measure, optional
         Where the data lie, where the maker of the sketch knows it; kept in files, and joined by ``+``.
+    partial : Partial or None
+        Of the state of a pass that `sketch` keeps in its checkpoint: which data it reads, and whether it has read them all.
+    fingerprint : str
+        Equal for sketches of the same moments, which can be merged.
 
     Examples
     --------
@@ -48,7 +75,7 @@ class Sketch:
         self.omega = as_frequencies(omega).copy()
         self._nufft = Nufft(method, accuracy)
         self.count = 0
-        self.domain = None
+        self.domain = self.partial = None
         self._total = np.zeros(len(self.omega), np.complex128)
         self._packed = {}
 
@@ -56,6 +83,12 @@ class Sketch:
     def dim(self):
         """Dimension d of the points."""
         return self.omega.shape[1]
+
+    @property
+    def fingerprint(self):
+        """32 hexadecimal digits that follow from the frequencies, to the bit."""
+        frequencies = np.ascontiguousarray(self.omega, "<f8")
+        return hashlib.sha256(repr(frequencies.shape).encode() + frequencies.tobytes()).hexdigest()[:32]
 
     @property
     def values(self):
@@ -67,15 +100,19 @@ class Sketch:
     def update(self, x):
         """Add the points x (n, d) to the sketch; nothing is added if any chunk of x is bad. Returns the sketch."""
         x = as_rows(x, "x", self.dim)
-        dtype = work_dtype(x)
-        like = place(x, self._like)
+        self._add(x, 0, len(x))
+        self.partial = None
+        return self
+
+    def _add(self, x, first, last):
+        """Add rows first..last of x, (n, d), an array or what is sliced like one."""
+        dtype, like = work_dtype(x), place(x, self._like)
         self._nufft.check(self.dim, dtype, is_device(like))
         key = (dtype, is_device(like))
         if key not in self._packed:
-            self._packed[key] = PackedFrequencies.pack(self.omega, dtype, like)
-        self._total += to_host(sum_of_rows(x, self._packed[key], None, self._nufft))
-        self.count += len(x)
-        return self
+            self._packed[key] = PackedFrequencies.pack(self.omega, dtype, like if is_device(like) else None)
+        self._total = self._total + to_host(sum_of_rows(x, self._packed[key], None, self._nufft, first, last))
+        self.count += last - first
 
     def __add__(self, other):
         if not isinstance(other, Sketch):
@@ -94,7 +131,10 @@ class Sketch:
     def to_arrays(self):
         """What `save` writes: name -> array."""
         arrays = frequencies_to_arrays(self.omega) | {"total": self._total, "count": np.int64(self.count)}
-        return arrays if self.domain is None else arrays | files.with_prefix("domain", self.domain.to_arrays())
+        arrays |= {"fingerprint": self.fingerprint}
+        if self.domain is not None:
+            arrays |= files.with_prefix("domain", self.domain.to_arrays())
+        return arrays if self.partial is None else arrays | files.with_prefix("partial", vars(self.partial))
 
     @classmethod
     def from_arrays(cls, arrays):
@@ -106,7 +146,13 @@ class Sketch:
             raise ValueError(f"not a sketch: {error}") from None
         if total.shape != sketch._total.shape or not np.isfinite(total).all() or sketch.count < 0:
             raise ValueError("not a sketch: the sums do not fit the frequencies")
+        if "fingerprint" in arrays and str(arrays["fingerprint"]) != sketch.fingerprint:
+            raise ValueError(
+                f"not a sketch of these frequencies: its fingerprint is {arrays['fingerprint']}, theirs {sketch.fingerprint}"
+            )
         sketch._total = total
+        partial = files.without_prefix("partial", arrays)
+        sketch.partial = Partial.from_arrays(partial) if partial else None
         domain = files.without_prefix("domain", arrays)
         sketch.domain = domain_from_arrays(domain) if domain else None
         if domain and sketch.domain.dim != sketch.dim:
@@ -123,26 +169,36 @@ class Sketch:
         return cls.from_arrays(files.read_npz(path, ["sketch"])[1])
 
 
-def _is_chunks(x):
-    """Whether x is an iterable of 2-D chunks rather than something that is one array."""
-    if hasattr(x, "__array__") or hasattr(x, "__array_interface__"):
-        return False
-    if isinstance(x, (list, tuple)):
-        return len(x) > 0 and np.ndim(x[0]) == 2
-    return hasattr(x, "__iter__")
-
-
-def sketch(x, omega, method="auto", accuracy=None):
+def sketch(
+    x,
+    omega,
+    method="auto",
+    accuracy=None,
+    progress=False,
+    checkpoint=None,
+    checkpoint_every=10_000_000,
+):
     """Sketch a data set in one pass.
 
     Parameters
     ----------
-    x : array (n, d), memory map, or iterable of arrays (n_i, d)
-        The data; a chunk is released before the next one is asked for.
+    x : array (n, d), memory map, what is sliced like an array, iterable of arrays (n_i, d), or path
+        The data. Data sets of HDF5 and Zarr, and whatever else has a shape, a type and slices, are read slice by slice. Of an
+        iterable a chunk is released before the next one is asked for. A path leads to a .npy file, which is mapped, or to a
+        folder of images: the points are then their patches of sqrt(d) x sqrt(d) pixels, in grey from 0 to 1.
     omega : array (m, d), or structured frequencies
         Radians per unit of x; a CuPy array has NumPy arrays streamed through the device.
     method, accuracy : optional
         As of `feature_sum`; relative errors of the sums are absolute ones of the values.
+    progress : bool
+        Whether to show points, their rate and the remaining time, where tqdm is installed (the extra "demo").
+    checkpoint : path, optional
+        A file with the state of the pass, written every `checkpoint_every` points, when the pass ends, and when it is
+        interrupted or fails. Where it exists, the pass goes on from it, and every point is counted once, to the same bits as
+        in an unbroken pass; where that pass was complete, nothing is read again. It is the file of a sketch, of the points
+        that were counted until then.
+    checkpoint_every : int
+        In points.
 
     Returns
     -------
@@ -151,12 +207,17 @@ def sketch(x, omega, method="auto", accuracy=None):
     Raises
     ------
     TypeError, ValueError, ImportError
-        x empty, not finite, of another dimension than omega; a method or an accuracy that `feature_sum` refuses.
+        x empty, not finite, of another dimension than omega; a method or an accuracy that `feature_sum` refuses; a
+        checkpoint of other data or frequencies. Other data are told by their shape and type and by 64 of their rows, a folder by
+        the names and sizes of its files; chunks of an iterable have to be the same as before, which cannot be checked.
+    OSError
+        A file that cannot be read, or a checkpoint that cannot be written.
 
     Notes
     -----
     ``S`` in arXiv 2310.03085. Peak memory above x of the direct method: one chunk of 131072 rows where x is not a
-    contiguous, writable float array, and about 1 KiB and 32 d bytes a frequency; of finufft, as of `feature_sum`.
+    contiguous, writable float array, and about 1 KiB and 32 d bytes a frequency; of finufft, as of `feature_sum`. Pages of a
+    memory map are let go after 2^18 rows, so that they do not count as memory of the process either.
 
     Examples
     --------
@@ -165,11 +226,62 @@ def sketch(x, omega, method="auto", accuracy=None):
     array([1.+0.j, 1.+0.j])
     """
     result = Sketch(omega, method, accuracy)
-    reject_foreign(x, "x")
-    if not _is_chunks(x):
-        return result.update(x)
-    for chunk in x:
-        result.update(chunk)
+    source = open_source(x, result.dim, is_device(omega))
+    checkpoint_every = as_count(checkpoint_every, "checkpoint_every")
+    if checkpoint is not None:
+        result = resume(checkpoint, result, source)
+    run_pass(result, source, progress, checkpoint, checkpoint_every)
     if result.count == 0:
         raise ValueError("x is empty: the iterable gave no chunk")
     return result
+
+
+def resume(checkpoint, result, source):
+    """The sketch of `checkpoint`, where that file exists, to go on with in the place of the empty `result`; else that."""
+    files.check_writable(checkpoint)
+    if not Path(checkpoint).exists():
+        return result
+    started = Sketch.load(checkpoint)
+    if started.partial is None or started.partial.data != source.describe():
+        raise ValueError(f"checkpoint {str(checkpoint)!r} belongs to other data: remove it to start anew")
+    if started.fingerprint != result.fingerprint:
+        raise ValueError(f"checkpoint {str(checkpoint)!r} belongs to other frequencies: remove it to start anew")
+    result._total, result.count, result.domain, result.partial = started._total, started.count, started.domain, started.partial
+    return result
+
+
+def run_pass(result, source, progress=False, checkpoint=None, checkpoint_every=10_000_000, save=None, see=None):
+    """Add to `result` the points of `source` that it has not counted yet.
+
+    `save(path)` writes the state, by default that of the sketch; `see(rows, first, last)` is shown every part before it counts.
+    """
+    if result.partial is not None and result.partial.complete:
+        return
+    save = result.save if save is None else save
+    if checkpoint is not None and result.partial is None:
+        result.partial = Partial(source.describe())
+    state, saved = (result._total, result.count), result.count
+    try:
+        with progress_bar(progress, source.total, "sketch", source.unit, initial=saved) as bar:
+            for rows, first, last in source.parts(saved):
+                if see is not None:
+                    see(rows, first, last)
+                result._add(rows, first, last)
+                del rows
+                state = result._total, result.count  # in one assignment: no interruption parts them
+                bar.update(last - first)
+                if checkpoint is not None and result.count - saved >= checkpoint_every:
+                    save(checkpoint)
+                    saved = result.count
+        if checkpoint is not None:
+            result.partial = replace(result.partial, complete=True)
+    except BaseException as error:
+        result._total, result.count = state
+        if checkpoint is None or result.count == 0:
+            raise
+        save(checkpoint)
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(f"the first {result.count} {source.units} are kept in {str(checkpoint)!r}") from None
+        raise
+    if checkpoint is not None and result.count:
+        save(checkpoint)

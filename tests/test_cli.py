@@ -559,7 +559,7 @@ def test_a_failed_write_leaves_the_old_file(bad, capsys, monkeypatch, suffix):
 @pytest.mark.parametrize(
     ("command", "function"),
     [
-        ("sketch images -o old", "sketch_images"), ("sketch rows2.npy -o old", "sketch"),
+        ("sketch images -o old", "sketch_images"), ("sketch rows2.npy -o old", "sketch_rows"),
         ("learn images.npz -o old", "learn_patches"),
         ("denoise model.npz noisy.png -o old.png --sigma 25", "denoise_image"),
     ],

@@ -147,13 +147,13 @@ def test_rounding_to_grey_levels_does_not_leave_flat_patches(small_fit):
 def test_random_patches_are_patches_from_every_image(monkeypatch):
     monkeypatch.setattr(images, "SUBSAMPLE", 300)
     flat = [np.full((10, 10), 0.25, np.float32), np.full((10, 30), 0.75, np.float32)]
-    sample = images._random_patches(flat, 4, np.random.default_rng(0))
+    sample = images._random_patches(images._Images(flat, 4), 4, np.random.default_rng(0))
     assert sample.shape[1] == 16
     assert (np.ptp(sample, axis=1) == 0).all()
     share = (sample[:, 0] == 0.25).mean()
     assert abs(share - 49 / (49 + 7 * 27)) < 0.01  # in proportion to the patches, rounded up
     positions = np.arange(100, dtype=np.float32).reshape(1, 10, 10)
-    corners = images._random_patches(positions, 4, np.random.default_rng(0))[:, 0]
+    corners = images._random_patches(images._Images(positions, 4), 4, np.random.default_rng(0))[:, 0]
     assert set(corners) == {10 * i + j for i in range(7) for j in range(7)}  # 300 draws of 49: missed with 49 exp(-300/49)
 
 

@@ -129,8 +129,8 @@ def write(path, kind, arrays, version=1):
 @pytest.mark.parametrize("name", SAVED)
 def test_a_newer_version_says_so(tmp_path, name):
     kind = name.split()[0]
-    write(tmp_path / "new.npz", f"fastcl-{kind}", arrays_of(SAVED[name]), version=2)
-    with pytest.raises(ValueError, match=r"new\.npz' has format version 2, this fastcl reads up to 1"):
+    write(tmp_path / "new.npz", f"fastcl-{kind}", arrays_of(SAVED[name]), version=3)
+    with pytest.raises(ValueError, match=r"new\.npz' has format version 3, this fastcl reads up to 2"):
         fastcl.load(tmp_path / "new.npz")
 
 
@@ -148,7 +148,7 @@ DAMAGED = [
 @pytest.mark.parametrize("name", DAMAGED)
 def test_every_array_is_needed(tmp_path, name):
     arrays = arrays_of(SAVED[name])
-    for lost in arrays.keys() - {"precisions"}:  # which the first models lack
+    for lost in arrays.keys() - {"precisions", "fingerprint", "sketch.fingerprint"}:  # which the first files lack
         write(tmp_path / "part.npz", f"fastcl-{name.split()[0]}", {key: array for key, array in arrays.items() if key != lost})
         with pytest.raises(ValueError, match=r"part\.npz' is damaged"):
             fastcl.load(tmp_path / "part.npz")
