@@ -20,7 +20,8 @@ from .optimizers import SGD, Adam, Constant, Cosine, Diminishing
 from .learn import LearnResult, learn
 from .denoise import denoise
 from .patches import PatchTransform
-from .images import ImageModel, PatchSketch, learn_image_prior, learn_patches, sketch_images
+from .patch_sketch import PatchSketch, sketch_images
+from .images import ImageModel, learn_image_prior, learn_patches
 from .restoration import denoise_image, estimate_noise
 from .audio import band_noise, denoise_audio, learn_audio_prior, split_bands
 from .storage import load, load_prior

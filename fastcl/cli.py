@@ -10,14 +10,16 @@ from . import __version__, files, storage
 from .denoise import ESTIMATORS, denoise
 from .domains import Box
 from .frequencies import draw_frequencies, estimate_scale
-from .images import IMAGE_METHODS, ImageModel, PatchSketch, learn_patches, sketch_images
+from .images import IMAGE_METHODS, ImageModel, learn_patches
 from .learn import learn
 from .mixtures import Gaussian
 from .objective import METHODS
+from .passes import resume, run_pass
+from .patch_sketch import PatchSketch, sketch_images
 from .prior import MLPPrior
 from .readers import IMAGE_SUFFIXES, read_array, read_image
 from .restoration import denoise_image, estimate_noise
-from .sketch import Sketch, resume, run_pass
+from .sketch import Sketch
 from .sources import Rows
 from .validation import as_positive
 

@@ -11,10 +11,11 @@ from .datasets import make_spiral
 from .denoise import denoise
 from .domains import Box
 from .frequencies import draw_frequencies
-from .images import learn_patches, sketch_images
+from .images import learn_patches
 from .learn import learn
 from .objective import grid_gradient
 from .optimizers import Adam, Cosine
+from .patch_sketch import sketch_images
 from .plots import new_figure, save_figure, show_density, show_image
 from .prior import MLPPrior
 from .restoration import denoise_image

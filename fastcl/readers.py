@@ -90,7 +90,7 @@ class ImageFolder:
     def __len__(self):
         return len(self.paths)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index):  # IndexError beyond the last one, by which iteration ends
         image = read_image(self.paths[index], grey=True)
         if image.shape != self.shapes[index]:
             raise ValueError(f"{str(self.paths[index])!r} changed while it was read")

@@ -2,8 +2,9 @@
 
 from . import files
 from .gaussianised import GaussianisedPrior
-from .images import ImageModel, PatchSketch
+from .images import ImageModel
 from .max_entropy import MaxEntropyPrior
+from .patch_sketch import PatchSketch
 from .prior import MLPPrior
 from .sketch import Sketch
 

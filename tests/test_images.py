@@ -8,7 +8,7 @@ from problems import threads
 from scipy.ndimage import gaussian_filter
 
 import fastcl
-from fastcl import adaptive, images, patches
+from fastcl import adaptive, images, patch_sketch, patches
 from fastcl.chains import draw_samples
 from fastcl.patches import extract_patches
 
@@ -20,7 +20,6 @@ METHODS = {
     "mixture": {"n_points": 500, "n_iter": 30, "n_components": 3},
     "network": {"method": "normalised", "widths": (16, 16), "n_points": 256, "n_iter": 20},
 }
-LEAST = {"SUBSAMPLE": 4000, "SAMPLES": 4000}
 LEAST_SEARCH = {"CHAINS": 500, "SCORED": 4000, "BATCH": 500, "ASCENT": 2, "FIT": 3, "REFINE": 5}
 
 
@@ -45,8 +44,8 @@ def psnr(clean, estimate):
 
 def do_little(patch):
     """Subsamples and searches of a second: the defaults take many."""
-    for name, value in LEAST.items():
-        patch.setattr(images, name, value)
+    patch.setattr(patch_sketch, "SUBSAMPLE", 4000)
+    patch.setattr(images, "SAMPLES", 4000)
     for name, value in LEAST_SEARCH.items():
         patch.setattr(adaptive, name, value)
 
@@ -64,7 +63,7 @@ def trained():
 @pytest.fixture
 def small_fit(monkeypatch):
     do_little(monkeypatch)
-    monkeypatch.setattr(images, "SUBSAMPLE", 2000)
+    monkeypatch.setattr(patch_sketch, "SUBSAMPLE", 2000)
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +80,7 @@ def white_patches(image, transform):
 
 
 def test_sketch_is_that_of_every_gaussianised_patch(small_fit, monkeypatch):
-    monkeypatch.setattr(images, "DITHER", 0)
+    monkeypatch.setattr(patch_sketch, "DITHER", 0)
     photographs = [photograph(0), photograph(1, (4, 31)), photograph(2, (4, 4))]
     result = fastcl.sketch_images(photographs, PATCH, m=50, rng=0)
     assert result.sketch.count == 37 * 45 + 28 + 1
@@ -128,7 +127,7 @@ def test_sketch_does_not_depend_on_the_bands(small_fit, monkeypatch):
 
 
 def test_dither_is_uniform_over_one_grey_level():
-    dithered = images._dither(np.full((200, 100), 0.5, np.float32), np.random.default_rng(0)) - 0.5
+    dithered = patch_sketch._dither(np.full((200, 100), 0.5, np.float32), np.random.default_rng(0)) - 0.5
     assert dithered.dtype == np.float32
     assert np.abs(dithered).max() <= 0.5 / 255 + 1e-7
     # 20000 draws: the mean is within five standard errors, the variance, of kurtosis 9/5, as well.
@@ -145,15 +144,15 @@ def test_rounding_to_grey_levels_does_not_leave_flat_patches(small_fit):
 
 
 def test_random_patches_are_patches_from_every_image(monkeypatch):
-    monkeypatch.setattr(images, "SUBSAMPLE", 300)
+    monkeypatch.setattr(patch_sketch, "SUBSAMPLE", 300)
     flat = [np.full((10, 10), 0.25, np.float32), np.full((10, 30), 0.75, np.float32)]
-    sample = images._random_patches(images._Images(flat, 4), 4, np.random.default_rng(0))
+    sample = patch_sketch._random_patches(patch_sketch.ImageList(flat, 4), 4, np.random.default_rng(0))
     assert sample.shape[1] == 16
     assert (np.ptp(sample, axis=1) == 0).all()
     share = (sample[:, 0] == 0.25).mean()
     assert abs(share - 49 / (49 + 7 * 27)) < 0.01  # in proportion to the patches, rounded up
     positions = np.arange(100, dtype=np.float32).reshape(1, 10, 10)
-    corners = images._random_patches(images._Images(positions, 4), 4, np.random.default_rng(0))[:, 0]
+    corners = patch_sketch._random_patches(patch_sketch.ImageList(positions, 4), 4, np.random.default_rng(0))[:, 0]
     assert set(corners) == {10 * i + j for i in range(7) for j in range(7)}  # 300 draws of 49: missed with 49 exp(-300/49)
 
 
