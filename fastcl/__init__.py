@@ -3,6 +3,7 @@
 __version__ = "0.1.0"
 
 from .structures import HadamardFrequencies, HarmonicFrequencies
+from .seeded import SeededFrequencies
 from .frequencies import draw_frequencies, estimate_scale
 from .features import feature_adjoint, feature_sum
 from .sketch import Sketch, sketch

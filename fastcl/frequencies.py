@@ -5,11 +5,12 @@ import scipy
 
 from .backend import beside, to_host
 from .features import feature_sum
+from .laws import LAWS, draw_free, draw_radii
+from .seeded import SeededFrequencies
 from .structures import HadamardFrequencies, HarmonicFrequencies, as_harmonics
 from .validation import as_choice, as_count, as_generator, as_points, as_positive, as_rows
 
-STRUCTURES = (None, "harmonic", "hadamard")
-LAWS = ("gaussian", "folded_gaussian", "adapted_radius")
+STRUCTURES = (None, "harmonic", "hadamard", "seeded")
 
 
 def draw_frequencies(m, dim, scale, law="folded_gaussian", rng=None, structure=None, harmonics=4):
@@ -29,12 +30,13 @@ def draw_frequencies(m, dim, scale, law="folded_gaussian", rng=None, structure=N
         low radii when d is large (Keriven et al., "Sketching for large-scale learning of mixture models",
         arXiv 1606.02838).
     rng : int or numpy.random.Generator, optional
-    structure : {None, "harmonic", "hadamard"}
+    structure : {None, "harmonic", "hadamard", "seeded"}
         None: all frequencies are independent. "harmonic": m / K independent ones and their multiples 1..K, for few
         dimensions; the law draws the base frequencies, of radii divided by (K + 1) / 2, so that the mean radius of the
         whole set is that of the law: the multiples reach further out than the law, and closer to zero.
         "hadamard": the radii of the law, in directions that are rows of random Hadamard blocks, for dimensions from 64 or
-        so; below, it is correct and as fast as None.
+        so; below, it is correct and as fast as None. "seeded": independent ones, rounded to single precision, of which files
+        keep the seed alone (`SeededFrequencies`).
     harmonics : int
         K of the structure "harmonic", from 2 to 16; m is a multiple of it.
 
@@ -62,32 +64,12 @@ def draw_frequencies(m, dim, scale, law="folded_gaussian", rng=None, structure=N
     if structure == "harmonic":
         if m % harmonics:
             raise ValueError(f"m must be a multiple of harmonics = {harmonics}, got {m}")
-        return HarmonicFrequencies(_draw_free(m // harmonics, dim, (harmonics + 1) / 2 * scale, law, rng), harmonics)
+        return HarmonicFrequencies(draw_free(m // harmonics, dim, (harmonics + 1) / 2 * scale, law, rng), harmonics)
+    if structure == "seeded":
+        return SeededFrequencies(m, dim, scale, law, int(rng.integers(2**63)))
     if structure == "hadamard":
-        return HadamardFrequencies.draw(_draw_radii(m, dim, law, rng) / scale, dim, rng)
-    return _draw_free(m, dim, scale, law, rng)
-
-
-def _draw_free(m, dim, scale, law, rng):
-    directions = rng.standard_normal((m, dim))
-    if law == "gaussian":
-        return directions / scale
-    radii = _draw_radii(m, dim, law, rng)
-    return directions * (radii / (scale * np.linalg.norm(directions, axis=1)))[:, None]
-
-
-def _draw_radii(m, dim, law, rng):
-    """m radii of the law in `dim` dimensions at scale 1."""
-    if law == "gaussian":
-        return np.sqrt(rng.chisquare(dim, m))
-    return np.abs(rng.standard_normal(m)) if law == "folded_gaussian" else _adapted_radii(m, rng)
-
-
-def _adapted_radii(m, rng):
-    """m radii of density proportional to sqrt(r^2 + r^4 / 4) exp(-r^2 / 2), by inversion on a fine grid."""
-    r = np.linspace(0, 8, 8001)
-    cumulative = np.cumsum(np.sqrt(r**2 + r**4 / 4) * np.exp(-(r**2) / 2))
-    return np.interp(rng.random(m) * cumulative[-1], cumulative, r)
+        return HadamardFrequencies.draw(draw_radii(m, dim, law, rng) / scale, dim, rng)
+    return draw_free(m, dim, scale, law, rng)
 
 
 def estimate_scale(x, rng=None, n_points=5000, m=1000):

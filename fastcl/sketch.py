@@ -121,17 +121,21 @@ class Sketch:
     def from_arrays(cls, arrays):
         """The sketch whose `to_arrays` gave `arrays`; ValueError where they do not fit together."""
         try:
-            sketch = cls(frequencies_from_arrays(arrays))
-            total, sketch.count = np.asarray(arrays["total"], np.complex128), int(arrays["count"])
+            omega = frequencies_from_arrays(arrays)
+            total, count = np.asarray(arrays["total"], np.complex128), int(arrays["count"])
+            if total.shape != (len(omega),):  # before anything is made for so many frequencies
+                raise ValueError(f"{len(omega)} frequencies and {total.size} sums")
+            sketch = cls(omega)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"not a sketch: {error}") from None
-        if total.shape != sketch._total.shape or not np.isfinite(total).all() or sketch.count < 0:
-            raise ValueError("not a sketch: the sums do not fit the frequencies")
+        if not np.isfinite(total).all() or count < 0:
+            raise ValueError("not a sketch: its sums or its count are none")
         if "fingerprint" in arrays and str(arrays["fingerprint"]) != sketch.fingerprint:
             raise ValueError(
                 f"not a sketch of these frequencies: its fingerprint is {arrays['fingerprint']}, theirs {sketch.fingerprint}"
+                " (of frequencies that were kept as a seed, another NumPy may draw others)"
             )
-        sketch._total = total
+        sketch._total, sketch.count = total, count
         partial = files.without_prefix("partial", arrays)
         sketch.partial = Partial.from_arrays(partial) if partial else None
         domain = files.without_prefix("domain", arrays)

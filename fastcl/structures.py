@@ -5,6 +5,7 @@ that rests on them take the structure's own kernels, through `pack`.
 """
 
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 
@@ -25,6 +26,10 @@ class StructuredFrequencies:
     """What every structure shares: it reads as a float64 array (m, d), is never changed, and is kept in files as it is."""
 
     is_structured, ndim, dtype = True, 2, np.dtype(np.float64)
+    kinds: ClassVar[dict] = {}  # what files call a structure -> its class
+
+    def __init_subclass__(cls, kind):
+        cls.kinds[kind] = cls
 
     def __len__(self):
         return self.shape[0]
@@ -56,7 +61,7 @@ class StructuredFrequencies:
         return dense
 
 
-class HarmonicFrequencies(StructuredFrequencies):
+class HarmonicFrequencies(StructuredFrequencies, kind="harmonic"):
     """The multiples 1..K of g base frequencies: one sine and cosine serves K frequencies.
 
     Parameters
@@ -99,6 +104,11 @@ class HarmonicFrequencies(StructuredFrequencies):
         """What a file keeps of the frequencies: name -> array."""
         return {"kind": "harmonic", "base": self.base, "harmonics": np.int64(self.harmonics)}
 
+    @classmethod
+    def from_arrays(cls, arrays):
+        """The frequencies whose `to_arrays` gave `arrays`."""
+        return cls(arrays["base"], int(arrays["harmonics"]))
+
     def pack(self, dtype, like):
         """The layouts that the kernels read, for points of `dtype` that are where `like` is."""
         return PackedHarmonics(self, dtype, like)
@@ -130,7 +140,7 @@ class PackedHarmonics:
         return out
 
 
-class HadamardFrequencies(StructuredFrequencies):
+class HadamardFrequencies(StructuredFrequencies, kind="hadamard"):
     """Blocks of D frequencies, the first d columns of ``scales x H S_1 H S_2 H S_3``: O(log D) additions a frequency.
 
     H is the orthonormal Walsh-Hadamard matrix of size D, the S are diagonals of signs. Every row is brought to its radius;
@@ -199,6 +209,11 @@ class HadamardFrequencies(StructuredFrequencies):
     def to_arrays(self):
         """What a file keeps of the frequencies: name -> array."""
         return {"kind": "hadamard", "signs": self.signs, "radii": self.radii, "dim": np.int64(self.shape[1])}
+
+    @classmethod
+    def from_arrays(cls, arrays):
+        """The frequencies whose `to_arrays` gave `arrays`."""
+        return cls(arrays["signs"], arrays["radii"], int(arrays["dim"]))
 
     def pack(self, dtype, like):
         """The layouts that the kernels read, for points of `dtype`; None where the direct kernels are faster, as on a device."""
@@ -291,8 +306,6 @@ def frequencies_from_arrays(arrays):
     if "omega" in arrays or not parts:
         return arrays["omega"]
     kind = str(parts["kind"])
-    if kind == "harmonic":
-        return HarmonicFrequencies(parts["base"], int(parts["harmonics"]))
-    if kind == "hadamard":
-        return HadamardFrequencies(parts["signs"], parts["radii"], int(parts["dim"]))
-    raise ValueError(f"omega has an unknown structure {kind!r}")
+    if kind not in StructuredFrequencies.kinds:
+        raise ValueError(f"omega has an unknown structure {kind!r}")
+    return StructuredFrequencies.kinds[kind].from_arrays(parts)
