@@ -12,7 +12,7 @@ import pytest
 from test_images import do_little, photograph
 
 import fastcl
-from fastcl import cli, sources
+from fastcl import cli, passes, sources
 from fastcl.patches import extract_patches
 
 ROWS = 1000
@@ -188,6 +188,32 @@ def test_chunks_that_end_early_are_not_the_same_data(tmp_path, x, omega):
     with pytest.raises(ValueError, match="x ended 100 points before"):
         fastcl.sketch([x[:400]], omega, checkpoint=path)
     assert fastcl.Sketch.load(path).count == 500
+
+
+def test_progress_counts_points_from_where_the_pass_goes_on(tmp_path, monkeypatch, x, omega):
+    bars = []
+
+    class Bar:
+        def __init__(self, show, total, title, unit, initial):
+            self.given, self.counts = (show, total, unit, initial), []
+            bars.append(self)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def update(self, count):
+            self.counts.append(count)
+
+    monkeypatch.setattr(passes, "progress_bar", Bar)
+    with pytest.raises(Stop):
+        fastcl.sketch(interrupted(x, 500, Stop), omega, progress=True, checkpoint=tmp_path / "state.npz")
+    fastcl.sketch(x, omega, progress=True, checkpoint=tmp_path / "state.npz")
+    fastcl.sketch(iter([x]), omega)
+    assert [bar.given for bar in bars] == [(True, 1000, "point", 0), (True, 1000, "point", 512), (False, None, "point", 0)]
+    assert [sum(bar.counts) for bar in bars] == [512, 488, 1000]
 
 
 def test_a_complete_pass_reads_nothing_again(tmp_path, x, omega):
