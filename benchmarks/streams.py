@@ -110,9 +110,8 @@ def main():
         path, whole, halved = (Path(folder) / name for name in ("x.npy", "whole.npz", "halved.npz"))
         write_points(path, n, options.dim)
         x = np.load(path, mmap_mode="r")
-        print(
-            f"{n:,} points, d = {options.dim}, m = {options.m}, {path.stat().st_size / 1e9:.2f} GB; error {check_sums(x, options.m):.1e}"
-        )
+        error, size = check_sums(x, options.m), path.stat().st_size / 1e9
+        print(f"{n:,} points, d = {options.dim}, m = {options.m}, {size:.2f} GB; error {error:.1e}")
         rate = in_memory(x, options.m)
         seconds, extra, count, digest = end_pass(start_pass(path, options.m, whole, EVERY))
         child = start_pass(path, options.m, halved, max(1, min(EVERY, n // 16)))
