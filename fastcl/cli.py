@@ -41,7 +41,7 @@ def main(arguments=None):
 
 
 def _one_line(error):
-    if isinstance(error, ImportError):
+    if isinstance(error, ImportError) and "pip install" not in str(error):
         return f'{error}; install the extra with: pip install "fastcl[demo]"'
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.strerror}: {str(error.filename)!r}"
