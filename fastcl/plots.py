@@ -103,10 +103,11 @@ def plot_density(prior, box=None, points=None, axes=None, coordinates=None, poin
     >>> import numpy as np, fastcl
     >>> from fastcl.plots import plot_density
     >>> law = fastcl.GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], np.full((2, 1, 1), 0.04))
-    >>> plot_density(law, fastcl.Box([-2], [2])).get_xlim()
-    (np.float64(-2.0), np.float64(2.0))
+    >>> plot_density(law, fastcl.Box([-2], [2]), unit="mm").get_ylabel()
+    'density, 1 / mm'
     """
     cut = Cut.make(prior, box, points, coordinates, points_per_axis)
+    (axes,) = _as_axes(axes, 1, 4.2, 3.4)
     log_density = cut.evaluate(prior.log_density, "log_density")
     largest = log_density.max()
     if largest == -np.inf:
@@ -115,7 +116,7 @@ def plot_density(prior, box=None, points=None, axes=None, coordinates=None, poin
     density /= density.mean() * cut.face.volume
     name = "density" if cut.is_whole else "conditional density"
     label = f"{name}, 1 / {unit}{'²' if cut.face.dim == 2 else ''}" if unit else name
-    axes = _draw_cut(axes, cut, density, label, title, unit, vmin=0)
+    _draw_cut(axes, cut, density, label, title, unit, vmin=0)
     if cut.face.dim == 1:
         if cut.points is not None and cut.is_whole:
             axes.hist(cut.points[:, 0], _bins(cut.points), range=axes.get_xlim(), density=True, color=GREY, alpha=0.4)
@@ -157,6 +158,7 @@ def plot_energy(prior, box=None, points=None, axes=None, coordinates=None, point
     """
     span = as_positive(span, "span")
     cut = Cut.make(prior, box, points, coordinates, points_per_axis)
+    (axes,) = _as_axes(axes, 1, 4.2, 3.4)
     if hasattr(prior, "energy"):
         energy, label = cut.evaluate(prior.energy, "energy"), "energy $R(x)$, nats"
     else:
@@ -165,10 +167,9 @@ def plot_energy(prior, box=None, points=None, axes=None, coordinates=None, point
     if not np.isfinite(least):
         raise ValueError("the energy of prior is infinite all over the box")
     highest = min(energy[np.isfinite(energy)].max(), least + span)
-    if highest == least:  # a constant still needs an axis
-        highest = least + 1
+    highest = least + 1 if highest == least else highest  # a constant still needs an axis
     if cut.face.dim == 1:
-        axes = _draw_cut(axes, cut, energy, label, title, unit)
+        _draw_cut(axes, cut, energy, label, title, unit)
         if cut.points is not None:
             _mark_points(axes, cut.points[:, 0])
         margin = 0.05 * (highest - least)
@@ -178,31 +179,30 @@ def plot_energy(prior, box=None, points=None, axes=None, coordinates=None, point
     from matplotlib.ticker import MaxNLocator
 
     levels = MaxNLocator(8).tick_values(least, highest)
-    levels = levels[(least < levels) & (levels < highest)]
+    levels = levels[(least < levels) & (levels < min(highest, energy.max()))]
     colours = colormaps["viridis_r"]  # reversed, so that bright is where the mass is, as in a density
     colours = colours.with_extremes(bad=colours(1.0))  # infinite energies
-    return _draw_cut(axes, cut, energy, label, title, unit, levels, cmap=colours, vmin=least, vmax=highest)
+    _draw_cut(axes, cut, energy, label, title, unit, levels, cmap=colours, vmin=least, vmax=highest)
+    return axes
 
 
-def _draw_cut(axes, cut, values, label, title, unit, levels=None, **style):
-    """The axes with the curve or the image of `values` on a cut, and its points."""
-    axes = _as_axes(axes, 1, 4.2, 3.4)[0]
+def _draw_cut(axes, cut, values, label, title, unit, levels=(), **style):
+    """Draw the curve or the image of `values` on a cut; on the image also the points, and lines at the levels."""
     names = [f"$x_{{{i + 1}}}${', ' if unit else ''}{unit}" for i in cut.coordinates]
     if cut.face.dim == 1:
         axes.plot(cut.x[:, cut.coordinates[0]], values, color=BLUE, zorder=3)
         axes.set(title=title, xlim=(cut.face.low[0], cut.face.high[0]), xlabel=names[0], ylabel=label)
-        return axes
+        return
     from matplotlib.ticker import MaxNLocator
 
     image = show_density(axes, values, cut.face, cut.points, title, **style)
     bar = axes.figure.colorbar(image, ax=axes, label=label, extend="max" if values.max() > image.norm.vmax else "neither")
-    if levels is not None:
+    if len(levels):
         lines = {"colors": "white", "linewidths": 0.5, "linestyles": "solid"}
         bar.add_lines(axes.contour(values.T, levels, extent=image.get_extent(), origin="lower", **lines))
     axes.set(xlabel=names[0], ylabel=names[1])
     for axis in (axes.xaxis, axes.yaxis):  # `show_density` leaves the ticks out
         axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    return axes
 
 
 def _bins(values):

@@ -237,6 +237,30 @@ def test_what_cannot_be_drawn_is_refused(plot, error, words, prior, settings):
         plot(prior, **settings)
 
 
+def test_bad_axes_are_refused_before_any_work():
+    def log_density(x):
+        raise AssertionError("evaluated")
+
+    for plot in (plot_density, plot_energy):
+        with pytest.raises(TypeError, match="axes must be matplotlib axes"):
+            plot(SimpleNamespace(log_density=log_density), make_box(2), axes=3)
+
+
+def test_a_constant_energy_has_no_level_lines():
+    axes = plot_energy(fastcl.Box([0.0, 0.0], [1.0, 1.0]), points_per_axis=K)
+    assert not axes.collections
+    assert (axes.images[0].norm.vmin, axes.images[0].norm.vmax) == (0, 1)
+
+
+def test_a_prior_on_a_device_is_drawn(device):
+    prior, box, points = make_mlp(2), make_box(2), np.ones((3, 2))
+    before = plot_energy(prior, box, points_per_axis=5).images[0].get_array()
+    prior.theta = device.array(prior.theta)
+    axes = plot_energy(prior, box, device.array(points), points_per_axis=5)
+    np.testing.assert_array_equal(axes.images[0].get_array(), before)  # points on the host are the host's work
+    np.testing.assert_array_equal(axes.lines[0].get_xydata(), points)
+
+
 def test_span_is_above_zero():
     with pytest.raises(ValueError, match="span must be above zero"):
         plot_energy(gaussian(1), span=0.0)
