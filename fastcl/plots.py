@@ -232,7 +232,7 @@ def plot_history(history, axes=None, against="iteration", window=None):
         One is for the estimate of G alone, two are for both; those of a new figure by default.
     against : {"iteration", "seconds"}
     window : int, optional
-        Steps of the running median, made odd; a thirtieth of all by default.
+        Steps of the running median, made odd; a thirtieth of all by default. Fewer towards both ends.
 
     Returns
     -------
@@ -252,8 +252,6 @@ def plot_history(history, axes=None, against="iteration", window=None):
     >>> [panel.get_yscale() for panel in axes]
     ['symlog', 'log']
     """
-    from scipy.ndimage import median_filter
-
     history = getattr(history, "history", history)
     if not isinstance(history, Mapping):
         raise TypeError(f"history must be a LearnResult or a dict of arrays, got {type(history).__name__}")
@@ -276,13 +274,28 @@ def plot_history(history, axes=None, against="iteration", window=None):
         elif (values > 0).any():
             panel.set_yscale("log")
         panel.plot(times, values, color=GREY, linewidth=0.6, alpha=0.6, label="each step")
-        panel.plot(times, median_filter(values, window, mode="reflect"), color=BLUE, label=f"median of {window}")
+        panel.plot(times, _running_median(values, window), color=BLUE, label=f"median of {window}")
         panel.set(xlabel=TIMES[against], ylabel=label)
-        panel.legend(frameon=False)
+        _add_legend(panel)
     return axes
 
 
-def plot_frequencies(sketch, axes=None, title="", unit=""):
+def _running_median(values, window):
+    """Medians of `window` values, an odd number, about each; towards the ends of as many as there are on both sides."""
+    from scipy.ndimage import median_filter
+
+    medians, n = median_filter(values, window, mode="nearest"), len(values)
+    for k in range(min(window // 2, (n + 1) // 2)):  # a padded filter would hide how learning starts
+        medians[k], medians[n - 1 - k] = np.median(values[: 2 * k + 1]), np.median(values[n - 1 - 2 * k :])
+    return medians
+
+
+def _add_legend(panel):
+    """A legend above the axes, where it hides nothing."""
+    panel.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
+
+
+def plot_frequencies(sketch, axes=None, unit=""):
     """Draw what a sketch sees: the modulus at each frequency against its radius, and in two dimensions the frequencies.
 
     A modulus of the order of 1 / sqrt(n), the noise floor of n points, tells nothing: it is what a frequency shows at which
@@ -294,7 +307,6 @@ def plot_frequencies(sketch, axes=None, title="", unit=""):
         Of frequencies (m, d) alone, an array or structured, the first panel is a histogram of their radii.
     axes : matplotlib axes, or sequence of two, optional
         One is for the radii alone, two are for d = 2; those of a new figure by default.
-    title : str
     unit : str
         Name of the unit of x, for the labels.
 
@@ -333,11 +345,11 @@ def plot_frequencies(sketch, axes=None, title="", unit=""):
         panel.semilogy(radii, moduli, ".", color=BLUE, markersize=3, alpha=0.5, label="frequencies")
         panel.axhline(floor, color=ORANGE, linestyle="--", label=r"noise floor $1/\sqrt{n}$")
         panel.set(ylabel=r"modulus $|z|$", ylim=(max(min(floor, moduli.min()) / 2, floor / 100), 1.5))
-        panel.legend(frameon=False)
+        _add_legend(panel)
     else:
         panel.hist(radii, _bins(radii), color=BLUE)
         panel.set(ylabel="frequencies a bin")
-    panel.set(title=title, xlim=(0, None), xlabel=f"radius of the frequency, {rad}")
+    panel.set(xlim=(0, None), xlabel=f"radius of the frequency, {rad}")
     if len(axes) == 2:
         _draw_plane(axes[1], omega, moduli, floor if is_sketch else None, rad)
     return axes

@@ -290,6 +290,9 @@ def test_a_history_is_drawn_with_its_running_median(against, words):
         np.testing.assert_array_equal(median.get_xdata(), history[against])
         windows = np.lib.stride_tricks.sliding_window_view(history[name], 21)
         np.testing.assert_array_equal(median.get_ydata()[10:-10], np.median(windows, axis=1))
+        for k in range(10):
+            assert median.get_ydata()[k] == np.median(history[name][: 2 * k + 1])
+            assert median.get_ydata()[-1 - k] == np.median(history[name][-1 - 2 * k :])
         assert (panel.get_yscale(), labels(panel)) == ("log", (words, label))
         assert [text.get_text() for text in panel.get_legend().get_texts()] == ["each step", "median of 21"]
 
@@ -315,6 +318,17 @@ def test_a_history_of_zeros_or_of_one_step_is_drawn():
     ]
     save = plot_history({"iteration": [0], "value": [-1.0], "gradient_norm": [1.0]})
     save[0].figure.canvas.draw()
+
+
+@pytest.mark.parametrize(("n", "window"), [(1, 1), (1, 9), (4, 9), (5, 9), (9, 9), (10, 9), (11, 9)])
+def test_the_running_median_of_few_steps_takes_what_there_is_on_both_sides(n, window):
+    values = np.random.default_rng(n).uniform(1, 2, n)
+    (panel,) = plot_history(
+        {"iteration": range(n), "value": values, "gradient_norm": values}, new_figure(1, 1)[1][0], window=window
+    )
+    reach = [min(k, n - 1 - k, window // 2) for k in range(n)]
+    expected = [np.median(values[k - r : k + r + 1]) for k, r in enumerate(reach)]
+    np.testing.assert_array_equal(panel.lines[1].get_ydata(), expected)
 
 
 def test_what_learn_returns_is_drawn():
@@ -364,13 +378,13 @@ def make_frequencies(dim, structure):
 def test_moduli_are_drawn_against_radii(dim, structure):
     omega = make_frequencies(dim, structure)
     sk = fastcl.sketch(np.random.default_rng(1).standard_normal((400, dim)), omega)
-    axes = plot_frequencies(sk, title="t", unit="px")
+    axes = plot_frequencies(sk, unit="px")
     assert len(axes) == (2 if dim == 2 else 1)
     dots, floor = axes[0].lines
     radii, moduli = np.sqrt((np.asarray(omega) ** 2).sum(axis=1)), np.abs(sk.values)
     np.testing.assert_allclose(dots.get_xydata(), np.stack([radii, moduli], axis=1))
     assert set(floor.get_ydata()) == {1 / 20}
-    assert (axes[0].get_yscale(), axes[0].get_xlim()[0], axes[0].get_title()) == ("log", 0, "t")
+    assert (axes[0].get_yscale(), axes[0].get_xlim()[0]) == ("log", 0)
     low, high = axes[0].get_ylim()
     assert low < min(1 / 20, max(moduli.min(), 1 / 2000))
     assert high > 1
