@@ -232,7 +232,7 @@ def plot_history(history, axes=None, against="iteration", window=None):
         One is for the estimate of G alone, two are for both; those of a new figure by default.
     against : {"iteration", "seconds"}
     window : int, optional
-        Steps of the running median, made odd; a thirtieth of all by default. Fewer towards both ends.
+        Steps of the running median, made odd; a thirtieth of all by default. Fewer at both ends.
 
     Returns
     -------
@@ -281,12 +281,16 @@ def plot_history(history, axes=None, against="iteration", window=None):
 
 
 def _running_median(values, window):
-    """Medians of `window` values, an odd number, about each; towards the ends of as many as there are on both sides."""
+    """Medians of `window` values, an odd number, about each; at the end of those that are left.
+
+    At the start as many as there are on both sides: learning falls fast there, and a longer window would hide it.
+    """
     from scipy.ndimage import median_filter
 
-    medians, n = median_filter(values, window, mode="nearest"), len(values)
-    for k in range(min(window // 2, (n + 1) // 2)):  # a padded filter would hide how learning starts
-        medians[k], medians[n - 1 - k] = np.median(values[: 2 * k + 1]), np.median(values[n - 1 - 2 * k :])
+    medians, n, half = median_filter(values, window, mode="nearest"), len(values), window // 2
+    for i in {*range(min(half, n)), *range(max(0, n - half), n)}:
+        reach = min(i, half)
+        medians[i] = np.median(values[i - reach : i + reach + 1])
     return medians
 
 
