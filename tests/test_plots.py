@@ -391,7 +391,7 @@ def test_moduli_are_drawn_against_radii(dim, structure):
     assert labels(axes[0]) == ("radius of the frequency, rad / px", "modulus $|z|$")
 
 
-@pytest.mark.parametrize("structure", [None, "harmonic"])
+@pytest.mark.parametrize("structure", [None, "harmonic", "seeded"])
 def test_planar_frequencies_are_coloured_by_their_moduli(structure):
     omega = make_frequencies(2, structure)
     sk = fastcl.sketch(2 * np.random.default_rng(1).standard_normal((400, 2)), omega)
