@@ -6,13 +6,14 @@ import numpy as np
 
 from . import files
 from .backend import is_device, to_host
+from .clusters import add_dask
 from .domains import domain_from_arrays, merge_domains
 from .features import PackedFrequencies, place, sum_of_rows
 from .nufft import Nufft
 from .passes import POINTS_BETWEEN, Partial, resume, run_pass
 from .sources import open_source
 from .structures import frequencies_from_arrays, frequencies_to_arrays, same_frequencies
-from .validation import as_count, as_frequencies, as_rows, work_dtype
+from .validation import as_count, as_frequencies, as_rows, is_dask, work_dtype
 
 
 class Sketch:
@@ -167,16 +168,18 @@ def sketch(
 
     Parameters
     ----------
-    x : array (n, d), memory map, what is sliced like an array, iterable of arrays (n_i, d), or path
+    x : array (n, d), memory map, what is sliced like an array, iterable of arrays (n_i, d), path, or dask array (n, d)
         The data. Data sets of HDF5 and Zarr, and whatever else has a shape, a type and slices, are read slice by slice. Of an
         iterable a chunk is released before the next one is asked for. A path leads to a .npy file, which is mapped, or to a
-        folder of images: the points are then their patches of sqrt(d) x sqrt(d) pixels, in grey from 0 to 1.
+        folder of images: the points are then their patches of sqrt(d) x sqrt(d) pixels, in grey from 0 to 1. Blocks of a dask
+        array are summed by the scheduler or the cluster that dask would take, to bits that follow the blocks alone.
     omega : array (m, d), or structured frequencies
         Radians per unit of x; a CuPy array has NumPy arrays streamed through the device.
     method, accuracy : optional
         As of `feature_sum`; relative errors of the sums are absolute ones of the values.
     progress : bool
-        Whether to show points, their rate and the remaining time, where tqdm is installed (the extra "demo").
+        Whether to show points, their rate and the remaining time, where tqdm is installed (the extra "demo"); of a dask array
+        the tasks, by dask's own bar, and nothing where a distributed client runs them: its dashboard shows them.
     checkpoint : path, optional
         A file with the state of the pass, written every `checkpoint_every` points, when the pass ends, and when it is
         interrupted or fails. Where it exists, the pass goes on from it, and every point is counted once, to the same bits as
@@ -194,7 +197,8 @@ def sketch(
     TypeError, ValueError, ImportError
         x empty, not finite, of another dimension than omega; a method or an accuracy that `feature_sum` refuses; a
         checkpoint of other data or frequencies. Other data are told by their shape and type and by 64 of their rows, a folder by
-        the names and sizes of its files; chunks of an iterable have to be the same as before, which cannot be checked.
+        the names and sizes of its files; chunks of an iterable have to be the same as before, which cannot be checked. Also a
+        checkpoint for a dask array, and CuPy frequencies with one.
     OSError
         A file that cannot be read, or a checkpoint that cannot be written.
 
@@ -202,7 +206,9 @@ def sketch(
     -----
     ``S`` in arXiv 2310.03085. Peak memory above x of the direct method: one chunk of 131072 rows where x is not a
     contiguous, writable float array, and about 1 KiB and 32 d bytes a frequency; of finufft, as of `feature_sum`. Pages of a
-    memory map are let go after 2^18 rows, so that they do not count as memory of the process either.
+    memory map are let go after 2^18 rows, so that they do not count as memory of the process either. Of a dask array each task
+    holds one block of all columns and works on one thread, so give a worker as many threads as it has cores; "auto" is then
+    "direct", as workers might choose differently.
 
     Examples
     --------
@@ -211,6 +217,11 @@ def sketch(
     array([1.+0.j, 1.+0.j])
     """
     result = Sketch(omega, method, accuracy)
+    if is_dask(x):
+        if checkpoint is not None:
+            raise ValueError("checkpoint keeps no pass over a dask array: what dask has to keep, its workers keep")
+        add_dask(result, x, progress)
+        return result
     source = open_source(x, result.dim, is_device(omega))
     checkpoint_every = as_count(checkpoint_every, "checkpoint_every")
     if checkpoint is not None:

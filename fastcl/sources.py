@@ -16,7 +16,7 @@ from .backend import is_device
 from .nufft import GROUP_ROWS
 from .patches import extract_patches, patch_bands
 from .readers import ImageFolder, read_array
-from .validation import as_rows, reject_foreign
+from .validation import as_rows, is_dask, reject_foreign
 
 DEVICE_ROWS = 1 << 24  # of a part for a device, where every part has its chunks allocated anew
 PROBES = 64  # rows by which one data set is told from another
@@ -140,7 +140,12 @@ def _is_chunks(x):
 
 def _is_sliceable(x):
     """Whether x is not an array but is read like one, slice by slice."""
-    if isinstance(x, np.ndarray) or is_device(x) or not all(hasattr(x, name) for name in ("shape", "dtype", "__getitem__")):
+    if (
+        isinstance(x, np.ndarray)
+        or is_device(x)
+        or is_dask(x)
+        or not all(hasattr(x, name) for name in ("shape", "dtype", "__getitem__"))
+    ):
         return False
     try:
         return np.dtype(x.dtype) is not None

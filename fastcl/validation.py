@@ -9,10 +9,15 @@ from .backend import contiguous, is_device, to_host
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
+def is_dask(array):
+    """Whether `array` is one of dask's collections."""
+    return type(array).__module__.partition(".")[0] == "dask"
+
+
 def reject_foreign(array, name):
-    """TypeError for arrays of libraries that this version has no kernels for."""
-    if type(array).__module__.partition(".")[0] == "dask":
-        raise TypeError(f"{name} is a dask array, which this version does not read: pass its blocks as an iterable of arrays")
+    """TypeError for arrays of libraries that there are no kernels for."""
+    if is_dask(array):
+        raise TypeError(f"{name} is a dask array, which fastcl.sketch alone reads: pass {name}.compute()")
 
 
 def as_array(array, name, kinds="fiub"):
