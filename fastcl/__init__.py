@@ -7,6 +7,7 @@ from .seeded import SeededFrequencies
 from .frequencies import draw_frequencies, estimate_scale
 from .features import feature_adjoint, feature_sum
 from .sketch import Sketch, sketch
+from .privacy import release
 from .domains import Box
 from .mixtures import Gaussian, GaussianMixture
 from .scale_mixtures import GaussianScaleMixture, MixtureOfScaleMixtures

@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from .kernels import cuda, features, hadamard, harmonics, launchers, mixtures, mlp, optimizers, patches, random, tile
+from .kernels import cuda, features, hadamard, harmonics, launchers, mixtures, mlp, optimizers, patches, quantised, random, tile
 
 _NUMBA = {
     "feature_sum": features.feature_sum,
@@ -17,6 +17,7 @@ _NUMBA = {
     "hadamard_adjoint": hadamard.hadamard_adjoint,
     "harmonic_sum": harmonics.harmonic_sum,
     "harmonic_adjoint": harmonics.harmonic_adjoint,
+    "quantised_sum": quantised.quantised_sum,
     "frequency_blocks": features.frequency_blocks,
     "point_parts": features.point_parts,
     "point_lanes": features.point_lanes,

@@ -50,6 +50,7 @@ def add_dask(result, x, progress=False):
         total, count = parts[0].compute()
     if count == 0:
         raise ValueError("x is empty: its blocks have no rows")
+    result._ledger.begin()
     result._total, result.count = total, count
 
 

@@ -93,7 +93,7 @@ class PackedFrequencies:
         return out
 
 
-def _checked_chunks(x, packed, first, last):
+def checked_chunks(x, packed, first, last):
     """(first row, contiguous chunk) over rows of x, where `packed` is, each finite and with phases that keep their digits."""
     dtype = packed.turns.dtype
     magnitudes = np.empty(x.shape[1])
@@ -198,12 +198,12 @@ def sum_of_rows(x, packed, weights, nufft, first=0, last=None):
     sums = np.zeros(len(packed.omega), np.complex128, like=packed.like)
     for begin, end in _groups(packed, first, x.shape[0] if last is None else last):
         w = None if weights is None else weights[begin:end]
-        chunks = _checked_chunks(x, packed, begin, end)
+        chunks = checked_chunks(x, packed, begin, end)
         total = None if packed.on_device else nufft.sum(chunks, end - begin, packed.turns.dtype, packed.omega, w)
         if total is not None:
             sums += total
             continue
-        for start, chunk in _checked_chunks(x, packed, begin, end):
+        for start, chunk in checked_chunks(x, packed, begin, end):
             rows = slice(start, start + len(chunk))
             sums += packed.sum(chunk, np.empty(0, chunk.dtype, like=chunk) if weights is None else beside(weights[rows], chunk))
     return sums
@@ -260,9 +260,9 @@ def feature_adjoint(x, omega, c, out=None, method="auto", accuracy=None):
     packed, out = PackedFrequencies.pack(omega, dtype, like), _check_out(out, (len(x),), dtype, x)
     c = beside(c.astype(np.complex128), packed.like)
     for first, last in _groups(packed, 0, len(x)):
-        chunks = _checked_chunks(x, packed, first, last)
+        chunks = checked_chunks(x, packed, first, last)
         if packed.on_device or nufft.adjoint(chunks, last - first, omega, c, out[first:last]) is None:
-            for start, chunk in _checked_chunks(x, packed, first, last):
+            for start, chunk in checked_chunks(x, packed, first, last):
                 rows = out[start : start + len(chunk)]
                 if is_device(chunk) == is_device(out):
                     packed.adjoint(chunk, c, rows)

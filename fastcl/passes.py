@@ -39,6 +39,7 @@ def resume(checkpoint, result, source):
     if started.fingerprint != result.fingerprint:
         raise ValueError(f"checkpoint {str(checkpoint)!r} belongs to other frequencies: remove it to start anew")
     result._total, result.count, result.domain, result.partial = started._total, started.count, started.domain, started.partial
+    result._ledger = started._ledger
     return result
 
 

@@ -9,11 +9,13 @@ from .backend import is_device, to_host
 from .clusters import add_dask
 from .domains import domain_from_arrays, merge_domains
 from .features import PackedFrequencies, place, sum_of_rows
+from .ledger import Ledger
 from .nufft import Nufft
 from .passes import POINTS_BETWEEN, Partial, resume, run_pass
+from .quantised import Quantiser, draw_dither
 from .sources import open_source
 from .structures import frequencies_from_arrays, frequencies_to_arrays, same_frequencies
-from .validation import as_count, as_frequencies, as_rows, is_dask, work_dtype
+from .validation import as_count, as_frequencies, as_generator, as_rows, is_dask, work_dtype
 
 
 class Sketch:
@@ -28,6 +30,9 @@ class Sketch:
         Radians per unit of x.
     method, accuracy : optional
         As of `feature_sum`, for every update; relative errors of the sums are absolute ones of the values. Not kept in files.
+    bits, dither : int and array (m,), optional
+        For features quantised to 1 to 8 bits, of phases to which the dither is added (radians, uniform on [0, 2 pi)): two a
+        frequency, so a point is 2 bits m of data. `values` estimate the same moments, see the module `quantised`.
 
     Attributes
     ----------
@@ -39,6 +44,10 @@ class Sketch:
         Where the data lie, where the maker of the sketch knows it; kept in files, and joined by ``+``.
     partial : Partial or None
         Of the state of a pass that `sketch` keeps in its checkpoint: which data it reads, and whether it has read them all.
+    privacy : (epsilon, delta) or None
+        What holds for every point where the sketch was released, see `release`; None where it has points without noise.
+    spent : (epsilon, delta)
+        What releases of this sketch, and of what was merged into it, have given away in all; (0, 0) where there was none.
     fingerprint : str
         Equal for sketches of the same moments, which can be merged.
 
@@ -52,10 +61,16 @@ class Sketch:
     (True, 1000)
     """
 
-    def __init__(self, omega, method="auto", accuracy=None):
+    def __init__(self, omega, method="auto", accuracy=None, bits=None, dither=None):
         self._like = omega if is_device(omega) else None
         self.omega = as_frequencies(omega).copy()
         self._nufft = Nufft(method, accuracy)
+        if bits is None and dither is not None:
+            raise ValueError("a dither is for quantised features: give bits")
+        if bits is not None and method == "nufft":
+            raise ValueError("method='nufft' has no quantised features: leave out bits, or the method")
+        self._quantiser = None if bits is None else Quantiser(bits, dither, len(self.omega))
+        self._ledger = Ledger()
         self.count = 0
         self.domain = self.partial = None
         self._total = np.zeros(len(self.omega), np.complex128)
@@ -67,17 +82,40 @@ class Sketch:
         return self.omega.shape[1]
 
     @property
+    def bits(self):
+        """Of the quantised features, None of plain ones."""
+        return None if self._quantiser is None else self._quantiser.bits
+
+    @property
+    def dither(self):
+        """Radians (m,), of quantised features; else None."""
+        return None if self._quantiser is None else self._quantiser.dither
+
+    @property
+    def privacy(self):
+        """(epsilon, delta) of a released sketch, None of any other."""
+        return self._ledger.largest if self._ledger.state == "released" else None
+
+    @property
+    def spent(self):
+        """(epsilon, delta) that was spent on the points, in all."""
+        return self._ledger.largest
+
+    @property
     def fingerprint(self):
-        """32 hexadecimal digits that follow from the frequencies, to the bit."""
+        """32 hexadecimal digits that follow from the frequencies, and from bits and dither, to the bit."""
         frequencies = np.ascontiguousarray(self.omega, "<f8")
-        return hashlib.sha256(repr(frequencies.shape).encode() + frequencies.tobytes()).hexdigest()[:32]
+        digest = hashlib.sha256(repr(frequencies.shape).encode() + frequencies.tobytes())
+        if self.bits is not None:
+            digest.update(f"bits={self.bits}".encode() + self.dither.astype("<f8").tobytes())
+        return digest.hexdigest()[:32]
 
     @property
     def values(self):
         """The moments z, (m,) complex128; ValueError while no point has been seen."""
         if self.count == 0:
             raise ValueError("the sketch is empty: update it with points first")
-        return self._total / self.count
+        return self._total / self.count if self._quantiser is None else self._quantiser.values(self._total, self.count)
 
     def update(self, x):
         """Add the points x (n, d) to the sketch; nothing is added if any chunk of x is bad. Returns the sketch."""
@@ -88,12 +126,19 @@ class Sketch:
 
     def _add(self, x, first, last):
         """Add rows first..last of x, (n, d), an array or what is sliced like one."""
+        self._ledger.begin()
         dtype, like = work_dtype(x), place(x, self._like)
         self._nufft.check(self.dim, dtype, is_device(like))
         key = (dtype, is_device(like))
-        if key not in self._packed:
-            self._packed[key] = PackedFrequencies.pack(self.omega, dtype, like if is_device(like) else None)
-        self._total = self._total + to_host(sum_of_rows(x, self._packed[key], None, self._nufft, first, last))
+        if self._quantiser is not None:
+            self._quantiser.check(like)
+            if key not in self._packed:
+                self._packed[key] = self._quantiser.pack(self.omega, dtype)
+            self._total = self._total + self._quantiser.sum(x, self._packed[key], first, last)
+        else:
+            if key not in self._packed:
+                self._packed[key] = PackedFrequencies.pack(self.omega, dtype, like if is_device(like) else None)
+            self._total = self._total + to_host(sum_of_rows(x, self._packed[key], None, self._nufft, first, last))
         self.count += last - first
 
     def __add__(self, other):
@@ -101,19 +146,31 @@ class Sketch:
             return NotImplemented
         if not same_frequencies(self.omega, other.omega):
             raise ValueError("sketches of different frequencies cannot be merged")
-        merged = Sketch(self.omega, self._nufft.method, self._nufft.accuracy)
+        if self.bits != other.bits or not (self.bits is None or np.array_equal(self.dither, other.dither)):
+            raise ValueError(f"sketches of other bits or dither cannot be merged: bits are {self.bits} and {other.bits}")
+        merged = Sketch(self.omega, self._nufft.method, self._nufft.accuracy, self.bits, self.dither)
         merged._total = self._total + other._total
         merged.count = self.count + other.count
+        if self.count and other.count:
+            merged._ledger = self._ledger + other._ledger
+        else:  # nothing is added
+            merged._ledger = (self if self.count else other)._ledger.copy()
         merged.domain = merge_domains(self.domain, other.domain)
         return merged
 
     def __repr__(self):
-        return f"Sketch(m={len(self.omega)}, dim={self.dim}, count={self.count})"
+        text = f"Sketch(m={len(self.omega)}, dim={self.dim}, count={self.count}"
+        text += "" if self.bits is None else f", bits={self.bits}"
+        if self.privacy is not None:
+            return f"{text}, privacy={self.privacy})"
+        return f"{text}, spent={self.spent})" if any(self.spent) else f"{text})"
 
     def to_arrays(self):
         """What `save` writes: name -> array."""
         arrays = frequencies_to_arrays(self.omega) | {"total": self._total, "count": np.int64(self.count)}
-        arrays |= {"fingerprint": self.fingerprint}
+        arrays |= {"fingerprint": self.fingerprint} | files.with_prefix("privacy", self._ledger.to_arrays())
+        if self._quantiser is not None:
+            arrays |= files.with_prefix("quantised", self._quantiser.to_arrays())
         if self.domain is not None:
             arrays |= files.with_prefix("domain", self.domain.to_arrays())
         return arrays if self.partial is None else arrays | files.with_prefix("partial", vars(self.partial))
@@ -126,7 +183,8 @@ class Sketch:
             total, count = np.asarray(arrays["total"], np.complex128), int(arrays["count"])
             if total.shape != (len(omega),):  # before anything is made for so many frequencies
                 raise ValueError(f"{len(omega)} frequencies and {total.size} sums")
-            sketch = cls(omega)
+            quantised = files.without_prefix("quantised", arrays)
+            sketch = cls(omega, bits=int(quantised["bits"]), dither=quantised["dither"]) if quantised else cls(omega)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"not a sketch: {error}") from None
         if not np.isfinite(total).all() or count < 0:
@@ -137,6 +195,10 @@ class Sketch:
                 " (of frequencies that were kept as a seed, another NumPy may draw others)"
             )
         sketch._total, sketch.count = total, count
+        ledger = files.without_prefix("privacy", arrays)
+        sketch._ledger = Ledger.from_arrays(ledger) if ledger else Ledger()
+        if count and not ledger:  # a file of an earlier version, which knew of no releases
+            sketch._ledger.begin()
         partial = files.without_prefix("partial", arrays)
         sketch.partial = Partial.from_arrays(partial) if partial else None
         domain = files.without_prefix("domain", arrays)
@@ -163,6 +225,8 @@ def sketch(
     progress=False,
     checkpoint=None,
     checkpoint_every=POINTS_BETWEEN,
+    bits=None,
+    rng=None,
 ):
     """Sketch a data set in one pass.
 
@@ -187,6 +251,10 @@ def sketch(
         that were counted until then.
     checkpoint_every : int
         In points.
+    bits : int, optional
+        For features quantised to 1 to 8 bits with a dither, as of `Sketch`; on the host and by the direct kernels alone.
+    rng : int or numpy.random.Generator, optional
+        Of the dither: sketches that are to be merged, and passes that are to go on, take the same seed.
 
     Returns
     -------
@@ -216,10 +284,15 @@ def sketch(
     >>> fastcl.sketch(np.zeros((5, 1)), [[1.0], [2.0]]).values
     array([1.+0.j, 1.+0.j])
     """
-    result = Sketch(omega, method, accuracy)
+    if bits is None and rng is not None:
+        raise ValueError("rng draws the dither of quantised features: give bits")
+    dither = None if bits is None else draw_dither(len(as_frequencies(omega)), as_generator(rng))
+    result = Sketch(omega, method, accuracy, bits, dither)
     if is_dask(x):
         if checkpoint is not None:
             raise ValueError("checkpoint keeps no pass over a dask array: what dask has to keep, its workers keep")
+        if bits is not None:
+            raise ValueError("bits quantises no dask array: pass its blocks as an iterable of arrays")
         add_dask(result, x, progress)
         return result
     source = open_source(x, result.dim, is_device(omega))

@@ -149,3 +149,18 @@ def mlp_error(theta, sizes, x, row_weights, eps):
         delta_error = (delta_error @ np.abs(matrix).T + (matrix.shape[1] + 1) * eps * (delta @ np.abs(matrix).T)) * live
         delta = (delta @ np.abs(matrix).T) * live
     return energy, np.concatenate(parts), delta_error, clear
+
+
+def quantised_sum(x, omega, dither, bits, margin):
+    """(sums (m,) of levels of cosines less i times those of sines, numbers (m,) of phases within `margin` of a threshold)."""
+    total, doubtful = np.zeros(len(omega), complex), np.zeros(len(omega), int)
+    half = 2 ** (bits - 1)
+    for j, row in enumerate(np.asarray(omega)):
+        for point in np.asarray(x, np.float64):
+            phase = sum(a * b for a, b in zip(row, point, strict=True)) + dither[j]
+            size = sum(abs(a * b) for a, b in zip(row, point, strict=True)) + 1
+            waves = half * np.cos(phase), half * np.cos(phase - np.pi / 2)
+            levels = [2 * min(max(np.floor(wave), -half), half - 1) + 1 for wave in waves]
+            total[j] += levels[0] - 1j * levels[1]
+            doubtful[j] += any(abs(wave - np.rint(wave)) < half * size * margin for wave in waves)
+    return total, doubtful

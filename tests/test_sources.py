@@ -434,5 +434,5 @@ def test_the_same_command_goes_on_with_an_interrupted_sketch(tmp_path, monkeypat
     assert not os.path.exists("s.partial.npz")
     one, other = (fastcl.load(name).to_arrays() for name in ("whole.npz", "s.npz"))
     assert one.keys() == other.keys()
-    for name in one:
+    for name in one.keys() - {"privacy.identities"}:  # which are random
         np.testing.assert_array_equal(one[name], other[name])
