@@ -14,6 +14,7 @@ from .scale_mixtures import GaussianScaleMixture, MixtureOfScaleMixtures
 from .metric import WhitenedMetric
 from .chains import Chains, log_mass
 from .max_entropy import MaxEntropyPrior, max_entropy
+from .decoders import decode_kmeans, decode_mixture
 from .adaptive import adapt_frequencies
 from .prior import MLPPrior
 from .gaussianised import GaussianisedPrior
