@@ -1,6 +1,9 @@
 """Sketched k-means and Gaussian mixtures in the manner of scikit-learn, which has to be installed."""
 
+import warnings
+
 import numpy as np
+import scipy
 
 try:
     from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, DensityMixin, TransformerMixin
@@ -8,6 +11,7 @@ try:
     from sklearn.mixture import GaussianMixture
     from sklearn.utils import check_random_state, gen_batches
     from sklearn.utils.validation import check_is_fitted, validate_data
+    from threadpoolctl import threadpool_limits
 except ImportError as error:
     raise ImportError(f'scikit-learn is missing ({error}): pip install "fastcl[sklearn]"') from None
 
@@ -19,6 +23,15 @@ SUBSAMPLE = 5000  # points that scale, units and starts of the searches are take
 CHUNK_ROWS = 1 << 16  # rows that are centred, or judged, at a time
 FREQUENCIES = 10  # a component and dimension, by default
 MARGIN = 1e-3  # of the box beyond the data, in their own units
+
+
+def find_scale(rows, rng):
+    """`estimate_scale` of rows (n, d), 1 where they are all equal."""
+    if not np.ptp(rows, axis=0).any():
+        return 1.0
+    with warnings.catch_warnings():  # of a covariance of the fit, which nobody reads
+        warnings.simplefilter("ignore", scipy.optimize.OptimizeWarning)
+        return estimate_scale(rows, rng)
 
 
 class SketchingEstimator(BaseEstimator):
@@ -46,7 +59,7 @@ class SketchingEstimator(BaseEstimator):
         self._starts = rows / self._unit
         scale, m = self.scale, self.m
         if scale is None:
-            scale = estimate_scale(self._starts, rng) if np.ptp(self._starts, axis=0).any() else 1.0
+            scale = find_scale(self._starts, rng)
         if m is None:
             m = FREQUENCIES * self._count() * X.shape[1]
         self.sketch_ = Sketch(draw_frequencies(m, X.shape[1], scale, "adapted_radius", rng))
@@ -65,7 +78,9 @@ class SketchingEstimator(BaseEstimator):
         check_is_fitted(self, "sketch_")
         if self._decoded is None:
             box = self._low - MARGIN, self._high + MARGIN
-            self._decoded = self._decoder(self.sketch_, self._count(), *box, self._seed, self.n_init, self._starts)
+            # The matrices of L-BFGS-B are small: BLAS threads would only wait for one another, several times as long.
+            with threadpool_limits(1, "blas"):
+                self._decoded = self._decoder(self.sketch_, self._count(), *box, self._seed, self.n_init, self._starts)
         return self._decoded
 
     def _check(self, X):
