@@ -1,0 +1,86 @@
+"""What privacy and few bits cost: a prior of the spiral learned from released and from quantised sketches.
+
+100,000 points in 500 moments; the default method of `learn`, 1000 steps of 1000 points. For every epsilon (Laplace noise, and
+Gaussian noise with delta 1e-6) and every number of bits: the root mean square error of the moments, nats on held-out points, and
+the signal-to-noise ratio of denoised points, mean over seeds of the noise or the dither.
+"""
+
+from timing import machine  # isort: skip
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from experiments import BOX, judge, new_prior, spiral_problem
+
+import fastcl
+from fastcl.datasets import make_spiral
+from fastcl.plots import new_figure, save_figure
+
+N, M, SCALE, DELTA = 100_000, 500, 0.03, 1e-6
+EPSILONS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+BITS = (1, 2, 3, 4, 8)
+
+
+def sketches(sketch, x, quick):
+    """(curve, place on it, function of a seed that gives a sketch) of all that is tried."""
+    yield "plain", None, lambda seed: sketch
+    for epsilon in EPSILONS[::3] if quick else EPSILONS:
+        yield "Laplace", epsilon, lambda seed, epsilon=epsilon: fastcl.release(sketch, epsilon, rng=seed)
+        yield "Gaussian", epsilon, lambda seed, epsilon=epsilon: fastcl.release(sketch, epsilon, DELTA, "gaussian", rng=seed)
+    for bits in BITS[:1] if quick else BITS:
+        yield "bits", bits, lambda seed, bits=bits: fastcl.sketch(x, sketch.omega, bits=bits, rng=seed)
+
+
+def measure(problem, make, seeds, n_iter):
+    """Means over the seeds: error of the moments, nats, dB of the posterior mean."""
+    rows = []
+    for seed in seeds:
+        given, prior = make(seed), new_prior()
+        error = np.sqrt(np.mean(np.abs(given.values - problem.sketch.values) ** 2))
+        optimizer = fastcl.Adam(2e-3, schedule=fastcl.Cosine(n_iter))
+        fastcl.learn(prior, given, BOX, n_points=1000, n_iter=n_iter, optimizer=optimizer, rng=seed)
+        figures = judge(prior, problem, ("mean",))
+        rows.append((error, figures["nats"], figures["mean"]))
+    return np.mean(rows, axis=0)
+
+
+def draw(rows, path):
+    """The two curves."""
+    figure, axes = new_figure(1, 2, width=4.2)
+    plain = next(figures for curve, _, figures in rows if curve == "plain")
+    for panel, names, label in ((axes[0, 0], ("Laplace", "Gaussian"), "epsilon"), (axes[0, 1], ("bits",), "bits of a feature")):
+        for name, style in zip(names, ("o-", "s--"), strict=False):
+            curve = [(place, figures[2]) for given, place, figures in rows if given == name]
+            panel.plot(*np.transpose(curve), style, label=name)
+        panel.axhline(plain[2], color="grey", linestyle=":", label="plain sketch")
+        panel.set(xlabel=label, ylabel="denoised points, dB", xscale="log" if label == "epsilon" else "linear")
+        panel.legend()
+    save_figure(figure, path)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help="a PNG file for the two curves")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--quick", action="store_true", help="a few seconds only: shows that the script runs, and nothing else")
+    options = parser.parse_args()
+    print(machine())
+    problem = spiral_problem(options.quick, M, N, SCALE)
+    x = make_spiral(N, rng=np.random.default_rng(0)).astype(np.float32)
+    if not np.array_equal(fastcl.sketch([x], problem.sketch.omega).values, problem.sketch.values):
+        raise RuntimeError("the points of the sketches are not the same")
+    rows = []
+    print(f"{'sketch':12}{'':>8}{'error':>10}{'nats':>10}{'mean dB':>10}")
+    for curve, place, make in sketches(problem.sketch, x, options.quick):
+        figures = measure(problem, make, range(1 if options.quick else options.seeds), 30 if options.quick else 1000)
+        rows.append((curve, place, figures))
+        print(
+            f"{curve:12}{'' if place is None else place:>8}{figures[0]:>10.4f}{figures[1]:>10.3f}{figures[2]:>10.2f}", flush=True
+        )
+    if options.out is not None:
+        draw(rows, options.out)
+
+
+if __name__ == "__main__":
+    main()
