@@ -2,9 +2,8 @@
 
 Two data sets: the digits of scikit-learn, projected to their first 10 principal axes, and points of 10 Gaussians with diagonal
 covariances in 10 dimensions, float32. Every fit has a process of its own; memory is the growth of its largest resident size above
-the data. The sum of squared errors is over all points, relative to KMeans; the adjusted Rand index is against the digits or the
-Gaussians that points came from; nats a point are on points held out. GaussianMixture sees all points for 10 iterations, and a tenth
-of them until it converges.
+the data. The sum of squared errors is over all points, relative to KMeans from 10 starts; the adjusted Rand index is against the
+digits or the Gaussians that points came from; nats a point are on points held out.
 """
 
 import argparse
@@ -52,8 +51,10 @@ from fastcl.estimators import SketchedGaussianMixture, SketchedKMeans
 def make():
     return {
         "KMeans": lambda: KMeans(10, random_state=seed),
+        "KMeans, 10 starts": lambda: KMeans(10, n_init=10, random_state=seed),
         "SketchedKMeans": lambda: SketchedKMeans(10, compute_labels=False, random_state=seed),
         "GaussianMixture": lambda: GaussianMixture(10, covariance_type="diag", random_state=seed),
+        "GaussianMixture, 10 starts": lambda: GaussianMixture(10, covariance_type="diag", n_init=10, random_state=seed),
         "GaussianMixture, 10 iterations": lambda: GaussianMixture(10, covariance_type="diag", max_iter=10, random_state=seed),
         "GaussianMixture, a tenth": lambda: GaussianMixture(10, covariance_type="diag", random_state=seed),
         "SketchedGaussianMixture": lambda: SketchedGaussianMixture(10, random_state=seed),
@@ -83,9 +84,13 @@ figures["rand"] = float(adjusted_rand_score(labels[few], model.predict(np.ascont
 print(json.dumps(figures))
 """
 SETS = {
-    "digits": ("KMeans", "SketchedKMeans", "GaussianMixture", "SketchedGaussianMixture"),
+    "digits": (
+        "KMeans, 10 starts", "KMeans", "SketchedKMeans",
+        "GaussianMixture, 10 starts", "GaussianMixture", "SketchedGaussianMixture",
+    ),
     "gaussians": (
-        "KMeans", "SketchedKMeans", "GaussianMixture, 10 iterations", "GaussianMixture, a tenth", "SketchedGaussianMixture",
+        "KMeans, 10 starts", "KMeans", "SketchedKMeans",
+        "GaussianMixture, 10 iterations", "GaussianMixture, a tenth", "SketchedGaussianMixture",
     ),
 }  # fmt: skip
 
@@ -106,14 +111,13 @@ def main():
     options = parser.parse_args()
     print(machine())
     for data, names in SETS.items():
-        print(
-            f"{data + (f', n = {options.n:,}' if data == 'gaussians' else ''):34}{'error':>8}{'rand':>8}{'nats':>10}{'s':>9}{'MiB':>9}"
-        )
+        title = data if data == "digits" else f"{data}, n = {options.n:,}"
+        print(f"{title:34}{'error':>8}{'rand':>8}{'nats':>10}{'s':>9}{'MiB':>9}")
         least = None
         for name in names:
             runs = [fit(data, options.n, name, seed) for seed in range(options.seeds if data == "digits" else 1)]
             mean = {key: sum(run[key] for run in runs) / len(runs) for key in runs[0]}
-            least = mean["error"] if name == "KMeans" else least
+            least = mean["error"] if least is None else least
             error = f"{mean['error'] / least:.3f}" if "error" in mean else ""
             nats = f"{mean['nats']:.3f}" if "nats" in mean else ""
             print(f"{name:34}{error:>8}{mean['rand']:>8.3f}{nats:>10}{mean['seconds']:>9.2f}{mean['MiB']:>9.1f}", flush=True)
