@@ -85,7 +85,8 @@ def beside(array, like, dtype=None):
 
 def contiguous(array, dtype):
     """`array` as the kernels take it: of `dtype`, contiguous, aligned, writable; copied only where it is none of these."""
-    return np.ascontiguousarray(array, dtype, like=array) if is_device(array) else np.require(array, dtype, ["C", "W", "A"])
+    with np.errstate(over="ignore"):  # what the type cannot hold becomes infinite, for the caller to refuse
+        return np.ascontiguousarray(array, dtype, like=array) if is_device(array) else np.require(array, dtype, ["C", "W", "A"])
 
 
 def empty_aligned(shape, dtype):

@@ -27,6 +27,7 @@ class PackedFrequencies:
     structure: object = None  # with `sum` and `adjoint` as here, where omega has faster kernels of its own
 
     @classmethod
+    @np.errstate(over="ignore")  # frequencies that the type cannot hold become infinite, which `check_phases` refuses
     def pack(cls, omega, dtype, like=None):
         """`omega` (m, d), already validated, for points of `dtype` that are where `like` is, by default on the host."""
         turns = np.divide(omega, 2 * np.pi).astype(dtype)
@@ -52,12 +53,13 @@ class PackedFrequencies:
         """The largest modulus in every column of `turns`, (d,)."""
         return np.abs(self.turns).max(axis=0)
 
+    @np.errstate(over="ignore", invalid="ignore")
     def check_phases(self, magnitudes):
         """ValueError where phases of points up to `magnitudes` (d,) would lose all their digits."""
         dtype = self.turns.dtype
         if float((self.largest * magnitudes).sum()) * np.finfo(dtype).eps <= PHASE_ERROR:
             return  # no need to look at the frequencies one by one
-        largest = float((np.abs(self.turns) * magnitudes).sum(axis=1).max())
+        largest = float(np.nan_to_num((np.abs(self.turns) * magnitudes).sum(axis=1), nan=np.inf).max())  # infinity times zero
         if not largest * np.finfo(dtype).eps <= PHASE_ERROR:
             remedy = "draw omega with a larger scale, centre x" + (", or pass x as float64" if dtype == np.float32 else "")
             raise ValueError(

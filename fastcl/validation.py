@@ -67,8 +67,7 @@ def as_vector(array, name, size=None, dtype=np.float64):
 def as_points(array, name, dim=None):
     """`array` as a finite, contiguous, writable 2-D float array; copied only where it is none of these."""
     array = as_rows(array, name, dim)
-    with np.errstate(over="ignore"):
-        array = contiguous(array, work_dtype(array))
+    array = contiguous(array, work_dtype(array))
     if not np.isfinite(array).all():
         raise ValueError(f"{name} holds NaN or infinity")
     return array
@@ -82,7 +81,8 @@ def as_frequencies(omega, dim=None):
         raise ValueError(f"x has {dim} columns and omega {omega.shape[1]}: points and frequencies must share the dimension")
     if structured:
         return omega
-    omega = np.ascontiguousarray(to_host(omega), np.float64)
+    with np.errstate(over="ignore"):  # what the type cannot hold becomes infinite, and is refused as such
+        omega = np.ascontiguousarray(to_host(omega), np.float64)
     if not np.isfinite(omega).all():
         raise ValueError("omega holds NaN or infinity")
     return omega

@@ -281,6 +281,20 @@ def test_bad_input_is_an_error_that_names_the_argument(name, call):
     assert type(caught.value) in (ValueError, TypeError)
 
 
+@pytest.mark.parametrize("x", [np.zeros((3, 1), np.float32), np.ones((3, 1), np.float32)])
+def test_frequencies_beyond_float32_are_refused_without_a_warning(x):
+    with pytest.raises(ValueError, match="phases of inf turns"):
+        fastcl.feature_sum(x, [[1e300]])
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).max == np.finfo(np.float64).max, reason="long double is double here")
+def test_numbers_beyond_float64_are_refused_without_a_warning():
+    large = np.full((3, 1), np.finfo(np.longdouble).max)
+    for x, omega, name in ((large, [[1.0]], "x"), ([[1.0]], large, "omega")):
+        with pytest.raises(ValueError, match=f"{name} holds NaN or infinity"):
+            fastcl.feature_sum(x, omega)
+
+
 def test_bad_rows_are_named(monkeypatch):
     monkeypatch.setattr(features, "CHUNK_ROWS", 2)
     with pytest.raises(ValueError, match="x holds NaN or infinity in rows 2 to 2"):
