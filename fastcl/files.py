@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 import tempfile
+import tokenize
 import zipfile
 from pathlib import Path
 
@@ -13,7 +14,18 @@ VERSION = 2  # 1: sketches without a fingerprint; read as ever
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 PLAIN = "biufcSU"  # kinds of numbers and strings; what else there is can run code, or has parts
 # All that NumPy and zipfile were seen to raise over damaged bytes.
-_DAMAGE = (ValueError, KeyError, TypeError, EOFError, AttributeError, RuntimeError, OverflowError, OSError)
+DAMAGE = (
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    AttributeError,
+    RuntimeError,
+    OverflowError,
+    OSError,
+    SyntaxError,
+    tokenize.TokenError,
+)
 
 
 @contextlib.contextmanager
@@ -30,6 +42,8 @@ def replacing(path):
             os.fchmod(handle, 0o666 & ~_umask())
         with os.fdopen(handle, "wb") as file:
             yield file
+            file.flush()
+            os.fsync(file.fileno())  # a power cut may otherwise leave the name with an empty file behind it
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
@@ -78,7 +92,7 @@ def read_npz(path, kinds):
         kind, version = str(arrays.pop("kind")), int(arrays.pop("version"))
     except PermissionError:
         raise
-    except (*_DAMAGE, zipfile.BadZipFile, zipfile.zlib.error) as error:
+    except (*DAMAGE, zipfile.BadZipFile, zipfile.zlib.error) as error:
         raise ValueError(f"{str(path)!r} is truncated or was not written by fastcl ({error})") from None
     if not kind.startswith("fastcl-") or kind.removeprefix("fastcl-") not in kinds:
         raise ValueError(f"{str(path)!r} holds a {kind}, expected {' or '.join(f'fastcl-{k}' for k in kinds)}")

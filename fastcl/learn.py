@@ -17,7 +17,7 @@ from .optimizers import Adam, Optimizer
 from .prior import MLPPrior
 from .progress import progress_bar
 from .streams import Stream
-from .validation import as_choice, as_count, as_generator, as_positive
+from .validation import as_array, as_choice, as_count, as_generator, as_positive, as_vector
 
 METRICS = ("identity", "whitened")
 HISTORY = ("iteration", "value", "gradient_norm", "seconds")
@@ -300,12 +300,12 @@ class _Run:
         if not same:
             raise ValueError(f"checkpoint {str(path)!r} belongs to a run with other settings, domain, seed or sketch")
         try:
-            theta, mean = arrays["theta"].reshape(self.prior.theta.shape), arrays["mean"].reshape(self.mean.shape)
-            iteration, seed = int(arrays["iteration"]), int(arrays["seed"])
-            history = {name: list(arrays[f"history.{name}"][:iteration]) for name in HISTORY}
-            tracked = arrays["tracked"].reshape(objective.z.shape) if "tracked" in arrays else None
+            theta, mean = (as_vector(arrays[name], name, self.mean.size) for name in ("theta", "mean"))
+            iteration, seed = (as_count(int(arrays[name]), name, least=0) for name in ("iteration", "seed"))
+            history = {name: as_vector(arrays[f"history.{name}"], name, iteration).tolist() for name in HISTORY}
+            tracked = as_array(arrays["tracked"], "tracked", "c").reshape(objective.z.shape) if "tracked" in arrays else None
             self.optimizer.load_state(files.without_prefix("optimizer", arrays), self.prior.theta)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"checkpoint {str(path)!r} is damaged or incomplete: {error}") from None
         objective.tracked = None if tracked is None else beside(tracked, objective.z)
         self.prior.theta[:] = self.last_good[:] = beside(theta, self.prior.theta)

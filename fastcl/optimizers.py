@@ -3,7 +3,7 @@
 import numpy as np
 
 from .backend import beside, kernel, to_host
-from .validation import as_count
+from .validation import as_count, as_vector
 
 
 class Constant:
@@ -81,13 +81,13 @@ class Optimizer:
         }
 
     def load_state(self, state, like=None):
-        """Go on from what `state` gave, where `like` is."""
+        """Go on from what `state` gave, where `like` is; ValueError for vectors of another size, which no kernel checks."""
         self.reset()
-        self.iteration = int(state["iteration"])
+        self.iteration = as_count(int(state["iteration"]), "iteration", least=0)
         for name in self.buffers:
             if name in state:
-                buffer = np.array(state[name])
-                setattr(self, name, buffer if like is None else beside(buffer, like))
+                buffer = state[name] if like is None else as_vector(state[name], name, like.size, like.dtype)
+                setattr(self, name, np.array(buffer) if like is None else beside(np.array(buffer), like))
 
 
 class SGD(Optimizer):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from . import files
 from .patches import as_image
 from .validation import as_rows
 
@@ -18,7 +19,9 @@ def read_array(path):
         raise ValueError(f"{str(path)!r} is neither a folder of images nor a .npy file")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except PermissionError:
+        raise
+    except files.DAMAGE as error:
         raise ValueError(f"{str(path)!r} is not a readable .npy file ({error})") from None
     return as_rows(array, path.name)
 

@@ -1,5 +1,7 @@
 """Reading back whatever a `save` of this package wrote."""
 
+import numpy as np
+
 from . import files
 from .gaussianised import GaussianisedPrior
 from .images import ImageModel
@@ -21,7 +23,8 @@ def load(path, kinds=tuple(_CLASSES)):
     """The sketch, prior or model in a file; FileNotFoundError, or ValueError for a truncated or foreign file."""
     kind, arrays = files.read_npz(path, kinds)
     try:
-        return _CLASSES[kind].from_arrays(arrays)
+        with np.errstate(all="ignore"):  # damaged numbers overflow, and are refused as what they become
+            return _CLASSES[kind].from_arrays(arrays)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{str(path)!r} is damaged: {error}") from None
 

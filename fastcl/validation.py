@@ -36,7 +36,8 @@ def as_array(array, name, kinds="fiub"):
 
 def work_dtype(array):
     """float32 for float32 and float16, float64 for everything else."""
-    return np.dtype(np.float32) if array.dtype in (np.float32, np.float16) else np.dtype(np.float64)
+    dtype = np.dtype(array.dtype)
+    return np.dtype(np.float32) if dtype.kind == "f" and dtype.itemsize <= 4 else np.dtype(np.float64)  # of any order of bytes
 
 
 def as_rows(array, name, dim=None):

@@ -9,6 +9,7 @@ import pytest
 from problems import exact, gaussian_line, line, make_prior, midpoints, plane, scale_mixture_plane, threads
 
 import fastcl
+from fastcl import files
 from fastcl.objective import MASS_PARTS, MASS_ROWS
 
 N_ITER = 30
@@ -499,3 +500,28 @@ def test_checkpoint_of_another_metric_is_refused(tmp_path):
     learn(checkpoint=checkpoint, callback=stop_at(3, True))
     with pytest.raises(ValueError, match="other settings"):
         learn(checkpoint=checkpoint, metric="whitened")
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("optimizer.first", np.zeros(3)),  # shorter than theta: the kernel would write beyond its end
+        ("optimizer.second", np.full(25, "text")),
+        ("optimizer.iteration", np.int64(-1)),
+        ("history.seconds", np.full(3, b"1.0")),
+        ("history.value", np.zeros(2)),
+        ("iteration", np.float64(np.inf)),
+        ("seed", np.int64(-1)),
+        ("theta", np.full(25, np.nan)),
+        ("mean", np.full(25, 1j)),
+    ],
+)
+def test_arrays_of_a_checkpoint_that_do_not_fit_are_refused(tmp_path, name, array):
+    path, problem = tmp_path / "c.npz", line()
+    settings = {"n_points": 16, "n_iter": 3, "rng": 0, "checkpoint": path}
+    fastcl.learn(problem.prior, problem.sketch, problem.domain, **settings)
+    kind, arrays = files.read_npz(path, ["checkpoint"])
+    array = np.resize(array, arrays["theta"].size) if np.size(array) == 25 else array
+    files.write_npz(path, kind, arrays | {name: array})
+    with pytest.raises(ValueError, match="is damaged or incomplete"):
+        fastcl.learn(line().prior, problem.sketch, problem.domain, **settings)

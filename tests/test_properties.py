@@ -5,13 +5,14 @@ from pathlib import Path
 
 import naive
 import numpy as np
+from hunting import look
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from hunting import look
 
 import fastcl
 from fastcl.features import PHASE_ERROR
+from fastcl.laws import LAWS
 from fastcl.patches import add_patches, extract_patches
 
 EPS = np.finfo(np.float64).eps
@@ -92,7 +93,7 @@ def refused(call, x, omega):
     try:
         result = call()
     except ValueError as error:
-        assert "digits" in str(error) or "NaN or infinity" in str(error), error
+        assert "digits" in str(error) or "NaN or infinity" in str(error), error  # noqa: PT017
         assert have_digits(x, omega) is not True
         return None
     assert have_digits(x, omega) is not False
@@ -127,7 +128,7 @@ def test_values_that_are_not_finite_are_refused(x, seed):
         try:
             result = call()
         except ValueError as error:
-            assert not finite or "digits" in str(error)
+            assert not finite or "digits" in str(error)  # noqa: PT017
             assert not finite or not have_digits(x, omega)
         else:
             assert finite
@@ -200,7 +201,7 @@ def test_domains_sample_what_their_density_and_sketch_say(data, dim, seed):
 
 @look(30)
 @given(
-    st.integers(1, 40), st.integers(1, 70), st.floats(1e-30, 1e30), st.sampled_from(["gaussian", "folded_gaussian", "adapted_radius"]),
+    st.integers(1, 40), st.integers(1, 70), st.floats(1e-30, 1e30), st.sampled_from(LAWS),
     st.sampled_from([None, "harmonic", "hadamard"]), SEEDS,
 )  # fmt: skip
 def test_frequencies_scale_and_follow_from_the_seed(groups, dim, scale, law, structure, seed):
