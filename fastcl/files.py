@@ -5,6 +5,7 @@ import math
 import os
 import tempfile
 import tokenize
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -115,12 +116,21 @@ def _read_members(archive, size):
     return arrays
 
 
+@contextlib.contextmanager
+def silence():
+    """No warnings of NumPy: damage that it remarks on is an error, or none at all."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        yield
+
+
 def _read_array(stream, size):
     """The array of a .npy stream of `size` bytes; nothing is allocated that the stream does not hold."""
     read_header = HEADERS.get(np.lib.format.read_magic(stream))
     if read_header is None:
         raise ValueError("an array of an unknown format")
-    shape, by_columns, dtype = read_header(stream)
+    with silence():
+        shape, by_columns, dtype = read_header(stream)
     if dtype.hasobject or dtype.kind not in PLAIN or dtype.itemsize == 0:
         raise ValueError(f"an array of {'pickled objects' if dtype.hasobject else dtype}")
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != size - stream.tell():

@@ -18,7 +18,8 @@ def read_array(path):
     if path.suffix.lower() != ".npy":
         raise ValueError(f"{str(path)!r} is neither a folder of images nor a .npy file")
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        with files.silence():
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
     except PermissionError:
         raise
     except files.DAMAGE as error:

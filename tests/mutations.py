@@ -131,9 +131,7 @@ def damage_array(array, rng):
     if kind == 3 and array.dtype.kind in "iufc" and array.size:
         changed = array.copy()
         with np.errstate(all="ignore"):
-            changed.ravel()[rng.integers(array.size)] = rng.choice(
-                [0, -1, 2**62, 1e300, 1e-300] if array.dtype.kind != "u" else [0, 1]
-            )
+            changed.ravel()[rng.integers(array.size)] = np.array(rng.choice([0, -1, 2.0**62, 1e300, 1e-300])).astype(array.dtype)
         return changed
     if kind == 4 and array.dtype.kind in "fc" and array.size:
         with np.errstate(all="ignore"):

@@ -39,7 +39,9 @@ def run_blocks(text, apart_from=()):
 def test_the_block_for_a_gpu_runs(text, monkeypatch, device):
     do_little(monkeypatch)
     monkeypatch.setitem(sys.modules, "cupy", device.module)
-    namespace = run_blocks(text, apart_from=["dask", "denoise_image", "max_entropy", "plots"])  # nothing that the block needs
+    namespace = run_blocks(
+        text, apart_from=["dask", "denoise_image", "max_entropy", "plots", "decode_kmeans"]
+    )  # nothing that the block needs
     (block,) = (block for on_device, block in BLOCK.findall(text) if on_device)
     if device.name == "cuda-host":  # every thread of a block is one of the machine's
         block = block.replace("n_iter=3000", "n_iter=2, n_points=50")
