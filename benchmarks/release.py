@@ -1,9 +1,9 @@
 """What privacy and few bits cost: a prior of the spiral learned from released and from quantised sketches.
 
-100,000 points in 500 moments; unbiased gradients, 1500 steps of 1000 points, since those of a normalised density vary more
-from seed to seed than with the noise. For every epsilon (Laplace noise, and
-Gaussian noise with delta 1e-6) and every number of bits: the root mean square error of the moments, nats on held-out points, and
-the signal-to-noise ratio of denoised points, mean over seeds of the noise or the dither.
+100,000 points in 500 moments; unbiased gradients, 1500 steps of 1000 points, for those of a normalised density vary more with the
+seed than with the noise. For every epsilon (Laplace noise, and Gaussian noise with delta 1e-6) and every number of bits: the
+root mean square error of the moments, nats on held-out points, and the signal-to-noise ratio of denoised points, mean over seeds
+of the noise or the dither.
 """
 
 from timing import machine  # isort: skip
