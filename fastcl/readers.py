@@ -39,7 +39,7 @@ def read_image(path, grey=False):
     """An image file as floats in [0, 1], (H, W) or (H, W, 3); colour becomes grey where `grey` is true."""
     import imageio.v3 as iio
 
-    image = _decoded(path, lambda: np.asarray(iio.imread(path, plugin="pillow")))  # any other plugin would be tried, and warn
+    image = _decoded(path, lambda content: np.asarray(iio.imread(content, plugin="pillow")))  # others would be tried, and warn
     _check_shape(path, image.shape)
     if image.ndim == 3:
         image = np.stack([as_image(channel, str(path)) for channel in np.moveaxis(image, -1, 0)], axis=-1)
@@ -56,7 +56,7 @@ def image_shape(path):
     """(H, W) of an image file, from its header."""
     import imageio.v3 as iio
 
-    shape = _decoded(path, lambda: iio.improps(path, plugin="pillow").shape)
+    shape = _decoded(path, lambda content: iio.improps(content, plugin="pillow").shape)
     _check_shape(path, shape)
     return shape[:2]
 
@@ -64,8 +64,9 @@ def image_shape(path):
 def _decoded(path, decode):
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {str(path)!r}")
+    content = path.read_bytes()  # of an open file, a damaged length would be taken from memory before it is read
     try:
-        return decode()
+        return decode(content)
     except Exception as error:  # decoders raise what they like over damaged bytes
         raise ValueError(f"{str(path)!r} is not a readable image ({error})") from None
 

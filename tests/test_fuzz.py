@@ -1,5 +1,6 @@
 """Damaged files: one clear error or a sound object, one line and status 2 from the command line, in little time and memory."""
 
+import contextlib
 import functools
 import io
 import time
@@ -169,3 +170,13 @@ def as_npy(content, rng):
     buffer = io.BytesIO()
     np.save(buffer, damage_array(np.load(io.BytesIO(content)), rng), allow_pickle=True)
     return buffer.getvalue()
+
+
+def test_a_length_in_an_image_is_not_taken_for_memory(tmp_path):
+    iio.imwrite(tmp_path / "grey.png", np.zeros((20, 20), np.uint8))
+    content = bytearray((tmp_path / "grey.png").read_bytes())
+    start = content.index(b"IDAT") - 4
+    content[start : start + 4] = b"\x7f\xff\xff\xff"  # 2 GiB of a file of 100 bytes
+    (tmp_path / "grey.png").write_bytes(content)
+    with contextlib.suppress(ValueError):  # or what there is of the image
+        within_bounds(lambda: readers.read_image(tmp_path / "grey.png"))
