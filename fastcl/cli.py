@@ -30,7 +30,8 @@ def main(arguments=None):
     """Run one command; the exit status."""
     options = build_parser().parse_args(arguments)
     try:
-        options.run(options)
+        with np.errstate(all="ignore"):  # what is not finite is an error of its own, in one line
+            options.run(options)
     except KeyboardInterrupt as interruption:
         print(": ".join(["fastcl: interrupted", *map(str, interruption.args)]), file=sys.stderr)
         return 130
@@ -211,6 +212,8 @@ def run_denoise(options):
         raise ValueError("--sigma is needed for a prior of vectors")
     else:
         clean = denoise(model, noisy, sigma, progress=True, **settings)
+    if not np.isfinite(clean).all():
+        raise FloatingPointError(f"the result is not finite: {options.prior!r} is damaged, or sigma or the strength is extreme")
     with files.replacing(out) as file:
         if suffix == ".npy":
             np.save(file, clean)

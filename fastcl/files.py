@@ -135,7 +135,12 @@ def _read_array(stream, size):
         raise ValueError(f"an array of {'pickled objects' if dtype.hasobject else dtype}")
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != size - stream.tell():
         raise ValueError(f"an array of shape {shape} that its bytes do not fit")
-    return np.ndarray(shape, dtype, bytearray(stream.read()), order="F" if by_columns else "C")
+    array = np.ndarray(shape, dtype, bytearray(stream.read()), order="F" if by_columns else "C")
+    if dtype.kind == "U":
+        codes = np.frombuffer(array.tobytes(), np.dtype(np.uint32).newbyteorder(dtype.byteorder))
+        if ((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes < 0xE000))).any():  # Python would make a string of them
+            raise ValueError("text that is no Unicode")
+    return array
 
 
 def with_prefix(prefix, arrays):

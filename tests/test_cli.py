@@ -588,6 +588,13 @@ def test_interrupted_learning_is_not_passed_off_as_finished(bad, capsys, monkeyp
     assert fastcl.load_prior(bad / "old.partial.npz") is not None  # what was learned is not lost either
 
 
+def test_a_result_that_is_not_finite_is_not_written(bad, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "denoise", lambda prior, noisy, *given, **named: noisy * np.inf)
+    assert run(bad, "denoise p2.npz rows2.npy -o never.npy --sigma 1") == 2
+    assert "the result is not finite" in capsys.readouterr().err
+    assert not (bad / "never.npy").exists()
+
+
 def test_a_missing_extra_is_named(bad, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio.v3", None)
     assert 'pip install "fastcl[demo]"' in assert_refused(bad, "denoise model.npz noisy.png -o old.png --sigma 25", capsys)
