@@ -12,7 +12,7 @@ from .patch_sketch import PatchSketch, sketch_images
 from .patches import PatchTransform
 from .prior import MLPPrior
 from .scale_mixtures import GaussianScaleMixture, MixtureOfScaleMixtures
-from .validation import as_choice, as_count, as_generator, as_positive
+from .validation import as_choice, as_count, as_generator, as_positive, as_vector
 
 SAMPLES = 200_000  # drawn from the density of largest entropy to fit the mixture that denoises
 N_ITER, NETWORK_N_ITER = 300, 600  # steps by default
@@ -43,7 +43,7 @@ class ImageModel:
         if prior.dim != transform.dim:
             raise ValueError(f"prior must have dimension {transform.dim}, that of the patches, got {prior.dim}")
         self.transform, self.prior, self.density, self.interrupted = transform, prior, density, False
-        self.precisions = tuple(as_positive(float(precision), "precisions") for precision in precisions)
+        self.precisions = tuple(as_positive(value, "precisions") for value in as_vector(precisions, "precisions").tolist())
         if not self.precisions:
             raise ValueError("precisions is empty: at least one pass is needed")
 

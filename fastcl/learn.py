@@ -302,6 +302,8 @@ class _Run:
         try:
             theta, mean = (as_vector(arrays[name], name, self.mean.size) for name in ("theta", "mean"))
             iteration, seed = (as_count(int(arrays[name]), name, least=0) for name in ("iteration", "seed"))
+            if seed >= 2**63:
+                raise ValueError(f"a seed of {seed}")
             history = {name: as_vector(arrays[f"history.{name}"], name, iteration).tolist() for name in HISTORY}
             tracked = as_array(arrays["tracked"], "tracked", "c").reshape(objective.z.shape) if "tracked" in arrays else None
             self.optimizer.load_state(files.without_prefix("optimizer", arrays), self.prior.theta)

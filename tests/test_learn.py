@@ -512,6 +512,7 @@ def test_checkpoint_of_another_metric_is_refused(tmp_path):
         ("history.value", np.zeros(2)),
         ("iteration", np.float64(np.inf)),
         ("seed", np.int64(-1)),
+        ("seed", np.float64(2.0**64)),
         ("theta", np.full(25, np.nan)),
         ("mean", np.full(25, 1j)),
     ],
