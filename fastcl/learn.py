@@ -17,7 +17,7 @@ from .optimizers import Adam, Optimizer
 from .prior import MLPPrior
 from .progress import progress_bar
 from .streams import Stream
-from .validation import as_array, as_choice, as_count, as_generator, as_positive, as_vector
+from .validation import as_array, as_choice, as_count, as_generator, as_kept_count, as_positive, as_vector
 
 METRICS = ("identity", "whitened")
 HISTORY = ("iteration", "value", "gradient_norm", "seconds")
@@ -301,9 +301,7 @@ class _Run:
             raise ValueError(f"checkpoint {str(path)!r} belongs to a run with other settings, domain, seed or sketch")
         try:
             theta, mean = (as_vector(arrays[name], name, self.mean.size) for name in ("theta", "mean"))
-            iteration, seed = (as_count(int(arrays[name]), name, least=0) for name in ("iteration", "seed"))
-            if seed >= 2**63:
-                raise ValueError(f"a seed of {seed}")
+            iteration, seed = (as_kept_count(arrays[name], name) for name in ("iteration", "seed"))
             history = {name: as_vector(arrays[f"history.{name}"], name, iteration).tolist() for name in HISTORY}
             tracked = as_array(arrays["tracked"], "tracked", "c").reshape(objective.z.shape) if "tracked" in arrays else None
             self.optimizer.load_state(files.without_prefix("optimizer", arrays), self.prior.theta)

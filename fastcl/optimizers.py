@@ -3,7 +3,7 @@
 import numpy as np
 
 from .backend import beside, kernel, to_host
-from .validation import as_count, as_vector
+from .validation import as_count, as_kept_count, as_vector
 
 
 class Constant:
@@ -83,7 +83,7 @@ class Optimizer:
     def load_state(self, state, like=None):
         """Go on from what `state` gave, where `like` is; ValueError for vectors of another size, which no kernel checks."""
         self.reset()
-        self.iteration = as_count(int(state["iteration"]), "iteration", least=0)
+        self.iteration = as_kept_count(state["iteration"], "iteration")
         for name in self.buffers:
             if name in state:
                 buffer = state[name] if like is None else as_vector(state[name], name, like.size, like.dtype)

@@ -18,6 +18,10 @@ def read_array(path):
     if path.suffix.lower() != ".npy":
         raise ValueError(f"{str(path)!r} is neither a folder of images nor a .npy file")
     try:
+        with open(path, "rb") as file:
+            start = file.read(12)
+        if start[6:7] in (b"\2", b"\3") and int.from_bytes(start[8:], "little") > path.stat().st_size:
+            raise ValueError("its header is longer than the file")  # and NumPy would take as much memory before it looks
         with files.silence():
             array = np.load(path, mmap_mode="r", allow_pickle=False)
     except PermissionError:

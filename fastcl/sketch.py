@@ -15,7 +15,7 @@ from .passes import POINTS_BETWEEN, Partial, resume, run_pass
 from .quantised import Quantiser, draw_dither
 from .sources import open_source
 from .structures import frequencies_from_arrays, frequencies_to_arrays, same_frequencies
-from .validation import as_count, as_frequencies, as_generator, as_rows, is_dask, work_dtype
+from .validation import as_count, as_frequencies, as_generator, as_kept_count, as_rows, is_dask, work_dtype
 
 
 class Sketch:
@@ -180,15 +180,15 @@ class Sketch:
         """The sketch whose `to_arrays` gave `arrays`; ValueError where they do not fit together."""
         try:
             omega = frequencies_from_arrays(arrays)
-            total, count = np.asarray(arrays["total"], np.complex128), int(arrays["count"])
+            total, count = np.asarray(arrays["total"], np.complex128), as_kept_count(arrays["count"], "count")
             if total.shape != (len(omega),):  # before anything is made for so many frequencies
                 raise ValueError(f"{len(omega)} frequencies and {total.size} sums")
             quantised = files.without_prefix("quantised", arrays)
             sketch = cls(omega, bits=int(quantised["bits"]), dither=quantised["dither"]) if quantised else cls(omega)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"not a sketch: {error}") from None
-        if not np.isfinite(total).all() or count < 0:
-            raise ValueError("not a sketch: its sums or its count are none")
+        if not np.isfinite(total).all():
+            raise ValueError("not a sketch: its sums are not finite")
         if "fingerprint" in arrays and str(arrays["fingerprint"]) != sketch.fingerprint:
             raise ValueError(
                 f"not a sketch of these frequencies: its fingerprint is {arrays['fingerprint']}, theirs {sketch.fingerprint}"

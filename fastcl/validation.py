@@ -98,6 +98,14 @@ def as_count(value, name, least=1):
     return int(value)
 
 
+def as_kept_count(array, name):
+    """The int that a file keeps in `array`, from 0 to 2^63 - 1; ValueError or TypeError for anything else."""
+    array = as_array(array, name)
+    if array.ndim != 0 or not 0 <= array < 2**63 or array != int(array):
+        raise ValueError(f"{name} must be one whole number from 0 to 2^63 - 1, got {array}")
+    return int(array)
+
+
 def as_positive(value, name):
     """`value` as a finite float above zero."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):

@@ -7,6 +7,7 @@ import time
 import tracemalloc
 
 import imageio.v3 as iio
+import mutations
 import numpy as np
 import pytest
 import scipy.stats  # noqa: F401  # its import is slow while memory is traced
@@ -97,6 +98,20 @@ def test_headers_that_make_no_sense_are_named(tmp_path, header):
         within_bounds(lambda: fastcl.load(path))
     (tmp_path / "rows.npy").write_bytes(npy(header, b""))
     with pytest.raises((ValueError, TypeError), match=r"rows\.npy"):
+        within_bounds(lambda: readers.read_array(tmp_path / "rows.npy"))
+
+
+@pytest.mark.parametrize("count", [np.uint64(2**63), np.float64(1.5), np.array([50]), np.int64(-1), np.str_("50")])
+def test_a_count_that_is_none_is_refused(tmp_path, count):
+    path, members = tmp_path / "damaged.npz", members_of(saved_bytes(tmp_path, SAVED["sketch"]))
+    path.write_bytes(pack((members | {"count.npy": mutations.as_npy(count)}).items()))
+    with pytest.raises(ValueError, match="not a sketch: count must"):
+        fastcl.load(path)
+
+
+def test_a_header_longer_than_its_file_takes_no_memory(tmp_path):
+    (tmp_path / "rows.npy").write_bytes(b"\x93NUMPY\x02\x00\xff\xff\xff\x7f" + b" " * 100)
+    with pytest.raises(ValueError, match=r"rows\.npy"):
         within_bounds(lambda: readers.read_array(tmp_path / "rows.npy"))
 
 

@@ -511,6 +511,8 @@ def test_checkpoint_of_another_metric_is_refused(tmp_path):
         ("history.seconds", np.full(3, b"1.0")),
         ("history.value", np.zeros(2)),
         ("iteration", np.float64(np.inf)),
+        ("optimizer.iteration", np.float64(2.0**63)),
+        ("iteration", np.array([3])),
         ("seed", np.int64(-1)),
         ("seed", np.float64(2.0**64)),
         ("theta", np.full(25, np.nan)),
