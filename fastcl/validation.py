@@ -101,9 +101,10 @@ def as_count(value, name, least=1):
 def as_kept_count(array, name):
     """The int that a file keeps in `array`, from 0 to 2^63 - 1; ValueError or TypeError for anything else."""
     array = as_array(array, name)
-    if array.ndim != 0 or not 0 <= array < 2**63 or array != int(array):
+    value = array.item() if array.ndim == 0 else -1  # as Python's number: 2^63 is beyond what float16 can be compared with
+    if not 0 <= value < 2**63 or value != int(value):
         raise ValueError(f"{name} must be one whole number from 0 to 2^63 - 1, got {array}")
-    return int(array)
+    return int(value)
 
 
 def as_positive(value, name):

@@ -101,7 +101,9 @@ def test_headers_that_make_no_sense_are_named(tmp_path, header):
         within_bounds(lambda: readers.read_array(tmp_path / "rows.npy"))
 
 
-@pytest.mark.parametrize("count", [np.uint64(2**63), np.float64(1.5), np.array([50]), np.int64(-1), np.str_("50")])
+@pytest.mark.parametrize(
+    "count", [np.uint64(2**63), np.float64(1.5), np.float16(0.5), np.array([50]), np.int64(-1), np.str_("50")]
+)
 def test_a_count_that_is_none_is_refused(tmp_path, count):
     path, members = tmp_path / "damaged.npz", members_of(saved_bytes(tmp_path, SAVED["sketch"]))
     path.write_bytes(pack((members | {"count.npy": mutations.as_npy(count)}).items()))
