@@ -57,6 +57,7 @@ def draw(rows, path):
         panel.axhline(plain[2], color="grey", linestyle=":", label="plain sketch")
         panel.set(xlabel=label, ylabel="denoised points, dB", xscale="log" if label == "epsilon" else "linear")
         panel.legend()
+    axes[0, 1].sharey(axes[0, 0])  # or noise would look like a curve
     save_figure(figure, path)
 
 
