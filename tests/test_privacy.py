@@ -151,6 +151,42 @@ def test_noise_takes_no_raw_points_and_is_not_released_again(rng, sk):
     assert sk.spent == (1.0, 0.0)
 
 
+def test_identities_are_older_than_merges(rng, sk):
+    other = fastcl.sketch(rng.standard_normal((50, 2)), sk.omega)
+    both = sk + other  # merged before anything was released
+    released = fastcl.release(both, 1.0, rng=0)
+    assert (sk.spent, other.spent) == ((0.0, 0.0), (0.0, 0.0))  # parts do not hear of it
+    assert (released + fastcl.release(sk, 0.25, rng=1) + fastcl.release(other, 0.5, rng=2)).privacy == (1.5, 0.0)
+
+
+def test_checkpoints_and_dask_arrays_have_identities(tmp_path, rng, sk):
+    x, path = rng.standard_normal((100, 2)), tmp_path / "s.npz"
+    passes = [fastcl.sketch(x, sk.omega, checkpoint=path) for _ in range(2)]  # the second one reads the file alone
+    one, two = (fastcl.release(given, 1.0, rng=0) for given in passes)
+    assert (one + two).privacy == (2.0, 0.0)
+    array = pytest.importorskip("dask.array")
+    assert fastcl.release(fastcl.sketch(array.from_array(x), sk.omega), 1.0, rng=0).privacy == (1.0, 0.0)
+
+
+def test_files_from_before_the_account_are_raw(sk):
+    arrays = {name: array for name, array in sk.to_arrays().items() if not name.startswith("privacy.")}
+    loaded = fastcl.Sketch.from_arrays(arrays)
+    assert fastcl.release(loaded, 1.0, rng=0).privacy == loaded.spent == (1.0, 0.0)
+
+
+def test_an_empty_sketch_leaves_the_privacy_as_it_is(sk):
+    released, empty = fastcl.release(sk, 1.0, rng=0), fastcl.Sketch(sk.omega)
+    assert (empty + released).privacy == (released + empty).privacy == (1.0, 0.0)
+
+
+def test_a_release_says_nothing_else_about_the_data(tmp_path, rng):
+    x = rng.standard_normal((100, 2))
+    raw = fastcl.sketch(x, np.ones((3, 2)), checkpoint=tmp_path / "s.npz")  # which knows rows of x by their sum
+    raw.domain = fastcl.Box(x.min(axis=0), x.max(axis=0))
+    arrays = fastcl.release(raw, 1.0, rng=0).to_arrays()
+    assert {name.partition(".")[0] for name in arrays} == {"omega", "total", "count", "fingerprint", "privacy"}
+
+
 @pytest.mark.parametrize("name", ["state", "identities", "spent", "repeated"])
 def test_a_damaged_account_is_refused(sk, name):
     arrays = fastcl.release(sk, 1.0, rng=0).to_arrays()
