@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 import fastcl
 from fastcl import decoders
@@ -10,6 +11,13 @@ MEANS = np.array([[-2.0, 0.0], [1.5, 2.0], [1.0, -2.0]])
 DEVIATIONS = np.array([[0.3, 0.5], [0.4, 0.3], [0.2, 0.4]])
 WEIGHTS = np.array([0.5, 0.3, 0.2])
 LOW, HIGH = [-5.0, -5.0], [5.0, 5.0]
+
+
+@pytest.fixture(autouse=True)
+def one_thread_of_blas():
+    """The small matrices of L-BFGS-B take several times as long on more."""
+    with threadpool_limits(1, "blas"):
+        yield
 
 
 def exact_sketch(variances, m=150):
