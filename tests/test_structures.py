@@ -298,7 +298,8 @@ def test_merging_asks_for_the_same_structure(dim, make):
 @over_structures
 def test_a_file_of_free_frequencies_keeps_its_form(tmp_path, dim, make):
     sk = fastcl.sketch(np.ones((3, dim)), np.asarray(make()))
-    assert set(sk.to_arrays()) == {"omega", "total", "count", "fingerprint"}
+    names = {name for name in sk.to_arrays() if not name.startswith("privacy.")}
+    assert names == {"omega", "total", "count", "fingerprint"}
     sk.save(tmp_path / "s.npz")
     assert type(fastcl.Sketch.load(tmp_path / "s.npz").omega) is np.ndarray
 
