@@ -96,7 +96,8 @@ class Quantiser:
         """Sums (m,) over rows first..last of x, whole numbers: of the levels of the cosines, less i times those of the sines."""
         packed, dither = packed
         self.check(place(x, packed.rows))
-        sums, half = np.zeros((2, len(packed.omega))), packed.turns.dtype.type(2 ** (self.bits - 1))
+        sums = np.zeros((2, len(packed.omega)))
+        half = packed.turns.dtype.type(2 ** (self.bits - 1)) if self.bits > 1 else None
         for _, chunk in checked_chunks(x, packed, first, last):
             part_rows = kernel("point_parts", like=chunk)(len(chunk), packed.blocks)
             partial = np.empty((-(-len(chunk) // part_rows), len(dither), 2, dither.shape[2]))

@@ -44,6 +44,10 @@ class Lanes:
         """`value` in every lane."""
         return ir.Constant(self.type, value if self.count == 1 else [value] * self.count)
 
+    def whole(self, value):
+        """The integer `value` in every lane."""
+        return ir.Constant(self.bits_type, value if self.count == 1 else [value] * self.count)
+
     def multiply(self, a, b):
         return self.builder.fmul(a, b, flags=("contract",))
 
@@ -60,11 +64,7 @@ class Lanes:
 
     def lowest_bit_as_sign(self, a):
         """The bits of a, of which the lowest is moved to the place of the sign."""
-        shift = self.bits.width - 1
-        return self.builder.shl(
-            self.builder.bitcast(a, self.bits_type),
-            ir.Constant(self.bits_type, shift if self.count == 1 else [shift] * self.count),
-        )
+        return self.builder.shl(self.builder.bitcast(a, self.bits_type), self.whole(self.bits.width - 1))
 
     def flip_sign(self, a, sign):
         """a with its sign changed where `sign` has its highest bit."""
@@ -89,8 +89,8 @@ class Lanes:
         return self.builder.extract_element(a, ir.Constant(POSITION, 0))
 
     def everywhere(self, number):
-        """One number, in every lane."""
-        undefined = ir.Constant(self.type, ir.Undefined)
+        """One number, or one integer, in every lane."""
+        undefined = ir.Constant(ir.VectorType(number.type, self.count), ir.Undefined)
         first = self.builder.insert_element(undefined, number, ir.Constant(POSITION, 0))
         mask = ir.Constant(ir.VectorType(POSITION, self.count), [0] * self.count)
         return self.builder.shuffle_vector(first, undefined, mask)
