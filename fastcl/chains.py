@@ -59,6 +59,9 @@ class Chains:
         self.points = domain.sample(as_count(n_points, "n_points"), self.rng, dtype)
         self.step = 0.7
 
+    def __repr__(self):
+        return f"Chains(domain={self.domain}, n_points={len(self.points)})"
+
     def move(self, energy, here=None, factor=1.0):
         """One Metropolis step under ``factor * energy``; the energies (n,) at the points, `here` being those before it."""
         here = energy(self.points) if here is None else here

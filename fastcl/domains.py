@@ -39,6 +39,9 @@ class Box:
         if not (self.low < self.high).all():
             raise ValueError("low must be below high in every coordinate")
 
+    def __repr__(self):
+        return f"Box(low={self.low.tolist()}, high={self.high.tolist()})" if self.dim <= 4 else f"Box(dim={self.dim})"
+
     @property
     def dim(self):
         """Dimension d."""

@@ -44,6 +44,9 @@ class GaussianisedPrior:
             raise ValueError(f"prior has dimension {prior.dim}, the reference {reference.dim}")
         self.prior, self.reference = prior, reference
 
+    def __repr__(self):
+        return f"GaussianisedPrior(prior={self.prior}, reference={self.reference})"
+
     @property
     def dim(self):
         """Dimension d of the points."""

@@ -47,6 +47,9 @@ class ImageModel:
         if not self.precisions:
             raise ValueError("precisions is empty: at least one pass is needed")
 
+    def __repr__(self):
+        return f"ImageModel(patch={self.transform.patch}, prior={self.prior})"
+
     def to_arrays(self):
         """What `save` writes: name -> array."""
         arrays = files.with_prefix("transform", self.transform.to_arrays()) | files.with_prefix("prior", self.prior.to_arrays())

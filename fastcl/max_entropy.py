@@ -86,7 +86,7 @@ class MaxEntropyPrior:
         return self.reference.log_density(x) - self.energy(x)
 
     def __repr__(self):
-        return f"MaxEntropyPrior(m={len(self.omega)}, dim={self.dim}, reference={type(self.reference).__name__})"
+        return f"MaxEntropyPrior(m={len(self.omega)}, dim={self.dim}, reference={self.reference})"
 
     def to_arrays(self):
         """What `save` writes: name -> array."""

@@ -65,6 +65,9 @@ class GaussianMixture:
         except np.linalg.LinAlgError:
             raise ValueError("covariances must be symmetric positive definite") from None
 
+    def __repr__(self):
+        return f"GaussianMixture(k={self.weights.size}, dim={self.dim})"
+
     @property
     def dim(self):
         """Dimension d."""
@@ -237,6 +240,9 @@ class Gaussian(GaussianMixture):
     def __init__(self, mean, covariance):
         mean = as_vector(mean, "mean")
         super().__init__([1.0], mean[None], as_array(covariance, "covariance")[None])
+
+    def __repr__(self):
+        return f"Gaussian(dim={self.dim})"
 
     def propose(self, x, step, rng):
         """(y, 0): an autoregressive step, under which the law is invariant, of at most 1 standard deviation."""

@@ -6,7 +6,14 @@ from .backend import beside, kernel, to_host
 from .validation import as_count, as_kept_count, as_vector
 
 
-class Constant:
+class Schedule:
+    """What the schedules share: their settings are their attributes."""
+
+    def __repr__(self):
+        return with_settings(self, vars(self))
+
+
+class Constant(Schedule):
     """The same step for ever: the fixed regime of the convergence theorem (arXiv 2310.03085)."""
 
     def __call__(self, k):
@@ -14,7 +21,7 @@ class Constant:
         return 1.0
 
 
-class Diminishing:
+class Diminishing(Schedule):
     """Steps that fall like ``(1 + k / offset)^-power``: the diminishing regime (arXiv 2310.03085).
 
     The sum of the steps diverges and that of their squares is finite for 1/2 < power <= 1.
@@ -30,7 +37,7 @@ class Diminishing:
         return (1 + k / self.offset) ** -self.power
 
 
-class Cosine:
+class Cosine(Schedule):
     """Half a cosine from 1 at the start to `final` at iteration `n_iter`, and `final` from there."""
 
     def __init__(self, n_iter, final=0.0):
@@ -39,6 +46,11 @@ class Cosine:
     def __call__(self, k):
         """Factor of the step at iteration k = 0, 1, ..."""
         return self.final + (1 - self.final) * (1 + np.cos(np.pi * min(k / self.n_iter, 1))) / 2
+
+
+def with_settings(owner, settings):
+    """How an object and its settings, name -> value, are written."""
+    return f"{type(owner).__name__}({', '.join(f'{name}={value!r}' for name, value in settings.items())})"
 
 
 class Optimizer:
@@ -68,11 +80,17 @@ class Optimizer:
         self._update(theta, gradient)
         self.iteration += 1
 
+    def settings(self):
+        """Name -> value of what was given, but for the schedule."""
+        return {k: v for k, v in vars(self).items() if k not in ("iteration", "schedule", *self.buffers)}
+
+    def __repr__(self):
+        return with_settings(self, {"step": self.step} | self.settings() | {"schedule": self.schedule})
+
     def describe(self):
-        """The optimiser with its settings, in one line."""
-        settings = {k: v for k, v in vars(self).items() if k not in ("iteration", "schedule", *self.buffers)}
+        """The optimiser with its settings, in one line that a checkpoint keeps: that of a schedule of any class."""
         schedule = getattr(self.schedule, "__qualname__", type(self.schedule).__name__)
-        return f"{type(self).__name__}({settings}, {schedule}({getattr(self.schedule, '__dict__', '')}))"
+        return f"{type(self).__name__}({self.settings()}, {schedule}({getattr(self.schedule, '__dict__', '')}))"
 
     def state(self):
         """Name -> array: what `load_state` needs to go on to the same bits."""

@@ -41,6 +41,9 @@ class PatchSketch:
             )
         self.transform, self.reference, self.sketch = transform, reference, sketch
 
+    def __repr__(self):
+        return f"PatchSketch(patch={self.transform.patch}, reference={self.reference}, sketch={self.sketch})"
+
     def to_arrays(self):
         """What `save` writes: name -> array."""
         return (

@@ -78,6 +78,9 @@ class PatchTransform:
             raise ValueError("axes must be finite, and deviations above zero")
         self._beside = Beside()
 
+    def __repr__(self):
+        return f"PatchTransform(patch={self.patch}, dim={self.dim})"
+
     @classmethod
     def fit(cls, patches):
         """Fit to a subsample of flat patches (n, patch^2)."""

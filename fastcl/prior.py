@@ -217,7 +217,7 @@ class MLPPrior:
         return list(self._workspace.values())
 
     def __repr__(self):
-        return f"MLPPrior(dim={self.dim}, widths={self.widths}, dtype={self.dtype}, reference={type(self.reference).__name__})"
+        return f"MLPPrior(dim={self.dim}, widths={self.widths}, dtype={self.dtype}, reference={self.reference})"
 
     def __getstate__(self):
         return {**self.__dict__, "_workspace": {}}

@@ -59,6 +59,9 @@ class MixtureOfScaleMixtures(GaussianMixture):
         terms = (self.scales[:, None, None] ** 2 * shapes[:, None]).reshape(-1, *shapes.shape[1:])
         super().__init__(self.shape_weights.ravel(), np.zeros(terms.shape[:2]), terms)
 
+    def __repr__(self):
+        return f"MixtureOfScaleMixtures(k={len(self.shapes)}, scales={self.scales.size}, dim={self.dim})"
+
     @classmethod
     def fit(cls, x, n_components=20, n_scales=10, n_iter=20, rng=None):
         """Fit to centred points x (n, d) by expectation-maximisation.
@@ -229,6 +232,9 @@ class GaussianScaleMixture(MixtureOfScaleMixtures):
             raise ValueError("weights must be above zero")
         super().__init__(covariance[None], scales, weights[None])
         self.covariance = covariance
+
+    def __repr__(self):
+        return f"GaussianScaleMixture(scales={self.scales.size}, dim={self.dim})"
 
     @classmethod
     def fit(cls, x, n_scales=12, n_iter=60):

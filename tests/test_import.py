@@ -1,7 +1,12 @@
-"""What `import fastcl` costs: nothing is compiled, and the slow parts of SciPy come when they are used."""
+"""The package as a whole: what `import fastcl` costs, and that its objects tell what they are."""
 
+import inspect
 import subprocess
 import sys
+
+import numpy as np
+
+import fastcl
 
 CHILD = """
 import sys
@@ -15,3 +20,41 @@ print(sorted(slow & set(sys.modules)), [name for name, kernel in _NUMBA.items() 
 def test_import_compiles_nothing_and_loads_nothing_slow():
     done = subprocess.run([sys.executable, "-c", CHILD], check=True, capture_output=True, text=True)
     assert done.stdout == "[] []\n"
+
+
+def test_objects_tell_what_they_are():
+    normal, box = fastcl.Gaussian([0, 0], np.eye(2)), fastcl.Box([-1, 0], [1, 2.5])
+    scales = fastcl.GaussianScaleMixture(np.eye(2), [1.0, 2.0], [0.5, 0.5])
+    entropy = fastcl.MaxEntropyPrior([[1.0, 0.0]], [0.3], normal)
+    transform = fastcl.PatchTransform(2, np.eye(4)[:, 1:], np.ones(3))
+    mixture = fastcl.GaussianMixture([1, 1], np.zeros((2, 3)), [np.eye(3)] * 2)
+    written = {
+        "Adam(step=0.01, beta1=0.9, beta2=0.999, epsilon=1e-08, schedule=Cosine(n_iter=9, final=0.1))": fastcl.Adam(
+            0.01, schedule=fastcl.Cosine(9, 0.1)
+        ),
+        "SGD(step=0.1, momentum=0.0, nesterov=False, schedule=Constant())": fastcl.SGD(0.1),
+        "Diminishing(offset=100.0, power=0.6)": fastcl.Diminishing(),
+        "Box(low=[-1.0, 0.0], high=[1.0, 2.5])": box,
+        "Box(dim=64)": fastcl.Box(np.zeros(64), np.ones(64)),
+        "Gaussian(dim=2)": normal,
+        "GaussianMixture(k=2, dim=3)": mixture,
+        "GaussianScaleMixture(scales=2, dim=2)": scales,
+        "MixtureOfScaleMixtures(k=1, scales=2, dim=2)": fastcl.MixtureOfScaleMixtures([np.eye(2)], [1, 2], np.ones((1, 2))),
+        "MaxEntropyPrior(m=1, dim=2, reference=Gaussian(dim=2))": entropy,
+        "MLPPrior(dim=2, widths=(4,), dtype=float32, reference=None)": fastcl.MLPPrior(2, (4,), rng=0),
+        "GaussianisedPrior(prior=MaxEntropyPrior(m=1, dim=2, reference=Gaussian(dim=2)), "
+        "reference=GaussianScaleMixture(scales=2, dim=2))": fastcl.GaussianisedPrior(entropy, scales),
+        "Chains(domain=Gaussian(dim=2), n_points=7)": fastcl.Chains(normal, 7),
+        "PatchTransform(patch=2, dim=3)": transform,
+        "PatchSketch(patch=2, reference=GaussianMixture(k=2, dim=3), sketch=Sketch(m=5, dim=3, count=0))": fastcl.PatchSketch(
+            transform, mixture, fastcl.Sketch(np.ones((5, 3)))
+        ),
+        "ImageModel(patch=2, prior=GaussianMixture(k=2, dim=3))": fastcl.ImageModel(transform, mixture),
+    }
+    assert [repr(thing) for thing in written.values()] == list(written)
+
+
+def test_no_class_is_left_with_the_address_alone():
+    classes = [thing for thing in vars(fastcl).values() if inspect.isclass(thing)]
+    assert len(classes) > 15
+    assert [each.__name__ for each in classes if each.__repr__ is object.__repr__] == []

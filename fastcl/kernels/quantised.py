@@ -46,7 +46,8 @@ def make_tile(height, width):
 
             counts = emit.loop(first, last, height, [emit.whole(0)] * (2 * width), count_points)
             points = emit.everywhere(builder.trunc(builder.sub(last, first), emit.bits))
-            for count, (part, column) in zip(counts, [(part, column) for part in (real, imag) for column in columns], strict=True):
+            places = [(part, column) for part in (real, imag) for column in columns]
+            for count, (part, column) in zip(counts, places, strict=True):
                 levels = builder.sitofp(counter.levels(count, points), emit.type)
                 emit.store(builder.fadd(emit.load(part, column), levels), part, column)
             return context.get_dummy_value()
