@@ -85,6 +85,21 @@ def check_maps():
     return table
 
 
+def check_quantised():
+    cp = cupy()
+    table = Table("Quantised sums, share of the levels that differ from the host's, at least", ("d", "type", "bits", "share"))
+    for dim in (1, 2, 8, 35):
+        for dtype, limit in ((np.float32, 1e-4), (np.float64, 1e-9)):
+            rng = np.random.default_rng(dim)
+            x, omega = (rng.standard_normal((CHECKED, dim)) / np.sqrt(dim)).astype(dtype), rng.standard_normal((CHECKED_M, dim))
+            for bits in (1, 4):
+                host, device = (fastcl.sketch(points, omega, bits=bits, rng=0)._total for points in (x, cp.asarray(x)))
+                difference = np.abs([(device - host).real, (device - host).imag]).sum()  # of a level two
+                table.add(dim, np.dtype(dtype).name, bits, float(difference / 2 / (2 * CHECKED * CHECKED_M)))
+                assert table.rows[-1][-1] <= limit, table.rows[-1]
+    return table
+
+
 def check_network():
     cp = cupy()
     table = Table("The network, largest difference from float64 on the host over the largest value", ("d", "energy", "gradient"))
@@ -184,6 +199,15 @@ def time_maps(sizes):
         del problem
         torch.cuda.empty_cache()
         cupy().get_default_memory_pool().free_all_blocks()
+    return table
+
+
+def time_quantised(dim, n, m):
+    table = Table("Sums of quantised features, float32", ("d", "n", "m", "bits", "ms", "pairs/s"))
+    problem = MapProblem(dim, n, m)
+    for bits in (1, 4):
+        seconds = device_seconds(lambda i, bits=bits: fastcl.sketch(problem.points[i % 2], problem.omega, bits=bits, rng=0))
+        table.add(dim, n, m, bits, 1e3 * seconds, n * m / seconds)
     return table
 
 
@@ -315,8 +339,8 @@ def main():
     print(f"{properties['name'].decode()}, {properties['multiProcessorCount']} multiprocessors")
     print(f"torch {torch.__version__}; {machine()}")
     parts = {
-        "checks": lambda: [check_maps(), check_network(), check_run()],
-        "maps": lambda: [time_maps(MAPS)],
+        "checks": lambda: [check_maps(), check_quantised(), check_network(), check_run()],
+        "maps": lambda: [time_maps(MAPS), time_quantised(*MAPS[0])],
         "stream": lambda: [stream(STREAMED)],
         "steps": lambda: [time_steps()],
         "denoising": lambda: [time_denoising()],

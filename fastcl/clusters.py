@@ -5,13 +5,12 @@ are added by a tree over the numbers of the blocks: schedulers, workers, retries
 """
 
 import contextlib
+import copy
 import threading
 
 import numba
 import numpy as np
 
-from .backend import is_device, to_host
-from .features import PackedFrequencies, sum_of_rows
 from .nufft import Nufft
 from .validation import as_rows, work_dtype
 
@@ -28,15 +27,15 @@ def add_dask(result, x, progress=False):
     """
     dask = _import_dask()
     x = _check_blocks(x, result, dask.array.Array)
-    nufft = _choose_method(result._nufft)
-    nufft.check(result.dim, work_dtype(x))
+    empty = copy.copy(result)
+    empty._nufft = _choose_method(result._nufft)
+    empty._nufft.check(result.dim, work_dtype(x))
     # Every task runs its kernels on one thread, as dask runs several tasks at a time - but where it runs one after the other.
     alone = dask.base.get_scheduler(collections=[x]) is dask.local.get_sync
-    omega = dask.delayed(result.omega, traverse=False)  # one key, which all tasks refer to
+    empty = dask.delayed(empty, traverse=False)  # one key, which all tasks refer to
     parts = x.map_blocks(
         sum_of_block,
-        omega,
-        nufft,
+        empty,
         numba.get_num_threads() if alone else 1,
         dtype=np.complex128,
         meta=np.empty((0, 0), np.complex128),  # or dask would call the function to find out
@@ -54,18 +53,16 @@ def add_dask(result, x, progress=False):
     result._total, result.count = total, count
 
 
-def sum_of_block(block, omega, nufft, threads, block_id):
-    """(sums (m,) complex128, rows) of one block of rows, with its kernels on so many threads."""
+def sum_of_block(block, sketch, threads, block_id):
+    """(sums (m,) complex128, rows) that one block of rows adds to the sketch, with its kernels on so many threads."""
     if len(block) == 0:
-        return np.zeros(len(omega), np.complex128), 0
+        return np.zeros(len(sketch.omega), np.complex128), 0
     before = numba.get_num_threads()
     numba.set_num_threads(threads)  # for the calling thread only
     try:
-        block = as_rows(block, "x", omega.shape[1])
-        nufft.check(omega.shape[1], work_dtype(block))  # dask only believed to know the type
+        block = as_rows(block, "x", sketch.dim)  # dask only believed to know the type
         with _guard_threads():
-            packed = PackedFrequencies.pack(omega, work_dtype(block), block if is_device(block) else None)
-            return to_host(sum_of_rows(block, packed, None, nufft, 0, len(block))), len(block)
+            return sketch._sum(block, 0, len(block)), len(block)
     except (TypeError, ValueError) as error:
         kind = ValueError if isinstance(error, ValueError) else TypeError
         raise kind(f"{error} (block {block_id[0]} of x)") from None

@@ -18,8 +18,8 @@ Schellekens and Jacques, "Breaking the waves", arXiv 2004.06560).
 
 import numpy as np
 
-from .backend import is_device, kernel
-from .features import PackedFrequencies, checked_chunks, place
+from .backend import kernel, to_host
+from .features import PackedFrequencies, checked_chunks
 from .validation import as_count, as_vector
 
 MOST_BITS = 8
@@ -81,29 +81,26 @@ class Quantiser:
         """The moments (m,) that `total`, the sums over `count` points, estimates."""
         return total * (np.exp(1j * self.dither) / (count * self.coefficient(1)))
 
-    def check(self, like):
-        """TypeError where the work would be done on a device."""
-        if is_device(like):
-            kernel("quantised_sum", like=like)
-
-    def pack(self, omega, dtype):
-        """The layouts that the kernel reads, for points of `dtype`."""
-        turns = (np.remainder(self.dither, 2 * np.pi) / (2 * np.pi)).astype(dtype)
-        dither = kernel("frequency_blocks", like=turns)(turns[:, None])
-        return PackedFrequencies.pack(np.asarray(omega), dtype), dither
+    def pack(self, omega, dtype, like=None):
+        """The frequencies (m, d) in the layouts that the kernels read, for points of `dtype` where `like` is."""
+        omega = np.asarray(omega)
+        packed = PackedFrequencies.pack(omega, dtype, like)
+        dithered = np.column_stack([omega, np.remainder(self.dither, 2 * np.pi)])  # as of one more coordinate, which is one
+        packed.blocks = PackedFrequencies.pack(dithered, dtype, like).blocks
+        return packed
 
     def sum(self, x, packed, first, last):
         """Sums (m,) over rows first..last of x, whole numbers: of the levels of the cosines, less i times those of the sines."""
-        packed, dither = packed
-        self.check(place(x, packed.rows))
-        sums = np.zeros((2, len(packed.omega)))
+        sums = np.zeros((2, len(packed.omega)), like=packed.like)
         half = packed.turns.dtype.type(2 ** (self.bits - 1)) if self.bits > 1 else None
         for _, chunk in checked_chunks(x, packed, first, last):
+            blocks, _, lanes = packed.blocks.shape
             part_rows = kernel("point_parts", like=chunk)(len(chunk), packed.blocks)
-            partial = np.empty((-(-len(chunk) // part_rows), len(dither), 2, dither.shape[2]))
-            kernel("quantised_sum", like=chunk)(chunk, packed.blocks, dither, half, part_rows, partial)
+            partial = np.empty((-(-len(chunk) // part_rows), blocks, 2, lanes), like=chunk)
+            kernel("quantised_sum", like=chunk)(chunk, packed.blocks, half, part_rows, partial)
             sums += partial.sum(axis=0).swapaxes(0, 1).reshape(2, -1)[:, : sums.shape[1]]
-        return sums[0] + 1j * sums[1]
+        real, imag = to_host(sums)
+        return real + 1j * imag
 
     def to_arrays(self):
         """What a file keeps: name -> array."""

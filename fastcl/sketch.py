@@ -127,19 +127,20 @@ class Sketch:
     def _add(self, x, first, last):
         """Add rows first..last of x, (n, d), an array or what is sliced like one."""
         self._ledger.begin()
+        self._total = self._total + self._sum(x, first, last)
+        self.count += last - first
+
+    def _sum(self, x, first, last):
+        """What rows first..last of x add to the total, (m,)."""
         dtype, like = work_dtype(x), place(x, self._like)
         self._nufft.check(self.dim, dtype, is_device(like))
         key = (dtype, is_device(like))
+        if key not in self._packed:
+            pack = PackedFrequencies.pack if self._quantiser is None else self._quantiser.pack
+            self._packed[key] = pack(self.omega, dtype, like if is_device(like) else None)
         if self._quantiser is not None:
-            self._quantiser.check(like)
-            if key not in self._packed:
-                self._packed[key] = self._quantiser.pack(self.omega, dtype)
-            self._total = self._total + self._quantiser.sum(x, self._packed[key], first, last)
-        else:
-            if key not in self._packed:
-                self._packed[key] = PackedFrequencies.pack(self.omega, dtype, like if is_device(like) else None)
-            self._total = self._total + to_host(sum_of_rows(x, self._packed[key], None, self._nufft, first, last))
-        self.count += last - first
+            return self._quantiser.sum(x, self._packed[key], first, last)
+        return to_host(sum_of_rows(x, self._packed[key], None, self._nufft, first, last))
 
     def __add__(self, other):
         if not isinstance(other, Sketch):
@@ -252,7 +253,7 @@ def sketch(
     checkpoint_every : int
         In points.
     bits : int, optional
-        For features quantised to 1 to 8 bits with a dither, as of `Sketch`; on the host and by the direct kernels alone.
+        For features quantised to 1 to 8 bits with a dither, as of `Sketch`; by the direct kernels alone.
     rng : int or numpy.random.Generator, optional
         Of the dither: sketches that are to be merged, and passes that are to go on, take the same seed.
 
@@ -291,8 +292,6 @@ def sketch(
     if is_dask(x):
         if checkpoint is not None:
             raise ValueError("checkpoint keeps no pass over a dask array: what dask has to keep, its workers keep")
-        if bits is not None:
-            raise ValueError("bits quantises no dask array: pass its blocks as an iterable of arrays")
         add_dask(result, x, progress)
         return result
     source = open_source(x, result.dim, is_device(omega))

@@ -103,6 +103,17 @@ def test_structured_frequencies_travel(rng, scheduler, dim, options):
     assert sk.omega == omega
 
 
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("bits", [1, 3])
+def test_quantised_features_are_those_of_the_array_to_the_bit(x, omega, scheduler, bits):
+    with dask.config.set(scheduler=scheduler, num_workers=2):
+        sk = fastcl.sketch(da.from_array(x, chunks=(50, 3)), omega, bits=bits, rng=5)
+    whole = fastcl.sketch(x, omega, bits=bits, rng=5)  # levels are whole numbers: the order of sums is no matter
+    assert np.array_equal(sk.values, whole.values)
+    assert (sk.count, sk.bits, sk.fingerprint) == (1003, bits, whole.fingerprint)
+    assert np.array_equal((sk + whole).values, sk.values)
+
+
 def test_finufft_is_taken_by_name_alone(monkeypatch, x):
     pytest.importorskip("finufft")
     omega, array = fastcl.draw_frequencies(40, dim=3, scale=0.7, rng=1), da.from_array(x, chunks=(500, 3))

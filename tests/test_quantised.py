@@ -23,9 +23,9 @@ def make(dtype, n, m, d):
         (np.float64, 1021, 31, 2), (np.float64, 31, 300, 35), (np.float32, 5000, 17, 2),
     ],
 )  # fmt: skip
-def test_sums_are_those_of_quantised_cosines(dtype, n, m, d, bits):
+def test_sums_are_those_of_quantised_cosines(backend, dtype, n, m, d, bits):
     x, omega, dither = make(dtype, n, m, d)
-    total = fastcl.Sketch(omega, bits=bits, dither=dither).update(x)._total
+    total = fastcl.Sketch(omega, bits=bits, dither=dither).update(backend.array(x))._total
     exact, doubtful = naive.quantised_sum(x, omega, dither, bits, margin=(d + 4) * 16 * np.finfo(dtype).eps)
     # A rounded phase may fall on the other side of a threshold, by one level of two: only where it is near one.
     for part, expected in ((total.real, exact.real), (total.imag, exact.imag)):
@@ -154,6 +154,22 @@ def test_a_dither_has_to_fit():
         fastcl.Sketch(np.ones((4, 2)), dither=np.zeros(4))
 
 
-def test_arrays_on_a_device_are_refused(device):
-    with pytest.raises(TypeError, match="no CUDA kernel for quantised_sum"):
-        fastcl.sketch(device.array(np.zeros((3, 2))), np.ones((4, 2)), bits=1, rng=0)
+@pytest.mark.parametrize("bits", [1, 5])
+def test_a_host_array_is_streamed_through_a_device(device, monkeypatch, bits):
+    monkeypatch.setattr("fastcl.streaming.CHUNK_BYTES", 4000)  # 250 points
+    x, omega, dither = make(np.float64, 901, 33, 2)
+    streamed = fastcl.Sketch(device.array(omega), bits=bits, dither=dither).update(x)
+    whole = fastcl.Sketch(omega, bits=bits, dither=dither).update(device.array(x))
+    np.testing.assert_array_equal(streamed.values, whole.values)
+    assert streamed.fingerprint == whole.fingerprint
+
+
+@pytest.mark.parametrize("bits", [1, 2, 8])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_wave_of_one_is_of_the_highest_level(backend, dtype, bits):
+    """Points at zero and dithers of whole quarters: one of the waves is one or minus one, the other near zero."""
+    sk = fastcl.Sketch(np.ones((4, 1)), bits=bits, dither=np.arange(4) * np.pi / 2)
+    total, highest = sk.update(backend.array(np.zeros((300, 1), dtype)))._total, 300 * (2**bits - 1)
+    assert total.real[[0, 2]].tolist() == [highest, -highest]
+    assert total.imag[[1, 3]].tolist() == [-highest, highest]
+    assert np.abs([total.imag[[0, 2]], total.real[[1, 3]]]).tolist() == [[300, 300], [300, 300]]

@@ -10,11 +10,11 @@ import numpy as np, fastcl
 from skimage import data
 from fastcl import adaptive, images, patch_sketch
 
-patch_sketch.SUBSAMPLE, images.SAMPLES = 20_000, 40_000  # whole, this takes a minute: the sums are cut into parts all the same
+patch_sketch.SUBSAMPLE, images.SAMPLES = 20_000, 15_000  # whole, this takes a minute: the sums are cut into parts all the same
 adaptive.CHAINS, adaptive.SCORED, adaptive.BATCH, adaptive.ASCENT, adaptive.FIT, adaptive.REFINE = 5000, 20_000, 5000, 3, 5, 10
 sketched = fastcl.sketch_images([data.coins(), data.moon()], patch=5, m=300, rng=0)
 model = fastcl.learn_patches(sketched, rng=0, n_iter=5)
-noisy = data.camera()[:90, :120] / 255 + 0.1 * np.random.default_rng(0).standard_normal((90, 120))
+noisy = data.camera()[:50, :70] / 255 + 0.1 * np.random.default_rng(0).standard_normal((50, 70))
 results = [model.transform.axes, sketched.reference.covariances, sketched.sketch.values, model.density.prior.c]
 results += [model.prior.shapes, model.prior.shape_weights]
 results += [fastcl.denoise_image(model, noisy, 0.1, estimator=name) for name in ("mean", "map")]

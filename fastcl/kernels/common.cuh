@@ -120,3 +120,15 @@ __device__ __forceinline__ double sine_polynomial(double phase, double square) {
     value = fma(value, square, 6.28318530717958);
     return value * phase;
 }
+
+__device__ __forceinline__ void cosine_and_sine(float phase, float &cosine, float &sine) {
+    const float rest = whole_turns_off(phase);
+    cosine = unit_cosine(rest);
+    sine = unit_sine(rest);
+}
+__device__ __forceinline__ void cosine_and_sine(double phase, double &cosine, double &sine) {
+    unsigned sign;
+    const double rest = half_turns_off(phase, sign), square = rest * rest;
+    cosine = flip_sign(cosine_polynomial(square), sign);
+    sine = flip_sign(sine_polynomial(rest, square), sign);
+}

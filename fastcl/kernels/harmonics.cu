@@ -4,48 +4,7 @@
 // of the sum, or one point of the adjoint, and takes GROUP points, or bases, at once.  Their coordinates lie in shared memory,
 // the thread's own are read in a row with its neighbours'.  Operations a base and point in float32: 1.5 d + 10 + 4 K of either
 // map with two special functions.  Order of additions, precisions and phases are those of features.cu.
-#include "common.cuh"
-
-constexpr int ROWS = 256, GROUP = 4;
-
-template <typename T> struct alignas(16) Group { // read by vector accesses of 16 bytes
-    T values[GROUP];
-};
-
-__device__ __forceinline__ void first_harmonic(float phase, float &cosine, float &sine) {
-    const float rest = whole_turns_off(phase);
-    cosine = unit_cosine(rest);
-    sine = unit_sine(rest);
-}
-__device__ __forceinline__ void first_harmonic(double phase, double &cosine, double &sine) {
-    unsigned sign;
-    const double rest = half_turns_off(phase, sign), square = rest * rest;
-    cosine = flip_sign(cosine_polynomial(square), sign);
-    sine = flip_sign(sine_polynomial(rest, square), sign);
-}
-
-// Phases of the thread's own vector, of coordinates own[0], own[stride] and so on, with GROUP vectors (d, GROUP).
-template <typename T>
-__device__ __forceinline__ Group<T> phases_of(const Group<T> *vectors, const T *__restrict__ own, Index stride, int d) {
-    Group<T> phases = {};
-#pragma unroll 2
-    for (int k = 0; k < d; ++k) {
-        const T factor = own[k * stride];
-        const Group<T> vector = vectors[k];
-#pragma unroll
-        for (int i = 0; i < GROUP; ++i) phases.values[i] = fma(vector.values[i], factor, phases.values[i]);
-    }
-    return phases;
-}
-
-// Rows of a matrix (count, d) to `groups` of shared memory, zeros beyond the last.
-template <typename T> __device__ __forceinline__ void stage_groups(Group<T> *groups, const T *matrix, int count, int d) {
-    const int size = (count + GROUP - 1) / GROUP * GROUP * d;
-    for (int place = threadIdx.x; place < size; place += blockDim.x) {
-        const int row = place / d;
-        groups[row / GROUP * d + place % d].values[row % GROUP] = row < count ? matrix[place] : T(0);
-    }
-}
+#include "groups.cuh"
 
 template <typename T, int HARMONICS>
 __global__ void __launch_bounds__(256, sizeof(T) == 8 && HARMONICS > 11 ? 1 : 2)
@@ -75,11 +34,11 @@ __global__ void __launch_bounds__(256, sizeof(T) == 8 && HARMONICS > 11 ? 1 : 2)
         __syncthreads();
         T real[HARMONICS] = {}, imag[HARMONICS] = {};
         for (int i = 0; i < count; i += GROUP) {
-            const Group<T> phases = phases_of(points + i / GROUP * d, turns, lanes, d);
+            const Group<T> phases = phases_of(points + i / GROUP * d, turns, lanes, d, T(0));
 #pragma unroll
             for (int j = 0; j < GROUP; ++j) {
                 T cosine, sine;
-                first_harmonic(phases.values[j], cosine, sine);
+                cosine_and_sine(phases.values[j], cosine, sine);
                 const T weight = factors[i + j], twice = cosine + cosine;
                 T real_before = weight, real_now = weight * cosine, imag_before = 0, imag_now = weight * sine;
 #pragma unroll
@@ -150,11 +109,11 @@ __global__ void __launch_bounds__(256, 2) harmonic_adjoint(const T *__restrict__
         __syncthreads();
         T sum = 0;
         for (int l = group * GROUP; l < count; l += groups * GROUP) {
-            const Group<T> phases = phases_of(bases + l / GROUP * d, x, n, d);
+            const Group<T> phases = phases_of(bases + l / GROUP * d, x, n, d, T(0));
 #pragma unroll
             for (int j = 0; j < GROUP; ++j) {
                 T cosine, sine, a, a_above, b, b_above;
-                first_harmonic(phases.values[j], cosine, sine);
+                cosine_and_sine(phases.values[j], cosine, sine);
                 const Row row = coefficients[l + j];
                 clenshaw<T, HARMONICS>(row.values, cosine + cosine, a, a_above);
                 clenshaw<T, HARMONICS>(row.values + 1, cosine + cosine, b, b_above);

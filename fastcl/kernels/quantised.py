@@ -18,22 +18,22 @@ from .tile import zeros_aligned
 
 
 def make_tile(height, width):
-    """An intrinsic f(x, turns, dither, half, real, imag, first, last, j), `height` points by `width` vectors of frequencies.
+    """An intrinsic f(x, turns, half, real, imag, first, last, j), `height` points by `width` vectors of frequencies.
 
-    real[j:] += the levels of the cosines of <x_i, turns> + dither, in turns, over the points first..last, imag[j:] likewise of
+    real[j:] += the levels of the cosines of <x_i, turns> + dither over the points first..last, imag[j:] likewise of
     the sines; `half` of the levels are above zero, one where it is None.
     """
 
     @intrinsic
-    def quantised_tile(typingctx, x, turns, dither, half, real, imag, first, last, j):
+    def quantised_tile(typingctx, x, turns, half, real, imag, first, last, j):
         def codegen(context, builder, signature, arguments):
             emit = Lanes(context, builder, signature.args[0].dtype)
-            x, turns, dither = (emit.array(*pair) for pair in zip(signature.args[:3], arguments[:3], strict=True))
-            real, imag = (emit.array(*pair) for pair in zip(signature.args[4:6], arguments[4:6], strict=True))
-            first, last, j = arguments[6:]
+            x, turns = (emit.array(*pair) for pair in zip(signature.args[:2], arguments[:2], strict=True))
+            real, imag = (emit.array(*pair) for pair in zip(signature.args[3:5], arguments[3:5], strict=True))
+            first, last, j = arguments[5:]
             columns = [emit.plus(j, v * emit.count) for v in range(width)]
-            counter = SignCounter(emit) if half == types.none else LevelCounter(emit, emit.everywhere(arguments[3]))
-            starts = [counter.start(emit.load(dither, column)) for column in columns]
+            counter = SignCounter(emit) if half == types.none else LevelCounter(emit, emit.everywhere(arguments[2]))
+            starts = [counter.start(emit.load(turns, emit.length(x, 1), column)) for column in columns]  # the dither
 
             def count_points(i, counts):
                 lines, counts = [emit.plus(i, r) for r in range(height)], list(counts)
@@ -52,7 +52,7 @@ def make_tile(height, width):
                 emit.store(builder.fadd(emit.load(part, column), levels), part, column)
             return context.get_dummy_value()
 
-        return types.none(x, turns, dither, half, real, imag, types.intp, types.intp, types.intp), codegen
+        return types.none(x, turns, half, real, imag, types.intp, types.intp, types.intp), codegen
 
     return quantised_tile
 
@@ -115,21 +115,21 @@ tile_row, tile_row_narrow = make_tile(1, TILE_VECTORS), make_tile(1, 1)
 
 
 @jit
-def add_levels(x, turns, dither, half, real, imag):  # x (r, d), turns (d, L), dither, real, imag (L,), L full vectors
+def add_levels(x, turns, half, real, imag):  # x (r, d), turns (d + 1, L), real, imag (L,), L full vectors
     rows, narrow = x.shape[0], VECTOR_BYTES // x.itemsize
     full, wide = rows - rows % TILE_ROWS, real.size - real.size % (TILE_VECTORS * narrow)
     for j in range(0, wide, TILE_VECTORS * narrow):
-        tile(x, turns, dither, half, real, imag, 0, full, j)
-        tile_row(x, turns, dither, half, real, imag, full, rows, j)
+        tile(x, turns, half, real, imag, 0, full, j)
+        tile_row(x, turns, half, real, imag, full, rows, j)
     for j in range(wide, real.size, narrow):
-        tile_narrow(x, turns, dither, half, real, imag, 0, full, j)
-        tile_row_narrow(x, turns, dither, half, real, imag, full, rows, j)
+        tile_narrow(x, turns, half, real, imag, 0, full, j)
+        tile_row_narrow(x, turns, half, real, imag, full, rows, j)
 
 
 @jit_parallel
-def quantised_sum(x, turns, dither, half, part_rows, partial):
-    # x (n, d), turns (blocks, d, L), dither (blocks, 1, L) in turns, half 2^(bits - 1) of the type of x or None for one bit,
-    # partial (parts, blocks, 2, L) float64
+def quantised_sum(x, turns, half, part_rows, partial):
+    # x (n, d), turns (blocks, d + 1, L) with the dither after the frequencies, half 2^(bits - 1) of the type of x, or None
+    # for one bit, partial (parts, blocks, 2, L) float64
     parts, blocks = partial.shape[0], partial.shape[1]
     for task in prange(parts * blocks):
         part, block = task // blocks, task % blocks
@@ -141,7 +141,7 @@ def quantised_sum(x, turns, dither, half, part_rows, partial):
             end = min(start + ROWS, stop)
             real[:] = 0
             imag[:] = 0
-            add_levels(x[start:end], turns[block], dither[block, 0], half, real, imag)
+            add_levels(x[start:end], turns[block], half, real, imag)
             for j in range(real.size):
                 total[0, j] += real[j]
                 total[1, j] -= imag[j]

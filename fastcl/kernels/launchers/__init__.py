@@ -4,7 +4,7 @@ Each module launches the kernels of the `.cu` file of its name, and lists in `VA
 `tile` has no such file.
 """
 
-from . import features, harmonics, mixtures, mlp, objective, optimizers, patches, random, tile
+from . import features, harmonics, mixtures, mlp, objective, optimizers, patches, quantised, random, tile
 
 VARIANTS = {
     "features": features.VARIANTS,
@@ -15,6 +15,7 @@ VARIANTS = {
     "objective": objective.VARIANTS,
     "optimizers": optimizers.VARIANTS,
     "patches": patches.VARIANTS,
+    "quantised": quantised.VARIANTS,
     "random": random.VARIANTS,
 }
 LAUNCHERS = {
@@ -26,6 +27,7 @@ LAUNCHERS = {
     "column_magnitudes": features.column_magnitudes,
     "harmonic_sum": harmonics.harmonic_sum,
     "harmonic_adjoint": harmonics.harmonic_adjoint,
+    "quantised_sum": quantised.quantised_sum,
     "uniform_points": random.uniform_points,
     "adam_step": optimizers.adam_step,
     "transpose_weights": mlp.transpose_weights,

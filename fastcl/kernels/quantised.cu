@@ -1,0 +1,79 @@
+// Sums of quantised features: whole levels of the cosine and the sine of a phase, counted as integers.
+//
+// Twin of quantised.py, which describes the counting.  A thread keeps one frequency and takes GROUP points at once (groups.cuh).
+// Operations a pair in float32: 1.5 d + 7 for one bit; 1.5 d + 9 with two special functions for more.
+#include "groups.cuh"
+
+// The bits of a number above 1.5 * 2^23, or 2^52, times a power of two: they end in the multiple that it is of that power.
+__device__ __forceinline__ unsigned last_bits(float value) { return __float_as_uint(value); }
+__device__ __forceinline__ unsigned last_bits(double value) { return unsigned(__double_as_longlong(value)); }
+
+__device__ __forceinline__ float turns_of(float phase, float more) { return fmaf(phase, Turn<float>::inverse, more); }
+__device__ __forceinline__ double turns_of(double phase, double more) { return phase + more; }
+
+template <typename T, bool SIGNS> struct Counter;
+
+template <typename T> struct Counter<T, true> { // 2 for a cosine or a sine below zero, by the quarter of the turn
+    static constexpr T rounder = T(1.5) * (sizeof(T) == 4 ? T(1 << 21) : T(1ll << 50)), eighth = Turn<T>::value / 8;
+    T start;
+    __device__ __forceinline__ Counter(T dither, T) : start(dither - eighth) {}
+    __device__ __forceinline__ void count(T phase, unsigned &real, unsigned &imag) const {
+        const unsigned quarter = last_bits(turns_of(phase, rounder));
+        real += (quarter + 1) & 2;
+        imag += quarter & 2;
+    }
+    __device__ __forceinline__ int levels(unsigned counted, int points) const { return points - int(counted); }
+};
+
+template <typename T> struct Counter<T, false> { // floor(half wave), and the bits of a constant with it
+    static constexpr T rounder = T(1.5) * (sizeof(T) == 4 ? T(1 << 23) : T(1ll << 52));
+    static constexpr T below_one = 1 - (sizeof(T) == 4 ? T(1) / (1 << 20) : T(1) / (1ll << 50)); // covers errors of a wave of 1
+    T start, scale;
+    __device__ __forceinline__ Counter(T dither, T half) : start(dither), scale(half * below_one) {}
+    __device__ __forceinline__ void count(T phase, unsigned &real, unsigned &imag) const {
+        T cosine, sine;
+        cosine_and_sine(phase, cosine, sine);
+        real += last_bits(fma(cosine, scale, T(-0.5)) + rounder);
+        imag += last_bits(fma(sine, scale, T(-0.5)) + rounder);
+    }
+    __device__ __forceinline__ int levels(unsigned counted, int points) const {
+        return 2 * int(counted - points * last_bits(rounder)) + points;
+    }
+};
+
+template <typename T, bool SIGNS>
+__global__ void __launch_bounds__(256, 2) quantised_sum(const T *__restrict__ x,      // (n, d)
+                                                        const T *__restrict__ turns,  // (blocks, d + 1, lanes): the dither last
+                                                        T half,                       // levels above zero; any for SIGNS
+                                                        Index part_rows,              // rows of x that one CUDA block adds
+                                                        double *__restrict__ partial, // (parts, blocks, 2, lanes)
+                                                        Index n, int blocks, int d, int lanes,
+                                                        int rows) { // staged at once, at most ROWS
+    Group<T> *points = shared_memory<Group<T>>(); // (rows / GROUP, d)
+    const int splits = lanes / blockDim.x, split = blockIdx.x % splits, block = blockIdx.x / splits % blocks;
+    const Index part = blockIdx.x / splits / blocks;
+    const Index first = part * part_rows, stop = min(first + part_rows, n);
+    const int lane = split * blockDim.x + threadIdx.x;
+    turns += Index(block) * (d + 1) * lanes + lane;
+    const Counter<T, SIGNS> counter(turns[Index(d) * lanes], half);
+
+    double real_total = 0, imag_total = 0;
+    for (Index start = first; start < stop; start += rows) {
+        const int count = int(min(Index(rows), stop - start));
+        __syncthreads();
+        stage_groups(points, x + start * d, count, d);
+        __syncthreads();
+        unsigned real = 0, imag = 0;
+        for (int i = 0; i < count; i += GROUP) {
+            const Group<T> phases = phases_of(points + i / GROUP * d, turns, lanes, d, counter.start);
+#pragma unroll
+            for (int j = 0; j < GROUP; ++j)
+                if (i + j < count) counter.count(phases.values[j], real, imag);
+        }
+        real_total += counter.levels(real, count);
+        imag_total -= counter.levels(imag, count);
+    }
+    partial += (part * blocks + block) * 2 * lanes + lane;
+    partial[0] = real_total;
+    partial[lanes] = imag_total;
+}
