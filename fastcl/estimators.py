@@ -1,9 +1,6 @@
 """Sketched k-means and Gaussian mixtures in the manner of scikit-learn, which has to be installed."""
 
-import warnings
-
 import numpy as np
-import scipy
 
 try:
     from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, DensityMixin, TransformerMixin
@@ -27,11 +24,7 @@ MARGIN = 1e-3  # of the box beyond the data, in their own units
 
 def find_scale(rows, rng):
     """`estimate_scale` of rows (n, d), 1 where they are all equal."""
-    if not np.ptp(rows, axis=0).any():
-        return 1.0
-    with warnings.catch_warnings():  # of a covariance of the fit, which nobody reads
-        warnings.simplefilter("ignore", scipy.optimize.OptimizeWarning)
-        return estimate_scale(rows, rng)
+    return estimate_scale(rows, rng) if np.ptp(rows, axis=0).any() else 1.0
 
 
 class SketchingEstimator(BaseEstimator):

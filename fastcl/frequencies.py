@@ -1,5 +1,7 @@
 """Where the sketch looks: laws of the random frequencies, and their scale estimated from the data."""
 
+import warnings
+
 import numpy as np
 import scipy
 
@@ -129,8 +131,10 @@ def estimate_scale(x, rng=None, n_points=5000, m=1000):
         use = peak > floor
         if use.sum() < 3:
             break
-        (log_scale,), _ = scipy.optimize.curve_fit(
-            lambda r, s: np.exp(-np.exp(2 * s) * r**2 / 2), r[use], peak[use], p0=[np.log(scale)]
-        )
+        with warnings.catch_warnings():  # of a covariance of the fit, which nobody reads
+            warnings.simplefilter("ignore", scipy.optimize.OptimizeWarning)
+            (log_scale,), _ = scipy.optimize.curve_fit(
+                lambda r, s: np.exp(-np.exp(2 * s) * r**2 / 2), r[use], peak[use], p0=[np.log(scale)]
+            )
         scale = float(np.exp(log_scale))
     return scale

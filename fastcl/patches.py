@@ -21,7 +21,7 @@ def as_image(image, name="image", least=1):
         if image.dtype not in (np.uint8, np.uint16):
             raise TypeError(f"{name} must hold uint8, uint16 or floats in [0, 1], got {image.dtype}")
         image = image / np.iinfo(image.dtype).max
-    image = np.ascontiguousarray(image, np.float32 if image.dtype == np.float32 else np.float64, like=image)
+    image = np.ascontiguousarray(image, np.float32 if image.dtype.newbyteorder("=") == np.float32 else np.float64, like=image)
     if not np.isfinite(image).all():
         raise ValueError(f"{name} holds NaN or infinity")
     return image

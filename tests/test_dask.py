@@ -167,8 +167,8 @@ def test_the_frequencies_are_in_the_graph_once(x):
 
 
 def test_tasks_have_one_thread_and_give_it_back(monkeypatch, x, omega):
-    seen, sum_of_rows, array = [], clusters.sum_of_rows, da.from_array(x, chunks=(200, 3))
-    monkeypatch.setattr(clusters, "sum_of_rows", lambda *args: (seen.append(numba.get_num_threads()), sum_of_rows(*args))[1])
+    seen, add, array = [], fastcl.Sketch._sum, da.from_array(x, chunks=(200, 3))
+    monkeypatch.setattr(fastcl.Sketch, "_sum", lambda *args: (seen.append(numba.get_num_threads()), add(*args))[1])
     before = numba.get_num_threads()
     assert before > 1
     with dask.config.set(scheduler="threads"):
@@ -178,7 +178,7 @@ def test_tasks_have_one_thread_and_give_it_back(monkeypatch, x, omega):
     assert seen[6:] == 6 * [before]
     bad = np.full((3, 3), np.nan)
     with pytest.raises(ValueError, match="NaN"):
-        clusters.sum_of_block(bad, omega, fastcl.sketch(x, omega)._nufft, 1, (0, 0))
+        clusters.sum_of_block(bad, fastcl.Sketch(omega), 1, (0, 0))
     assert numba.get_num_threads() == before
 
 

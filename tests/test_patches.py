@@ -207,6 +207,13 @@ def test_other_types_keep_their_values(backend, given, expected):
     np.testing.assert_array_equal(image, [[0, 1], [1, 0]])
 
 
+@pytest.mark.parametrize("given", [">f4", ">f8"])
+def test_the_order_of_bytes_does_not_matter(rng, given):
+    image = as_image(rng.standard_normal((6, 8)).astype(given))
+    assert image.dtype == np.dtype(given).newbyteorder("=")
+    np.testing.assert_array_equal(image, np.random.default_rng(0).standard_normal((6, 8)).astype(given))
+
+
 def test_strides_do_not_matter(rng):
     image = rng.standard_normal((6, 8))
     for view in (image[::2, ::-1], image.T):
