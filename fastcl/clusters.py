@@ -23,7 +23,8 @@ def add_dask(result, x, progress=False):
 
     `progress` shows dask's own bar of the tasks after two seconds; of a distributed client, whose dashboard has one, nothing.
 
-    Memory of a worker: for every task at a time one block, the sums of BRANCHES blocks, and what `feature_sum` needs.
+    Memory of a worker: for every task at a time one block, the sums of BRANCHES blocks, and what `feature_sum` needs; once for
+    all of them the frequencies, as they are and in the layouts of the kernels.
     """
     dask = _import_dask()
     x = _check_blocks(x, result, dask.array.Array)

@@ -1,7 +1,5 @@
 """Where the sketch looks: laws of the random frequencies, and their scale estimated from the data."""
 
-import warnings
-
 import numpy as np
 import scipy
 
@@ -131,10 +129,15 @@ def estimate_scale(x, rng=None, n_points=5000, m=1000):
         use = peak > floor
         if use.sum() < 3:
             break
-        with warnings.catch_warnings():  # of a covariance of the fit, which nobody reads
-            warnings.simplefilter("ignore", scipy.optimize.OptimizeWarning)
-            (log_scale,), _ = scipy.optimize.curve_fit(
-                lambda r, s: np.exp(-np.exp(2 * s) * r**2 / 2), r[use], peak[use], p0=[np.log(scale)]
-            )
+        log_scale = _fit_decay(r[use], peak[use], np.log(scale))
         scale = float(np.exp(log_scale))
     return scale
+
+
+def _fit_decay(r, modulus, log_scale):
+    """The log of the scale whose decay is nearest to the moduli (k,) at radii r (k,), from a first guess on."""
+
+    def residuals(s):
+        return np.exp(-np.exp(2 * s) * r**2 / 2) - modulus
+
+    return scipy.optimize.least_squares(residuals, [log_scale], method="lm").x[0]

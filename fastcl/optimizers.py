@@ -48,9 +48,14 @@ class Cosine(Schedule):
         return self.final + (1 - self.final) * (1 + np.cos(np.pi * min(k / self.n_iter, 1))) / 2
 
 
-def with_settings(owner, settings):
+def with_settings(owner, settings, more=""):
     """How an object and its settings, name -> value, are written."""
-    return f"{type(owner).__name__}({', '.join(f'{name}={value!r}' for name, value in settings.items())})"
+    return f"{type(owner).__name__}({', '.join(f'{name}={value!r}' for name, value in settings.items())}{more})"
+
+
+def _name_of(schedule):
+    """The name of a function, or of the class of an object."""
+    return getattr(schedule, "__qualname__", type(schedule).__name__)
 
 
 class Optimizer:
@@ -80,17 +85,17 @@ class Optimizer:
         self._update(theta, gradient)
         self.iteration += 1
 
-    def settings(self):
-        """Name -> value of what was given, but for the schedule."""
+    def _settings(self):
+        """Name -> value of what was given but for the schedule, the step last."""
         return {k: v for k, v in vars(self).items() if k not in ("iteration", "schedule", *self.buffers)}
 
     def __repr__(self):
-        return with_settings(self, {"step": self.step} | self.settings() | {"schedule": self.schedule})
+        schedule = repr(self.schedule) if isinstance(self.schedule, Schedule) else _name_of(self.schedule)
+        return with_settings(self, {"step": self.step} | self._settings(), f", schedule={schedule}")
 
     def describe(self):
         """The optimiser with its settings, in one line that a checkpoint keeps: that of a schedule of any class."""
-        schedule = getattr(self.schedule, "__qualname__", type(self.schedule).__name__)
-        return f"{type(self).__name__}({self.settings()}, {schedule}({getattr(self.schedule, '__dict__', '')}))"
+        return f"{type(self).__name__}({self._settings()}, {_name_of(self.schedule)}({getattr(self.schedule, '__dict__', '')}))"
 
     def state(self):
         """Name -> array: what `load_state` needs to go on to the same bits."""

@@ -83,10 +83,9 @@ class Quantiser:
 
     def pack(self, omega, dtype, like=None):
         """The frequencies (m, d) in the layouts that the kernels read, for points of `dtype` where `like` is."""
-        omega = np.asarray(omega)
-        packed = PackedFrequencies.pack(omega, dtype, like)
         dithered = np.column_stack([omega, np.remainder(self.dither, 2 * np.pi)])  # as of one more coordinate, which is one
-        packed.blocks = PackedFrequencies.pack(dithered, dtype, like).blocks
+        packed = PackedFrequencies.pack(dithered, dtype, like)
+        packed.turns = packed.turns[:, :-1]  # the kernels alone see the dither
         return packed
 
     def sum(self, x, packed, first, last):

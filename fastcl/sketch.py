@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 
 from . import files
-from .backend import is_device, to_host
+from .backend import array_device, is_device, to_host
 from .clusters import add_dask
 from .domains import domain_from_arrays, merge_domains
 from .features import PackedFrequencies, place, sum_of_rows
@@ -134,13 +134,16 @@ class Sketch:
         """What rows first..last of x add to the total, (m,)."""
         dtype, like = work_dtype(x), place(x, self._like)
         self._nufft.check(self.dim, dtype, is_device(like))
-        key = (dtype, is_device(like))
+        key = dtype, array_device(like)
         if key not in self._packed:
             pack = PackedFrequencies.pack if self._quantiser is None else self._quantiser.pack
             self._packed[key] = pack(self.omega, dtype, like if is_device(like) else None)
         if self._quantiser is not None:
             return self._quantiser.sum(x, self._packed[key], first, last)
         return to_host(sum_of_rows(x, self._packed[key], None, self._nufft, first, last))
+
+    def __getstate__(self):
+        return {**self.__dict__, "_packed": {}}
 
     def __add__(self, other):
         if not isinstance(other, Sketch):

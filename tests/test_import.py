@@ -33,6 +33,7 @@ def test_objects_tell_what_they_are():
             0.01, schedule=fastcl.Cosine(9, 0.1)
         ),
         "SGD(step=0.1, momentum=0.0, nesterov=False, schedule=Constant())": fastcl.SGD(0.1),
+        "SGD(step=0.1, momentum=0.5, nesterov=True, schedule=sqrt)": fastcl.SGD(0.1, 0.5, nesterov=True, schedule=np.sqrt),
         "Diminishing(offset=100.0, power=0.6)": fastcl.Diminishing(),
         "Box(low=[-1.0, 0.0], high=[1.0, 2.5])": box,
         "Box(dim=64)": fastcl.Box(np.zeros(64), np.ones(64)),

@@ -154,6 +154,29 @@ def test_a_dither_has_to_fit():
         fastcl.Sketch(np.ones((4, 2)), dither=np.zeros(4))
 
 
+@pytest.mark.parametrize("bits", [1, 3])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("n", "m", "d"), [(1021, 33, 2), (301, 5, 35), (21, 5, 600)])
+def test_a_part_of_many_stages_is_the_sum_of_them(device, monkeypatch, dtype, n, m, d, bits):
+    # On a device of one block one part takes all points: more than are staged at once.
+    monkeypatch.setattr("fastcl.kernels.launchers.features.BLOCKS", 1)
+    x, omega, dither = make(dtype, n, m, d)
+    total = fastcl.Sketch(omega, bits=bits, dither=dither).update(device.array(x))._total
+    # Partial sums of a phase walk at random: far below its worst case, d times this.
+    exact, doubtful = naive.quantised_sum(x, omega, dither, bits, margin=16 * np.finfo(dtype).eps)
+    for part, expected in ((total.real, exact.real), (total.imag, exact.imag)):
+        assert (np.abs(part - expected) <= 2 * doubtful).all()
+    assert doubtful.mean() < 0.1 * n
+
+
+@pytest.mark.parametrize("structure", [None, "harmonic"])
+def test_rows_that_no_block_can_stage_are_refused(device, structure):
+    x, options = device.array(np.zeros((3, 20_000))), {} if structure else {"bits": 1, "rng": 0}
+    omega = fastcl.draw_frequencies(8, 20_000, 100.0, rng=0, structure=structure)
+    with pytest.raises(ValueError, match="no CUDA kernel for these frequencies in dimension 20000: pass NumPy arrays"):
+        fastcl.sketch(x, omega, **options)
+
+
 @pytest.mark.parametrize("bits", [1, 5])
 def test_a_host_array_is_streamed_through_a_device(device, monkeypatch, bits):
     monkeypatch.setattr("fastcl.streaming.CHUNK_BYTES", 4000)  # 250 points

@@ -15,7 +15,7 @@ CASES = [
     "test_features.py::test_feature_sum_is_the_sum[cuda-host-float32-1021-257-9]",
     "test_features.py::test_feature_adjoint_is_the_real_part_of_the_sum[cuda-host-float32-257-31-1]",
     "test_features.py::test_feature_adjoint_is_the_real_part_of_the_sum[cuda-host-float32-1021-257-9]",
-    "test_quantised.py::test_sums_are_those_of_quantised_cosines[cuda-host-float32-257-31-2-3]",
+    "test_quantised.py::test_a_part_of_many_stages_is_the_sum_of_them[cuda-host-301-5-35-float32-3]",
     "test_graphs.py::test_every_method_is_that_of_the_host[cuda-host-float32-normalised]",
     "test_mlp.py::test_gradient_in_theta_is_the_oracles[cuda-host-float32-16-widths2-1021]",
     "test_mlp.py::test_gradient_in_x_is_the_oracles[cuda-host-float32-16-widths2-1021]",

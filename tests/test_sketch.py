@@ -1,5 +1,6 @@
 """The sketch of a data set: closed forms, merging, chunks, files, memory."""
 
+import pickle
 import resource
 import struct
 import sys
@@ -417,6 +418,16 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch, x, omega):
 def test_saving_into_a_missing_folder_says_so(tmp_path, omega):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         fastcl.Sketch(omega).save(tmp_path / "nowhere" / "s.npz")
+
+
+@pytest.mark.parametrize("options", [{}, {"bits": 1, "dither": np.zeros(40)}])
+def test_a_pickle_leaves_the_layouts_of_the_kernels_out(x, omega, options):
+    sk = fastcl.Sketch(omega, **options)
+    small = len(pickle.dumps(sk))
+    sk.update(x[:300])
+    assert len(pickle.dumps(sk)) < small + 100  # the identity of the data
+    other = pickle.loads(pickle.dumps(sk)).update(x[300:])
+    np.testing.assert_array_equal(other.values, sk.update(x[300:]).values)
 
 
 # ---- memory -----------------------------------------------------------------------------------------------------

@@ -110,8 +110,8 @@ class LevelCounter:
         return builder.add(builder.add(floors, floors), points)
 
 
-tile, tile_narrow = make_tile(TILE_ROWS, TILE_VECTORS), make_tile(TILE_ROWS, 1)
-tile_row, tile_row_narrow = make_tile(1, TILE_VECTORS), make_tile(1, 1)
+level_tile, level_tile_narrow = make_tile(TILE_ROWS, TILE_VECTORS), make_tile(TILE_ROWS, 1)
+level_tile_row, level_tile_row_narrow = make_tile(1, TILE_VECTORS), make_tile(1, 1)
 
 
 @jit
@@ -119,11 +119,11 @@ def add_levels(x, turns, half, real, imag):  # x (r, d), turns (d + 1, L), real,
     rows, narrow = x.shape[0], VECTOR_BYTES // x.itemsize
     full, wide = rows - rows % TILE_ROWS, real.size - real.size % (TILE_VECTORS * narrow)
     for j in range(0, wide, TILE_VECTORS * narrow):
-        tile(x, turns, half, real, imag, 0, full, j)
-        tile_row(x, turns, half, real, imag, full, rows, j)
+        level_tile(x, turns, half, real, imag, 0, full, j)
+        level_tile_row(x, turns, half, real, imag, full, rows, j)
     for j in range(wide, real.size, narrow):
-        tile_narrow(x, turns, half, real, imag, 0, full, j)
-        tile_row_narrow(x, turns, half, real, imag, full, rows, j)
+        level_tile_narrow(x, turns, half, real, imag, 0, full, j)
+        level_tile_row_narrow(x, turns, half, real, imag, full, rows, j)
 
 
 @jit_parallel

@@ -3,22 +3,10 @@
 import numpy as np
 
 from ..cuda import THREADS, TYPES, expressions, launch
-
-ROWS, GROUP = 256, 4  # as in groups.cuh
-STAGED = 32 << 10  # bytes in shared memory, about: several blocks of a multiprocessor have room
+from .groups import staged_rows, sum_threads
 
 VARIANTS = expressions("harmonic_sum", TYPES.values(), range(2, 17))
 VARIANTS += expressions("harmonic_adjoint", TYPES.values(), range(2, 17))
-
-
-def staged_rows(row_bytes):
-    """Rows that are staged at once."""
-    return min(ROWS, max(GROUP, STAGED // row_bytes // GROUP * GROUP))
-
-
-def sum_threads(lanes):
-    """Threads of a block of a sum, which share the lanes of a block of frequencies with those of other blocks."""
-    return next(threads for threads in (THREADS, 128, 64) if lanes % threads == 0)
 
 
 def harmonic_sum(x, weights, turns, harmonics, part_rows, partial):
@@ -27,7 +15,7 @@ def harmonic_sum(x, weights, turns, harmonics, part_rows, partial):
     (n, dim), dtype = x.shape, x.dtype
     threads = sum_threads(lanes)
     row_bytes = (dim + 1) * dtype.itemsize  # coordinates and weight
-    rows = staged_rows(row_bytes)
+    rows = staged_rows(row_bytes, dim)
     weights = weights if weights.size else np.uint64(0)  # a null pointer
     launch("harmonics", "harmonic_sum", (TYPES[dtype], count), parts * blocks * (lanes // threads), threads,
            (x, weights, turns, np.int64(part_rows), partial, np.int64(n), np.int32(blocks), np.int32(dim), np.int32(lanes),
@@ -38,7 +26,7 @@ def harmonic_adjoint(x, turns, harmonics, real, imag, lanes, out):
     """Twin of `harmonics.harmonic_adjoint`."""
     (n, dim), dtype, count = x.shape, x.dtype, len(harmonics)
     row_bytes = -(-2 * count * dtype.itemsize // 16) * 16 + dim * dtype.itemsize  # coefficients and coordinates
-    rows, lanes = staged_rows(row_bytes), min(lanes, THREADS)
+    rows, lanes = staged_rows(row_bytes, dim), min(lanes, THREADS)
     launch("harmonics", "harmonic_adjoint", (TYPES[dtype], count), -(-n // lanes), THREADS,
            (x.T.copy(), turns, real, imag, np.int32(lanes), out, np.int64(n), np.int32(len(turns)), np.int32(dim),
             np.int32(rows)), max(rows * row_bytes, 8 * THREADS))  # fmt: skip
