@@ -61,9 +61,9 @@ def sum_of_block(block, sketch, threads, block_id):
     before = numba.get_num_threads()
     numba.set_num_threads(threads)  # for the calling thread only
     try:
-        block = as_rows(block, "x", sketch.dim)  # dask only believed to know the type
+        block = as_rows(block, "x", sketch.dim)
         with _guard_threads():
-            return sketch._sum(block, 0, len(block)), len(block)
+            return sketch._sum(block, 0, len(block)), len(block)  # where the type is checked, which dask only believed to know
     except (TypeError, ValueError) as error:
         kind = ValueError if isinstance(error, ValueError) else TypeError
         raise kind(f"{error} (block {block_id[0]} of x)") from None

@@ -1,5 +1,7 @@
 """The neural prior: an energy ||f_theta(x)||^2 with hand-written gradients, its parameters in one flat vector."""
 
+import itertools
+
 import numpy as np
 
 from . import files
@@ -8,6 +10,12 @@ from .domains import domain_from_arrays
 from .validation import FLOATS, as_array, as_count, as_generator, as_points, as_vector
 
 MAX_PARTS = 16  # most partial gradients of one backward pass: bounds the memory, and the threads that can work
+
+
+def count_parameters(sizes):
+    """Of a network with layers of these sizes: weights, biases, and the log-scale."""
+    sizes = [int(size) for size in sizes]
+    return sum((n_in + 1) * n_out for n_in, n_out in itertools.pairwise(sizes)) + 1
 
 
 class MLPPrior:
@@ -65,7 +73,7 @@ class MLPPrior:
             raise TypeError(f"dtype must be float32 or float64, got {dtype!r}") from None
         if dtype not in FLOATS:
             raise ValueError(f"dtype must be float32 or float64, got {dtype}")
-        self._theta = empty_aligned(int((self.sizes[:-1] * self.sizes[1:] + self.sizes[1:]).sum()) + 1, dtype)
+        self._theta = empty_aligned(count_parameters(self.sizes), dtype)
         self._theta[:] = 0
         rng, offset = as_generator(rng), 0
         for n_in, n_out in zip(self.sizes[:-1], self.sizes[1:], strict=True):
@@ -237,8 +245,11 @@ class MLPPrior:
         except KeyError as error:
             raise ValueError(f"not a prior: {error} is missing") from None
         reference = files.without_prefix("reference", arrays)
-        if sizes.dtype.kind not in "iu" or sizes.ndim != 1 or sizes.size < 3 or sizes[0] != sizes[-1]:
+        good = sizes.dtype.kind in "iu" and sizes.ndim == 1 and sizes.size >= 3 and sizes[0] == sizes[-1] and (sizes > 0).all()
+        if not good:
             raise ValueError(f"not a prior: layer sizes {sizes.tolist()}")
+        if theta.shape != (count_parameters(sizes),):  # before so many are made
+            raise ValueError("not a prior: theta does not fit the layer sizes")
         prior = cls(
             int(sizes[0]),
             [int(width) for width in sizes[1:-1]],
@@ -246,8 +257,8 @@ class MLPPrior:
             reference=domain_from_arrays(reference) if reference else None,
             dtype=theta.dtype,
         )
-        if theta.shape != prior.theta.shape or not np.isfinite(theta).all():
-            raise ValueError("not a prior: theta does not fit the layer sizes")
+        if not np.isfinite(theta).all():
+            raise ValueError("not a prior: theta is not finite")
         prior.theta[:] = theta
         return prior
 

@@ -175,7 +175,7 @@ def good_arrays():
         {"theta": good_arrays()["theta"].astype(complex)}, {"theta": good_arrays()["theta"].astype(int)},
         {"sizes": np.array([2, 3, 31, 3])}, {"sizes": np.array([2, 2])}, {"sizes": np.array(2)},
         {"sizes": np.array([2, -3, 31, 2])}, {"sizes": np.array([2, np.inf, 31, 2])}, {"sizes": np.array(["2", "3", "31", "2"])},
-        {"sizes": np.array([2.5, 3, 31, 2.5])},
+        {"sizes": np.array([2.5, 3, 31, 2.5])}, {"sizes": np.array([2, 2**39, 31, 2])}, {"sizes": np.array([2, 2**62, 2**62, 2])},
         {"reference.kind": np.array("unknown")}, {"reference.means": np.zeros((1, 2))},
     ],
     ids=lambda change: " ".join(f"{name} {np.shape(value)}" for name, value in change.items()),

@@ -1,4 +1,4 @@
-// Phases of GROUP points, or frequencies, at once with a vector of the thread's own, for any d: one load of a coordinate serves GROUP.
+// Phases of GROUP points, or frequencies, at once with a vector of the thread's own: one load of a coordinate serves GROUP.
 #pragma once
 #include "common.cuh"
 
@@ -8,7 +8,7 @@ template <typename T> struct alignas(16) Group { // read by vector accesses of 1
     T values[GROUP];
 };
 
-// `start` plus the phases of the thread's own vector, of coordinates own[0], own[stride] and so on, with GROUP vectors (d, GROUP).
+// `start` plus the phases of the thread's own vector, coordinates own[0], own[stride] and so on, with GROUP vectors (d, GROUP).
 template <typename T>
 __device__ __forceinline__ Group<T> phases_of(const Group<T> *vectors, const T *__restrict__ own, Index stride, int d, T start) {
     Group<T> phases;
