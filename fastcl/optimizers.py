@@ -94,7 +94,7 @@ class Optimizer:
         return with_settings(self, {"step": self.step} | self._settings(), f", schedule={schedule}")
 
     def describe(self):
-        """The optimiser with its settings, in one line that a checkpoint keeps: that of a schedule of any class."""
+        """The optimiser with its settings, in one line that a checkpoint keeps."""
         return f"{type(self).__name__}({self._settings()}, {_name_of(self.schedule)}({getattr(self.schedule, '__dict__', '')}))"
 
     def state(self):

@@ -410,6 +410,8 @@ def test_bad_arguments_are_an_error_that_names_them(message, call):
 
 
 def test_no_index_leaves_its_array(run_with_bounds_checks):
-    names = [f"test_harmonic_maps_are_those_of_the_array[numba-{case}]" for case in ("float32-31-300-8-2", "float64-31-1-9-3")]
-    names.append("test_hadamard_maps_are_those_of_the_array[numba-float64-31-1021-3]")
+    # More than 256 rows, and more than one block, in either type or structure.
+    harmonic, hadamard = ("float32-257-31-1-3", "float64-1021-257-2-2"), ("float32-257-130-128", "float64-31-1021-3")
+    names = [f"test_harmonic_maps_are_those_of_the_array[numba-{case}]" for case in harmonic]
+    names += [f"test_hadamard_maps_are_those_of_the_array[numba-{case}]" for case in hadamard]
     run_with_bounds_checks(*[f"tests/test_structures.py::{name}" for name in names])
