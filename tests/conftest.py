@@ -6,6 +6,7 @@ from pathlib import Path
 # Results must not depend on the number of threads: let every machine run two, before Numba counts the cores.
 os.environ.setdefault("NUMBA_NUM_THREADS", str(max(2, os.cpu_count() or 1)))
 
+import commands
 import cuda_host
 import numba
 import numpy as np
@@ -74,6 +75,14 @@ def backend(request, monkeypatch):
 def device(request, monkeypatch):
     """Every backend present but that of the host."""
     yield from open_backend(request.param, monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """A folder in which every command has been run, for tests that leave its files alone."""
+    folder = tmp_path_factory.mktemp("cli")
+    commands.fill(folder)
+    return folder
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Problems small enough for quadrature, and the objective integrated that way in plain NumPy float64."""
+"""Problems small enough for quadrature, the objective integrated that way in plain NumPy float64, and laws and points to fit."""
 
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,6 +8,8 @@ import numba
 import numpy as np
 
 import fastcl
+
+SHAPE = np.array([[0.5, 0.2], [0.2, 0.3]])  # a covariance
 
 
 @dataclass
@@ -107,6 +109,19 @@ def energy_and_jacobian(prior, x):
         columns = [(layer_input[:, :, None] * delta[:, None, :]).reshape(len(x), -1), delta, *columns]
         delta = (delta @ matrix.T) * (layer_input > 0)
     return (output**2).sum(axis=1), np.concatenate(columns, axis=1)
+
+
+def scale_law(d=2, scales=(0.3, 1.5), weights=(0.7, 0.3)):
+    """A scale mixture of a random shape."""
+    rng = np.random.default_rng(d)
+    root = rng.standard_normal((d, d)) / np.sqrt(d) + np.eye(d)
+    return fastcl.GaussianScaleMixture(root @ root.T, scales, weights)
+
+
+def crossed(rng, n):
+    """(n, 2): half the points along one axis, half along the other, of two sizes."""
+    x = rng.standard_normal((n, 2)) * np.array([2.0, 0.1]) * np.where(rng.random((n, 1)) < 0.5, 0.3, 1.0)
+    return np.where(rng.random((n, 1)) < 0.5, x, x[:, ::-1])
 
 
 def features(x, omega):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from problems import line, midpoints
+from problems import SHAPE, line, midpoints
 from scipy import stats
 
 import fastcl
@@ -10,7 +10,6 @@ from fastcl import chains as chains_module
 from fastcl.chains import draw_samples
 
 N_ERRORS = 5  # standard errors
-SHAPE = np.array([[0.5, 0.2], [0.2, 0.3]])
 DOMAINS = {
     "box": fastcl.Box([-1.0, 0.5], [1.0, 1.25]),
     "gaussian": fastcl.Gaussian([0.3, -0.5], SHAPE),

@@ -6,7 +6,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 import skimage.data
-from test_images import do_little
+from pictures import do_little
 
 import fastcl
 from fastcl import bench, demo

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from problems import gaussian_line, line, midpoints, plane, scale_mixture_plane
+from problems import SHAPE, gaussian_line, line, midpoints, plane, scale_mixture_plane
 
 import fastcl
 from fastcl.denoise import map_estimate, normal_points
@@ -13,7 +13,6 @@ from fastcl.denoise import map_estimate, normal_points
 denoise_module = importlib.import_module("fastcl.denoise")  # fastcl.denoise is the function
 EPS = np.finfo(float).eps
 N_ERRORS = 5  # standard errors, of plain Monte Carlo: the low-discrepancy points do no worse
-SHAPE = np.array([[0.5, 0.2], [0.2, 0.3]])
 GAUSSIANS = {"line": fastcl.Gaussian([0.3], [[0.6]]), "plane": fastcl.Gaussian([0.3, -0.5], SHAPE)}
 NOISES = {"one": 0.5, "each": [0.4, 0.7]}
 

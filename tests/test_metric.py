@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from problems import energy_and_jacobian, features, line, scale_mixture_plane, threads
+from problems import SHAPE, energy_and_jacobian, features, line, scale_mixture_plane, threads
 
 import fastcl
 from fastcl.metric import _covariances, _inverse
@@ -12,7 +12,6 @@ from fastcl.objective import SketchMatching
 
 EPS = np.finfo(float).eps
 N_ERRORS = 5  # standard errors: a normal mean is farther with probability 6e-7, so one of a test's 1500 with 1e-3
-SHAPE = np.array([[0.5, 0.2], [0.2, 0.3]])
 MEANS = [[-0.8, 0.3], [0.6, -0.2]]
 
 SYMMETRIC = {

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_images import do_little
+from pictures import do_little
 
 from fastcl import objective
 from fastcl.cli import build_parser

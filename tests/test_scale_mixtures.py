@@ -1,20 +1,16 @@
-"""Mixtures of scale mixtures: densities and posteriors against the plain mixture of the same terms, the radial map, fits."""
+"""Mixtures of scale mixtures: densities and posteriors against the plain mixture of the same terms, files, bad input."""
 
 import numpy as np
 import pytest
-from scipy import stats
+from problems import SHAPE, crossed, scale_law
 
 import fastcl
 from fastcl import scale_mixtures
-from fastcl.backend import kernel
 from fastcl.domains import domain_from_arrays
 from fastcl.kernels.launchers import mixtures as launchers
-from fastcl.kernels.mixtures import MOMENT_PARTS, MOMENT_ROWS
 
 EPS = {dtype: np.finfo(dtype).eps for dtype in (np.float32, np.float64)}
 DOUBLE = EPS[np.float64]
-SHAPE = np.array([[0.5, 0.2], [0.2, 0.3]])
-N_ERRORS = 5  # standard errors: a normal mean is farther with probability 6e-7
 
 # Rows come by blocks of 64, columns padded to a multiple of 16: sizes on either side of both. (rows, dimension, K, J)
 TABLE = [
@@ -63,18 +59,6 @@ def some_points(mixture, n, dtype=np.float64):
 
 def noise_of(d):
     return np.linspace(0.4, 0.9, d)
-
-
-def scale_law(d=2, scales=(0.3, 1.5), weights=(0.7, 0.3)):
-    rng = np.random.default_rng(d)
-    root = rng.standard_normal((d, d)) / np.sqrt(d) + np.eye(d)
-    return fastcl.GaussianScaleMixture(root @ root.T, scales, weights)
-
-
-def crossed(rng, n):
-    """(n, 2): half the points along one axis, half along the other, of two sizes."""
-    x = rng.standard_normal((n, 2)) * np.array([2.0, 0.1]) * np.where(rng.random((n, 1)) < 0.5, 0.3, 1.0)
-    return np.where(rng.random((n, 1)) < 0.5, x, x[:, ::-1])
 
 
 # ---- against the plain mixture -----------------------------------------------------------------------------------
@@ -290,222 +274,6 @@ def test_number_of_threads_does_not_change_a_bit(on_threads, dtype, d):
     one, two = on_threads(lambda: (mixture.posterior_mean(y, noise_of(d)), *mixture.energy_parts(y), *mixture._statistics(y)))
     for part, other in zip(one, two, strict=True):
         np.testing.assert_array_equal(part, other)
-
-
-# ---- the radial map ----------------------------------------------------------------------------------------------
-
-
-def radii(law, r):
-    """T of points at the whitened radii r, in a fixed direction: their radii."""
-    direction = np.linalg.cholesky(law.covariance) @ (np.ones(law.dim) / np.sqrt(law.dim))
-    return np.linalg.norm(law.gaussianise(np.asarray(r)[:, None] * direction), axis=1)
-
-
-@pytest.mark.parametrize("d", [1, 2, 3, 8])
-def test_gaussianised_points_are_standard_normal(d):
-    law, n = scale_law(d), 4000
-    u = law.gaussianise(law.sample(n, rng=4))
-    # P(sqrt(n) D > 2.5) = 2 exp(-2 2.5^2) = 7e-6
-    towards = np.ones(d) / np.sqrt(d)
-    for sample, distribution in [(np.linalg.norm(u, axis=1), stats.chi(d).cdf), (u @ towards, stats.norm.cdf)]:
-        assert np.sqrt(n) * stats.kstest(sample, distribution).statistic < 2.5
-    products = (u[:, :, None] * u[:, None, :]).reshape(n, -1)
-    error = products.std(axis=0) / np.sqrt(n)
-    assert (np.abs(products.mean(axis=0) - np.eye(d).ravel()) <= N_ERRORS * error).all()
-    # The law itself, white, is told apart by the same statistic.
-    white = np.linalg.solve(np.linalg.cholesky(law.covariances.T @ law.weights), law.sample(n, rng=4).T)
-    assert np.sqrt(n) * stats.kstest(np.linalg.norm(white, axis=0), stats.chi(d).cdf).statistic > 5
-
-
-@pytest.mark.parametrize("d", [1, 2, 3, 8, 35])
-def test_radius_is_the_one_exceeded_as_often(d):
-    law = scale_law(d, scales=(0.4, 1.0, 1.9), weights=(0.3, 0.5, 0.2))
-    r = np.geomspace(0.05, 8, 301) * np.sqrt(d)
-    t = radii(law, r)
-    ratios = (r[:, None] / law.scales) ** 2
-    # The table has some 180 nodes a decade: a monotone cubic errs by a millionth, relative to both tails.
-    np.testing.assert_allclose(stats.chi2.cdf(t**2, d), stats.chi2.cdf(ratios, d) @ law.weights, rtol=1e-4)
-    np.testing.assert_allclose(stats.chi2.sf(t**2, d), stats.chi2.sf(ratios, d) @ law.weights, rtol=1e-4)
-
-
-@pytest.mark.parametrize("d", [1, 3, 35])
-def test_one_scale_is_whitened_alone(d):
-    law = scale_law(d, scales=(0.7,), weights=(1.0,))
-    x = law.sample(65, rng=5)
-    white = np.linalg.solve(np.linalg.cholesky(law.covariances[0]), x.T).T
-    # The table is exact at its nodes to the precision of scipy's inverse distribution functions.
-    np.testing.assert_allclose(law.gaussianise(x), white, rtol=0, atol=1e-10 * np.abs(white).max())
-
-
-@pytest.mark.parametrize("d", [1, 2, 3, 8])
-def test_directions_stay(d):
-    law = scale_law(d)
-    x = law.sample(65, rng=6)
-    white, u = np.linalg.solve(np.linalg.cholesky(law.covariance), x.T).T, law.gaussianise(x)
-    directions = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (white, u)]
-    np.testing.assert_allclose(*directions, rtol=0, atol=1000 * DOUBLE)
-
-
-@over_types
-@pytest.mark.parametrize("d", [1, 2, 3, 8])
-def test_degaussianise_is_the_inverse(dtype, d):
-    law = scale_law(d)
-    x = law.sample(257, rng=7).astype(dtype)
-    u = law.gaussianise(x)
-    back = law.degaussianise(u)
-    assert u.dtype == back.dtype == dtype
-    # Two tables, each interpolated: good to some millionths of a radius where the other is flat, between the scales.
-    tolerance = np.maximum(1e-4, 1000 * EPS[dtype]) * np.linalg.norm(x, axis=1, keepdims=True)
-    assert (np.abs(back - x) <= tolerance).all()
-    assert np.median(np.abs(back - x)) <= np.maximum(1e-6, 10 * EPS[dtype]) * np.abs(x).max()
-
-
-@pytest.mark.parametrize("d", [1, 2, 3, 8, 35])
-def test_tails_stay_finite_and_in_order(d):
-    law = scale_law(d)
-    r = np.concatenate([[0], np.geomspace(1e-140, 1e140, 2001)])
-    t = radii(law, r)
-    assert np.isfinite(t).all()
-    assert t[0] == 0
-    assert (np.diff(t) > 0).all()
-    # Beyond the table both slopes are one: a factor of ten is a factor of ten.
-    far = radii(law, [1e-60, 1e-59, 1e59, 1e60])
-    np.testing.assert_allclose(far[[1, 3]] / far[[0, 2]], 10, rtol=1e-9)
-    direction = np.ones((1, d)) / np.sqrt(d)
-    back = np.linalg.norm(law.degaussianise(t[1:, None] * direction), axis=1)
-    assert np.isfinite(back).all()
-    assert (np.diff(back) >= 0).all()
-    ends = [1, 2, -2, -1]
-    root = np.linalg.norm(np.linalg.cholesky(law.covariance) @ direction[0])
-    np.testing.assert_allclose(back[[0, 1, -2, -1]], r[ends] * root, rtol=1e-6)
-
-
-@pytest.mark.parametrize("d", [1, 2, 3, 8])
-def test_pull_back_is_the_directional_derivative(d):
-    law, step, rng = scale_law(d), 1e-6, np.random.default_rng(8)
-    x = law.sample(65, rng=9)
-    x[0] *= 1e-8  # on the linear ends of the table
-    x[1] *= 1e4
-    weights, towards = rng.standard_normal((65, d)), rng.standard_normal((65, d))
-    steps = step * np.linalg.norm(x, axis=1, keepdims=True)
-    sides = [law.gaussianise(x + sign * steps * towards) for sign in (1, -1)]
-    difference = ((sides[0] - sides[1]) * weights).sum(axis=1) / (2 * steps[:, 0])
-    slope = (law.pull_back(x, weights) * towards).sum(axis=1)
-    # Rounding over the step, and the step times the second derivative of the table, which jumps at its nodes.
-    size = np.abs(law.pull_back(x, weights) * towards).sum(axis=1) + np.linalg.norm(sides[0], axis=1) / np.linalg.norm(x, axis=1)
-    np.testing.assert_array_less(np.abs(slope - difference), 1e-4 * size)
-    assert np.median(np.abs(slope - difference) / size) < 1e-6
-    single = law.pull_back(x.astype(np.float32), weights)
-    assert single.dtype == np.float32
-
-
-@pytest.mark.parametrize("size", [0.0, 1e-200])
-def test_pull_back_at_the_origin_is_the_linear_end(size):
-    law = scale_law(2)
-    gradient = np.array([[1.0, -2.0]])
-    near = law.pull_back(np.full((1, 2), 1e-50), gradient)
-    np.testing.assert_allclose(law.pull_back(np.full((1, 2), size), gradient), near, rtol=1e-6)
-
-
-# ---- fits --------------------------------------------------------------------------------------------------------
-
-
-def gain(better, worse, x):
-    """(mean, standard error) of the difference of log-densities."""
-    difference = better.log_density(x) - worse.log_density(x)
-    return difference.mean(), difference.std() / np.sqrt(len(x))
-
-
-def test_every_few_steps_of_a_fit_increase_the_likelihood():
-    x = crossed(np.random.default_rng(10), 2000)
-    for fit in (
-        lambda n_iter: fastcl.MixtureOfScaleMixtures.fit(x, 3, 4, n_iter=n_iter, rng=0),
-        lambda n_iter: fastcl.GaussianScaleMixture.fit(x, 4, n_iter=n_iter),
-    ):
-        likelihoods = [fit(n_iter).log_density(x).mean() for n_iter in (1, 2, 4, 16)]
-        assert (np.diff(likelihoods) > 0).all()
-
-
-def test_two_crossed_shapes_are_better_than_one():
-    rng = np.random.default_rng(11)
-    x, fresh = crossed(rng, 4000), crossed(rng, 4000)
-    one = fastcl.GaussianScaleMixture.fit(x)
-    two = fastcl.MixtureOfScaleMixtures.fit(x, 2, 8, rng=0)
-    mean, error = gain(two, one, fresh)
-    # Most points lie along one of the axes, at a tenth of the width that one shape must have across: more than half a nat.
-    assert mean - N_ERRORS * error > 0.5
-
-
-def test_fit_recovers_two_crossed_laws():
-    shapes, weights = [np.diag([4.0, 0.04]), np.diag([0.04, 4.0])], [[0.4, 0.2], [0.1, 0.3]]
-    true = fastcl.MixtureOfScaleMixtures(shapes, [0.3, 1.5], weights)
-    x, fresh = true.sample(8000, rng=12), true.sample(8000, rng=13)
-    fitted = fastcl.MixtureOfScaleMixtures.fit(x, 2, 10, n_iter=60, rng=0)
-    # No law does better on fresh points, up to chance. Some 25 parameters cost half of 1 / n nat each; scales between which
-    # the true ones lie 0.02 nat, see test_domains.py; and the ridge a thousandth of 4 across, where the law has 0.04 and
-    # less: log(1.1) / 2.
-    mean, error = gain(true, fitted, fresh)
-    assert -N_ERRORS * error < mean < 0.07
-    order = np.argsort(-fitted.shapes[:, 0, 0] / fitted.shapes[:, 1, 1])
-    np.testing.assert_allclose(fitted.shape_weights.sum(axis=1)[order], [0.6, 0.4], atol=0.03)
-    second = (fitted.shape_weights[order] @ fitted.scales**2)[:, None, None] * fitted.shapes[order]
-    expected = (np.array(weights) @ np.array([0.3, 1.5]) ** 2)[:, None, None] * np.array(shapes)
-    # The long axes to the standard error of a variance with heavy tails.
-    np.testing.assert_allclose(second[[0, 1], [0, 1], [0, 1]], expected[[0, 1], [0, 1], [0, 1]], rtol=0.1)
-
-
-@over_types
-def test_fit_has_the_second_moments_of_the_points(dtype):
-    law = scale_law(8)
-    x = law.sample(4000, rng=14).astype(dtype)
-    fitted = fastcl.GaussianScaleMixture.fit(x)
-    # A step of the fit leaves the mean of x x^T / s^2 alone, not that of x x^T: equal to what the points tell of the law.
-    np.testing.assert_allclose(fitted.covariances.T @ fitted.weights, law.covariances.T @ law.weights, atol=0.15)
-    mean, error = gain(law, fitted, law.sample(4000, rng=15))
-    assert -N_ERRORS * error < mean < 0.05
-
-
-def test_same_seed_gives_the_same_fit_and_another_seed_does_not():
-    x = crossed(np.random.default_rng(16), 1000)
-    fits = [fastcl.MixtureOfScaleMixtures.fit(x, 3, 4, n_iter=3, rng=rng) for rng in (5, np.random.default_rng(5), 6)]
-    for name in ("shapes", "scales", "shape_weights"):
-        np.testing.assert_array_equal(getattr(fits[0], name), getattr(fits[1], name))
-    assert (fits[0].shapes != fits[2].shapes).any()
-    ones = [fastcl.GaussianScaleMixture.fit(x, 4, n_iter=3) for _ in range(2)]
-    np.testing.assert_array_equal(ones[0].covariance, ones[1].covariance)
-    np.testing.assert_array_equal(ones[0].weights, ones[1].weights)
-
-
-@over_types
-@pytest.mark.parametrize(("n", "d", "k"), [(1, 1, 1), (3, 17, 2), (257, 2, 5), (1021, 16, 3), (2049, 35, 1)])
-def test_moments_of_a_fit_are_the_sums(dtype, n, d, k):
-    rng = np.random.default_rng([n, d, k])
-    x, pulls = scale_mixtures._padded(rng.standard_normal((n, d)), dtype), rng.random((k, n)).astype(dtype)
-    partial = np.full((k, MOMENT_PARTS, *x.shape[1:] * 2), np.nan)
-    kernel("mixture_moments", like=x)(x, pulls, partial)
-    exact = np.einsum("kn,ni,nj->kij", pulls.astype(float), x.astype(float), x.astype(float))
-    moduli = np.einsum("kn,ni,nj->kij", pulls.astype(float), np.abs(x).astype(float), np.abs(x).astype(float))
-    # Two products, and sums of at most MOMENT_ROWS terms in the working precision.
-    tolerance = (MOMENT_ROWS + 2) * np.finfo(dtype).eps * moduli
-    assert (np.abs(partial.sum(axis=1) - exact) <= tolerance).all()
-
-
-def test_every_row_counts_across_the_chunks_of_a_fit(monkeypatch):
-    x = crossed(np.random.default_rng(19), 1000)
-    whole = fastcl.MixtureOfScaleMixtures.fit(x, 3, 4, n_iter=3, rng=0)
-    monkeypatch.setattr(scale_mixtures, "CHUNK_ROWS", 300)
-    parts = fastcl.MixtureOfScaleMixtures.fit(x, 3, 4, n_iter=3, rng=0)
-    # Sums of 1000 rows in another order, three times over, each step moved by what the one before it lost.
-    np.testing.assert_allclose(parts.shapes, whole.shapes, rtol=0, atol=1e5 * DOUBLE)
-    np.testing.assert_allclose(parts.shape_weights, whole.shape_weights, rtol=0, atol=1e5 * DOUBLE)
-
-
-def test_fit_of_points_at_the_origin_and_fewer_points_than_components_is_finite():
-    x = np.random.default_rng(17).standard_normal((40, 3))
-    x[::4] = 0
-    fitted = fastcl.MixtureOfScaleMixtures.fit(x, 50, 3, n_iter=3, rng=0)
-    assert np.isfinite(fitted.shapes).all()
-    assert np.isfinite(fitted.log_density(x)).all()
 
 
 # ---- files -------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import h5py
 import imageio.v3 as iio
 import numpy as np
 import pytest
-from test_images import do_little, photograph
+from pictures import do_little, photograph
 
 import fastcl
 from fastcl import cli, passes, sources

@@ -1,0 +1,33 @@
+"""What the tests of learning share: a short run, where it stops, and what makes it the same as another."""
+
+import numpy as np
+from problems import line
+
+import fastcl
+
+N_ITER = 30
+METHODS = ["grid", "naive", "unbiased", "normalised", "tracked"]
+
+
+def learn(problem=None, **settings):
+    """A short run on a fresh problem."""
+    problem = problem or line(np.float32)
+    settings = {"n_points": 32, "n_iter": N_ITER, "rng": 5} | settings
+    return fastcl.learn(problem.prior, settings.pop("sketch", problem.sketch), settings.pop("domain", problem.domain), **settings)
+
+
+def assert_same_run(result, expected):
+    np.testing.assert_array_equal(result.prior.theta, expected.prior.theta)
+    for name in ("iteration", "value", "gradient_norm"):
+        np.testing.assert_array_equal(result.history[name], expected.history[name])
+
+
+def stop_at(step, how):
+    """A callback that ends the run after `step`, by its result or by an exception."""
+
+    def callback(iteration, prior, value):
+        if iteration == step and isinstance(how, type):
+            raise how
+        return iteration == step
+
+    return callback
