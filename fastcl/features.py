@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .backend import beside, contiguous, empty, is_device, kernel, turn
+from .backend import beside, contiguous, empty, is_device, kernel, to_host, turn
 from .nufft import GROUP_ROWS, Nufft
 from .streaming import chunk_rows, streamed_chunks
 from .validation import as_array, as_frequencies, as_rows, as_vector, work_dtype
@@ -102,11 +102,14 @@ def checked_chunks(x, packed, first, last):
     if packed.on_device and not is_device(x):
         chunks = streamed_chunks(x, first, last, dtype, packed.like)
     else:
-        rows = chunk_rows(x.shape[1], dtype) if is_device(x) else CHUNK_ROWS
+        rows = CHUNK_ROWS
+        if is_device(x):  # the host waits at every chunk: as many as conversions and transposed copies need, or one
+            ready = x.dtype == dtype and x.flags.c_contiguous and packed.structure is None
+            rows = last - first if ready else chunk_rows(x.shape[1], dtype)
         chunks = ((start, contiguous(x[start : min(start + rows, last)], dtype)) for start in range(first, last, rows))
     for start, chunk in chunks:
         if not kernel("column_magnitudes", like=chunk)(chunk, magnitudes):
-            raise ValueError(f"x holds NaN or infinity in rows {start} to {start + len(chunk) - 1}")
+            raise ValueError(f"x holds NaN or infinity in row {start + int(to_host(np.isfinite(chunk).all(axis=1)).argmin())}")
         packed.check_phases(magnitudes)
         yield start, chunk
 
@@ -128,8 +131,8 @@ def feature_sum(x, omega, weights=None, out=None, method="auto", accuracy=None):
     Parameters
     ----------
     x : array (n, d)
-        Points. float32 is computed in float32 and accumulated in float64 across blocks of 256 points; every other
-        real type in float64. Any strides; read in chunks, so a memory map is never loaded whole. The work is done on the
+        Points. float32 and float16 are computed in float32 and accumulated in float64 across blocks of 256 points; every
+        other real type in float64. Any strides; read in chunks, so a memory map is never loaded whole. The work is done on the
         device where x or omega is a CuPy array; a NumPy array x is then streamed through it.
     omega : array (m, d), or structured frequencies
         Radians per unit of x.
@@ -156,8 +159,9 @@ def feature_sum(x, omega, weights=None, out=None, method="auto", accuracy=None):
     Raises
     ------
     TypeError, ValueError
-        x or omega not finite, empty, of other dimensions; float32 phases that would lose all their digits; "nufft" for d
-        beyond 3, or where the ranges of x and omega would take a grid of more than 1 GiB; an accuracy out of reach.
+        x, omega or weights not finite, empty, of other sizes; an `out` of another kind; float32 phases that would lose all
+        their digits; "nufft" for CuPy arrays, for d beyond 3, or where the ranges of x and omega would take a grid of more
+        than 1 GiB; an accuracy out of reach.
     ImportError
         "nufft" where finufft is missing.
 
@@ -165,7 +169,7 @@ def feature_sum(x, omega, weights=None, out=None, method="auto", accuracy=None):
     -----
     ``A`` in arXiv 2310.03085; its adjoint for the real inner product is `feature_adjoint`.
 
-    No n x m array is formed. On a device: at most 1056 parts of 2048 sums (35 MiB; for harmonic frequencies as often as there
+    No n x m array is formed. On a device: at most 1056 parts of 2048 sums (33 MiB; for harmonic frequencies as often as there
     are harmonics), 64 MiB for chunks of x where it is streamed or converted, and 32 d bytes a frequency. Extra memory of
     "direct" on the host: one chunk of 131072 rows, which is copied only if it has to be converted or is read-only, and about
     1 KiB and 32 d bytes a frequency. Of "nufft": grids of at most 1 GiB in all, 256 MiB where "auto" chooses, which grow with
@@ -223,7 +227,7 @@ def feature_adjoint(x, omega, c, out=None, method="auto", accuracy=None):
     Parameters
     ----------
     x : array (n, d)
-        Points; float32 in gives float32 out, every other real type float64.
+        Points; float32 and float16 give float32, every other real type float64.
     omega : array (m, d), or structured frequencies
         Radians per unit of x.
     c : array (m,), real or complex

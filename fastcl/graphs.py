@@ -4,6 +4,8 @@ A step reads everything that changes from one to the next in device memory (its 
 a table of rates), so the same graph is every step. The host fills the table, replays, and reads the history back.
 """
 
+import weakref
+
 import numpy as np
 
 from . import backend
@@ -65,9 +67,11 @@ class CapturedSteps:
             objective.tracked = np.zeros_like(objective.z)
         self.rates = array((ROWS, len(optimizer.rates(0)) + 1))
         self.shares = array(ROWS, np.float64)
-        self.stream, self.pool, self.graph = backend.cupy().cuda.Stream(non_blocking=True), backend.cupy().cuda.MemoryPool(), None
+        cuda = backend.cupy().cuda
+        self.stream, self.pool, self.graph = cuda.Stream(non_blocking=True), cuda.MemoryPool(), None
+        weakref.finalize(self, self.pool.free_all_blocks).atexit = False  # a pool that is dropped keeps its free memory
         self.launched = 0  # steps before there is a graph
-        backend.cupy().cuda.get_current_stream().synchronize()  # the arrays above are there before the other stream reads them
+        cuda.get_current_stream().synchronize()  # the arrays above are there before the other stream reads them
 
     def advance(self, first, shares, averaging):
         """Take the steps first, first + 1, ..., one for each of the `shares` of `SketchMatching.gradient`, at most ROWS.

@@ -176,3 +176,15 @@ def test_the_prior_is_whole_when_the_run_has_ended(device, sketch):
     again.theta = prior.theta
     gradients = [device.host(fastcl.naive_gradient(p, sketch, BOX, n_points=N_POINTS, rng=1)[1]) for p in (prior, again)]
     assert np.array_equal(*gradients)
+
+
+def test_a_run_gives_the_memory_of_its_graph_back(device, sketch, monkeypatch):
+    pools, make = [], device.module.cuda.MemoryPool
+    monkeypatch.setattr(device.module.cuda, "MemoryPool", lambda: pools.append(make()) or pools[-1])
+    held = []
+    step = graphs.CapturedSteps._take_step
+    monkeypatch.setattr(graphs.CapturedSteps, "_take_step", lambda self: (step(self), held.append(self.pool.total_bytes())))
+    fastcl.learn(make_prior(np.float32, device.array), sketch, BOX, "unbiased", n_points=N_POINTS, n_iter=3, rng=0)
+    gc.collect()
+    assert max(held) > 0
+    assert [pool.total_bytes() for pool in pools] == [0]

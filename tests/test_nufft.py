@@ -246,7 +246,7 @@ def test_bad_points_are_refused_as_ever():
     x = np.ones((3, 2))
     x[1, 1] = np.nan
     for call in both_maps(x, np.ones((3, 2)), method="nufft"):
-        with pytest.raises(ValueError, match="x holds NaN or infinity in rows 0 to 2"):
+        with pytest.raises(ValueError, match=r"x holds NaN or infinity in row 1$"):
             call()
 
 

@@ -85,7 +85,7 @@ def allocate(shape, dtype=np.float64):
     Memory.change(size)
     weakref.finalize(base, Memory.change, -size)
     if MemoryPool.current is not None:
-        MemoryPool.current.blocks.append(weakref.ref(base))
+        MemoryPool.current.blocks.append((weakref.ref(base), size))
     return DeviceArray(array, (base, start, size, Stream.issued))
 
 
@@ -402,22 +402,29 @@ class Graph:
 
 
 class MemoryPool:
-    """As `cupy.cuda.MemoryPool` may be: its memory ends with it, and the guards of arrays there no longer hold."""
+    """As `cupy.cuda.MemoryPool`: its memory is the device's again by `free_all_blocks`, and then guards no longer hold."""
 
     current: ClassVar = None
 
     def __init__(self):
-        self.blocks = []
+        self.blocks = []  # (weak reference to the memory of an array, bytes)
         weakref.finalize(self, MemoryPool._end, self.blocks)
 
     def malloc(self, size):
         raise NotImplementedError
 
+    def total_bytes(self):
+        return sum(size for _, size in self.blocks)
+
+    def free_all_blocks(self):
+        MemoryPool._end(self.blocks)
+
     @staticmethod
     def _end(blocks):
-        for block in blocks:
+        for block, _ in blocks:
             if block() is not None:
                 block()[:] = 0
+        blocks.clear()
 
 
 @contextlib.contextmanager
