@@ -60,6 +60,22 @@ def split_bands(signal, rate, cutoffs=CUTOFFS):
 def band_noise(sigma, rate, cutoffs=CUTOFFS):
     """Standard deviation (3,) in every band of white noise of standard deviation `sigma`.
 
+    Parameters
+    ----------
+    sigma : float
+        In units of the signal.
+    rate, cutoffs
+        As in `split_bands`.
+
+    Returns
+    -------
+    float64 array (3,)
+
+    Raises
+    ------
+    TypeError, ValueError
+        sigma not above zero; a rate too low for the cutoffs.
+
     Examples
     --------
     >>> import fastcl
@@ -83,7 +99,7 @@ def denoise_audio(prior, signal, sigma, rate, strength=1.0, estimator="mean", cu
 
     Parameters
     ----------
-    prior : MLPPrior
+    prior : MLPPrior or reference measure
         Of dimension 3: the density of the bands (`split_bands`) of clean signals of the same scale and rate.
     signal : array (n,)
         The clean signal plus white noise.
@@ -119,7 +135,7 @@ def denoise_audio(prior, signal, sigma, rate, strength=1.0, estimator="mean", cu
     (100,)
     """
     if not isinstance(prior, MLPPrior) and not getattr(prior, "is_reference", False):
-        raise TypeError(f"prior must be an MLPPrior of dimension 3, got {type(prior).__name__}")
+        raise TypeError(f"prior must be an MLPPrior or a reference measure of dimension 3, got {type(prior).__name__}")
     if prior.dim != 3:
         raise ValueError(f"prior must have dimension 3, one for each band, got {prior.dim}")
     bands = split_bands(signal, rate, cutoffs)
@@ -143,7 +159,7 @@ def learn_audio_prior(signal, rate, m=1000, widths=(64, 128), n_points=2048, n_i
     widths : sequence of int
         Hidden layers of the network.
     n_points, n_iter, rng, **settings
-        As in `learn`, but that the method is "unbiased" by default.
+        As in `learn`, but that the method is "unbiased" and the optimiser ``Adam(1e-3, schedule=Cosine(n_iter))`` by default.
     cutoffs : (float, float)
         Hz.
 

@@ -1,4 +1,4 @@
-"""Grid against naive against unbiased on one sketch: seconds and memory of a step, and G reached against time."""
+"""The methods of learning on one sketch: seconds and memory of a step, and G reached against time."""
 
 import json
 import time

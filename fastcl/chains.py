@@ -39,6 +39,11 @@ class Chains:
     step : float
         Of the proposals, in (0, 1]; steered towards an acceptance of 0.35, or of 0.8 for `flow`.
 
+    Raises
+    ------
+    TypeError, ValueError
+        n_points below 1, or no generator or seed.
+
     Notes
     -----
     Cotter et al., "MCMC methods for functions: modifying old algorithms to make them faster", arXiv 1202.0709; Beskos et
@@ -136,6 +141,11 @@ def log_mass(prior, domain=None, n_points=8192, rng=0):
     float
         ``log E_q exp(log_scale - energy)``, q the reference (the uniform law of the box, plus the logarithm of its
         volume): what has to be subtracted from ``prior.log_density(x)`` to make it a log-density.
+
+    Raises
+    ------
+    TypeError, ValueError
+        No domain for a prior without a reference; n_points below 1.
 
     Notes
     -----

@@ -81,7 +81,7 @@ def build_parser():
         help="(max_entropy for a sketch of images, normalised for one of an array)",
     )
     sub.add_argument("--iterations", type=int, help="steps (3000 for arrays; for images 300, or 600 of a network)")
-    sub.add_argument("--points", type=int, help="points a step (4096 for arrays; for images 16384, or 2048 of a network)")
+    sub.add_argument("--points", type=int, help="points a step (4096 for arrays; for images 8192, or 2048 of a network)")
     sub.add_argument("--checkpoint", metavar="FILE", help="resume from and write to this file")
     sub.add_argument("--seed", type=int, default=0)
 
@@ -95,7 +95,7 @@ def build_parser():
     sub.add_argument("--strength", type=float, default=1.0, help="factor of the prior (%(default)s)")
     sub.add_argument("--estimator", choices=ESTIMATORS, default="mean", help="(%(default)s)")
 
-    sub = command("bench", run_bench, "Grid against naive against unbiased on one sketch.")
+    sub = command("bench", run_bench, "The methods of learning on one sketch: time, memory, and G.")
     sub.add_argument("sketch", nargs="?", metavar="S.npz", help="a sketch (by default that of an example)")
     sub.add_argument("--dim", type=int, default=2, help="dimension of the example (%(default)s)")
     sub.add_argument("--out", default="fastcl-bench", metavar="DIR", help="folder for JSON and PNG (%(default)s)")

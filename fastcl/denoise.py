@@ -19,7 +19,7 @@ def denoise(prior, y, sigma, strength=1.0, estimator="map", n_iter=50, n_samples
 
     Parameters
     ----------
-    prior : MLPPrior or reference measure
+    prior : MLPPrior, MaxEntropyPrior, GaussianisedPrior or reference measure
         The density of x; R is minus its logarithm.
     y : array (n, d)
         Noisy vectors.
@@ -39,7 +39,7 @@ def denoise(prior, y, sigma, strength=1.0, estimator="map", n_iter=50, n_samples
 
     Returns
     -------
-    float array (n, d), in the type of y and where y is.
+    float array (n, d), where y is: float32 for float32 and float16, else float64.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def denoise(prior, y, sigma, strength=1.0, estimator="map", n_iter=50, n_samples
     array([[1.]])
     """
     if not hasattr(prior, "log_density") or not (hasattr(prior, "energy_and_grad") or getattr(prior, "is_reference", False)):
-        raise TypeError(f"prior must be an MLPPrior or a reference measure, got {type(prior).__name__}")
+        raise TypeError(f"prior must be one of fastcl's priors or a reference measure, got {type(prior).__name__}")
     y = as_points(y, "y", prior.dim)
     noise = as_noise_level(sigma, prior.dim)
     strength = as_positive(strength, "strength")

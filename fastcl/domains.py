@@ -21,6 +21,11 @@ class Box:
     low, high : array (d,)
         Opposite corners, in units of x.
 
+    Raises
+    ------
+    TypeError, ValueError
+        Corners that are empty, not finite, of other lengths, or where low is not below high.
+
     Examples
     --------
     >>> import fastcl

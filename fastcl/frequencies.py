@@ -47,7 +47,7 @@ def draw_frequencies(m, dim, scale, law="folded_gaussian", rng=None, structure=N
     Raises
     ------
     TypeError, ValueError
-        m, dim or scale not above zero; an unknown law or structure; m not a multiple of K for "harmonic".
+        m, dim or scale not above zero; an unknown law or structure; harmonics beyond 2..16, or m not a multiple of them.
 
     Examples
     --------
@@ -84,7 +84,7 @@ def estimate_scale(x, rng=None, n_points=5000, m=1000):
         Points; a random `n_points` of them are read.
     rng : int or numpy.random.Generator, optional
     n_points, m : int
-        Points and frequencies of the sub-sketch.
+        Points and frequencies of the sub-sketch, of these at least 90.
 
     Returns
     -------
@@ -95,7 +95,7 @@ def estimate_scale(x, rng=None, n_points=5000, m=1000):
     Raises
     ------
     TypeError, ValueError
-        x not finite, empty, or without any spread.
+        x not finite, empty, or without any spread; n_points or m too small.
 
     Notes
     -----

@@ -25,6 +25,11 @@ class GaussianisedPrior:
         Of T(x), with a standard normal reference.
     reference : GaussianScaleMixture
 
+    Raises
+    ------
+    TypeError, ValueError
+        Another kind of prior or reference, or other dimensions.
+
     Examples
     --------
     >>> import numpy as np, fastcl

@@ -37,6 +37,12 @@ class ImageModel:
         Of the passes of half-quadratic splitting with posterior means: that of the patches over that of the noise.
     interrupted : bool
         Whether a KeyboardInterrupt ended the learning early.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A prior of another dimension than the transform; precisions that are empty or not above zero.
+
     """
 
     def __init__(self, transform, prior, density=None, precisions=PRECISIONS):
@@ -85,8 +91,9 @@ def learn_patches(patch_sketch, method="max_entropy", n_iter=None, rng=None, pro
     rng, progress
         As in `learn`.
     **settings
-        "max_entropy": those of `max_entropy`, and `n_components` of the mixture (40). Otherwise those of `learn`, and
-        `widths` of the hidden layers (64, 128).
+        "max_entropy": those of `max_entropy`, and `n_components` of the mixture (40). Otherwise those of `learn`, but that
+        `n_points` is 2048 and the optimiser ``Adam(1e-3, schedule=Cosine(n_iter))`` by default, and `widths` of the hidden
+        layers (64, 128).
 
     Returns
     -------
@@ -94,7 +101,7 @@ def learn_patches(patch_sketch, method="max_entropy", n_iter=None, rng=None, pro
 
     Raises
     ------
-    TypeError, ValueError
+    TypeError, ValueError, FloatingPointError
         As `learn` and `max_entropy`.
     """
     as_choice(method, "method", IMAGE_METHODS)
@@ -145,8 +152,8 @@ def learn_image_prior(images, patch=6, m=4000, rng=None, progress=False, **setti
 
     Raises
     ------
-    TypeError, ValueError
-        As `sketch_images`.
+    TypeError, ValueError, OSError, ImportError, FloatingPointError
+        As `sketch_images` and `learn_patches`.
 
     Examples
     --------

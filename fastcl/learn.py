@@ -61,8 +61,9 @@ def learn(
     Parameters
     ----------
     prior : MLPPrior
-        Trained in place, on the device where its theta is a CuPy array. With a box, SGD or Adam, no metric, and a log-scale
-        that is not profiled, the device then takes up to 256 steps at a time (one with a callback) from one CUDA graph.
+        Trained in place, on the device where its theta is a CuPy array. With a box, any method but the grid, frequencies
+        without a structure, SGD or Adam, no metric, and a log-scale that is not profiled, the device then takes up to 256
+        steps at a time (one with a callback) from one CUDA graph.
     sketch : Sketch
     domain : Box or reference measure, optional
         Where points are drawn; by default, and necessarily, the reference of a prior that has one.
@@ -109,6 +110,8 @@ def learn(
         The value or the gradient is not finite: the run diverged. `prior` keeps the last parameters at which both were.
     TypeError, ValueError
         Arguments that do not fit together, or a checkpoint of another run.
+    OSError
+        A checkpoint that cannot be written.
 
     Notes
     -----

@@ -32,6 +32,11 @@ class MaxEntropyPrior:
     interrupted : bool
         Whether a KeyboardInterrupt ended the learning early.
 
+    Raises
+    ------
+    TypeError, ValueError
+        omega or c not finite, or of other lengths; a reference that is none, or of another dimension.
+
     Examples
     --------
     >>> import fastcl

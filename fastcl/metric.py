@@ -28,6 +28,11 @@ class WhitenedMetric:
     dtype : numpy dtype
         Of the inverse.
 
+    Raises
+    ------
+    TypeError, ValueError
+        omega empty, not finite, or of another dimension than the domain; ridge not above zero.
+
     Notes
     -----
     Hansen, "Large sample properties of generalized method of moments estimators", Econometrica 1982. Memory: two

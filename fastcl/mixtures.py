@@ -28,8 +28,9 @@ class GaussianMixture:
 
     Raises
     ------
-    ValueError
-        Shapes that do not fit, weights that are not positive, covariances that are not positive definite.
+    TypeError, ValueError
+        Shapes that do not fit, numbers that are not finite, weights that are not positive, covariances that are not
+        positive definite.
 
     Examples
     --------
@@ -228,7 +229,12 @@ class Gaussian(GaussianMixture):
     ----------
     mean : array (d,)
     covariance : array (d, d)
-        Symmetric positive definite.
+        Symmetric positive definite, in units of x squared.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `GaussianMixture`.
 
     Examples
     --------

@@ -222,12 +222,28 @@ def grid_gradient(prior, sketch, domain, points_per_axis=20, log_scale="learned"
 def naive_gradient(prior, sketch, domain, n_points=4096, rng=None, log_scale="learned", metric=None):
     """Value and gradient of G at fresh random points, the same ones for the residual and the gradient.
 
-    Its mean is the gradient of E||S_X mu - z||^2: that of G plus that of the variance of S_X mu. Parameters, results
-    and errors as `grid_gradient`, with
+    Its mean is the gradient of E||S_X mu - z||^2: that of G plus that of the variance of S_X mu.
 
+    Parameters
+    ----------
+    prior, sketch, log_scale, metric
+        As in `grid_gradient`; the prior may have a reference measure.
+    domain : Box or reference measure
+        The latter that of the prior.
     n_points : int
         Points drawn from the domain.
     rng : int or numpy.random.Generator, optional
+
+    Returns
+    -------
+    value : float
+    gradient : array (P,)
+        As `grid_gradient`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `grid_gradient`; n_points below 1.
 
     Notes
     -----
@@ -248,8 +264,24 @@ def naive_gradient(prior, sketch, domain, n_points=4096, rng=None, log_scale="le
 def unbiased_gradient(prior, sketch, domain, n_points=4096, rng=None, log_scale="learned", metric=None):
     """Unbiased value and gradient of G: the residual at n_points random points, the gradient at n_points others.
 
-    Parameters, results and errors as `naive_gradient`. With ``log_scale="profiled"`` the scale follows from the
-    points of the residual, and the gradient is unbiased given that scale.
+    Parameters
+    ----------
+    prior, sketch, domain, n_points, rng, metric
+        As in `naive_gradient`.
+    log_scale : {"learned", "profiled", "normalised", "fixed"}
+        As in `grid_gradient`. If "profiled", the scale follows from the points of the residual, and the gradient is unbiased
+        given that scale; if "normalised", either set of points has mass one.
+
+    Returns
+    -------
+    value : float
+    gradient : array (P,)
+        As `grid_gradient`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `grid_gradient`; n_points below 1.
 
     Notes
     -----

@@ -25,6 +25,25 @@ class Diminishing(Schedule):
     """Steps that fall like ``(1 + k / offset)^-power``: the diminishing regime (arXiv 2310.03085).
 
     The sum of the steps diverges and that of their squares is finite for 1/2 < power <= 1.
+
+    Parameters
+    ----------
+    offset : float
+        In steps, above zero.
+    power : float
+        In (0, 1].
+
+    Raises
+    ------
+    ValueError
+        offset or power out of its range.
+
+    Examples
+    --------
+    >>> import fastcl
+    >>> schedule = fastcl.Diminishing(offset=10, power=1)
+    >>> schedule(0), schedule(10)
+    (1.0, 0.5)
     """
 
     def __init__(self, offset=100.0, power=0.6):
@@ -38,7 +57,27 @@ class Diminishing(Schedule):
 
 
 class Cosine(Schedule):
-    """Half a cosine from 1 at the start to `final` at iteration `n_iter`, and `final` from there."""
+    """Half a cosine from 1 at the start to `final` at iteration `n_iter`, and `final` from there.
+
+    Parameters
+    ----------
+    n_iter : int
+        At least 1.
+    final : float
+        Factor of the step.
+
+    Raises
+    ------
+    TypeError, ValueError
+        n_iter not an integer, or below 1.
+
+    Examples
+    --------
+    >>> import fastcl
+    >>> schedule = fastcl.Cosine(100, final=0.1)
+    >>> [round(float(schedule(k)), 3) for k in (0, 50, 100)]
+    [1.0, 0.55, 0.1]
+    """
 
     def __init__(self, n_iter, final=0.0):
         self.n_iter, self.final = as_count(n_iter, "n_iter"), final
@@ -125,6 +164,11 @@ class SGD(Optimizer):
     schedule : callable, optional
         Factor of the step at iteration k: `Constant` (the default), `Diminishing`, `Cosine`, or any function of k.
 
+    Raises
+    ------
+    TypeError, ValueError
+        step not above zero, momentum outside [0, 1); a schedule that cannot be called.
+
     Examples
     --------
     >>> import numpy as np, fastcl
@@ -164,8 +208,14 @@ class Adam(Optimizer):
     beta1, beta2 : float
         Memory of the first and second moments, in [0, 1).
     epsilon : float
+        Above zero; added to the root of the second moment.
     schedule : callable, optional
         Factor of the step at iteration k: `Constant` (the default), `Diminishing`, `Cosine`, or any function of k.
+
+    Raises
+    ------
+    TypeError, ValueError
+        step or epsilon not above zero, beta1 or beta2 outside [0, 1); a schedule that cannot be called.
 
     Examples
     --------

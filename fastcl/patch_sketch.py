@@ -28,10 +28,16 @@ class PatchSketch:
     Attributes
     ----------
     transform : PatchTransform
-    reference : GaussianMixture
-        Law of the white patch coordinates, up to what the network will learn.
+    reference : GaussianScaleMixture
+        The law that was fitted to the white coordinates of some patches.
     sketch : Sketch
-        Of the white coordinates of all patches.
+        Of all patches, in the coordinates in which `reference` is standard normal (`gaussianise`).
+
+    Raises
+    ------
+    ValueError
+        A reference that is none, or parts of other dimensions.
+
     """
 
     def __init__(self, transform, reference, sketch):
@@ -116,8 +122,8 @@ def sketch_images(images, patch=6, m=4000, rng=None, progress=False, checkpoint=
     ------
     TypeError, ValueError
         No image; an image with colour, alpha, NaN, or smaller than a patch; a checkpoint of other images or settings.
-    OSError
-        A folder that cannot be read, or a checkpoint that cannot be written.
+    OSError, ImportError
+        A folder that cannot be read, or a checkpoint that cannot be written; a folder without the extra "demo".
 
     Notes
     -----

@@ -64,6 +64,20 @@ class PatchTransform:
         Orthonormal columns, orthogonal to the constant patch.
     deviations : array (d,)
         Standard deviation of the patches along each axis.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Shapes that do not fit, numbers that are not finite, deviations not above zero.
+
+    Examples
+    --------
+    >>> import numpy as np, fastcl
+    >>> patches = np.random.default_rng(0).random((500, 9))  # of 3 x 3 pixels
+    >>> transform = fastcl.PatchTransform.fit(patches)
+    >>> white, means = transform.forward(patches)
+    >>> white.std(axis=0).round(2).tolist(), bool(np.allclose(transform.inverse(white, means), patches))
+    ([1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], True)
     """
 
     def __init__(self, patch, axes, deviations):

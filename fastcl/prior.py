@@ -31,7 +31,8 @@ class MLPPrior:
         Widths of the hidden layers, at least one.
     rng : int or numpy.random.Generator, optional
     reference : reference measure, optional
-        A `Gaussian`, `GaussianMixture` or `GaussianScaleMixture` of the same dimension that multiplies the density.
+        A `Gaussian`, `GaussianMixture`, `GaussianScaleMixture` or `MixtureOfScaleMixtures` of the same dimension that
+        multiplies the density.
     dtype : {float32, float64}
         Type of `theta`, and of the points that gradients are computed at.
 
@@ -40,6 +41,11 @@ class MLPPrior:
     theta : array (P,)
         Every parameter, writable in place: layer by layer the matrix (inputs, outputs) row by row and the bias, then
         the log-scale a. Assigning a CuPy vector moves the prior to the device, a NumPy vector back to the host.
+
+    Raises
+    ------
+    TypeError, ValueError
+        dim or a width below 1, no width; a reference that is none, or of another dimension; another dtype.
 
     Notes
     -----

@@ -78,7 +78,8 @@ def denoise_image(model, noisy, sigma=None, strength=1.0, estimator="mean", n_sa
     Raises
     ------
     TypeError, ValueError
-        An image with colour, alpha, NaN, or smaller than a patch; sigma not above zero.
+        An image with colour, alpha, NaN, or smaller than a patch; sigma or strength not above zero; no sigma for an image
+        without noise.
 
     Notes
     -----

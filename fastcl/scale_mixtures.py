@@ -27,6 +27,12 @@ class MixtureOfScaleMixtures(GaussianMixture):
     weights : array (K, J)
         Not negative; normalised to sum to 1.
 
+    Raises
+    ------
+    TypeError, ValueError
+        Shapes that do not fit, numbers that are not finite, scales not above zero, weights below zero or all zero, covariances
+        that are not positive definite.
+
     Notes
     -----
     Guerrero-Colon, Simoncelli and Portilla, "Image denoising using mixtures of Gaussian scale mixtures", ICIP 2008.
@@ -209,6 +215,11 @@ class GaussianScaleMixture(MixtureOfScaleMixtures):
         Symmetric positive definite.
     scales, weights : array (J,)
         Above zero; the weights are normalised to sum to 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `MixtureOfScaleMixtures`; a weight of zero.
 
     Notes
     -----

@@ -49,7 +49,13 @@ class Sketch:
     spent : (epsilon, delta)
         What releases of this sketch, and of what was merged into it, have given away in all; (0, 0) where there was none.
     fingerprint : str
-        Equal for sketches of the same moments, which can be merged.
+        Equal for sketches of the same frequencies, bits and dither; those with the same structure can be merged.
+
+    Raises
+    ------
+    TypeError, ValueError
+        omega empty or not finite; an unknown method, or an accuracy out of its reach; bits beyond 1..8, a dither of another
+        length or without bits.
 
     Examples
     --------
@@ -270,7 +276,7 @@ def sketch(
         x empty, not finite, of another dimension than omega; a method or an accuracy that `feature_sum` refuses; a
         checkpoint of other data or frequencies. Other data are told by their shape and type and by 64 of their rows, a folder by
         the names and sizes of its files; chunks of an iterable have to be the same as before, which cannot be checked. Also a
-        checkpoint for a dask array, and CuPy frequencies with one.
+        checkpoint for a dask array, CuPy frequencies with one, `rng` without `bits`, and `bits` with "nufft".
     OSError
         A file that cannot be read, or a checkpoint that cannot be written.
 

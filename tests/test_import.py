@@ -59,3 +59,20 @@ def test_no_class_is_left_with_the_address_alone():
     classes = [thing for thing in vars(fastcl).values() if inspect.isclass(thing)]
     assert len(classes) > 15
     assert [each.__name__ for each in classes if each.__repr__ is object.__repr__] == []
+
+
+# Whose examples stand with what they are used with: `learn_image_prior`, `denoise_audio`, `learn`; and what cannot fail.
+WITHOUT_EXAMPLES = {"sketch_images", "learn_patches", "denoise_image", "learn_audio_prior", "PatchSketch", "ImageModel"}
+PLAIN = {"Constant", "LearnResult"}
+
+
+def test_public_names_document_parameters_errors_and_an_example():
+    public = {name: thing for name, thing in vars(fastcl).items() if callable(thing) and thing.__module__.startswith("fastcl")}
+    assert len(public) > 40
+    lacking = [
+        (name, section)
+        for name, thing in public.items()
+        for section, exempt in (("Raises", PLAIN), ("Examples", WITHOUT_EXAMPLES | PLAIN))
+        if name not in exempt and f"\n{section}\n{'-' * len(section)}\n" not in inspect.getdoc(thing)
+    ]
+    assert lacking == []
