@@ -184,7 +184,7 @@ def test_a_run_gives_the_memory_of_its_graph_back(device, sketch, monkeypatch):
     held = []
     step = graphs.CapturedSteps._take_step
     monkeypatch.setattr(graphs.CapturedSteps, "_take_step", lambda self: (step(self), held.append(self.pool.total_bytes())))
-    fastcl.learn(make_prior(np.float32, device.array), sketch, BOX, "unbiased", n_points=N_POINTS, n_iter=3, rng=0)
+    fastcl.learn(make_prior(np.float32, device.array), sketch, BOX, "normalised", n_points=N_POINTS, n_iter=3, rng=0)
     gc.collect()
     assert max(held) > 0
     assert [pool.total_bytes() for pool in pools] == [0]

@@ -227,13 +227,12 @@ def _unwrap(value):
 # ---- kernels ---------------------------------------------------------------------------------------------------------
 
 
-@cache
-def library(name):
-    """The shared library of one `.cu` file with every variant in `VARIANTS`."""
+def build(name, more=()):
+    """The path of the shared library of one `.cu` file with every variant in `VARIANTS`, made where it is not there yet."""
     wrappers = [f"HOST_KERNEL({i}, {expression})" for i, expression in enumerate(VARIANTS[name])]
     text = "\n".join(['#include "host.h"', cuda.source(name), *wrappers])
     headers = "".join(path.read_text() for path in (HOST / "host.h", *sorted(cuda.FOLDER.glob("*.cuh"))))
-    flags = [*FLAGS, *os.environ.get("CUDA_HOST_FLAGS", "").split()]
+    flags = [*FLAGS, *more]
     key = hashlib.sha256((text + headers + " ".join(flags)).encode()).hexdigest()[:16]
     folder = Path(tempfile.gettempdir()) / f"fastcl-cuda-host-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -246,7 +245,13 @@ def library(name):
             if done.returncode:
                 raise RuntimeError(done.stderr)
             os.replace(f"{scratch}/{name}.so", path)
-    return ctypes.CDLL(str(path))
+    return path
+
+
+@cache
+def library(name):
+    """The library that `build` made, loaded."""
+    return ctypes.CDLL(str(build(name, os.environ.get("CUDA_HOST_FLAGS", "").split())))
 
 
 class HostKernel:
