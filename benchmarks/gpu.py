@@ -325,7 +325,7 @@ class TorchDeviceStep(TorchStep):
         self.optimizer = torch.optim.Adam(self.parameters, lr=1e-3, capturable=True, fused=True)
         self.loss = self.surrogate
         if compiled:
-            torch._dynamo.reset()  # or it would give up to compile the same code for other sizes again and again
+            torch.compiler.reset()  # or it would give up to compile the same code for other sizes again and again
             self.loss = torch.compile(self.surrogate, dynamic=False)  # for these sizes alone
         self.graph = None
 
