@@ -1,3 +1,4 @@
+import functools
 import os
 import subprocess
 import sys
@@ -114,17 +115,23 @@ def on_threads():
 
 
 @pytest.fixture
-def run_with_bounds_checks(tmp_path):
-    """A function that runs the named tests in a process whose compiled code checks every index.
+def run_tests(tmp_path):
+    """A function that runs the named tests in a process with other settings in its environment, from an empty kernel cache."""
 
-    An index error inside a parallel loop is not raised: it ends the block, and the result is then wrong.
-    """
-
-    def run(*tests):
-        environment = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
+    def run(*tests, **settings):
+        environment = {**os.environ, **settings, "NUMBA_CACHE_DIR": str(tmp_path)}
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
         done = subprocess.run(command, env=environment, cwd=TESTS.parent, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stdout + done.stderr
         assert f"{len(tests)} passed" in done.stdout
 
     return run
+
+
+@pytest.fixture
+def run_with_bounds_checks(run_tests):
+    """A function that runs the named tests with compiled code that checks every index.
+
+    An index error inside a parallel loop is not raised: it ends the block, and the result is then wrong.
+    """
+    return functools.partial(run_tests, NUMBA_BOUNDSCHECK="1")

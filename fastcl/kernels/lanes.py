@@ -4,10 +4,10 @@ No loop of scalars was seen to make LLVM keep a tile of accumulators there, so t
 vector types: one `Lanes` emits the instructions of one intrinsic.
 """
 
-import llvmlite.binding as llvm
 import numba
 from llvmlite import ir
 from numba.core import cgutils
+from numba.core.codegen import get_host_cpu_features
 from numba.np.arrayobj import make_array
 
 # Multiplications and additions may fuse, nothing else may move: the same source gives the same bits.
@@ -19,8 +19,10 @@ jit_parallel = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=
 jit_exact = numba.njit(nogil=True, cache=True, error_model="numpy")
 jit_exact_parallel = numba.njit(nogil=True, cache=True, error_model="numpy", parallel=True)
 
+# What Numba compiles for: the host, unless NUMBA_CPU_NAME, NUMBA_CPU_FEATURES or NUMBA_ENABLE_AVX say otherwise.
+CPU_FEATURES = get_host_cpu_features() if numba.config.CPU_FEATURES is None else numba.config.CPU_FEATURES
 # A tile of TILE_ROWS x TILE_VECTORS accumulators must fit the registers: 16 of 32 with AVX-512, 8 of 16 without.
-WIDE_REGISTERS = llvm.get_host_cpu_features().get("avx512f", False)
+WIDE_REGISTERS = "+avx512f" in CPU_FEATURES.split(",")
 VECTOR_BYTES = 64 if WIDE_REGISTERS else 32
 TILE_ROWS = 4
 TILE_VECTORS = 4 if WIDE_REGISTERS else 2
