@@ -8,14 +8,14 @@ import pytest
 
 from fastcl.kernels.lanes import CPU_FEATURES, WIDE_REGISTERS
 
-AVX2 = {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": ""}  # a processor that any of the last ten years can stand in for
+AVX2 = {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": ""}  # no AVX-512
 CASES = [  # each an inner loop that is written in vectors
     "test_features.py::test_feature_sum_is_the_sum[numba-float32-1021-257-9]",
     "test_features.py::test_feature_adjoint_is_the_real_part_of_the_sum[numba-float32-1021-257-9]",
     "test_structures.py::test_hadamard_maps_are_those_of_the_array[numba-float32-257-130-128]",
     "test_tile.py::test_add_product_adds_the_product_to_out[True-33-5-100-float32]",
 ]
-needs_avx512 = pytest.mark.skipif(not WIDE_REGISTERS, reason="without AVX-512 all tests are of what it would show")
+needs_avx512 = pytest.mark.skipif(not WIDE_REGISTERS, reason="without AVX-512 every test is of the narrow kernels")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from cuda_host import Memory
 
 import fastcl
 from fastcl import streaming
+from fastcl.features import PackedFrequencies, checked_chunks
 
 N, M, D = 1021, 31, 3
 EPS = np.finfo(np.float32).eps
@@ -57,11 +58,26 @@ def test_a_sketch_of_streamed_points_merges_with_one_of_the_host(device, problem
     assert np.abs(merged.values - fastcl.sketch(x, omega).values).max() <= 2 * naive.feature_error(x, omega, EPS).max()
 
 
-def test_streamed_points_that_are_not_finite_are_an_error_that_says_where(device, problem):
+def test_points_on_the_device_are_cut_only_to_be_copied(device, problem):
+    x, omega, _ = problem
+    there, harmonic = device.array(x), fastcl.draw_frequencies(32, D, 1.0, rng=0, structure="harmonic", harmonics=2)
+
+    def lengths(points, frequencies):
+        packed = PackedFrequencies.pack(frequencies, np.dtype(np.float32), there)
+        return [len(chunk) for _, chunk in checked_chunks(points, packed, 0, N)]
+
+    assert lengths(there, omega) == [N]
+    # Converted, made contiguous, and transposed by the kernels.
+    for points, frequencies in ((device.array(x.astype(np.float16)), omega), (there[::-1], omega), (there, harmonic)):
+        assert lengths(points, frequencies) == 10 * [100] + [21]
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_points_that_are_not_finite_are_an_error_that_says_where(device, problem, streamed):
     x, omega, _ = problem
     x[950, 1] = np.nan
     with pytest.raises(ValueError, match=r"x holds NaN or infinity in row 950$"):
-        fastcl.feature_sum(x, device.array(omega))
+        fastcl.feature_sum(x if streamed else device.array(x), device.array(omega))
 
 
 @pytest.mark.parametrize("function", ["sum", "adjoint"])

@@ -407,7 +407,10 @@ class Graph:
 
 
 class MemoryPool:
-    """As `cupy.cuda.MemoryPool`: its memory is the device's again by `free_all_blocks`, and then guards no longer hold."""
+    """As `cupy.cuda.MemoryPool`, but that `free_all_blocks` takes back what is in use as well: nothing should be, by then.
+
+    Its memory ends so, or with the pool, and guards no longer hold.
+    """
 
     current: ClassVar = None
 
