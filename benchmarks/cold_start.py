@@ -30,7 +30,7 @@ print(json.dumps({"import numba": middle - start, "import fastcl beyond it": tim
 PREPARE = """
 import json, sys, time
 import numpy as np, fastcl
-from fastcl.objective import SketchMatching
+from fastcl.learning.objective import SketchMatching
 rng = np.random.default_rng(0)
 x, omega = rng.standard_normal((4000, 2), dtype=np.float32), rng.standard_normal((500, 2))
 sketch = fastcl.Sketch.from_arrays({"omega": omega, "total": np.ones(500, complex), "count": 1})  # without a kernel

@@ -11,7 +11,7 @@ import numpy as np
 from experiments import BOX, SIGMA, check_unbiased, gaussian_problem, judge, learn_for, new_prior, parse_options, spiral_problem
 
 import fastcl
-from fastcl.demo import signal_to_noise
+from fastcl.cli.demo import signal_to_noise
 from fastcl.plots import new_figure, save_figure
 
 METHODS = ("grid", "naive", "unbiased", "normalised", "normalised, whitened", "tracked", "tracked, whitened")

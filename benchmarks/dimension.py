@@ -13,7 +13,7 @@ from experiments import SIGMA, add_noise, learn_for, new_prior, parse_options
 from scipy.special import logsumexp
 
 import fastcl
-from fastcl.demo import signal_to_noise
+from fastcl.cli.demo import signal_to_noise
 from fastcl.plots import new_figure, save_figure
 
 METHODS = ("grid", "unbiased", "normalised")

@@ -13,8 +13,8 @@ import numpy as np
 from timing import machine
 
 import fastcl
-from fastcl.datasets import make_spiral, two_gaussians
-from fastcl.demo import WIDTHS, normalised_log_likelihood, signal_to_noise
+from fastcl.cli.demo import WIDTHS, normalised_log_likelihood, signal_to_noise
+from fastcl.data.datasets import make_spiral, two_gaussians
 
 SIGMA = 0.15  # standard deviation of the noise on the points that are denoised
 CHUNK = 1_000_000  # points that are held at a time

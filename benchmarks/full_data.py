@@ -21,10 +21,10 @@ from patches import FREQUENCIES, MOST, held_out_points
 from scipy.special import softmax
 
 import fastcl
-from fastcl.datasets import make_spiral
-from fastcl.patches import extract_patches
+from fastcl.data.datasets import make_spiral
+from fastcl.data.patches import extract_patches
+from fastcl.data.readers import image_files, read_image
 from fastcl.plots import new_figure, save_figure
-from fastcl.readers import image_files, read_image
 
 WIDTHS = (64, 128)  # of the network of patches
 SIDES = (3, 4)  # of the patches

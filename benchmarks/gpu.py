@@ -24,8 +24,8 @@ from tables import Table, attempt
 
 import fastcl
 from fastcl.backend import cupy
-from fastcl.graphs import ROWS, CapturedSteps
-from fastcl.objective import SketchMatching
+from fastcl.learning.cuda_graph import ROWS, CapturedSteps
+from fastcl.learning.objective import SketchMatching
 
 REPEATS = 5
 MAPS = ((2, 10_000_000, 4096), (16, 10_000_000, 4096), (192, 1_000_000, 4096))  # d, n, m

@@ -11,7 +11,7 @@ from tables import Table, attempt
 
 import fastcl
 from fastcl.backend import cupy, to_host
-from fastcl.datasets import make_spiral
+from fastcl.data.datasets import make_spiral
 from fastcl.kernels import cuda
 from fastcl.kernels.launchers import VARIANTS
 

@@ -11,7 +11,7 @@ from timing import machine
 MEASURE = """
 import resource, sys, time
 import numpy as np, fastcl
-from fastcl.objective import SketchMatching
+from fastcl.learning.objective import SketchMatching
 
 def status(name):
     with open("/proc/self/status") as file:

@@ -12,9 +12,9 @@ from scipy.stats import gaussian_kde
 from timing import machine
 
 import fastcl
-from fastcl.datasets import make_spiral, two_gaussians
-from fastcl.demo import normalised_log_likelihood
-from fastcl.objective import METHODS
+from fastcl.cli.demo import normalised_log_likelihood
+from fastcl.data.datasets import make_spiral, two_gaussians
+from fastcl.learning.objective import METHODS
 
 
 def problems():

@@ -13,7 +13,7 @@ import numpy as np
 from timing import in_turn, machine
 
 import fastcl
-from fastcl.nufft import METHODS, import_finufft
+from fastcl.fourier.nufft import METHODS, import_finufft
 
 SIZES = ((4_000, 500), (4_000, 10_000), (20_000, 2_000), (100_000, 500), (100_000, 2_000), (1_000_000, 500), (1_000_000, 10_000))
 SUBSAMPLE = 50  # frequencies, or points, at which the error is measured

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 import fastcl
-from fastcl.patches import extract_patches
-from fastcl.readers import image_files, read_image
+from fastcl.data.patches import extract_patches
+from fastcl.data.readers import image_files, read_image
 
 FREQUENCIES = {3: 2000, 4: 4000}  # by the side of the patches
 MOST = 4000  # frequencies for other sides

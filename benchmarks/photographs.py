@@ -32,9 +32,9 @@ from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 from timing import machine
 
 import fastcl
-from fastcl.patches import add_patches, extract_patches, patch_bands, patch_counts
+from fastcl.data.patches import add_patches, extract_patches, patch_bands, patch_counts
+from fastcl.data.readers import image_files, read_image
 from fastcl.plots import new_figure, save_figure, show_image
-from fastcl.readers import image_files, read_image
 
 TV_FACTORS = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4)  # weights of total variation, in units of sigma
 

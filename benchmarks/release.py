@@ -15,7 +15,7 @@ import numpy as np
 from experiments import BOX, judge, new_prior, spiral_problem
 
 import fastcl
-from fastcl.datasets import make_spiral
+from fastcl.data.datasets import make_spiral
 from fastcl.plots import new_figure, save_figure
 
 N, M, SCALE, DELTA = 100_000, 500, 0.03, 1e-6

@@ -14,7 +14,7 @@ from scipy.io import wavfile
 from timing import machine
 
 import fastcl
-from fastcl.demo import signal_to_noise
+from fastcl.cli.demo import signal_to_noise
 
 SIGMA = 0.2
 SEEDS = 5

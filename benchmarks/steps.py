@@ -20,7 +20,7 @@ import torch
 from memory import step_in_child
 
 import fastcl
-from fastcl.objective import SketchMatching
+from fastcl.learning.objective import SketchMatching
 
 PROBLEMS = ((2, 500, 400, (64, 128, 256), 3.0), (2, 500, 4000, (64, 128, 256), 2.5), (8, 4000, 4000, (64, 128), 12.0))
 METHODS = {"unbiased": "learned", "normalised": "normalised", "tracked": "normalised"}  # and the log-scale that goes with it

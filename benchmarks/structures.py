@@ -12,8 +12,8 @@ import numpy as np
 from timing import in_turn, machine
 
 import fastcl
-from fastcl.datasets import make_spiral
-from fastcl.demo import normalised_log_likelihood
+from fastcl.cli.demo import normalised_log_likelihood
+from fastcl.data.datasets import make_spiral
 
 SPEED = [
     ("harmonic", 2, 100_000, 2_000, {"harmonics": 4}),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastcl
-from fastcl.objective import SketchMatching
+from fastcl.learning.objective import SketchMatching
 
 N, M = 4000, 500
 

@@ -2,29 +2,29 @@
 
 __version__ = "0.1.0"
 
-from .structures import HadamardFrequencies, HarmonicFrequencies
-from .seeded import SeededFrequencies
-from .frequencies import draw_frequencies, estimate_scale
-from .features import feature_adjoint, feature_sum
-from .sketch import Sketch, sketch
-from .privacy import release
-from .domains import Box
-from .mixtures import Gaussian, GaussianMixture
-from .scale_mixtures import GaussianScaleMixture, MixtureOfScaleMixtures
-from .metric import WhitenedMetric
-from .chains import Chains, log_mass
-from .max_entropy import MaxEntropyPrior, max_entropy
-from .decoders import decode_kmeans, decode_mixture
-from .adaptive import adapt_frequencies
-from .prior import MLPPrior
-from .gaussianised import GaussianisedPrior
-from .objective import grid_gradient, naive_gradient, unbiased_gradient
-from .optimizers import SGD, Adam, Constant, Cosine, Diminishing
-from .learn import LearnResult, learn
-from .denoise import denoise
-from .patches import PatchTransform
-from .patch_sketch import PatchSketch, sketch_images
-from .images import ImageModel, learn_image_prior, learn_patches
-from .restoration import denoise_image, estimate_noise
-from .audio import band_noise, denoise_audio, learn_audio_prior, split_bands
+from .fourier.structured import HadamardFrequencies, HarmonicFrequencies
+from .fourier.seeded import SeededFrequencies
+from .fourier.frequencies import draw_frequencies, estimate_scale
+from .fourier.features import feature_adjoint, feature_sum
+from .sketching.sketch import Sketch, sketch
+from .sketching.privacy import release
+from .measures.box import Box
+from .measures.mixtures import Gaussian, GaussianMixture
+from .measures.scale_mixtures import GaussianScaleMixture, MixtureOfScaleMixtures
+from .priors.metric import WhitenedMetric
+from .priors.chains import Chains, log_mass
+from .priors.max_entropy import MaxEntropyPrior, max_entropy
+from .learning.decoders import decode_kmeans, decode_mixture
+from .learning.adaptive import adapt_frequencies
+from .priors.mlp import MLPPrior
+from .priors.gaussianised import GaussianisedPrior
+from .learning.objective import grid_gradient, naive_gradient, unbiased_gradient
+from .learning.optimizers import SGD, Adam, Constant, Cosine, Diminishing
+from .learning.loop import LearnResult, learn
+from .denoising.vectors import denoise
+from .data.patches import PatchTransform
+from .denoising.patch_sketch import PatchSketch, sketch_images
+from .denoising.patch_model import ImageModel, learn_image_prior, learn_patches
+from .denoising.restoration import denoise_image, estimate_noise
+from .denoising.audio import band_noise, denoise_audio, learn_audio_prior, split_bands
 from .storage import load, load_prior

@@ -12,9 +12,9 @@ try:
 except ImportError as error:
     raise ImportError(f'scikit-learn is missing ({error}): pip install "fastcl[sklearn]"') from None
 
-from .decoders import decode_kmeans, decode_mixture
-from .frequencies import draw_frequencies, estimate_scale
-from .sketch import Sketch
+from .fourier.frequencies import draw_frequencies, estimate_scale
+from .learning.decoders import decode_kmeans, decode_mixture
+from .sketching.sketch import Sketch
 
 SUBSAMPLE = 5000  # points that scale, units and starts of the searches are taken from
 CHUNK_ROWS = 1 << 16  # rows that are centred, or judged, at a time

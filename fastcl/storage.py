@@ -3,12 +3,12 @@
 import numpy as np
 
 from . import files
-from .gaussianised import GaussianisedPrior
-from .images import ImageModel
-from .max_entropy import MaxEntropyPrior
-from .patch_sketch import PatchSketch
-from .prior import MLPPrior
-from .sketch import Sketch
+from .denoising.patch_model import ImageModel
+from .denoising.patch_sketch import PatchSketch
+from .priors.gaussianised import GaussianisedPrior
+from .priors.max_entropy import MaxEntropyPrior
+from .priors.mlp import MLPPrior
+from .sketching.sketch import Sketch
 
 _PRIORS = {
     "prior": MLPPrior,

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from fastcl import backend as backends
-from fastcl import costs
+from fastcl.fourier import costs
 from fastcl.kernels import cuda
 
 TESTS = Path(__file__).parent

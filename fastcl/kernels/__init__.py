@@ -1,1 +1,5 @@
-"""The compiled kernels: everything that touches a (point, frequency) pair or a network weight."""
+"""The compiled kernels: everything that touches a (point, frequency) pair or a network weight.
+
+Each Numba file stands beside the CUDA file of the same name, with the same functions and arguments; `launchers` starts the
+CUDA kernels. `backend.kernel(name, like=x)` picks the one that serves an array.
+"""

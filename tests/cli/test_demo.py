@@ -1,0 +1,139 @@
+"""The demonstrations on small data, and one run of the comparison of methods."""
+
+from functools import partial
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import skimage.data
+from pictures import do_little
+
+import fastcl
+from fastcl.cli import bench, demo
+from fastcl.data.datasets import make_spiral
+from fastcl.learning.objective import METHODS
+from fastcl.plots import show_image
+
+
+@pytest.fixture
+def small_spiral(monkeypatch):
+    """A spiral of few points and a small network: the demonstration in a second or two."""
+    monkeypatch.setattr(demo, "make_spiral", lambda n, rng: make_spiral(min(n, 300), rng=rng))
+    monkeypatch.setattr(demo, "MLPPrior", lambda dim, widths, rng: fastcl.MLPPrior(dim, (8, 8), rng=rng))
+
+
+def assert_is_a_picture(path):
+    image = iio.imread(path)
+    assert min(image.shape[:2]) > 200
+    assert image[..., :3].std() > 20
+
+
+def test_spiral_demo_compares_the_methods_and_draws_them(small_spiral, tmp_path):
+    lines = []
+    results = demo.spiral_demo(tmp_path, n_iter=20, progress=False, report=lines.append)
+    assert {"grid", "unbiased"} <= set(results) <= set(METHODS)
+    for row in results.values():
+        assert set(row) == {"value", "log_likelihood", "map_snr", "mean_snr", "seconds"}
+        assert np.isfinite(list(row.values())).all()
+    text = "\n".join(lines)
+    for method, row in results.items():
+        assert method in text
+        assert f"{row['value']:.2f}" in text
+    assert_is_a_picture(tmp_path / "spiral.png")
+    assert [file.name for file in tmp_path.iterdir()] == ["spiral.png"]
+
+
+def test_more_steps_of_the_spiral_fit_better(small_spiral, tmp_path):
+    few, many = (demo.spiral_demo(tmp_path, n, progress=False, report=lambda line: None) for n in (2, 300))
+    assert few.keys() == many.keys()
+    for method in few:
+        assert many[method]["value"] < few[method]["value"]
+        assert many[method]["log_likelihood"] > few[method]["log_likelihood"]
+
+
+@pytest.fixture
+def small_photographs(monkeypatch):
+    """Crops of two photographs to learn from and of one to denoise, few moments and few steps."""
+    grey = demo.training_photographs()[:2]
+    monkeypatch.setattr(demo, "training_photographs", lambda: [image[100:180, 100:200] for image in grey])
+    camera = skimage.data.camera()[60:140, 180:276]
+    monkeypatch.setattr(skimage.data, "camera", lambda: camera)
+    do_little(monkeypatch)
+    monkeypatch.setattr(demo, "sketch_images", partial(fastcl.sketch_images, patch=3, m=40))
+    monkeypatch.setattr(demo, "learn_patches", partial(fastcl.learn_patches, n_points=500, n_iter=20, n_components=3))
+    # The picture shows a window of the usual photograph that is outside these crops.
+    monkeypatch.setattr(demo, "show_image", lambda panel, image, title: show_image(panel, camera, title))
+
+
+def test_photograph_demo_denoises_and_draws(small_photographs, tmp_path):
+    lines = []
+    results = demo.photograph_demo(tmp_path, progress=False, report=lines.append)
+    assert set(results) == {"seconds", "noisy", "TV", "fastcl"}
+    assert abs(results["noisy"]["psnr"] + 20 * np.log10(25 / 255)) < 0.3  # ten thousand pixels: 0.1 dB is two deviations
+    # Some hundred steps and photographs fewer than the demonstration, whose gain is above 8 dB.
+    assert results["fastcl"]["psnr"] > results["noisy"]["psnr"] + 5
+    assert results["fastcl"]["ssim"] > results["noisy"]["ssim"]
+    text = "\n".join(lines)
+    for name in ("noisy", "TV", "fastcl"):
+        assert f"{results[name]['psnr']:.2f}" in text
+    assert_is_a_picture(tmp_path / "photographs.png")
+
+
+def test_the_photograph_to_denoise_is_not_learned_from():
+    camera = skimage.data.camera() / 255
+    for photograph in demo.training_photographs():
+        assert photograph.ndim == 2
+        assert 0 <= photograph.min() < photograph.max() <= 1
+        assert photograph.shape != camera.shape or np.abs(photograph - camera).mean() > 0.05
+
+
+def test_run_makes_the_folder_and_returns_both(small_spiral, small_photographs, tmp_path):
+    lines, folder = [], tmp_path / "new" / "folder"
+    results = demo.run(folder, n_iter=2, progress=False, report=lines.append)
+    assert set(results) == {"spiral", "photographs", "seconds", "peak_mib"}
+    assert sorted(file.name for file in folder.iterdir()) == ["photographs.png", "spiral.png"]
+    assert str(folder) in lines[-1]
+
+
+def test_signal_to_noise_is_in_decibels_of_power():
+    clean = np.full((10, 2), 3.0)
+    assert demo.signal_to_noise(clean, clean + 0.3) == pytest.approx(20)
+
+
+def test_log_likelihood_is_normalised_over_the_box():
+    # A constant density, whatever its constant, is uniform.
+    prior, box = fastcl.MLPPrior(2, (4,), rng=0), fastcl.Box([-1, -2], [1, 2])
+    prior.theta[:] = 0
+    prior.log_scale = 5
+    points = box.sample(100, rng=0)
+    assert demo.normalised_log_likelihood(prior, box, points) == pytest.approx(-np.log(8))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_bench_of_one_method_on_a_line(monkeypatch, method):
+    monkeypatch.setattr(bench, "MLPPrior", partial(fastcl.MLPPrior, widths=(8,)))
+    row = bench._run_method(bench.example_sketch(1), method, 20 if method == "grid" else 256, 0.05)
+    assert row["steps"] >= 1
+    assert row["step_seconds"] > 0
+    assert row["step_mib"] > 0
+    assert np.isfinite(row["value"]).all()
+    assert row["seconds"][0] == 0
+    assert len(row["seconds"]) == len(row["value"])
+
+
+def test_bench_follows_the_objective_down(monkeypatch):
+    monkeypatch.setattr(bench, "MLPPrior", partial(fastcl.MLPPrior, widths=(8,)))
+    row = bench._run_method(bench.example_sketch(1), "grid", 20, 0.5)
+    assert row["value"][-1] < row["value"][0]
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_example_of_the_bench_is_in_its_box(dim):
+    sketch = bench.example_sketch(dim)
+    assert (sketch.dim, sketch.domain.dim, sketch.count) == (dim, dim, 20_000)
+    assert not sketch.domain.is_reference
+
+
+def test_bench_of_a_sketch_without_domain_is_refused():
+    with pytest.raises(ValueError, match="no domain"):
+        bench.run(fastcl.sketch(np.zeros((3, 2)), np.ones((4, 2))), 0.1)

@@ -1,0 +1,191 @@
+"""Learning on a device: captured steps give what the host gives from the same seed."""
+
+import gc
+import importlib
+
+import numpy as np
+import pytest
+from cuda_host.cupy import Graph, Stream
+
+import fastcl
+from fastcl.kernels.launchers import objective as glue
+from fastcl.learning import cuda_graph as graphs
+from fastcl.learning import objective
+
+N_POINTS, N_STEPS = 37, 8
+METHODS = ["unbiased", "naive", "normalised", "tracked"]
+OPTIMIZERS = {
+    "adam": lambda: fastcl.Adam(3e-3, schedule=fastcl.Cosine(N_STEPS)),
+    "heavy ball": lambda: fastcl.SGD(1e-3, momentum=0.8),
+    "nesterov": lambda: fastcl.SGD(1e-3, momentum=0.8, nesterov=True),
+}
+BOX = fastcl.Box([-1, -1], [1, 2])
+
+
+@pytest.fixture(autouse=True)
+def few_rows(monkeypatch):
+    learn = importlib.import_module("fastcl.learning.loop")  # fastcl.learn is the function
+    for module in (graphs, learn):
+        monkeypatch.setattr(module, "ROWS", 3)  # host and device meet twice in a run, and once more for the rest
+    monkeypatch.setattr(glue, "WIDE", 64)  # every thread of a block may be one of the machine's
+    monkeypatch.setattr(objective, "MASS_PARTS", 1)
+    monkeypatch.setattr(objective, "MASS_ROWS", 64)
+
+
+@pytest.fixture(scope="module")
+def sketch():
+    x = np.random.default_rng(0).uniform(-0.5, 0.5, (500, 2))
+    return fastcl.sketch(x, fastcl.draw_frequencies(41, dim=2, scale=0.5, rng=0))
+
+
+def make_prior(dtype=np.float64, place=lambda array: array):
+    prior = fastcl.MLPPrior(2, (8, 17), rng=0, dtype=dtype)
+    prior.start_near(BOX, rng=0)
+    prior.theta = place(prior.theta)
+    return prior
+
+
+def run(sketch, place, optimizer="adam", dtype=np.float64, **settings):
+    """(theta, history) of a run of N_STEPS, both on the host."""
+    prior = make_prior(dtype, place)
+    settings = {"n_points": N_POINTS, "n_iter": N_STEPS, "rng": 3} | settings
+    result = fastcl.learn(prior, sketch, BOX, optimizer=OPTIMIZERS[optimizer](), **settings)
+    assert result.prior is prior
+    theta = prior.theta if isinstance(prior.theta, np.ndarray) else prior.theta.get()
+    return theta, result.history
+
+
+def assert_same(device, host, dtype):
+    """A run repeats the rounding of every step in all that follow: errors of some units in the last place grow with them.
+
+    Both sides add the same terms in other orders, at most N_POINTS of them: N_STEPS N_POINTS roundings, times 100 for how far the
+    gradient of the network, and Adam's division by small second moments, enlarge what a step starts from.
+    """
+    tolerance = 100 * N_STEPS * N_POINTS * np.finfo(dtype).eps
+    np.testing.assert_allclose(device[0], host[0], rtol=0, atol=tolerance * np.abs(host[0]).max())
+    for name in ("value", "gradient_norm"):
+        np.testing.assert_allclose(device[1][name], host[1][name], rtol=0, atol=tolerance * np.abs(host[1][name]).max())
+    assert np.array_equal(device[1]["iteration"], host[1]["iteration"])
+    assert (np.diff(device[1]["seconds"]) >= 0).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_method_is_that_of_the_host(device, sketch, method, dtype):
+    runs = [run(sketch, place, dtype=dtype, method=method) for place in (device.array, lambda array: array)]
+    assert_same(*runs, dtype)
+
+
+@pytest.mark.parametrize("optimizer", ["heavy ball", "nesterov"])
+@pytest.mark.parametrize("log_scale", ["learned", "fixed"])
+def test_every_optimizer_is_that_of_the_host(device, sketch, optimizer, log_scale):
+    settings = {"method": "unbiased", "optimizer": optimizer, "log_scale": log_scale, "average": 0.5}
+    assert_same(*(run(sketch, place, **settings) for place in (device.array, lambda array: array)), np.float64)
+
+
+NOT_CAPTURED = [{"method": "grid", "points_per_axis": 6}, {"log_scale": "profiled"}, {"metric": "whitened"}]
+
+
+@pytest.mark.parametrize("settings", NOT_CAPTURED)
+def test_what_is_not_captured_is_that_of_the_host_as_well(device, sketch, settings):
+    assert_same(*(run(sketch, place, **settings) for place in (device.array, lambda array: array)), np.float64)
+
+
+def test_a_reference_measure_is_that_of_the_host(device, sketch):
+    thetas = []
+    for place in (device.array, lambda array: array):
+        law = fastcl.Gaussian([0.0, 0.0], 0.1 * np.eye(2))
+        prior = fastcl.MLPPrior(2, (8,), rng=0, reference=law, dtype=np.float64)
+        prior.start_near(law, rng=0)
+        prior.theta = place(prior.theta)
+        fastcl.learn(prior, sketch, n_points=N_POINTS, n_iter=3, rng=0)
+        thetas.append(prior.theta if isinstance(prior.theta, np.ndarray) else prior.theta.get())
+    np.testing.assert_allclose(thetas[0], thetas[1], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["grid_gradient", "naive_gradient", "unbiased_gradient"])
+def test_a_single_gradient_is_that_of_the_host(device, sketch, name):
+    settings = {} if name == "grid_gradient" else {"rng": 0, "n_points": N_POINTS}
+    host = getattr(fastcl, name)(make_prior(), sketch, BOX, **settings)
+    value, gradient = getattr(fastcl, name)(make_prior(place=device.array), sketch, BOX, **settings)
+    assert abs(value - host[0]) <= 1e-11 * abs(host[0]) + 1e-12
+    np.testing.assert_allclose(device.host(gradient), host[1], rtol=0, atol=1e-11 * np.abs(host[1]).max())
+
+
+def test_the_same_seed_gives_the_same_bits(device, sketch):
+    first, second = (run(sketch, device.array, dtype=np.float32)[0] for _ in range(2))
+    assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("method", ["normalised", "tracked"])
+def test_a_resumed_run_has_the_bits_of_an_unbroken_one(device, sketch, tmp_path, method):
+    settings = {"method": method, "average": 0.5, "dtype": np.float32}
+    path = tmp_path / "run.npz"
+
+    def stop(k, prior, value):
+        return k == 5
+
+    unbroken = run(sketch, device.array, **settings)[0]
+    run(sketch, device.array, checkpoint=path, callback=stop, **settings)
+    resumed, history = run(sketch, device.array, checkpoint=path, **settings)
+    assert np.array_equal(resumed, unbroken)
+    assert len(history["value"]) == N_STEPS
+
+
+@pytest.mark.parametrize(("log_scale", "step"), [(200.0, 1e-3), (5.0, 3e38)])  # an infinite density; infinite parameters
+def test_divergence_is_told_and_leaves_the_last_good_parameters(device, sketch, log_scale, step):
+    prior = make_prior(np.float32, device.array)
+    prior.log_scale = log_scale
+    before = device.host(prior.theta)
+    with pytest.raises(FloatingPointError, match="diverged at step 0"):
+        fastcl.learn(prior, sketch, BOX, "unbiased", n_points=N_POINTS, n_iter=5, optimizer=fastcl.SGD(step), rng=0)
+    assert np.array_equal(device.host(prior.theta), before)
+
+
+def test_phases_that_would_lose_their_digits_are_refused_before_any_step(device):
+    sk = fastcl.sketch(np.zeros((1, 2)), [[1e9, 0.0]])
+    prior = make_prior(np.float32, device.array)
+    before = device.host(prior.theta)
+    with pytest.raises(ValueError, match="omega is too large"):
+        fastcl.learn(prior, sk, BOX, n_points=N_POINTS, n_iter=2, rng=0)
+    assert np.array_equal(device.host(prior.theta), before)
+
+
+def test_an_interrupted_run_leaves_its_last_good_parameters(device, sketch, monkeypatch):
+    if device.name != "cuda-host":
+        pytest.skip("the stand-in interrupts while steps are on their way")
+    prior = make_prior(np.float32, device.array)
+
+    def interrupt(self, stream):
+        launch(self, stream)
+        raise KeyboardInterrupt
+
+    launch = Graph.launch
+    monkeypatch.setattr(Graph, "launch", interrupt)
+    before = device.host(prior.theta)
+    result = fastcl.learn(prior, sketch, BOX, "unbiased", n_points=N_POINTS, n_iter=9, rng=0)
+    Stream.finish_all()
+    assert result.interrupted
+    assert np.array_equal(device.host(prior.theta), before)
+
+
+def test_the_prior_is_whole_when_the_run_has_ended(device, sketch):
+    prior = make_prior(np.float32, device.array)
+    fastcl.learn(prior, sketch, BOX, "unbiased", n_points=N_POINTS, n_iter=3, rng=0)
+    gc.collect()  # what the run alone held
+    again = make_prior(np.float32, device.array)
+    again.theta = prior.theta
+    gradients = [device.host(fastcl.naive_gradient(p, sketch, BOX, n_points=N_POINTS, rng=1)[1]) for p in (prior, again)]
+    assert np.array_equal(*gradients)
+
+
+def test_a_run_gives_the_memory_of_its_graph_back(device, sketch, monkeypatch):
+    pools, make = [], device.module.cuda.MemoryPool
+    monkeypatch.setattr(device.module.cuda, "MemoryPool", lambda: pools.append(make()) or pools[-1])
+    held = []
+    step = graphs.CapturedSteps._take_step
+    monkeypatch.setattr(graphs.CapturedSteps, "_take_step", lambda self: (step(self), held.append(self.pool.total_bytes())))
+    fastcl.learn(make_prior(np.float32, device.array), sketch, BOX, "normalised", n_points=N_POINTS, n_iter=3, rng=0)
+    gc.collect()
+    assert max(held) > 0
+    assert [pool.total_bytes() for pool in pools] == [0]

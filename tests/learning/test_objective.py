@@ -1,0 +1,408 @@
+"""The objective and its stochastic gradients against quadrature."""
+
+from functools import cache
+
+import numba
+import numpy as np
+import pytest
+from problems import (
+    exact,
+    features,
+    gaussian_line,
+    line,
+    midpoints,
+    objective,
+    plane,
+    scale_mixture_plane,
+    threads,
+    variance_term,
+)
+from scipy.optimize import minimize_scalar
+
+import fastcl
+from fastcl.learning.objective import LEAST_SCALE, SketchMatching
+
+BOXES = [line, plane]
+REFERENCES = [gaussian_line, scale_mixture_plane]
+RANDOM = {"naive": fastcl.naive_gradient, "unbiased": fastcl.unbiased_gradient}
+N_POINTS = 8  # so few that the bias of the naive gradient, which falls as 1 / N_POINTS, is far above its standard error
+N_DRAWS = 4000
+# A mean of 4000 draws is close to normal: one coordinate exceeds 5 standard errors with probability 6e-7, and one of the
+# at most 90 of a test with probability 5e-5. The error of the quadrature, of order step^2, is a hundredth of a standard error.
+N_ERRORS = 5
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    with threads(1):
+        yield
+
+
+@cache
+def draws(make, method):
+    """(values (N_DRAWS,), gradients (N_DRAWS, P)) at successive draws of one generator."""
+    problem, rng = make(), np.random.default_rng(0)
+    matching = SketchMatching(problem.sketch, problem.domain, problem.prior.dtype)
+    pairs = [matching.gradient(problem.prior, method, N_POINTS, rng) for _ in range(N_DRAWS)]
+    return np.array([value for value, _ in pairs]), np.array([gradient for _, gradient in pairs])
+
+
+def mean_and_error(sample):
+    # A coordinate that a dead unit keeps at zero has no spread: rounding of the oracle is all that may differ there.
+    return sample.mean(axis=0), sample.std(axis=0, ddof=1) / np.sqrt(len(sample)) + 1e-12
+
+
+def grid_of(problem, k):
+    """(nodes, weights) of the discretised objective."""
+    nodes, cell = midpoints(problem.domain.low, problem.domain.high, k)
+    return nodes, np.full(len(nodes), cell)
+
+
+# ---- the grid: exact for its points ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", BOXES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_grid_value_and_gradient_are_those_of_the_discretised_objective(make, dtype):
+    problem, k = make(dtype), 19
+    value, gradient = fastcl.grid_gradient(problem.prior, problem.sketch, problem.domain, points_per_axis=k)
+    omega, target = problem.sketch.omega, problem.sketch.values
+    nodes, weights = grid_of(problem, k)
+    expected, expected_gradient, magnitude = objective(problem.prior, omega, target, nodes, weights)
+    # A sum over a layer, one over the points and one over the frequencies follow each other: each loses at most eps times
+    # its length of the sum of the magnitudes. Phases of up to four turns are worth 2 pi 4 = 25 more.
+    eps = np.finfo(dtype).eps * (len(nodes) + len(omega) + sum(problem.prior.sizes) + 25)
+    assert gradient.dtype == dtype
+    assert (np.abs(gradient - expected_gradient) <= eps * magnitude).all()
+    # |dG| <= 2 ||r||_1 times the error of one entry of S mu, itself below eps |a column of magnitudes|: the one of a.
+    assert abs(value - expected) <= eps * magnitude[-1]
+
+
+@pytest.mark.parametrize("make", BOXES)
+def test_grid_gradient_is_the_directional_derivative(make):
+    problem = make()
+    prior, step = problem.prior, 1e-5
+    value, gradient = fastcl.grid_gradient(prior, problem.sketch, problem.domain, points_per_axis=15)
+    theta = prior.theta.copy()
+    direction = np.random.default_rng(1).standard_normal(theta.size)
+    direction /= np.linalg.norm(direction)
+    sides = []
+    for sign in (1, -1):
+        prior.theta[:] = theta + sign * step * direction
+        sides.append(fastcl.grid_gradient(prior, problem.sketch, problem.domain, points_per_axis=15)[0])
+    # The rounding of G, a sum of some hundred terms, over the step; and step^2 times a third derivative of some hundred G.
+    tolerance = 100 * value * (np.finfo(float).eps / step + step**2)
+    assert abs((sides[0] - sides[1]) / (2 * step) - gradient @ direction) <= tolerance
+    assert np.linalg.norm(gradient) > 1e4 * tolerance
+
+
+def test_grid_converges_to_the_integral():
+    problem = line()
+    value, gradient = fastcl.grid_gradient(problem.prior, problem.sketch, problem.domain, points_per_axis=1000)
+    expected, expected_gradient = exact(problem)
+    # Midpoints err as the square of the step, 6e-6 here, times second derivatives of some tens.
+    np.testing.assert_allclose(value, expected, rtol=1e-3)
+    np.testing.assert_allclose(gradient, expected_gradient, atol=1e-3 * np.linalg.norm(expected_gradient))
+
+
+# ---- random points: the mean over many draws ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", BOXES + REFERENCES)
+def test_unbiased_gradient_and_value_have_the_mean_of_the_integral(make):
+    values, gradients = draws(make, "unbiased")
+    for sample, expected in zip((values, gradients), exact(make()), strict=True):
+        mean, error = mean_and_error(sample)
+        assert (np.abs(mean - expected) <= N_ERRORS * error).all()
+
+
+@pytest.mark.parametrize("make", BOXES + REFERENCES)
+def test_naive_gradient_and_value_have_the_predicted_bias(make):
+    problem = make()
+    for sample, expected, bias in zip(draws(make, "naive"), exact(problem), variance_term(problem, N_POINTS), strict=True):
+        mean, error = mean_and_error(sample)
+        assert (np.abs(mean - expected - bias) <= N_ERRORS * error).all()
+        # The same bound refuses the naive mean as a mean of G, so it would refuse such a bias of the unbiased gradient.
+        assert (np.abs(mean - expected) > 2 * N_ERRORS * error).any()
+
+
+def test_bias_of_the_naive_gradient_is_absent_where_points_are_independent():
+    # In standard errors, along the predicted bias itself: the one direction in which the two methods must differ.
+    problem = plane()
+    expected, bias = exact(problem)[1], variance_term(problem, N_POINTS)[1]
+    scores = {}
+    for method in RANDOM:
+        mean, error = mean_and_error(draws(plane, method)[1] @ bias)
+        scores[method] = abs(mean - expected @ bias) / error
+    assert scores["unbiased"] < N_ERRORS < 20 < scores["naive"]
+
+
+@pytest.mark.parametrize("method", RANDOM)
+def test_public_function_draws_what_the_shared_objective_draws(method):
+    problem = line()
+    value, gradient = RANDOM[method](problem.prior, problem.sketch, problem.domain, N_POINTS, rng=np.random.default_rng(0))
+    values, gradients = draws(line, method)
+    assert value == values[0]
+    np.testing.assert_array_equal(gradient, gradients[0])
+
+
+# ---- the log-scale -----------------------------------------------------------------------------------------------
+
+
+def best_log_scale(prior, sketch, domain, x):
+    """The a that minimises ||S_X mu - z||^2, by a search."""
+    waves, offset = features(x, sketch.omega), float(domain.is_reference)
+    volume = 1.0 if offset else domain.volume
+    base = domain.sketch(sketch.omega) if offset else 0
+    unit = np.exp(-prior.energy(x))
+
+    def value(a):
+        estimate = base + volume / len(x) * ((np.exp(a) * unit - offset) @ waves)
+        return (np.abs(estimate - sketch.values) ** 2).sum()
+
+    return minimize_scalar(value, bracket=(-1, 1), tol=1e-10)
+
+
+@pytest.mark.parametrize("call", [fastcl.grid_gradient, *RANDOM.values()])
+def test_fixed_log_scale_stays_and_has_no_gradient(call):
+    problem = plane()
+    settings = {"points_per_axis": 9} if call is fastcl.grid_gradient else {"n_points": 100, "rng": 0}
+    before = problem.prior.theta.copy()
+    learned = call(problem.prior, problem.sketch, problem.domain, **settings)
+    fixed = call(problem.prior, problem.sketch, problem.domain, **settings, log_scale="fixed")
+    np.testing.assert_array_equal(problem.prior.theta, before)
+    assert learned[0] == fixed[0]
+    assert learned[1][-1] != 0
+    assert fixed[1][-1] == 0
+    np.testing.assert_array_equal(learned[1][:-1], fixed[1][:-1])
+
+
+def test_profiled_log_scale_minimises_the_grid_objective():
+    problem = plane()
+    prior, k = problem.prior, 15
+    value, gradient = fastcl.grid_gradient(prior, problem.sketch, problem.domain, k, log_scale="profiled")
+    best = best_log_scale(prior, problem.sketch, problem.domain, grid_of(problem, k)[0])
+    # A search that sees values alone finds its minimiser to the root of eps at best.
+    assert abs(prior.log_scale - best.x) <= 10 * np.sqrt(np.finfo(float).eps)
+    np.testing.assert_allclose(value, best.fun, rtol=1e-12)
+    assert gradient[-1] == 0
+
+
+def test_profiled_gradient_is_that_of_the_profiled_objective():
+    # The envelope theorem: where a is a minimiser, its own motion does not count.
+    problem = plane()
+    prior, k, step = problem.prior, 15, 1e-4
+    nodes = grid_of(problem, k)[0]
+    gradient = fastcl.grid_gradient(prior, problem.sketch, problem.domain, k, log_scale="profiled")[1]
+    theta = prior.theta.copy()
+    direction = gradient / np.linalg.norm(gradient)
+    sides = []
+    for sign in (1, -1):
+        prior.theta[:] = theta + sign * step * direction
+        sides.append(best_log_scale(prior, problem.sketch, problem.domain, nodes).fun)
+    # step^2 times a third derivative of some hundred G, and the rounding of G over the step, which is below it.
+    np.testing.assert_allclose((sides[0] - sides[1]) / (2 * step), gradient @ direction, rtol=1e-5)
+
+
+@pytest.mark.parametrize("make", [line, gaussian_line, scale_mixture_plane])
+@pytest.mark.parametrize("method", RANDOM)
+def test_profiled_log_scale_minimises_at_the_points_of_the_residual(make, method):
+    problem = make()
+    rng = np.random.default_rng(3)
+    samples = [problem.domain.sample(200, rng) for _ in range(1 if method == "naive" else 2)]
+    RANDOM[method](problem.prior, problem.sketch, problem.domain, n_points=200, rng=3, log_scale="profiled")
+    best = [best_log_scale(problem.prior, problem.sketch, problem.domain, x).x for x in samples]
+    assert np.abs(np.array(best) - problem.prior.log_scale).min() <= 10 * np.sqrt(np.finfo(float).eps)
+
+
+def test_profiled_log_scale_stays_finite_where_no_scale_helps():
+    problem = line()
+    nodes, weights = grid_of(problem, 50)
+    away = -(weights * np.exp(-problem.prior.energy(nodes))) @ features(nodes, problem.sketch.omega)
+    sketch = fastcl.Sketch.from_arrays({"omega": problem.sketch.omega, "total": away, "count": 1})
+    value, gradient = fastcl.grid_gradient(problem.prior, sketch, problem.domain, 50, log_scale="profiled")
+    assert problem.prior.log_scale == np.log(LEAST_SCALE)
+    assert np.isfinite(value)
+    assert np.isfinite(gradient).all()
+
+
+def test_profiled_log_scale_of_a_density_that_underflows_is_no_crash():
+    problem = line()
+    problem.prior.theta[-2] = 100.0  # the last bias: R is near 1e4 everywhere, and exp(-R) is zero
+    value, _ = fastcl.grid_gradient(problem.prior, problem.sketch, problem.domain, 50, log_scale="profiled")
+    np.testing.assert_allclose(value, (np.abs(problem.sketch.values) ** 2).sum(), rtol=1e-6)
+
+
+# ---- bits --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", RANDOM)
+def test_same_seed_gives_the_same_bits_and_another_seed_does_not(method):
+    problem = line()
+
+    def call(rng):
+        return RANDOM[method](problem.prior, problem.sketch, problem.domain, n_points=100, rng=rng)
+
+    first, again, other = call(7), call(7), call(8)
+    assert first[0] == again[0] != other[0]
+    np.testing.assert_array_equal(first[1], again[1])
+    assert (first[1] != other[1]).any()
+
+
+@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one thread is all there is")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("method", ["grid", *RANDOM])
+def test_bits_do_not_follow_the_number_of_threads(method, dtype):
+    problem = plane(dtype)
+    points = 55 if method == "grid" else 3001  # a dozen blocks of 256 rows: work for more than one thread
+    results = []
+    for count in (1, 2):
+        matching = SketchMatching(problem.sketch, problem.domain, dtype)
+        with threads(count):
+            results.append(matching.gradient(problem.prior, method, points, np.random.default_rng(5), "profiled"))
+    assert results[0][0] == results[1][0]
+    np.testing.assert_array_equal(results[0][1], results[1][1])
+
+
+def test_later_calls_neither_see_nor_change_earlier_ones():
+    problem = line()
+    matching = SketchMatching(problem.sketch, problem.domain, np.float64)
+    first = matching.gradient(problem.prior, "grid", 9, None)[1]
+    kept = first.copy()
+    problem.prior.theta += 0.1
+    value, gradient = matching.gradient(problem.prior, "grid", 10, None)
+    np.testing.assert_array_equal(first, kept)
+    fresh = fastcl.grid_gradient(problem.prior, problem.sketch, problem.domain, points_per_axis=10)
+    assert value == fresh[0]
+    np.testing.assert_array_equal(gradient, fresh[1])
+
+
+# ---- bad input ---------------------------------------------------------------------------------------------------
+
+
+def bad_calls():
+    flat, wide, relative = line(), plane(), gaussian_line()
+    prior, sketch, box = flat.prior, flat.sketch, flat.domain
+    twin = fastcl.Gaussian([0.2], [[0.25]])  # equal to the prior's reference, but not the one it is defined by
+    return {
+        "prior of another type": ((None, sketch, box), {}, TypeError, "prior"),
+        "sketch of another type": ((prior, sketch.values, box), {}, TypeError, "sketch"),
+        "domain of another type": ((prior, sketch, (-1, 1)), {}, TypeError, "domain"),
+        "domain of another dimension": ((prior, sketch, wide.domain), {}, ValueError, "domain"),
+        "prior of another dimension": ((wide.prior, sketch, box), {}, ValueError, "prior"),
+        "box for a prior with a reference": ((relative.prior, sketch, box), {}, ValueError, "domain"),
+        "reference for a prior without": ((prior, sketch, twin), {}, ValueError, "domain"),
+        "another reference": ((relative.prior, relative.sketch, twin), {}, ValueError, "domain"),
+        "empty sketch": ((prior, fastcl.Sketch(sketch.omega), box), {}, ValueError, "the sketch"),
+        "no points": ((prior, sketch, box), {"n_points": 0}, ValueError, "n_points"),
+        "half a point": ((prior, sketch, box), {"n_points": 10.5}, TypeError, "n_points"),
+        "unknown log_scale": ((prior, sketch, box), {"log_scale": "free"}, ValueError, "log_scale"),
+        "negative seed": ((prior, sketch, box), {"rng": -1}, ValueError, "rng"),
+        "seed of another type": ((prior, sketch, box), {"rng": "seed"}, TypeError, "rng"),
+    }
+
+
+@pytest.mark.parametrize("call", RANDOM.values())
+@pytest.mark.parametrize("case", bad_calls())
+def test_bad_input_is_named(call, case):
+    arguments, settings, error, name = bad_calls()[case]
+    with pytest.raises(error, match=f"^{name} "):
+        call(*arguments, **settings)
+
+
+def test_grid_refuses_a_reference_and_a_bad_number_of_points():
+    flat, relative = line(), gaussian_line()
+    with pytest.raises(ValueError, match="Box for the grid"):
+        fastcl.grid_gradient(relative.prior, relative.sketch, relative.domain)
+    with pytest.raises(ValueError, match="points_per_axis"):
+        fastcl.grid_gradient(flat.prior, flat.sketch, flat.domain, points_per_axis=0)
+    with pytest.raises(TypeError, match="points_per_axis"):
+        fastcl.grid_gradient(flat.prior, flat.sketch, flat.domain, points_per_axis=4.0)
+
+
+def test_unknown_method_is_named():
+    problem = line()
+    with pytest.raises(ValueError, match="method"):
+        SketchMatching(problem.sketch, problem.domain, np.float64).gradient(problem.prior, "batch", 10, None)
+
+
+@pytest.mark.parametrize("call", [fastcl.grid_gradient, *RANDOM.values()])
+def test_box_too_wide_for_the_phases_is_refused(call):
+    problem = line(np.float32)
+    with pytest.raises(ValueError, match="lose all their digits"):
+        call(problem.prior, problem.sketch, fastcl.Box([-1e7], [1e7]))
+
+
+# ---- normalised and tracked --------------------------------------------------------------------------------------
+
+
+def matching_of(problem):
+    return SketchMatching(problem.sketch, problem.domain, problem.prior.dtype)
+
+
+@pytest.mark.parametrize("make", BOXES)
+def test_normalised_gradient_is_the_directional_derivative_at_unit_mass(make):
+    problem, rng = make(), np.random.default_rng(1)
+    direction = rng.standard_normal(problem.prior.theta.size)
+    direction[-1] = 0
+    theta = problem.prior.theta.copy()
+
+    def value(step):
+        problem.prior.theta[:] = theta + step * direction
+        return matching_of(problem).gradient(problem.prior, "grid", 9, None, "normalised")
+
+    _, gradient = value(0.0)
+    nodes, weights = grid_of(problem, 9)
+    assert abs((weights * np.exp(problem.prior.log_density(nodes))).sum() - 1) < 1e-12
+    h = 1e-5  # the truncation is of order h^2, the rounding of order 1e-16 / h: both about 1e-10 of the derivative
+    difference = (value(h)[0] - value(-h)[0]) / (2 * h)
+    assert abs(gradient @ direction - difference) < 1e-7 * (abs(gradient) @ abs(direction))
+
+
+def test_tracked_residual_is_that_of_earlier_points(monkeypatch):
+    problem = line()
+    earlier, later = (problem.domain.sample(N_POINTS, rng=seed) for seed in (1, 2))
+    tracked, unbiased = matching_of(problem), matching_of(problem)
+    points = iter([earlier, later])
+    monkeypatch.setattr(tracked, "_sample", lambda *_: next(points))
+    tracked.gradient(problem.prior, "tracked", N_POINTS, None)
+    result = tracked.gradient(problem.prior, "tracked", N_POINTS, None)[1]
+    points_of_both = iter([later, earlier])  # those of the gradient first
+    monkeypatch.setattr(unbiased, "_sample", lambda *_: next(points_of_both))
+    np.testing.assert_array_equal(result, unbiased.gradient(problem.prior, "unbiased", N_POINTS, None)[1])
+
+
+def test_running_mean_converges_to_the_moments():
+    problem, rng = plane(), np.random.default_rng(3)
+    matching = matching_of(problem)
+    moments = features(problem.nodes, problem.sketch.omega).T @ (
+        problem.weights * np.exp(problem.prior.log_density(problem.nodes))
+    )
+
+    def errors(n_steps, share):
+        for k in range(n_steps):
+            matching.gradient(problem.prior, "tracked", N_POINTS, rng, share=max(share, 1 / (k + 1)))
+            yield np.abs(matching.tracked - moments).mean()
+
+    one_set = np.mean(list(errors(100, 1.0)))
+    # A share of 0.02 averages over 2 / 0.02 = 100 sets of points: a tenth of the error of one.
+    assert np.mean(list(errors(600, 0.02))[200:]) < 0.2 * one_set
+
+
+def test_metric_of_ones_changes_no_bit_and_a_multiple_multiplies():
+    class Multiple:
+        def __init__(self, factor):
+            self.factor = factor
+
+        def apply(self, residual):
+            return self.factor * residual
+
+    problem = line()
+    plain, same, double = (
+        fastcl.naive_gradient(problem.prior, problem.sketch, problem.domain, N_POINTS, rng=0, metric=metric)
+        for metric in (None, Multiple(1), Multiple(2))
+    )
+    assert same[0] == plain[0]
+    assert double[0] == 2 * plain[0]
+    np.testing.assert_array_equal(same[1], plain[1])
+    np.testing.assert_array_equal(double[1], 2 * plain[1])

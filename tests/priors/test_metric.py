@@ -1,0 +1,345 @@
+"""The whitened metric: covariances in closed form against Monte Carlo, its inverse against dense algebra, its gradients."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+from problems import SHAPE, energy_and_jacobian, features, line, scale_mixture_plane, threads
+
+import fastcl
+from fastcl.learning.objective import SketchMatching
+from fastcl.priors.metric import _covariances, _inverse
+
+EPS = np.finfo(float).eps
+N_ERRORS = 5  # standard errors: a normal mean is farther with probability 6e-7, so one of a test's 1500 with 1e-3
+MEANS = [[-0.8, 0.3], [0.6, -0.2]]
+
+SYMMETRIC = {
+    "box off centre": fastcl.Box([-0.5, 1.0], [1.5, 1.75]),
+    "box on a line": fastcl.Box([2.0], [3.5]),
+    "gaussian off centre": fastcl.Gaussian([0.7, -1.5], SHAPE),
+    "scales": fastcl.GaussianScaleMixture(SHAPE, [0.4, 1.0, 1.6], [0.5, 0.3, 0.2]),
+    "crossed scales": fastcl.MixtureOfScaleMixtures([SHAPE, np.diag([0.1, 0.9])], [0.5, 1.5], [[1.0, 2.0], [3.0, 1.0]]),
+    "one mean": fastcl.GaussianMixture([1.0, 2.0], [[0.3, 0.9]] * 2, [SHAPE, np.diag([0.1, 0.4])]),
+}
+ASYMMETRIC = {
+    "mixture": fastcl.GaussianMixture([2.0, 1.0], MEANS, [SHAPE, np.diag([0.1, 0.4])]),
+    "mixture on a line": fastcl.GaussianMixture([1.0, 3.0], [[-1.0], [1.4]], [[[0.2]], [[0.5]]]),
+}
+DOMAINS = SYMMETRIC | ASYMMETRIC
+
+
+def frequencies(domain, m=15):
+    """m frequencies of a radian or so per unit, none the opposite of another."""
+    return np.random.default_rng([m, domain.dim]).standard_normal((m, domain.dim)) * 1.5
+
+
+def closed_form(name, omega):
+    """The covariance (2m, 2m) of (real, imaginary) parts of the centred features."""
+    domain = DOMAINS[name]
+    here = domain.sketch(omega) * np.exp(1j * omega @ domain.centre)
+    parts = _covariances(omega, domain, here)
+    if len(parts) == 1:
+        return parts[0]
+    zero = np.zeros_like(parts[0])
+    return np.block([[parts[0], zero], [zero, parts[1]]])
+
+
+def dense_covariance(domain, omega):
+    """The covariance (2m, 2m) of (real, imaginary) parts of exp(-i <omega, x>), not centred, pair by pair from sketches."""
+    m = len(omega)
+    out, z = np.empty((2 * m, 2 * m)), domain.sketch(omega)
+    for l in range(m):  # noqa: E741
+        # E[e_l e_k] and E[conj(e_l) e_k]
+        plain, mixed = domain.sketch(omega[l] + omega), domain.sketch(omega - omega[l])
+        out[l, :m] = (mixed + plain).real / 2 - z[l].real * z.real
+        out[l, m:] = (mixed + plain).imag / 2 - z[l].real * z.imag
+        out[m + l, :m] = (plain - mixed).imag / 2 - z[l].imag * z.real
+        out[m + l, m:] = (mixed - plain).real / 2 - z[l].imag * z.imag
+    return out
+
+
+def spectrum(m, condition, seed=0):
+    """(A symmetric matrix (m, m) with eigenvalues from 1 / condition to 1, its inverse): two reflections of a diagonal."""
+    values = np.geomspace(1 / condition, 1, m) if m > 1 else np.full(1, 1 / condition)
+    a, inverse = np.diag(values), np.diag(1 / values)
+    for v in np.random.default_rng(seed).standard_normal((2, m)):
+        v /= np.linalg.norm(v)
+        for b in (a, inverse):
+            b -= 2 * np.outer(v, v @ b)
+            b -= 2 * np.outer(b @ v, v)
+    return (a + a.T) / 2, (inverse + inverse.T) / 2
+
+
+# ---- covariances -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+def test_covariance_is_that_of_the_features_of_a_sample(name):
+    domain, n = DOMAINS[name], 20_000
+    omega = frequencies(domain)
+    x = domain.sample(n, rng=1) - domain.centre
+    waves = features(x, omega)
+    parts = np.concatenate([waves.real, waves.imag], axis=1)
+    centred = parts - parts.mean(axis=0)
+    estimate = centred.T @ centred / n
+    error = np.sqrt(np.maximum((centred**2).T @ centred**2 / n - estimate**2, 0) / n)
+    # Centring at the mean of the sample shifts a covariance by the product of two standard errors, at most 1 / n.
+    assert (np.abs(closed_form(name, omega) - estimate) <= N_ERRORS * error + 1 / n).all()
+    assert error.max() < 0.01
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+def test_laws_of_one_centre_have_two_blocks_and_others_have_one(name):
+    domain = DOMAINS[name]
+    blocks = _covariances(frequencies(domain), domain, domain.sketch(frequencies(domain)))
+    assert [len(block) for block in blocks] == ([15, 15] if name in SYMMETRIC else [30])
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+def test_pair_sketches_are_sketches_at_differences_and_sums(name):
+    domain = DOMAINS[name]
+    omega = frequencies(domain)
+    minus, plus = domain.pair_sketches(omega)
+    for found, pairs in [(minus, omega[:, None] - omega), (plus, omega[:, None] + omega)]:
+        flat = pairs.reshape(-1, domain.dim)
+        expected = domain.sketch(flat) * np.exp(1j * flat @ domain.centre)
+        # Exponents of up to a hundred, of a sum of a few terms that nearly cancel where the frequencies are close.
+        np.testing.assert_allclose(found.ravel(), expected, rtol=0, atol=1000 * EPS)
+
+
+def test_component_means_that_differ_by_little_are_not_taken_for_one():
+    # The cross-covariance of means 1e-3 standard deviations apart is far above rounding.
+    near = fastcl.GaussianMixture([1.0, 2.0], [[0.0], [1e-3]], [[[1.0]], [[0.5]]])
+    assert np.iscomplexobj(near.pair_sketches(np.array([[1.0], [2.0], [0.5]]))[0])
+
+
+# ---- the inverse -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("m", [1, 63, 64, 65, 200, 700])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_inverse_is_that_of_numpy(m, dtype):
+    condition = 1e4
+    a, known = spectrum(m, condition)
+    found = _inverse(a.copy(), dtype)
+    assert found.dtype == dtype
+    # A factorisation and two triangular products err by condition times m roundings in float64, of the norm of the inverse;
+    # the factors rounded to dtype and their product of m terms by at most m of its eps.
+    relative = m * (3 * condition * EPS + np.finfo(dtype).eps)
+    for expected in (np.linalg.inv(a), known):
+        assert np.linalg.norm(found - expected) <= relative * condition
+    # The small eigenvalues as well: a brings the error back to them.
+    assert np.linalg.norm(a @ found - np.eye(m)) <= relative * condition
+
+
+# ---- the metric --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+@pytest.mark.parametrize("ridge", [0.01, 1.0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_apply_is_the_dense_solve(name, ridge, dtype):
+    domain = DOMAINS[name]
+    omega = frequencies(domain)
+    metric = fastcl.WhitenedMetric(omega, domain, ridge, dtype)
+    rng = np.random.default_rng(2)
+    residual = rng.standard_normal(15) + 1j * rng.standard_normal(15)
+    dense = dense_covariance(domain, omega) + ridge * np.eye(30)
+    expected = np.linalg.solve(dense, np.concatenate([residual.real, residual.imag]))
+    found = metric.apply(residual)
+    assert found.dtype == np.complex128
+    assert found.shape == (15,)
+    # The inverse errs by 30 eps of its norm, 1 / ridge at most; so does the product. The covariance is good to 1000 EPS.
+    tolerance = np.linalg.norm(residual) / ridge * (60 * np.finfo(dtype).eps + 1000 * EPS / ridge)
+    assert np.abs(np.concatenate([found.real, found.imag]) - expected).max() <= tolerance
+    assert tolerance < 1e-3 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+def test_metric_is_self_adjoint_and_positive(name):
+    domain = DOMAINS[name]
+    metric = fastcl.WhitenedMetric(frequencies(domain), domain, ridge=0.05, dtype=np.float64)
+    rng = np.random.default_rng(3)
+    a, b = rng.standard_normal((2, 15)) + 1j * rng.standard_normal((2, 15))
+    left, right = np.vdot(a, metric.apply(b)).real, np.vdot(metric.apply(a), b).real
+    size = np.linalg.norm(a) * np.linalg.norm(b) / metric.ridge
+    assert abs(left - right) <= 100 * EPS * size
+    assert abs(left) > 1e6 * EPS * size
+    # Eigenvalues lie between those of covariances of at most 15 features each of variance at most 1, and the ridge.
+    for r in (a, b, 1j * a):
+        power = (np.abs(r) ** 2).sum()
+        assert power / (30 + metric.ridge) <= np.vdot(r, metric.apply(r)).real <= power / metric.ridge
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+def test_metric_is_linear_over_the_reals(name):
+    domain = DOMAINS[name]
+    metric = fastcl.WhitenedMetric(frequencies(domain), domain, dtype=np.float64)
+    rng = np.random.default_rng(4)
+    a, b = rng.standard_normal((2, 15)) + 1j * rng.standard_normal((2, 15))
+    found, expected = metric.apply(2 * a - 3 * b), 2 * metric.apply(a) - 3 * metric.apply(b)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=100 * EPS * 5 * np.linalg.norm(a + b) / metric.ridge)
+
+
+def test_large_ridge_is_the_plain_metric():
+    domain = ASYMMETRIC["mixture"]
+    metric = fastcl.WhitenedMetric(frequencies(domain), domain, ridge=1e8, dtype=np.float64)
+    residual = np.arange(15) + 1j * np.arange(15)[::-1]
+    # (Sigma + ridge)^-1 = 1 / ridge (1 - Sigma / ridge ...), Sigma below 30.
+    np.testing.assert_allclose(1e8 * metric.apply(residual), residual, rtol=0, atol=30e-8 * np.linalg.norm(residual))
+
+
+def test_moving_the_law_and_the_residual_moves_the_result():
+    # exp(-i <omega, x + t>) is a rotation of every feature: the metric rotates with the law.
+    omega, shift = frequencies(ASYMMETRIC["mixture"]), np.array([3.0, -7.0])
+    weights, covariances = [2.0, 1.0], [SHAPE, np.diag([0.1, 0.4])]
+    moved = fastcl.GaussianMixture(weights, np.array(MEANS) + shift, covariances)
+    metrics = [fastcl.WhitenedMetric(omega, law, 0.1, np.float64) for law in (ASYMMETRIC["mixture"], moved)]
+    residual, turn = np.arange(15) - 4j, np.exp(-1j * omega @ shift)
+    # Phases of tens of radians: some hundred eps of numbers of size |residual| / ridge, and 1 / ridge of the covariance.
+    tolerance = 1e3 * EPS * np.linalg.norm(residual) / 0.1**2
+    np.testing.assert_allclose(metrics[1].apply(turn * residual), turn * metrics[0].apply(residual), rtol=0, atol=tolerance)
+
+
+# ---- gradients in the metric -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    with threads(1):
+        yield
+
+
+@cache
+def measured(make, law=None):
+    """(problem, its metric, (value, gradient) of r* M r by quadrature in plain NumPy)."""
+    problem = make()
+    omega, domain = problem.sketch.omega, problem.domain if law is None else law
+    metric = fastcl.WhitenedMetric(omega, domain, ridge=0.1, dtype=np.float64)
+    energy, jacobian = energy_and_jacobian(problem.prior, problem.nodes)
+    jacobian[:, -1] = -1
+    mu, waves = problem.weights * np.exp(problem.prior.log_scale - energy), features(problem.nodes, omega)
+    residual = mu @ waves - problem.sketch.values
+    m = len(omega)
+    stacked = np.concatenate([residual.real, residual.imag])
+    solved = np.linalg.solve(dense_covariance(domain, omega) + 0.1 * np.eye(2 * m), stacked)
+    slope = 2 * mu * (waves.conj() @ (solved[:m] + 1j * solved[m:])).real
+    return problem, metric, (stacked @ solved, -slope @ jacobian)
+
+
+LAWS = {"box": None, "asymmetric law": ASYMMETRIC["mixture on a line"]}
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_grid_gradient_in_the_metric_converges_to_the_integral(law):
+    problem, metric, (value, gradient) = measured(line, LAWS[law])
+    found = fastcl.grid_gradient(problem.prior, problem.sketch, problem.domain, points_per_axis=1000, metric=metric)
+    # Midpoints err as the square of the step, 6e-6 here, times second derivatives of some tens.
+    np.testing.assert_allclose(found[0], value, rtol=1e-3)
+    np.testing.assert_allclose(found[1], gradient, atol=1e-3 * np.linalg.norm(gradient))
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_grid_gradient_in_the_metric_is_the_directional_derivative(law):
+    problem, metric, _ = measured(line, LAWS[law])
+    prior, step = problem.prior, 1e-5
+    theta = prior.theta.copy()
+
+    def call():
+        return fastcl.grid_gradient(prior, problem.sketch, problem.domain, points_per_axis=100, metric=metric)
+
+    value, gradient = call()
+    direction = gradient / np.linalg.norm(gradient)
+    sides = []
+    for sign in (1, -1):
+        prior.theta[:] = theta + sign * step * direction
+        sides.append(call()[0])
+    prior.theta[:] = theta
+    # As for the plain metric, with ten times the rounding for M.
+    tolerance = 1000 * value * (EPS / step + step**2)
+    assert abs((sides[0] - sides[1]) / (2 * step) - gradient @ direction) <= tolerance
+    assert np.linalg.norm(gradient) > 1e4 * tolerance
+
+
+CASES = {"box": (line, None), "asymmetric law": (line, ASYMMETRIC["mixture on a line"]), "reference": (scale_mixture_plane, None)}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_unbiased_gradient_in_the_metric_has_the_mean_of_the_integral(case):
+    problem, metric, exact = measured(*CASES[case])
+    n_draws, rng = 3000, np.random.default_rng(5)
+    matching = SketchMatching(problem.sketch, problem.domain, np.float64, metric)
+    pairs = [matching.gradient(problem.prior, "unbiased", 8, rng) for _ in range(n_draws)]
+    for sample, expected in zip(map(np.array, zip(*pairs, strict=True)), exact, strict=True):
+        error = sample.std(axis=0, ddof=1) / np.sqrt(n_draws) + 1e-12  # a dead unit has no spread
+        assert (np.abs(sample.mean(axis=0) - expected) <= N_ERRORS * error).all()
+        plain = fastcl.unbiased_gradient(problem.prior, problem.sketch, problem.domain, 4096, rng=6)
+        # The same bound refuses the plain metric.
+        assert (np.abs(plain[sample.ndim - 1] - expected) > 2 * N_ERRORS * error).any()
+
+
+def test_public_unbiased_gradient_takes_the_metric():
+    problem, metric, _ = measured(line)
+    matching = SketchMatching(problem.sketch, problem.domain, np.float64, metric)
+    expected = matching.gradient(problem.prior, "unbiased", 100, np.random.default_rng(7))
+    found = fastcl.unbiased_gradient(problem.prior, problem.sketch, problem.domain, 100, rng=7, metric=metric)
+    assert found[0] == expected[0]
+    np.testing.assert_array_equal(found[1], expected[1])
+
+
+def test_profiled_log_scale_minimises_the_objective_in_the_metric():
+    problem, metric, _ = measured(line)
+    before = problem.prior.theta.copy()
+    arguments = problem.prior, problem.sketch, problem.domain, 200
+    value, _ = fastcl.grid_gradient(*arguments, log_scale="profiled", metric=metric)
+    slope = fastcl.grid_gradient(*arguments, log_scale="learned", metric=metric)[1][-1]
+    problem.prior.theta[:] = before
+    assert abs(slope) <= 1e-8 * value
+
+
+# ---- bits --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["scales", "mixture"])
+def test_same_arguments_give_the_same_bits(name):
+    domain = DOMAINS[name]
+    omega, residual = frequencies(domain, 129), np.arange(129) * (1 + 0.5j)
+    first, second = (fastcl.WhitenedMetric(omega, domain).apply(residual) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+# ---- bad input ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ridge", [0, -0.1, np.nan, np.inf])
+def test_ridge_must_be_above_zero(ridge):
+    with pytest.raises(ValueError, match=r"^ridge "):
+        fastcl.WhitenedMetric([[1.0]], fastcl.Gaussian([0.0], [[1.0]]), ridge=ridge)
+
+
+@pytest.mark.parametrize("ridge", ["0.1", None, True])
+def test_ridge_must_be_a_number(ridge):
+    with pytest.raises(TypeError, match=r"^ridge "):
+        fastcl.WhitenedMetric([[1.0]], fastcl.Gaussian([0.0], [[1.0]]), ridge=ridge)
+
+
+@pytest.mark.parametrize("omega", [[[1.0, 2.0, 3.0]], [1.0], [[np.nan, 0.0]], np.zeros((0, 2))])
+@pytest.mark.parametrize("name", ["box off centre", "scales", "mixture"])
+def test_bad_frequencies_are_named(name, omega):
+    with pytest.raises(ValueError, match=r"^omega "):
+        fastcl.WhitenedMetric(omega, DOMAINS[name])
+
+
+@pytest.mark.parametrize("call", [fastcl.grid_gradient, fastcl.naive_gradient, fastcl.unbiased_gradient])
+def test_metric_of_other_frequencies_or_another_type_is_refused(call):
+    problem, metric, _ = measured(line)
+    arguments = problem.prior, problem.sketch, problem.domain, 10
+    fewer = fastcl.WhitenedMetric(problem.sketch.omega[:-1], problem.domain)
+    others = fastcl.WhitenedMetric(problem.sketch.omega + 0.01, problem.domain)
+    for bad in (fewer, others):
+        with pytest.raises(ValueError, match=r"^metric "):
+            call(*arguments, metric=bad)
+    for bad in (np.eye(15), "whitened", metric.apply):
+        with pytest.raises(TypeError, match=r"^metric "):
+            call(*arguments, metric=bad)

@@ -1,0 +1,143 @@
+"""A full disk, a killed process, a shared compile cache, an interrupted run: what there was stays, what goes on is the same."""
+
+import errno
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from problems import line, threads
+
+import fastcl
+
+ROOT = Path(__file__).parents[2]
+OMEGA = np.ones((40, 2))
+OLD, NEW = (fastcl.sketch(value * np.ones((3, 2)), OMEGA) for value in (1, 2))
+
+
+class SmallDisk(io.FileIO):
+    """A file on a disk that holds `room` more bytes."""
+
+    room = 0
+
+    def write(self, data):
+        if len(data) > self.room - self.tell():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(data)
+
+
+def assert_old_is_intact(path):
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    assert np.array_equal(fastcl.Sketch.load(path).values, OLD.values)
+
+
+@pytest.mark.parametrize("buffer", [1, 100, 1 << 20])
+def test_a_disk_that_is_full_after_any_number_of_bytes_leaves_the_old_file(tmp_path, monkeypatch, buffer):
+    path = tmp_path / "s.npz"
+    OLD.save(path)
+    size = path.stat().st_size
+    monkeypatch.setattr(os, "fdopen", lambda handle, mode: io.BufferedWriter(SmallDisk(handle, "w"), buffer))
+    for room in [*range(0, size, 61), size - 1]:
+        monkeypatch.setattr(SmallDisk, "room", room)
+        with pytest.raises(OSError, match="No space left"):
+            NEW.save(path)
+        assert_old_is_intact(path)
+    monkeypatch.setattr(SmallDisk, "room", size)
+    NEW.save(path)
+    assert np.array_equal(fastcl.Sketch.load(path).values, NEW.values)
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace", "fchmod"])
+def test_any_step_of_a_write_may_fail(tmp_path, monkeypatch, step):
+    path = tmp_path / "s.npz"
+    OLD.save(path)
+
+    def fail(*arguments):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, fail)
+        with pytest.raises(OSError, match="Input/output"):
+            NEW.save(path)
+    assert_old_is_intact(path)
+
+
+def test_what_gets_the_name_is_on_the_disk(tmp_path, monkeypatch):
+    path, calls = tmp_path / "s.npz", []
+    for step in ("fsync", "replace"):
+        do = getattr(os, step)
+        monkeypatch.setattr(os, step, lambda *given, step=step, do=do: (calls.append(step), do(*given)))
+    NEW.save(path)
+    assert calls == ["fsync", "replace"]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
+def test_a_process_killed_before_the_renaming_leaves_the_old_file(tmp_path):
+    path = tmp_path / "s.npz"
+    OLD.save(path)
+    program = (
+        "import os, signal, sys, numpy as np\nfrom fastcl import files\n"
+        "os.replace = lambda *names: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "files.write_npz(sys.argv[1], 'sketch', {'total': np.zeros(9)})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(path)], cwd=ROOT, timeout=100)
+    assert done.returncode == -signal.SIGKILL
+    assert np.array_equal(fastcl.Sketch.load(path).values, OLD.values)
+    (left,) = (file.name for file in tmp_path.iterdir() if file != path)
+    assert left.startswith(".s.npz.")
+    assert left.endswith(".part")  # hidden, and of no suffix that a folder of images or a command takes for its own
+    NEW.save(path)
+    assert np.array_equal(fastcl.Sketch.load(path).values, NEW.values)
+
+
+def test_processes_may_fill_one_compile_cache_at_once(tmp_path):
+    program = (
+        "import numpy as np, fastcl\n"
+        "x = np.linspace(-1, 1, 62).reshape(31, 2)\n"
+        "print(fastcl.feature_sum(x, x[:9], method='direct').tobytes().hex())\n"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-W", "error", "-c", program]
+    started = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(3)]
+    ended = [(*process.communicate(timeout=200), process.returncode) for process in started]
+    x = np.linspace(-1, 1, 62).reshape(31, 2)
+    expected = fastcl.feature_sum(x, x[:9], method="direct").tobytes().hex().encode()
+    assert [(out.strip(), error, status) for out, error, status in ended] == [(expected, b"", 0)] * 3
+    assert any(tmp_path.rglob("*.nbi"))
+
+
+@pytest.mark.parametrize("average", [0.0, 0.5])
+@pytest.mark.parametrize("method", ["normalised", "tracked"])
+def test_ten_resumes_at_random_steps_give_the_bits_of_an_unbroken_run(tmp_path, method, average):
+    path, n_iter, rng = tmp_path / "c.npz", 30, np.random.default_rng(3)
+
+    def learn(checkpoint=None, stop=None, how=None):
+        def callback(iteration, prior, value):
+            if iteration == stop and how == "interrupt":
+                raise KeyboardInterrupt
+            return iteration == stop
+
+        problem = line()
+        settings = {"method": method, "average": average, "n_points": 32, "n_iter": n_iter, "rng": 0, "checkpoint_every": 7}
+        return fastcl.learn(problem.prior, problem.sketch, problem.domain, checkpoint=checkpoint, callback=callback, **settings)
+
+    with threads(1):
+        whole = learn()
+        for number, stop in enumerate(np.sort(rng.choice(n_iter - 1, 10, replace=False))):
+            how = ("interrupt", "stop", "copy")[number % 3]
+            kept = tmp_path / "kept.npz"
+            if how == "copy" and path.exists():  # go on from the file as it was before a later run wrote it anew
+                shutil.copy(path, kept)
+            part = learn(path, stop, how)
+            assert len(part.history["value"]) == stop + 1
+            if how == "copy" and kept.exists():
+                shutil.copy(kept, path)
+        resumed = learn(path)
+    assert np.array_equal(resumed.prior.theta, whole.prior.theta)
+    for name in ("iteration", "value", "gradient_norm"):
+        assert np.array_equal(resumed.history[name], whole.history[name])
