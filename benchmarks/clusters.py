@@ -33,7 +33,9 @@ def open_blocks(path, x):
 
     rows = tuple(min(BLOCK, len(x) - start) for start in range(0, len(x), BLOCK))
     meta = np.empty((0, 0), x.dtype)
-    return da.map_blocks(read_block, str(path), chunks=(rows, (x.shape[1],)), dtype=x.dtype, meta=meta)
+    return da.map_blocks(
+        read_block, str(path), chunks=(rows, (x.shape[1],)), dtype=x.dtype, meta=meta
+    )
 
 
 def write_points(path, n, dim):
@@ -72,7 +74,11 @@ def main():
     parser.add_argument("-n", type=int, default=4_000_000)
     parser.add_argument("--dim", type=int, default=16)
     parser.add_argument("-m", type=int, default=2000)
-    parser.add_argument("--kill", action="store_true", help="kill a worker half-way through another run, and compare the bits")
+    parser.add_argument(
+        "--kill",
+        action="store_true",
+        help="kill a worker half-way through another run, and compare the bits",
+    )
     options = parser.parse_args()
     print(machine())
     omega = fastcl.draw_frequencies(options.m, options.dim, 1.0, rng=0)
@@ -85,7 +91,10 @@ def main():
             alone = fastcl.sketch(blocks, omega)
         start = time.perf_counter()
         settings = {"host": "127.0.0.1", "dashboard_address": None, "local_directory": folder}
-        with LocalCluster(n_workers=2, threads_per_worker=1, **settings) as cluster, Client(cluster) as client:
+        with (
+            LocalCluster(n_workers=2, threads_per_worker=1, **settings) as cluster,
+            Client(cluster) as client,
+        ):
             client.wait_for_workers(2)
             started = time.perf_counter() - start
             start = time.perf_counter()
@@ -101,8 +110,12 @@ def main():
             }).values()  # fmt: skip
             print(f"{'':28}{'s':>8}{'ns/pair':>10}{'ratio':>8}")
             for name, seconds in zip(names, (one, two), strict=True):
-                print(f"{name:28}{seconds:>8.3f}{1e9 * seconds / (options.n * options.m):>10.3f}{seconds / one:>8.2f}")
-            print(f"start of the cluster {started:.2f} s; its first sketch, with imports and compiled code read, {first:.2f} s")
+                print(
+                    f"{name:28}{seconds:>8.3f}{1e9 * seconds / (options.n * options.m):>10.3f}{seconds / one:>8.2f}"
+                )
+            print(
+                f"start of the cluster {started:.2f} s; its first sketch, with imports and compiled code read, {first:.2f} s"
+            )
             if options.kill:
                 victim = next(iter(client.run(os.getpid).values()))
                 killer, start = kill_half_way(victim, two), time.perf_counter()

@@ -103,9 +103,15 @@ def run(code, *arguments, cache=None, path=None, flags=()):
     if cache:
         environment["NUMBA_CACHE_DIR"] = cache
     if path:
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [path, environment.get("PYTHONPATH")]))
+        environment["PYTHONPATH"] = os.pathsep.join(
+            filter(None, [path, environment.get("PYTHONPATH")])
+        )
     child = subprocess.run(
-        [sys.executable, *flags, "-c", code, *arguments], check=True, capture_output=True, text=True, env=environment
+        [sys.executable, *flags, "-c", code, *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=environment,
     )
     return child.stdout, child.stderr
 
@@ -121,16 +127,23 @@ def report_imports(repeats):
         print(f"{name:40}{value:>9.3f} s{f'   aim {IMPORT_AIM}' if 'beyond' in name else ''}")
     # -X importtime: "import time: self [us] | cumulative | name", the name indented by its depth
     lines = re.findall(
-        r"^import time:\s+(\d+) \|\s+(\d+) \| (.*)$", run("import numba; import fastcl", flags=("-X", "importtime"))[1], re.M
+        r"^import time:\s+(\d+) \|\s+(\d+) \| (.*)$",
+        run("import numba; import fastcl", flags=("-X", "importtime"))[1],
+        re.M,
     )
     last = max(i for i, (_, _, name) in enumerate(lines) if name.strip() == "numba")
     slowest = sorted(lines[last + 1 :], key=lambda line: -int(line[1]))[:12]
     print("  slowest after numba, with what they import, ms: ", end="")
-    print(", ".join(f"{name.strip()} {int(cumulative) / 1e3:.0f}" for _, cumulative, name in slowest), flush=True)
+    print(
+        ", ".join(f"{name.strip()} {int(cumulative) / 1e3:.0f}" for _, cumulative, name in slowest),
+        flush=True,
+    )
 
 
 def report_calls(repeats, tasks):
-    print(f"{'':40}{'empty cache':>13}{'filled cache':>14}{'steady':>12}   aim of the filled one {CACHED_AIM} s")
+    print(
+        f"{'':40}{'empty cache':>13}{'filled cache':>14}{'steady':>12}   aim of the filled one {CACHED_AIM} s"
+    )
     for task in tasks:
         empty, filled = [], []
         for _ in range(repeats):
@@ -138,7 +151,10 @@ def report_calls(repeats, tasks):
                 empty.append(json.loads(run(PREPARE + CALLS, task, cache=cache)[0]))
                 filled.append(json.loads(run(PREPARE + CALLS, task, cache=cache)[0]))
         empty, filled = medians(empty), medians(filled)
-        print(f"{task:40}{empty['first']:>11.2f} s{filled['first']:>12.3f} s{1e3 * filled['steady']:>9.3f} ms", flush=True)
+        print(
+            f"{task:40}{empty['first']:>11.2f} s{filled['first']:>12.3f} s{1e3 * filled['steady']:>9.3f} ms",
+            flush=True,
+        )
 
 
 def report_profile(task):
@@ -151,19 +167,35 @@ def report_probe(repeats):
     with tempfile.TemporaryDirectory() as folder:
         with open(os.path.join(folder, "probe.py"), "w") as file:
             file.write(PROBE)
-        for names in (("serial", "serial_again"), ("parallel", "parallel_again"), ("serial", "parallel", "parallel_again")):
+        for names in (
+            ("serial", "serial_again"),
+            ("parallel", "parallel_again"),
+            ("serial", "parallel", "parallel_again"),
+        ):
             load = (LOAD, *names)
             run(*load, cache=folder, path=folder)  # compiles
-            times = medians([json.loads(run(*load, cache=folder, path=folder)[0]) for _ in range(repeats)])
-            print("  cached, ms: " + ", then ".join(f"{name} {1e3 * value:.1f}" for name, value in times.items()), flush=True)
+            times = medians(
+                [json.loads(run(*load, cache=folder, path=folder)[0]) for _ in range(repeats)]
+            )
+            print(
+                "  cached, ms: "
+                + ", then ".join(f"{name} {1e3 * value:.1f}" for name, value in times.items()),
+                flush=True,
+            )
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=3)
     tasks = ("feature_sum", "feature_adjoint", "learning step")
-    parser.add_argument("--task", choices=tasks, action="append", help="of the first calls; by default all")
-    parser.add_argument("--profile", choices=tasks, help="only a profile of this first call with a filled cache")
+    parser.add_argument(
+        "--task", choices=tasks, action="append", help="of the first calls; by default all"
+    )
+    parser.add_argument(
+        "--profile", choices=tasks, help="only a profile of this first call with a filled cache"
+    )
     options = parser.parse_args()
     print(machine())
     if options.profile:

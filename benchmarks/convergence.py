@@ -8,18 +8,36 @@
 """
 
 import numpy as np
-from experiments import BOX, SIGMA, check_unbiased, gaussian_problem, judge, learn_for, new_prior, parse_options, spiral_problem
+from experiments import (
+    BOX,
+    SIGMA,
+    check_unbiased,
+    gaussian_problem,
+    judge,
+    learn_for,
+    new_prior,
+    parse_options,
+    spiral_problem,
+)
 
 import fastcl
 from fastcl.cli.demo import signal_to_noise
 from fastcl.plots import new_figure, save_figure
 
-METHODS = ("grid", "naive", "unbiased", "normalised", "normalised, whitened", "tracked", "tracked, whitened")
+METHODS = (
+    "grid",
+    "naive",
+    "unbiased",
+    "normalised",
+    "normalised, whitened",
+    "tracked",
+    "tracked, whitened",
+)
 WIDTHS = (32, 64)  # of the network whose gradient norms are followed
 M_SMALL, M = 200, 500
 N_SMALL, N = 500, 2000  # points a step
 POINTS_PER_AXIS = 20  # of the grid that is learned on
-LEAST_NATS = -1  # where the bars of the picture are cut
+MIN_NATS = -1  # where the bars of the picture are cut
 RATE = -0.25  # of the norm, with diminishing steps
 SCHEDULES = {
     "constant 1e-3": lambda: fastcl.SGD(1e-3),
@@ -64,7 +82,9 @@ def follow_norms(panel, problem, n_iter, seeds):
         theory = f"{RATE:.2f}" if name == "diminishing" else "floor"
         print(f"  {name:15}{norms[-1]:>11.3f}{slope(looks, norms):>8.2f}{theory:>8}", flush=True)
         panel.loglog(looks, norms, ".-", markersize=4, label=name)
-    panel.loglog(looks, norms[-1] * (looks / looks[-1]) ** RATE, "k--", linewidth=1, label="slope -1/4")
+    panel.loglog(
+        looks, norms[-1] * (looks / looks[-1]) ** RATE, "k--", linewidth=1, label="slope -1/4"
+    )
     panel.set(title=problem.name, xlabel="iterations k", ylabel="least norm of the exact gradient")
     panel.legend(fontsize=8)
 
@@ -72,12 +92,20 @@ def follow_norms(panel, problem, n_iter, seeds):
 def compare_methods(panel, problem, methods, seconds):
     """Second part, on one problem."""
     noisy = signal_to_noise(problem.held_out, problem.noisy)
-    print(f"\n{problem.name}: {seconds} s of Adam, {N} points a step, grid {POINTS_PER_AXIS} x {POINTS_PER_AXIS}")
+    print(
+        f"\n{problem.name}: {seconds} s of Adam, {N} points a step, grid {POINTS_PER_AXIS} x {POINTS_PER_AXIS}"
+    )
     print(f"  noise of deviation {SIGMA}: noisy points have {noisy:.1f} dB")
-    print(f"  {'method':22}{'seconds':>8}{'steps':>7}{'G':>8}{'nats':>8}{'MAP dB':>9}{'mean dB':>9}")
+    print(
+        f"  {'method':22}{'seconds':>8}{'steps':>7}{'G':>8}{'nats':>8}{'MAP dB':>9}{'mean dB':>9}"
+    )
     for method in methods:
         prior = new_prior()
-        settings = {"method": method.partition(",")[0], "n_points": N, "points_per_axis": POINTS_PER_AXIS}
+        settings = {
+            "method": method.partition(",")[0],
+            "n_points": N,
+            "points_per_axis": POINTS_PER_AXIS,
+        }
         settings["metric"] = "whitened" if "whitened" in method else "identity"
         history = learn_for(seconds, prior, problem.sketch, BOX, **settings)
         row = judge(prior, problem)
@@ -88,7 +116,7 @@ def compare_methods(panel, problem, methods, seconds):
         )
         panel.barh(method, row["nats"])
     panel.axvline(0, color="black", linewidth=0.5)
-    panel.set_xlim(left=max(LEAST_NATS, panel.get_xlim()[0]))
+    panel.set_xlim(left=max(MIN_NATS, panel.get_xlim()[0]))
     panel.set(title=f"{problem.name}, {seconds} s each", xlabel="held-out nats a point")
 
 

@@ -105,9 +105,18 @@ def fit(data, n, name, seed):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n", type=int, default=10_000_000, help="points of the Gaussians (%(default)s)")
-    parser.add_argument("--seeds", type=int, default=3, help="seeds on the digits, of which the means are printed (%(default)s)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--n", type=int, default=10_000_000, help="points of the Gaussians (%(default)s)"
+    )
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=3,
+        help="seeds on the digits, of which the means are printed (%(default)s)",
+    )
     options = parser.parse_args()
     print(machine())
     for data, names in SETS.items():
@@ -115,12 +124,18 @@ def main():
         print(f"{title:34}{'error':>8}{'rand':>8}{'nats':>10}{'s':>9}{'MiB':>9}")
         least = None
         for name in names:
-            runs = [fit(data, options.n, name, seed) for seed in range(options.seeds if data == "digits" else 1)]
+            runs = [
+                fit(data, options.n, name, seed)
+                for seed in range(options.seeds if data == "digits" else 1)
+            ]
             mean = {key: sum(run[key] for run in runs) / len(runs) for key in runs[0]}
             least = mean["error"] if least is None else least
             error = f"{mean['error'] / least:.3f}" if "error" in mean else ""
             nats = f"{mean['nats']:.3f}" if "nats" in mean else ""
-            print(f"{name:34}{error:>8}{mean['rand']:>8.3f}{nats:>10}{mean['seconds']:>9.2f}{mean['MiB']:>9.1f}", flush=True)
+            print(
+                f"{name:34}{error:>8}{mean['rand']:>8.3f}{nats:>10}{mean['seconds']:>9.2f}{mean['MiB']:>9.1f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ METHODS = ("grid", "unbiased", "normalised")
 DIMS = (2, 3, 4, 5, 6)
 DEVIATION = 0.15  # of every Gaussian
 M, N = 500, 4000  # frequencies, points a step
-LARGEST_GRID, LARGEST_AXIS = 50_000, 20
+MAX_GRID, MAX_AXIS = 50_000, 20
 
 
 def three_gaussians(dim):
@@ -29,7 +29,7 @@ def three_gaussians(dim):
     return fastcl.GaussianMixture([0.5, 0.3, 0.2], 0.4 * corners, [DEVIATION**2 * np.eye(dim)] * 3)
 
 
-def log_mass(density, box, law, n):
+def log_normaliser(density, box, law, n):
     """Logarithm of the mass of a density over the box, from n points of the law and n uniform ones as one proposal."""
     x = np.concatenate([law.sample(n, rng=3), box.sample(n, rng=4)])
     uniform = box.log_density(x)
@@ -50,9 +50,15 @@ def peak_mib(prior, sketch, box, settings):
 
 def main():
     options = parse_options(__doc__, METHODS)
-    seconds, dims, held, sampled = (0.5, DIMS[:2], 200, 50_000) if options.quick else (12, DIMS, 2000, 200_000)
-    print(f"{seconds} s of Adam each, {N} points a step but for the grid; m = {M}; noise of deviation {SIGMA}")
-    print(f"{'d':>2}  {'method':10}{'points':>8}{'ms a step':>11}{'MiB':>8}{'steps':>7}{'noisy dB':>10}{'mean dB':>9}{'nats':>9}")
+    seconds, dims, held, sampled = (
+        (0.5, DIMS[:2], 200, 50_000) if options.quick else (12, DIMS, 2000, 200_000)
+    )
+    print(
+        f"{seconds} s of Adam each, {N} points a step but for the grid; m = {M}; noise of deviation {SIGMA}"
+    )
+    print(
+        f"{'d':>2}  {'method':10}{'points':>8}{'ms a step':>11}{'MiB':>8}{'steps':>7}{'noisy dB':>10}{'mean dB':>9}{'nats':>9}"
+    )
     curves = {name: [] for name in (*options.methods, "true law")}
     for dim in dims:
         law, box = three_gaussians(dim), fastcl.Box(-np.ones(dim), np.ones(dim))
@@ -60,22 +66,30 @@ def main():
         sketch = fastcl.sketch(x, fastcl.draw_frequencies(M, dim, DEVIATION, rng=0))
         clean = law.sample(held, rng=1)
         noisy = add_noise(clean)
-        true_mass = log_mass(law, box, law, sampled)
+        true_mass = log_normaliser(law, box, law, sampled)
         assert abs(true_mass - np.log(np.isfinite(box.log_density(x)).mean())) < 0.02, true_mass
 
         def report(name, estimate, nats, cells, dim=dim, clean=clean, noisy=noisy):
             mean = signal_to_noise(clean, estimate)
-            print(f"{dim:>2}  {name:10}{cells:34}{signal_to_noise(clean, noisy):>10.2f}{mean:>9.2f}{nats:>9.3f}", flush=True)
+            print(
+                f"{dim:>2}  {name:10}{cells:34}{signal_to_noise(clean, noisy):>10.2f}{mean:>9.2f}{nats:>9.3f}",
+                flush=True,
+            )
             curves[name].append((mean, nats))
 
-        report("true law", law.posterior_mean(noisy, np.full(dim, SIGMA)), float(law.log_density(clean).mean()) - true_mass, "")
-        axis = min(LARGEST_AXIS, int(LARGEST_GRID ** (1 / dim)))
+        report(
+            "true law",
+            law.posterior_mean(noisy, np.full(dim, SIGMA)),
+            float(law.log_density(clean).mean()) - true_mass,
+            "",
+        )
+        axis = min(MAX_AXIS, int(MAX_GRID ** (1 / dim)))
         for method in options.methods:
             settings = {"method": method, "n_points": N, "points_per_axis": axis}
             prior = new_prior(dim)
-            prior.start_near(box, rng=0)
+            prior.initialise_on(box, rng=0)
             history = learn_for(seconds, prior, sketch, box, **settings)
-            nats = float(prior.log_density(clean).mean()) - log_mass(prior, box, law, sampled)
+            nats = float(prior.log_density(clean).mean()) - log_normaliser(prior, box, law, sampled)
             points = axis**dim if method == "grid" else N
             step, steps = 1e3 * np.median(np.diff(history["seconds"])), len(history["seconds"])
             memory = peak_mib(new_prior(dim), sketch, box, settings)

@@ -28,13 +28,31 @@ def parse_options(documentation, methods=(), photographs=False):
     Where there are methods, `--method` (repeatable) takes some of them instead of all; where photographs are used, their
     folder is an optional argument.
     """
-    parser = argparse.ArgumentParser(description=documentation, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("fastcl-experiments"), help="folder of the picture (%(default)s)")
-    parser.add_argument("--quick", action="store_true", help="a few seconds only: shows that the script runs, and nothing else")
+    parser = argparse.ArgumentParser(
+        description=documentation, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("fastcl-experiments"),
+        help="folder of the picture (%(default)s)",
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="a few seconds only: shows that the script runs, and nothing else",
+    )
     if photographs:
-        parser.add_argument("photographs", type=Path, nargs="?", help="folder of photographs; the spiral alone without")
+        parser.add_argument(
+            "photographs",
+            type=Path,
+            nargs="?",
+            help="folder of photographs; the spiral alone without",
+        )
     if methods:
-        parser.add_argument("--method", choices=methods, action="append", help="may be repeated; all by default")
+        parser.add_argument(
+            "--method", choices=methods, action="append", help="may be repeated; all by default"
+        )
     options = parser.parse_args()
     options.methods = getattr(options, "method", None) or methods
     options.out.mkdir(parents=True, exist_ok=True)
@@ -69,14 +87,19 @@ def add_noise(x):
 def spiral_problem(quick, m=500, n=20_000, scale=0.03):
     """The spiral, n points drawn and sketched chunk by chunk in m frequencies."""
     rng, omega = np.random.default_rng(0), fastcl.draw_frequencies(m, 2, scale, rng=0)
-    chunks = (make_spiral(min(CHUNK, n - start), rng=rng).astype(np.float32) for start in range(0, n, CHUNK))
+    chunks = (
+        make_spiral(min(CHUNK, n - start), rng=rng).astype(np.float32)
+        for start in range(0, n, CHUNK)
+    )
     return Problem.make("spiral", fastcl.sketch(chunks, omega), make_spiral, quick)
 
 
 def gaussian_problem(quick, m=500, n=20_000, scale=0.1):
     """The mixture of two Gaussians, n points in m frequencies."""
     law = two_gaussians()
-    sketch = fastcl.sketch(law.sample(n, rng=0).astype(np.float32), fastcl.draw_frequencies(m, 2, scale, rng=0))
+    sketch = fastcl.sketch(
+        law.sample(n, rng=0).astype(np.float32), fastcl.draw_frequencies(m, 2, scale, rng=0)
+    )
     return Problem.make("two Gaussians", sketch, law.sample, quick)
 
 
@@ -119,12 +142,17 @@ def learn_for(seconds, prior, sketch, box, step=2e-3, **settings):
 
     n_iter = steps_in(seconds, run)
     optimizer = fastcl.Adam(step, schedule=fastcl.Cosine(n_iter))
-    return fastcl.learn(prior, sketch, box, n_iter=n_iter, optimizer=optimizer, rng=0, **settings).history
+    return fastcl.learn(
+        prior, sketch, box, n_iter=n_iter, optimizer=optimizer, rng=0, **settings
+    ).history
 
 
 def check_unbiased(prior, sketch, draws=400, n_points=1000):
     """Assert that stochastic gradients have the mean that quadrature gives, within five of their standard errors."""
-    draw = [fastcl.unbiased_gradient(prior, sketch, BOX, n_points, rng=k)[1].astype(np.float64) for k in range(draws)]
+    draw = [
+        fastcl.unbiased_gradient(prior, sketch, BOX, n_points, rng=k)[1].astype(np.float64)
+        for k in range(draws)
+    ]
     exact = fastcl.grid_gradient(prior, sketch, BOX, 200)[1].astype(np.float64)
     direction = exact / np.linalg.norm(exact)
     along = np.array(draw) @ direction

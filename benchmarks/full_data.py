@@ -59,7 +59,9 @@ class ScoreGradient:
         normals = torch.from_numpy(rng.standard_normal(data.shape, dtype=np.float32))
         x = (data + self.noise * normals).requires_grad_()
         theta = torch.from_numpy(self.prior.theta.copy()).requires_grad_()
-        score = -torch.autograd.grad(torch_energy(theta, self.prior.sizes, x).sum(), x, create_graph=True)[0]
+        score = -torch.autograd.grad(
+            torch_energy(theta, self.prior.sizes, x).sum(), x, create_graph=True
+        )[0]
         if self.normal:
             score = score - x
         loss = ((self.noise * score + normals) ** 2).sum(dim=1).mean()
@@ -81,7 +83,9 @@ def check_gradients(prior, domain, draw):
     """Assert that the likelihood's gradient is torch's, at the same points."""
     gradient = LikelihoodGradient(prior, domain, draw)(np.random.default_rng(0)).astype(np.float64)
     rng, theta = np.random.default_rng(0), torch.from_numpy(prior.theta.copy()).requires_grad_()
-    model, data = (torch.from_numpy(x) for x in (domain.sample(N_MODEL, rng, np.float32), draw(N_DATA, rng)))
+    model, data = (
+        torch.from_numpy(x) for x in (domain.sample(N_MODEL, rng, np.float32), draw(N_DATA, rng))
+    )
     energies = (torch_energy(theta, prior.sizes, x).double() for x in (model, data))
     loss = torch.logsumexp(-next(energies), 0) + next(energies).mean()
     exact = torch.autograd.grad(loss, theta)[0].double().numpy()
@@ -101,7 +105,11 @@ def descend_for(seconds, gradient, step):
 
     n_iter = steps_in(seconds, trial)
     theta[:] = start
-    optimizer, rng, began = fastcl.Adam(step, schedule=fastcl.Cosine(n_iter)), np.random.default_rng(0), time.perf_counter()
+    optimizer, rng, began = (
+        fastcl.Adam(step, schedule=fastcl.Cosine(n_iter)),
+        np.random.default_rng(0),
+        time.perf_counter(),
+    )
     for _ in range(n_iter):
         optimizer.update(theta, gradient(rng))
     return n_iter, time.perf_counter() - began
@@ -114,9 +122,15 @@ def learn_all(first, sketch, domain, draw, noise, step, seconds, quick):
     prior = copy.deepcopy(first)
     n_points = N_MODEL // 2  # drawn twice a step
     box = None if domain.is_reference else domain  # the reference of a prior goes without saying
-    history = learn_for(seconds, prior, sketch, box, method="normalised", n_points=n_points, step=step)
+    history = learn_for(
+        seconds, prior, sketch, box, method="normalised", n_points=n_points, step=step
+    )
     learned["CL-SGD, from the sketch"] = prior, len(history["seconds"]), history["seconds"][-1]
-    for name, share in (("maximum likelihood", 1), (f"maximum likelihood, {LONGER} x", LONGER), ("score matching", 1)):
+    for name, share in (
+        ("maximum likelihood", 1),
+        (f"maximum likelihood, {LONGER} x", LONGER),
+        ("score matching", 1),
+    ):
         prior = copy.deepcopy(first)
         likelihood = LikelihoodGradient(prior, domain, draw)
         gradient = likelihood if "likelihood" in name else ScoreGradient(prior, domain, draw, noise)
@@ -132,11 +146,17 @@ def compare_on_spiral(panel, seconds, quick):
     def draw(count, rng):
         return x[rng.integers(n, size=count)]
 
-    print(f"\nspiral: {n} points or their sketch of {len(problem.sketch.omega)} moments, {seconds} s of Adam")
+    print(
+        f"\nspiral: {n} points or their sketch of {len(problem.sketch.omega)} moments, {seconds} s of Adam"
+    )
     print(f"  {'':33}{'seconds':>8}{'steps':>7}{'G':>8}{'nats':>8}{'MAP dB':>9}{'mean dB':>9}")
-    learned = learn_all(new_prior(), problem.sketch, BOX, draw, NOISES["spiral"], 2e-3, seconds, quick)
+    learned = learn_all(
+        new_prior(), problem.sketch, BOX, draw, NOISES["spiral"], 2e-3, seconds, quick
+    )
     for name, (prior, steps, took) in learned.items():
-        prior.log_scale = -fastcl.log_mass(prior, BOX) + prior.log_scale  # only CL-SGD has a scale of its own
+        prior.log_scale = (
+            -fastcl.log_normaliser(prior, BOX) + prior.log_scale
+        )  # only CL-SGD has a scale of its own
         row = judge(prior, problem)
         print(
             f"  {name:33}{took:>8.1f}{steps:>7}{row['G']:>8.2f}{row['nats']:>8.3f}{row['map']:>9.2f}{row['mean']:>9.2f}",
@@ -151,28 +171,46 @@ def compare_on_patches(panel, images, side, seconds, quick):
     """The table of one size of patches: nats a patch over the Gaussian scale mixture, on held-out photographs."""
     train, held_out = [image for i, image in enumerate(images) if i % 4], images[::4]
     start = time.perf_counter()
-    patch_sketch = fastcl.sketch_images(train, side, 200 if quick else FREQUENCIES.get(side, MOST), rng=0)
+    patch_sketch = fastcl.sketch_images(
+        train, side, 200 if quick else FREQUENCIES.get(side, MOST), rng=0
+    )
     sketching = time.perf_counter() - start
-    transform, reference, sketch = patch_sketch.transform, patch_sketch.reference, patch_sketch.sketch
+    transform, reference, sketch = (
+        patch_sketch.transform,
+        patch_sketch.reference,
+        patch_sketch.sketch,
+    )
     white = np.concatenate([transform.forward(extract_patches(image, side))[0] for image in train])
     u = reference.gaussianise(white)
-    test = reference.gaussianise(held_out_points(transform, held_out, side, np.random.default_rng(0)))
+    test = reference.gaussianise(
+        held_out_points(transform, held_out, side, np.random.default_rng(0))
+    )
     normal = fastcl.Gaussian(np.zeros(sketch.dim), np.eye(sketch.dim))
     first = fastcl.MLPPrior(sketch.dim, WIDTHS, rng=0, reference=normal)
-    first.start_near(normal, rng=0)
+    first.initialise_on(normal, rng=0)
 
     def draw(count, rng):
         return u[rng.integers(len(u), size=count)] + 0
 
-    print(f"\npatches {side} x {side}, d = {sketch.dim}: {len(u)} patches ({u.nbytes / 2**20:.0f} MiB) or their sketch of")
-    print(f"{len(sketch.omega)} moments ({sketch.values.nbytes / 1024:.0f} KiB, made in {sketching:.0f} s), {seconds} s of Adam")
+    print(
+        f"\npatches {side} x {side}, d = {sketch.dim}: {len(u)} patches ({u.nbytes / 2**20:.0f} MiB) or their sketch of"
+    )
+    print(
+        f"{len(sketch.omega)} moments ({sketch.values.nbytes / 1024:.0f} KiB, made in {sketching:.0f} s), {seconds} s of Adam"
+    )
     print(f"  {'':33}{'seconds':>8}{'steps':>7}{'nats':>8}")
     start = time.perf_counter()
     density = fastcl.max_entropy(sketch, normal, rng=0, **({"n_iter": 20} if quick else {}))
-    learned = {"largest entropy, from the sketch": (density, 20 if quick else 300, time.perf_counter() - start)}
+    learned = {
+        "largest entropy, from the sketch": (
+            density,
+            20 if quick else 300,
+            time.perf_counter() - start,
+        )
+    }
     learned |= learn_all(first, sketch, normal, draw, NOISES["patches"], 1e-3, seconds, quick)
     for name, (prior, steps, took) in learned.items():
-        mass = np.mean([fastcl.log_mass(prior, rng=run) for run in range(2)])
+        mass = np.mean([fastcl.log_normaliser(prior, rng=run) for run in range(2)])
         nats = prior.log_scale - prior.energy(test).mean(dtype=np.float64) - mass
         print(f"  {name:33}{took:>8.1f}{steps:>7}{nats:>8.3f}", flush=True)
         panel.barh(name, nats)

@@ -32,7 +32,10 @@ MAPS = ((2, 10_000_000, 4096), (16, 10_000_000, 4096), (192, 1_000_000, 4096))  
 TOLERANCE = 1e-4  # between fastcl and torch, which adds tens of thousands of points in float32
 CHUNK = 1 << 28  # pairs that torch takes at a time
 STREAMED = 100_000_000  # points
-ROWS_OF_PATCHES, SCALE = 1 << 20, 8  # of energy_grad, and how much larger than 96 pixels the image to denoise is
+ROWS_OF_PATCHES, SCALE = (
+    1 << 20,
+    8,
+)  # of energy_grad, and how much larger than 96 pixels the image to denoise is
 
 
 def device_seconds(function, calls=1):
@@ -60,18 +63,25 @@ class MapProblem:
         cp, rng = cupy(), np.random.default_rng(0)
         self.step = CHUNK // m  # points that torch takes at a time
         generator = cp.random.default_rng(0)
-        self.points = [generator.standard_normal((n, dim), dtype=np.float32) * np.float32(dim**-0.5) for _ in range(2)]
+        self.points = [
+            generator.standard_normal((n, dim), dtype=np.float32) * np.float32(dim**-0.5)
+            for _ in range(2)
+        ]
         self.omega, self.c = rng.standard_normal((m, dim)), rng.standard_normal((2, m))
         self.weights, self.out = cp.ones(n, np.float32), cp.empty(n, np.float32)
         self.torch_points = [torch.utils.dlpack.from_dlpack(points) for points in self.points]
-        self.torch_omega, self.torch_c = (torch.tensor(a, dtype=torch.float32, device="cuda") for a in (self.omega, self.c))
+        self.torch_omega, self.torch_c = (
+            torch.tensor(a, dtype=torch.float32, device="cuda") for a in (self.omega, self.c)
+        )
         self.torch_weights = torch.ones(n, device="cuda")
 
     def sum(self, i):
         return fastcl.feature_sum(self.points[i % 2], self.omega, self.weights)
 
     def adjoint(self, i):
-        return fastcl.feature_adjoint(self.points[i % 2], self.omega, self.c[0] + 1j * self.c[1], out=self.out)
+        return fastcl.feature_adjoint(
+            self.points[i % 2], self.omega, self.c[0] + 1j * self.c[1], out=self.out
+        )
 
     def phases(self, i):
         """(rows, phases) of one chunk after the other, by torch."""
@@ -89,12 +99,17 @@ class MapProblem:
 
     def torch_adjoint(self, i):
         real, imag = self.torch_c
-        return torch.cat([torch.cos(phases) @ real - torch.sin(phases) @ imag for _, phases in self.phases(i)])
+        return torch.cat(
+            [torch.cos(phases) @ real - torch.sin(phases) @ imag for _, phases in self.phases(i)]
+        )
 
     def difference(self, name):
         """The largest one between fastcl and torch, over the sum of moduli."""
         ours, theirs = getattr(self, name)(0).get(), getattr(self, f"torch_{name}")(0).cpu().numpy()
-        return float(np.abs(ours - theirs).max() / (len(self.out) if name == "sum" else np.hypot(*self.c).sum()))
+        return float(
+            np.abs(ours - theirs).max()
+            / (len(self.out) if name == "sum" else np.hypot(*self.c).sum())
+        )
 
     def torch_waves(self, i):
         """Product, cosines and sines alone, nothing summed."""
@@ -104,7 +119,14 @@ class MapProblem:
 
 
 def time_maps(sizes):
-    times = ("ms", "pairs/s", "torch ms", "product, cos, sin ms", "torch / fastcl", "waves / fastcl")
+    times = (
+        "ms",
+        "pairs/s",
+        "torch ms",
+        "product, cos, sin ms",
+        "torch / fastcl",
+        "waves / fastcl",
+    )
     columns = ("map", "d", "n", "m", "difference", *times)
     table = Table("The maps, float32", columns)
     for dim, n, m in sizes:
@@ -112,8 +134,23 @@ def time_maps(sizes):
         waves = device_seconds(problem.torch_waves)
         for name in ("sum", "adjoint"):
             difference = problem.difference(name)
-            ours, theirs = device_seconds(getattr(problem, name)), device_seconds(getattr(problem, f"torch_{name}"))
-            row = name, dim, n, m, difference, 1e3 * ours, n * m / ours, 1e3 * theirs, 1e3 * waves, theirs / ours, waves / ours
+            ours, theirs = (
+                device_seconds(getattr(problem, name)),
+                device_seconds(getattr(problem, f"torch_{name}")),
+            )
+            row = (
+                name,
+                dim,
+                n,
+                m,
+                difference,
+                1e3 * ours,
+                n * m / ours,
+                1e3 * theirs,
+                1e3 * waves,
+                theirs / ours,
+                waves / ours,
+            )
             table.add(*row, good=difference <= TOLERANCE)
         del problem
         torch.cuda.empty_cache()
@@ -121,17 +158,27 @@ def time_maps(sizes):
 
 
 def time_quantised(dim, n, m):
-    table = Table("Sums of quantised features, float32", ("d", "n", "m", "bits", "ms", "pairs/s", "plain sum / quantised"))
+    table = Table(
+        "Sums of quantised features, float32",
+        ("d", "n", "m", "bits", "ms", "pairs/s", "plain sum / quantised"),
+    )
     problem = MapProblem(dim, n, m)
     plain = device_seconds(problem.sum)
     for bits in (1, 4):
-        seconds = device_seconds(lambda i, bits=bits: fastcl.sketch(problem.points[i % 2], problem.omega, bits=bits, rng=0))
+        seconds = device_seconds(
+            lambda i, bits=bits: fastcl.sketch(
+                problem.points[i % 2], problem.omega, bits=bits, rng=0
+            )
+        )
         table.add(dim, n, m, bits, 1e3 * seconds, n * m / seconds, plain / seconds)
 
 
 def stream(n):
     cp = cupy()
-    rng, omega = np.random.default_rng(0), cp.asarray(np.random.default_rng(1).standard_normal((4096, 2)))
+    rng, omega = (
+        np.random.default_rng(0),
+        cp.asarray(np.random.default_rng(1).standard_normal((4096, 2))),
+    )
     x = rng.random((n, 2), np.float32)
     fastcl.sketch(x[: n // 100], omega)  # compiles
     pool = cp.get_default_memory_pool()
@@ -139,7 +186,10 @@ def stream(n):
     before, start = pool.total_bytes(), time.perf_counter()
     fastcl.sketch(x, omega)
     seconds = time.perf_counter() - start
-    table = Table("Host points streamed through the device, d = 2, m = 4096", ("n", "s", "pairs/s", "device MiB"))
+    table = Table(
+        "Host points streamed through the device, d = 2, m = 4096",
+        ("n", "s", "pairs/s", "device MiB"),
+    )
     table.add(n, seconds, n * 4096 / seconds, (pool.total_bytes() - before) / 2**20)
 
 
@@ -154,7 +204,9 @@ class TorchDeviceStep(TorchStep):
         self.layers = [tuple(self.move(p) for p in layer) for layer in self.layers]
         self.log_scale = self.move(self.log_scale)
         self.parameters = [p for layer in self.layers for p in layer] + [self.log_scale]
-        self.omega, self.z, self.low, self.side = (a.cuda() for a in (self.omega, self.z, self.low, self.side))
+        self.omega, self.z, self.low, self.side = (
+            a.cuda() for a in (self.omega, self.z, self.low, self.side)
+        )
         self.optimizer = torch.optim.Adam(self.parameters, lr=1e-3, capturable=True, fused=True)
         self.loss = self.surrogate
         if compiled:
@@ -171,7 +223,9 @@ class TorchDeviceStep(TorchStep):
         return 2 * (residual * self.moments(x)).sum()
 
     def sample(self, count):
-        return torch.rand(count, len(self.low), dtype=self.dtype, device="cuda") * self.side + self.low
+        return (
+            torch.rand(count, len(self.low), dtype=self.dtype, device="cuda") * self.side + self.low
+        )
 
     def step(self, count):
         self.optimizer.zero_grad(set_to_none=False)
@@ -198,28 +252,55 @@ def own_steps(dim, m, count, widths, method):
     box = fastcl.Box(box.low, box.high)
     prior.theta = cupy().asarray(prior.theta)
     objective = SketchMatching(sketch, box, prior.dtype, like=prior.theta)
-    steps = CapturedSteps(objective, prior, method, count, METHODS[method], fastcl.Adam(1e-3), seed=0)
+    steps = CapturedSteps(
+        objective, prior, method, count, METHODS[method], fastcl.Adam(1e-3), seed=0
+    )
     return lambda i: steps.advance(i * ROWS, [0.3] * ROWS, [0.0] * ROWS)
 
 
 def time_steps():
-    columns = ("d", "m", "N", "method", "fastcl ms", "eager ms", "compiled, graph ms", "eager / fastcl", "compiled / fastcl")
+    columns = (
+        "d",
+        "m",
+        "N",
+        "method",
+        "fastcl ms",
+        "eager ms",
+        "compiled, graph ms",
+        "eager / fastcl",
+        "compiled / fastcl",
+    )
     table = Table("One step, float32", columns)
     for dim, m, count, widths, _ in PROBLEMS:
         for method in ("unbiased", "normalised"):
             ours = device_seconds(own_steps(dim, m, count, widths, method)) / ROWS
             eager = TorchDeviceStep(*make(dim, m, widths, np.float32), method, compiled=False)
             theirs = device_seconds(lambda i, eager=eager, n=count: eager.step(n), calls=50)
-            graph = TorchDeviceStep(*make(dim, m, widths, np.float32), method, compiled=True).capture(count)
+            graph = TorchDeviceStep(
+                *make(dim, m, widths, np.float32), method, compiled=True
+            ).capture(count)
             replay = device_seconds(lambda i, graph=graph: graph.replay(), calls=200)
-            table.add(dim, m, count, method, 1e3 * ours, 1e3 * theirs, 1e3 * replay, theirs / ours, replay / ours)
+            table.add(
+                dim,
+                m,
+                count,
+                method,
+                1e3 * ours,
+                1e3 * theirs,
+                1e3 * replay,
+                theirs / ours,
+                replay / ours,
+            )
 
 
 # ---- denoising ---------------------------------------------------------------------------------------------------------
 
 
 def time_denoising():
-    cp, table = cupy(), Table("Denoising on the device", ("what", "size", "ms", "host ms", "largest difference"))
+    cp, table = (
+        cupy(),
+        Table("Denoising on the device", ("what", "size", "ms", "host ms", "largest difference")),
+    )
     rng = np.random.default_rng(0)
     prior = fastcl.MLPPrior(35, (128, 64), rng=0)
     x = rng.standard_normal((ROWS_OF_PATCHES, 35)).astype(np.float32)
@@ -238,7 +319,9 @@ def time_denoising():
     host = fastcl.denoise_image(model, noisy, 0.1)
     seconds = time.perf_counter() - start
     own = device_seconds(lambda i: fastcl.denoise_image(model, cp.asarray(noisy), 0.1))
-    difference = float(np.abs(fastcl.denoise_image(model, cp.asarray(noisy), 0.1).get() - host).max())
+    difference = float(
+        np.abs(fastcl.denoise_image(model, cp.asarray(noisy), 0.1).get() - host).max()
+    )
     table.add("denoise_image", "{} x {}".format(*noisy.shape), 1e3 * own, 1e3 * seconds, difference)
 
 
@@ -252,7 +335,9 @@ PARTS = {
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", help="JSON file for the tables")
     parser.add_argument("--only", choices=PARTS, action="append")
     options = parser.parse_args()

@@ -33,7 +33,17 @@ def learn_spiral(problem, name, step, n_iter, stop):
 
     optimizer = kind(step, **settings, schedule=fastcl.Cosine(n_iter))
     try:
-        fastcl.learn(prior, problem.sketch, BOX, "unbiased", N_POINTS, n_iter, optimizer, rng=0, callback=look)
+        fastcl.learn(
+            prior,
+            problem.sketch,
+            BOX,
+            "unbiased",
+            N_POINTS,
+            n_iter,
+            optimizer,
+            rng=0,
+            callback=look,
+        )
     except FloatingPointError:
         curve[stop] = np.inf
     return prior, list(curve), list(curve.values())
@@ -45,10 +55,14 @@ def main():
     problem = spiral_problem(options.quick)
     check_unbiased(new_prior(), problem.sketch, draws=20 if options.quick else 200)
     print(f"spiral: {n_iter} steps, {N_POINTS} points each, m = {len(problem.sketch.omega)}")
-    print(f"{'':12}{'G at a third, by step':>42}{'best':>8}{'G':>8}{'nats':>8}{'MAP dB':>9}{'mean dB':>9}")
+    print(
+        f"{'':12}{'G at a third, by step':>42}{'best':>8}{'G':>8}{'nats':>8}{'MAP dB':>9}{'mean dB':>9}"
+    )
     figure, axes = new_figure(1, 1, 6, 4)
     for name, (_, _, steps) in OPTIMIZERS.items():
-        thirds = {step: learn_spiral(problem, name, step, n_iter, n_iter // 3)[2][-1] for step in steps}
+        thirds = {
+            step: learn_spiral(problem, name, step, n_iter, n_iter // 3)[2][-1] for step in steps
+        }
         best = min(thirds, key=thirds.get)
         prior, looks, values = learn_spiral(problem, name, best, n_iter, n_iter)
         row = judge(prior, problem)
@@ -58,7 +72,9 @@ def main():
             flush=True,
         )
         axes[0, 0].semilogy(looks, values, ".-", label=f"{name}, step {best:.0e}")
-    axes[0, 0].set(xlabel="iterations", ylabel="G by quadrature", title=f"spiral, {N_POINTS} points a step")
+    axes[0, 0].set(
+        xlabel="iterations", ylabel="G by quadrature", title=f"spiral, {N_POINTS} points a step"
+    )
     axes[0, 0].legend()
     save_figure(figure, options.out / "inertia.png")
 

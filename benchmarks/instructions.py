@@ -17,9 +17,21 @@ import nvrtc
 from fastcl.kernels.launchers import VARIANTS
 
 MULTIPROCESSORS, CLOCK = 132, 1.7e9  # of an H100
-RATES = {"all": 128, "special": 16, "tensor": 32}  # instructions of threads a clock and multiprocessor, products of 16 x 8 x 16
-KINDS = {"FMA": ("FFMA", "FADD", "FMUL"), "special": ("MUFU",), "tensor": ("HMMA",), "shared": ("LDS",)}
-TILE_PAIRS, TILE_CHUNK = 64, 16  # pairs of a thread, and dimensions that are staged at once, in feature_*_tensor
+RATES = {
+    "all": 128,
+    "special": 16,
+    "tensor": 32,
+}  # instructions of threads a clock and multiprocessor, products of 16 x 8 x 16
+KINDS = {
+    "FMA": ("FFMA", "FADD", "FMUL"),
+    "special": ("MUFU",),
+    "tensor": ("HMMA",),
+    "shared": ("LDS",),
+}
+TILE_PAIRS, TILE_CHUNK = (
+    64,
+    16,
+)  # pairs of a thread, and dimensions that are staged at once, in feature_*_tensor
 INSTRUCTION = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?PT?\d* )?([A-Z][\w.]*)(.*?);")
 
 
@@ -30,7 +42,9 @@ def disassemble(cubin):
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()
-        text = subprocess.run([tool, "-c", file.name], capture_output=True, text=True, check=True).stdout
+        text = subprocess.run(
+            [tool, "-c", file.name], capture_output=True, text=True, check=True
+        ).stdout
     kernels = {}
     for section in re.split(r"\n\s*\.section\s+\.text\.", text)[1:]:
         operations, labels, loops = [], {}, []
@@ -39,7 +53,11 @@ def disassemble(cubin):
             if label:
                 labels[label[1]] = len(operations)
             if instruction:
-                target = re.search(r"`\(\.(L_x_\d+)\)", instruction[2]) if instruction[1] == "BRA" else None
+                target = (
+                    re.search(r"`\(\.(L_x_\d+)\)", instruction[2])
+                    if instruction[1] == "BRA"
+                    else None
+                )
                 if target and target[1] in labels:  # a branch back
                     loops.append((labels[target[1]], len(operations)))
                 operations.append(instruction[1].replace(".FTZ", ""))
@@ -49,7 +67,9 @@ def disassemble(cubin):
 
 def count(operations):
     """Kind -> how many of the operations are of it; "all" of them."""
-    counts = {kind: sum(name.startswith(names) for name in operations) for kind, names in KINDS.items()}
+    counts = {
+        kind: sum(name.startswith(names) for name in operations) for kind, names in KINDS.items()
+    }
     return counts | {"other": len(operations) - sum(counts.values()), "all": len(operations)}
 
 
@@ -66,11 +86,20 @@ def pair_of_small_dim(operations, loops):
 
 def pair_of_tile(operations, loops, dim):
     """Counts a pair of the kernels for any d: every chunk of dimensions, both ways to load points included, and its wave."""
-    first, last = next(loop for loop in innermost(loops) if any(name.startswith("HMMA") for name in operations[slice(*loop)]))
+    first, last = next(
+        loop
+        for loop in innermost(loops)
+        if any(name.startswith("HMMA") for name in operations[slice(*loop)])
+    )
     special = [place for place in range(first, last) if operations[place].startswith("MUFU")]
-    start = max(place for place in range(first, special[0]) if operations[place].startswith("BRA")) + 1
+    start = (
+        max(place for place in range(first, special[0]) if operations[place].startswith("BRA")) + 1
+    )
     stop = min(place for place in range(special[-1], last) if operations[place] == "LDGDEPBAR")
-    step, wave = count(operations[first:start] + operations[stop : last + 1]), count(operations[start:stop])
+    step, wave = (
+        count(operations[first:start] + operations[stop : last + 1]),
+        count(operations[start:stop]),
+    )
     return {kind: (step[kind] * -(-dim // TILE_CHUNK) + wave[kind]) / TILE_PAIRS for kind in step}
 
 
@@ -78,9 +107,11 @@ def bound(counts):
     """(pairs a second that issue, the special-function units or the tensor cores leave possible, which of them)."""
     rates = {kind: rate / counts[kind] for kind, rate in RATES.items() if counts[kind]}
     limit = min(rates, key=rates.get)
-    return MULTIPROCESSORS * CLOCK * rates[limit], {"all": "issue", "special": "special functions", "tensor": "tensor cores"}[
-        limit
-    ]
+    return MULTIPROCESSORS * CLOCK * rates[limit], {
+        "all": "issue",
+        "special": "special functions",
+        "tensor": "tensor cores",
+    }[limit]
 
 
 def main():
@@ -88,24 +119,34 @@ def main():
     for name in VARIANTS:
         compiled, _ = nvrtc.compile_source(name)
         for kernel in dict.fromkeys(expression.partition("<")[0] for expression in compiled):
-            found = [row for expression, row in compiled.items() if expression.partition("<")[0] == kernel]
+            found = [
+                row
+                for expression, row in compiled.items()
+                if expression.partition("<")[0] == kernel
+            ]
             low, high = (pick(row.registers for row in found) for pick in (min, max))
             stack, spills = max(row.stack for row in found), max(row.spills for row in found)
             print(f"| {kernel} | {len(found)} | {low}..{high} | {stack} | {spills} |")
-    print("\n| map | d | FMA pipe | special | tensor | shared loads | other | all | 10^12 pairs a second, at most | limit |")
+    print(
+        "\n| map | d | FMA pipe | special | tensor | shared loads | other | all | 10^12 pairs a second, at most | limit |"
+    )
     print("|---|---|---|---|---|---|---|---|---|---|")
     for name in ("feature_sum", "feature_adjoint"):
         for dim in (1, 2, 3, 4, 8, 16, 64, 192):
             points = {"feature_sum": "", "feature_adjoint": ", 8" if dim <= 8 else "<128>"}[name]
             file, expression = (
-                ("features", f"{name}<float, {dim}{points}>") if dim <= 8 else ("features_tensor", f"{name}_tensor{points}")
+                ("features", f"{name}<float, {dim}{points}>")
+                if dim <= 8
+                else ("features_tensor", f"{name}_tensor{points}")
             )
             _, cubin = nvrtc.compile_source(file, expressions=(expression,))
             (kernel,) = (found for mangled, found in disassemble(cubin).items() if name in mangled)
             counts = pair_of_small_dim(*kernel) if dim <= 8 else pair_of_tile(*kernel, dim)
             figures = " | ".join(f"{counts[kind]:.2f}" for kind in (*KINDS, "other", "all"))
             most, limit = bound(counts)
-            print(f"| {name.removeprefix('feature_')} | {dim} | {figures} | {most / 1e12:.2f} | {limit} |")
+            print(
+                f"| {name.removeprefix('feature_')} | {dim} | {figures} | {most / 1e12:.2f} | {limit} |"
+            )
 
 
 if __name__ == "__main__":

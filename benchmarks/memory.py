@@ -78,7 +78,10 @@ def main():
     print(f"sketch{'n':>10}{'d':>5}{'m':>7}{'input MiB':>11}{'extra MiB':>11}{'n x m MiB':>11}")
     for n, d, m in ((1_000_000, 16, 500), (1_000_000, 16, 4000), (4_000_000, 16, 4000)):
         extra, _ = in_child(SKETCH, n, d, m)
-        print(f"{n:>16}{d:>5}{m:>7}{n * d * 4 / 2**20:>11.0f}{extra:>11.1f}{n * m * 4 / 2**20:>11.0f}", flush=True)
+        print(
+            f"{n:>16}{d:>5}{m:>7}{n * d * 4 / 2**20:>11.0f}{extra:>11.1f}{n * m * 4 / 2**20:>11.0f}",
+            flush=True,
+        )
     print(f"step, unbiased, 64-128-256{'n':>7}{'d':>5}{'m':>7}{'extra MiB':>11}{'n x m MiB':>11}")
     for n, d, m in ((4000, 2, 500), (4000, 2, 16_000), (64_000, 2, 500), (64_000, 2, 16_000)):
         extra, _ = step_in_child("unbiased", d, m, n, (64, 128, 256))

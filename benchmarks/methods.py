@@ -23,7 +23,13 @@ def problems():
     yield "spiral", train, held_out, 0.03, float(np.log(kernel(held_out[:2000].T)).mean())
     law = two_gaussians()
     held_out = law.sample(20_000, rng=1)
-    yield "two Gaussians", law.sample(20_000, rng=0), held_out, 0.1, float(law.log_density(held_out).mean())
+    yield (
+        "two Gaussians",
+        law.sample(20_000, rng=0),
+        held_out,
+        0.1,
+        float(law.log_density(held_out).mean()),
+    )
 
 
 def main():
@@ -35,10 +41,14 @@ def main():
     options = parser.parse_args()
     box = fastcl.Box([-1, -1], [1, 1])
     print(machine())
-    print(f"m = 500, {options.iterations} steps of Adam(2e-3) with a cosine schedule, {options.points} points; grid 20 x 20")
+    print(
+        f"m = 500, {options.iterations} steps of Adam(2e-3) with a cosine schedule, {options.points} points; grid 20 x 20"
+    )
     for name, train, held_out, scale, truth in problems():
         sk = fastcl.sketch(train.astype(np.float32), fastcl.draw_frequencies(500, 2, scale, rng=0))
-        print(f"{name}: the true law has {truth:.3f} nats a point, ||z||^2 = {(abs(sk.values) ** 2).sum():.1f}")
+        print(
+            f"{name}: the true law has {truth:.3f} nats a point, ||z||^2 = {(abs(sk.values) ** 2).sum():.1f}"
+        )
         print(f"  {'method':10}{'log-scale':>10}{'G':>8}{'nats':>8}{'seconds':>9}")
         for method in options.method or METHODS:
             for log_scale in options.log_scale or (None,):
@@ -51,7 +61,10 @@ def main():
                 seconds = time.perf_counter() - start
                 value = fastcl.grid_gradient(prior, sk, box, 400)[0]
                 nats = normalised_log_likelihood(prior, box, held_out)
-                print(f"  {method:10}{log_scale or 'default':>10}{value:>8.2f}{nats:>8.3f}{seconds:>9.1f}", flush=True)
+                print(
+                    f"  {method:10}{log_scale or 'default':>10}{value:>8.2f}{nats:>8.3f}{seconds:>9.1f}",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

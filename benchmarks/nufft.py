@@ -15,7 +15,15 @@ from timing import in_turn, machine
 import fastcl
 from fastcl.fourier.nufft import METHODS, import_finufft
 
-SIZES = ((4_000, 500), (4_000, 10_000), (20_000, 2_000), (100_000, 500), (100_000, 2_000), (1_000_000, 500), (1_000_000, 10_000))
+SIZES = (
+    (4_000, 500),
+    (4_000, 10_000),
+    (20_000, 2_000),
+    (100_000, 500),
+    (100_000, 2_000),
+    (1_000_000, 500),
+    (1_000_000, 10_000),
+)
 SUBSAMPLE = 50  # frequencies, or points, at which the error is measured
 REPEATS = ((0.5, 1), (0.05, 5), (0.0, 15))  # calls from so many seconds on are timed so many times
 LINE = "{:8}{:>3}{:>9}{:>7}{:>10}{:>10}{:>10}{:>8}{:>7}{:>10}{:>10}"
@@ -29,12 +37,16 @@ def problems(dim, n, m):
     """(name, function of the method, function that gives the largest error of a result)."""
     rng = np.random.default_rng(0)
     x, omega = rng.standard_normal((n, dim)).astype(np.float32), 3 * rng.standard_normal((m, dim))
-    weights, c = rng.random(n).astype(np.float32), rng.standard_normal(m) + 1j * rng.standard_normal(m)
+    weights, c = (
+        rng.random(n).astype(np.float32),
+        rng.standard_normal(m) + 1j * rng.standard_normal(m),
+    )
     c = c.astype(np.complex64)
 
     def error_of_sum(result):
         exact = sum(
-            weights[k : k + 100_000].astype(np.float64) @ exact_waves(x[k : k + 100_000], omega[:SUBSAMPLE])
+            weights[k : k + 100_000].astype(np.float64)
+            @ exact_waves(x[k : k + 100_000], omega[:SUBSAMPLE])
             for k in range(0, n, 100_000)
         )
         return np.abs(result[:SUBSAMPLE] - exact).max() / weights.sum(dtype=np.float64)
@@ -44,20 +56,38 @@ def problems(dim, n, m):
         return np.abs(result[:SUBSAMPLE] - exact).max() / np.abs(c).sum(dtype=np.float64)
 
     yield "sum", lambda method: fastcl.feature_sum(x, omega, weights, method=method), error_of_sum
-    yield "adjoint", lambda method: fastcl.feature_adjoint(x, omega, c, method=method), error_of_adjoint
+    yield (
+        "adjoint",
+        lambda method: fastcl.feature_adjoint(x, omega, c, method=method),
+        error_of_adjoint,
+    )
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dims", nargs="*", type=int, default=[1, 2, 3], metavar="DIM")
     print(machine(), f"finufft {import_finufft().__version__}", sep="; ")
-    heading = ("map", "d", "n", "m", "direct s", "nufft s", "auto s", "choice", "ratio", "error", "direct")
+    heading = (
+        "map",
+        "d",
+        "n",
+        "m",
+        "direct s",
+        "nufft s",
+        "auto s",
+        "choice",
+        "ratio",
+        "error",
+        "direct",
+    )
     print(LINE.format(*heading), flush=True)
     worst = 0
     for dim in parser.parse_args().dims:
         for n, m in SIZES:
             for name, run, error in problems(dim, n, m):
-                results = {method: run(method) for method in METHODS}  # also measures what "auto" goes by
+                results = {
+                    method: run(method) for method in METHODS
+                }  # also measures what "auto" goes by
                 start = time.perf_counter()
                 run("direct")
                 seconds = time.perf_counter() - start
@@ -66,7 +96,11 @@ def main():
                 assert errors["nufft"] < 1e-6, errors
                 choice = "nufft" if np.array_equal(results["auto"], results["nufft"]) else "direct"
                 assert np.array_equal(results["auto"], results[choice])
-                times = in_turn({method: lambda method=method, run=run: run(method) for method in METHODS}, repeats, 0.02)
+                times = in_turn(
+                    {method: lambda method=method, run=run: run(method) for method in METHODS},
+                    repeats,
+                    0.02,
+                )
                 ratio = times["auto"] / min(times["direct"], times["nufft"])
                 worst = max(worst, ratio)
                 seconds = [f"{times[method]:.5f}" for method in ("direct", "nufft", "auto")]

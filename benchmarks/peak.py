@@ -23,11 +23,19 @@ def chain_multiply_adds(typingctx, factor, out, i, count):
 
     def codegen(context, builder, signature, arguments):
         emit = Lanes(context, builder, signature.args[0].dtype)
-        factor, out = (emit.array(*pair) for pair in zip(signature.args[:2], arguments[:2], strict=True))
+        factor, out = (
+            emit.array(*pair) for pair in zip(signature.args[:2], arguments[:2], strict=True)
+        )
         factor = emit.load_everywhere(factor, emit.index(0))
-        starts = [emit.constant(float(k)) for k in range(CHAINS)]  # all different, or they would be computed once
+        starts = [
+            emit.constant(float(k)) for k in range(CHAINS)
+        ]  # all different, or they would be computed once
         ends = emit.loop(
-            emit.index(0), arguments[3], 1, starts, lambda _, values: [emit.multiply_add(a, factor, factor) for a in values]
+            emit.index(0),
+            arguments[3],
+            1,
+            starts,
+            lambda _, values: [emit.multiply_add(a, factor, factor) for a in values],
         )
         total = ends[0]
         for end in ends[1:]:
@@ -46,7 +54,10 @@ def run_chains(factor, out, count):
 
 def multiply_adds_a_second():
     """Median of a few runs, in multiply-adds a second on all threads together."""
-    factor, out = np.full(1, 0.5, np.float32), np.empty((numba.get_num_threads(), VECTOR_BYTES // 4), np.float32)
+    factor, out = (
+        np.full(1, 0.5, np.float32),
+        np.empty((numba.get_num_threads(), VECTOR_BYTES // 4), np.float32),
+    )
     run_chains(factor, out, 10)  # compiles
     times = []
     time.sleep(PAUSE)
@@ -59,4 +70,6 @@ def multiply_adds_a_second():
 
 
 if __name__ == "__main__":
-    print(f"{multiply_adds_a_second() / 1e9:.1f} G multiply-adds a second in float32 on {numba.get_num_threads()} threads")
+    print(
+        f"{multiply_adds_a_second() / 1e9:.1f} G multiply-adds a second in float32 on {numba.get_num_threads()} threads"
+    )

@@ -36,7 +36,17 @@ from fastcl.data.patches import add_patches, extract_patches, patch_bands, patch
 from fastcl.data.readers import image_files, read_image
 from fastcl.plots import new_figure, save_figure, show_image
 
-TV_FACTORS = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4)  # weights of total variation, in units of sigma
+TV_FACTORS = (
+    0.6,
+    0.7,
+    0.8,
+    0.9,
+    1.0,
+    1.1,
+    1.2,
+    1.3,
+    1.4,
+)  # weights of total variation, in units of sigma
 
 PATCH = 8  # of EPLL, as are the next lines
 BETAS = (1, 2, 4, 8, 16, 32)  # precision of the patches over that of the noise; the paper has no 2
@@ -55,14 +65,35 @@ RIVALS = ("NLM", "EPLL", "network")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("train", type=Path, metavar="TRAIN_DIR")
     parser.add_argument("test", type=Path, metavar="TEST_DIR")
-    parser.add_argument("--out", type=Path, default=Path("fastcl-bench"), metavar="DIR", help="for the picture (%(default)s)")
-    parser.add_argument("--sigmas", type=float, nargs="+", default=[15, 25, 50], help="on the 0..255 scale")
-    parser.add_argument("--network-seconds", type=float, default=240, help="training time of the network (%(default)s)")
-    parser.add_argument("--rivals", nargs="*", choices=RIVALS, default=RIVALS, help="beside total variation (all)")
-    parser.add_argument("--quick", action="store_true", help="few images, one sigma, rivals hardly trained: a check, no result")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("fastcl-bench"),
+        metavar="DIR",
+        help="for the picture (%(default)s)",
+    )
+    parser.add_argument(
+        "--sigmas", type=float, nargs="+", default=[15, 25, 50], help="on the 0..255 scale"
+    )
+    parser.add_argument(
+        "--network-seconds",
+        type=float,
+        default=240,
+        help="training time of the network (%(default)s)",
+    )
+    parser.add_argument(
+        "--rivals", nargs="*", choices=RIVALS, default=RIVALS, help="beside total variation (all)"
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="few images, one sigma, rivals hardly trained: a check, no result",
+    )
     options = parser.parse_args()
     print(machine(), f"torch {torch.__version__} on {torch.get_num_threads()} threads", sep="; ")
     train, test = image_files(options.train), image_files(options.test)
@@ -81,7 +112,9 @@ def main():
     if "EPLL" in options.rivals:
         denoisers["EPLL"] = partial(denoise_epll, fit_mixture(photographs, **mixture))
     if "network" in options.rivals:
-        denoisers["network"] = partial(denoise_network, train_network(photographs, options.network_seconds))
+        denoisers["network"] = partial(
+            denoise_network, train_network(photographs, options.network_seconds)
+        )
     options.out.mkdir(parents=True, exist_ok=True)
     pictured = min(options.sigmas, key=lambda sigma: abs(sigma - PICTURE_SIGMA))
     for sigma in options.sigmas:
@@ -106,9 +139,13 @@ def learn_fastcl(photographs, file_bytes, m, n_iter):
     model = fastcl.learn_patches(patch_sketch, rng=0, **n_iter)
     learned = time.perf_counter()
     pixels = sum(photograph.size for photograph in photographs)
-    print(f"{len(photographs)} photographs: {file_bytes / 2**20:.2f} MiB of files, {pixels / 2**20:.2f} MiB as 8-bit pixels")
+    print(
+        f"{len(photographs)} photographs: {file_bytes / 2**20:.2f} MiB of files, {pixels / 2**20:.2f} MiB as 8-bit pixels"
+    )
     moments = patch_sketch.sketch.values.nbytes
-    print(f"their sketch: {sketch_bytes / 2**20:.2f} MiB as a file, of which moments {moments / 2**20:.2f} MiB")
+    print(
+        f"their sketch: {sketch_bytes / 2**20:.2f} MiB as a file, of which moments {moments / 2**20:.2f} MiB"
+    )
     print(f"fastcl: sketch {sketched - start:.1f} s, learn {learned - loaded:.1f} s")
     return model
 
@@ -148,28 +185,42 @@ def compare(clean, denoisers, sigma):
     print(f"\n{f'sigma {sigma:g}':14}{'PSNR dB':>9}{'SSIM':>8}{'s a megapixel':>15}")
     megapixels = sum(image.size for image in images) / 1e6
     for name, results in estimates.items():
-        ssim = np.mean([structural_similarity(*pair, data_range=1) for pair in zip(images, results, strict=True)])
+        ssim = np.mean(
+            [
+                structural_similarity(*pair, data_range=1)
+                for pair in zip(images, results, strict=True)
+            ]
+        )
         comment = f"   weight {weight:.3f}" if name == "TV" else ""
-        print(f"{name:14}{psnr[name].mean():>9.2f}{ssim:>8.3f}{seconds[name] / megapixels:>15.2f}{comment}", flush=True)
+        print(
+            f"{name:14}{psnr[name].mean():>9.2f}{ssim:>8.3f}{seconds[name] / megapixels:>15.2f}{comment}",
+            flush=True,
+        )
     return estimates
 
 
 def psnr_of(images, estimates):
     pairs = zip(images, estimates, strict=True)
-    return np.array([peak_signal_noise_ratio(image, estimate, data_range=1) for image, estimate in pairs])
+    return np.array(
+        [peak_signal_noise_ratio(image, estimate, data_range=1) for image, estimate in pairs]
+    )
 
 
 def best_tv_weight(images, noisy, sigma):
     """The weight with the best mean PSNR on the test images: more than a user can know."""
 
     def mean_psnr(weight):
-        return psnr_of(images, [denoise_tv_chambolle(image, weight=weight) for image in noisy]).mean()
+        return psnr_of(
+            images, [denoise_tv_chambolle(image, weight=weight) for image in noisy]
+        ).mean()
 
     return max((factor * sigma for factor in TV_FACTORS), key=mean_psnr)
 
 
 def denoise_nlm(noisy, sigma):
-    return denoise_nl_means(noisy, h=0.6 * sigma, sigma=sigma, fast_mode=True, patch_size=5, patch_distance=6)
+    return denoise_nl_means(
+        noisy, h=0.6 * sigma, sigma=sigma, fast_mode=True, patch_size=5, patch_distance=6
+    )
 
 
 def fit_mixture(photographs, components, sample, n_iter):
@@ -177,16 +228,23 @@ def fit_mixture(photographs, components, sample, n_iter):
     start = time.perf_counter()
     rng = np.random.default_rng(0)
     each = -(-sample // len(photographs))
-    patches = np.concatenate([rng.choice(extract_patches(photograph, PATCH), each) for photograph in photographs])
+    patches = np.concatenate(
+        [rng.choice(extract_patches(photograph, PATCH), each) for photograph in photographs]
+    )
     patches = (patches - patches.mean(axis=1, keepdims=True)).astype(np.float32)
     seeds = rng.choice(patches, components, replace=False)
-    nearest = (2 * abs(patches @ seeds.T) - (seeds**2).sum(axis=1)).argmax(axis=1)  # of the seeds, up to sign
+    nearest = (2 * abs(patches @ seeds.T) - (seeds**2).sum(axis=1)).argmax(
+        axis=1
+    )  # of the seeds, up to sign
     shares = (nearest == np.arange(components)[:, None]).astype(np.float32)
     for _ in range(n_iter):
         mixture = maximise(patches, shares)
         shares = softmax(log_terms(patches, *mixture), axis=0)
     seconds = time.perf_counter() - start
-    print(f"EPLL: {components} components from {len(patches)} patches, {n_iter} iterations in {seconds:.0f} s", flush=True)
+    print(
+        f"EPLL: {components} components from {len(patches)} patches, {n_iter} iterations in {seconds:.0f} s",
+        flush=True,
+    )
     return mixture
 
 
@@ -197,7 +255,9 @@ def maximise(patches, shares):
     for covariance, share in zip(covariances, shares, strict=True):
         kept = share > SHARE
         rows, factors = patches[kept], share[kept, None]
-        covariance[...] = (factors * rows).T @ rows / max(factors.sum(), 1) + FLOOR * np.eye(rows.shape[1])
+        covariance[...] = (factors * rows).T @ rows / max(factors.sum(), 1) + FLOOR * np.eye(
+            rows.shape[1]
+        )
     return weights, covariances
 
 
@@ -250,7 +310,10 @@ class ResidualNetwork(torch.nn.Module):
 
 def train_network(photographs, seconds):
     """A residual network trained for some seconds on crops with noise of random levels."""
-    rng, photographs = np.random.default_rng(0), [photograph.astype(np.float32) for photograph in photographs]
+    rng, photographs = (
+        np.random.default_rng(0),
+        [photograph.astype(np.float32) for photograph in photographs],
+    )
     torch.manual_seed(0)
     network = ResidualNetwork().to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)
@@ -259,13 +322,18 @@ def train_network(photographs, seconds):
         optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 + np.cos(np.pi * past)) / 2
         crops = torch.from_numpy(random_crops(photographs, rng))
         level = torch.empty(BATCH, 1, 1, 1).uniform_(*NOISE_LEVELS).expand(crops.shape)
-        loss = torch.nn.functional.mse_loss(network(crops + level * torch.randn(crops.shape), level), crops)
+        loss = torch.nn.functional.mse_loss(
+            network(crops + level * torch.randn(crops.shape), level), crops
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         steps, past = steps + 1, (time.perf_counter() - start) / seconds
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    print(f"network: {parameters} parameters, {steps} steps of {BATCH} crops in {seconds:g} s", flush=True)
+    print(
+        f"network: {parameters} parameters, {steps} steps of {BATCH} crops in {seconds:g} s",
+        flush=True,
+    )
     return network
 
 
@@ -275,7 +343,9 @@ def random_crops(photographs, rng):
     for crop in crops[:, 0]:
         photograph = photographs[rng.integers(len(photographs))]
         row, column = (rng.integers(size - CROP + 1) for size in photograph.shape)
-        crop[...] = np.rot90(photograph[row : row + CROP, column : column + CROP], rng.integers(4))[:: rng.choice([-1, 1])]
+        crop[...] = np.rot90(photograph[row : row + CROP, column : column + CROP], rng.integers(4))[
+            :: rng.choice([-1, 1])
+        ]
     return crops
 
 
@@ -288,10 +358,17 @@ def denoise_network(network, noisy, sigma):
 def draw(clean, estimates, sigma, path):
     """The middle of the first test image by every method, with the PSNR of the whole image."""
     image = next(iter(clean.values()))
-    crop = tuple(slice(max(0, (size - PICTURE_SIDE) // 2), (size + PICTURE_SIDE) // 2) for size in image.shape)
+    crop = tuple(
+        slice(max(0, (size - PICTURE_SIDE) // 2), (size + PICTURE_SIDE) // 2)
+        for size in image.shape
+    )
     figure, axes = new_figure(1, len(estimates) + 1, width=2.2, height=2.5)
     for panel, (name, results) in zip(axes[0], estimates.items(), strict=False):
-        show_image(panel, np.clip(results[0], 0, 1)[crop], f"{name}: {psnr_of([image], results[:1])[0]:.2f} dB")
+        show_image(
+            panel,
+            np.clip(results[0], 0, 1)[crop],
+            f"{name}: {psnr_of([image], results[:1])[0]:.2f} dB",
+        )
     show_image(axes[0, -1], image[crop], "clean")
     figure.suptitle(f"sigma {sigma:g}")
     save_figure(figure, path)

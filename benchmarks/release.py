@@ -29,10 +29,24 @@ def sketches(sketch, x, quick):
     """(curve, place on it, function of a seed that gives a sketch) of all that is tried."""
     yield "plain", None, lambda seed: sketch
     for epsilon in EPSILONS[::3] if quick else EPSILONS:
-        yield "Laplace", epsilon, lambda seed, epsilon=epsilon: fastcl.release(sketch, epsilon, rng=seed)
-        yield "Gaussian", epsilon, lambda seed, epsilon=epsilon: fastcl.release(sketch, epsilon, DELTA, "gaussian", rng=seed)
+        yield (
+            "Laplace",
+            epsilon,
+            lambda seed, epsilon=epsilon: fastcl.release(sketch, epsilon, rng=seed),
+        )
+        yield (
+            "Gaussian",
+            epsilon,
+            lambda seed, epsilon=epsilon: fastcl.release(
+                sketch, epsilon, DELTA, "gaussian", rng=seed
+            ),
+        )
     for bits in BITS[:1] if quick else BITS:
-        yield "bits", bits, lambda seed, bits=bits: fastcl.sketch(x, sketch.omega, bits=bits, rng=seed)
+        yield (
+            "bits",
+            bits,
+            lambda seed, bits=bits: fastcl.sketch(x, sketch.omega, bits=bits, rng=seed),
+        )
 
 
 def measure(problem, make, seeds, n_iter):
@@ -42,7 +56,16 @@ def measure(problem, make, seeds, n_iter):
         given, prior = make(seed), new_prior()
         error = np.sqrt(np.mean(np.abs(given.values - problem.sketch.values) ** 2))
         optimizer = fastcl.Adam(2e-3, schedule=fastcl.Cosine(n_iter))
-        fastcl.learn(prior, given, BOX, "unbiased", n_points=1000, n_iter=n_iter, optimizer=optimizer, rng=seed)
+        fastcl.learn(
+            prior,
+            given,
+            BOX,
+            "unbiased",
+            n_points=1000,
+            n_iter=n_iter,
+            optimizer=optimizer,
+            rng=seed,
+        )
         figures = judge(prior, problem, ("mean",))
         rows.append((error, figures["nats"], figures["mean"]))
     return np.mean(rows, axis=0)
@@ -52,36 +75,55 @@ def other_levels(sketch, x):
     """Share of the levels of the points x that differ from those of float64, at least."""
     half = 2 ** (sketch.bits - 1)
     phases = x.astype(np.float64) @ sketch.omega.T + sketch.dither
-    real, imag = ((2 * np.clip(np.floor(half * wave(phases)), -half, half - 1) + 1).sum(axis=0) for wave in (np.cos, np.sin))
+    real, imag = (
+        (2 * np.clip(np.floor(half * wave(phases)), -half, half - 1) + 1).sum(axis=0)
+        for wave in (np.cos, np.sin)
+    )
     difference = sketch.update(x)._total - (real - 1j * imag)
     return (np.abs(difference.real) + np.abs(difference.imag)).sum() / 2 / (2 * phases.size)
 
 
 def speed():
-    print(f"{'d':>3}{'plain':>8}" + "".join(f"{bits:>7} bit" for bits in BITS) + "   ns a pair, float32")
+    print(
+        f"{'d':>3}{'plain':>8}"
+        + "".join(f"{bits:>7} bit" for bits in BITS)
+        + "   ns a pair, float32"
+    )
     for dim, n, m in SPEED:
         x = np.random.default_rng(dim).standard_normal((n, dim)).astype(np.float32)
         omega = fastcl.draw_frequencies(m, dim, np.sqrt(dim), rng=0)
         rivals = {0: lambda: fastcl.sketch(x, omega, method="direct")}  # noqa: B023  (called before the loop goes on)
         for bits in BITS:
-            empty = fastcl.Sketch(omega, bits=bits, dither=2 * np.pi * np.random.default_rng(bits).random(m))
+            empty = fastcl.Sketch(
+                omega, bits=bits, dither=2 * np.pi * np.random.default_rng(bits).random(m)
+            )
             if not other_levels(empty, x[:CHECKED]) < 1e-4:
                 raise RuntimeError(f"levels of {bits} bits are not those of float64")
             rivals[bits] = lambda bits=bits: fastcl.sketch(x, omega, bits=bits, rng=0)  # noqa: B023
         times = in_turn(rivals, 11)
-        print(f"{dim:>3}{times[0] * 1e9 / n / m:>8.3f}" + "".join(f"{times[bits] * 1e9 / n / m:>11.3f}" for bits in BITS))
+        print(
+            f"{dim:>3}{times[0] * 1e9 / n / m:>8.3f}"
+            + "".join(f"{times[bits] * 1e9 / n / m:>11.3f}" for bits in BITS)
+        )
 
 
 def draw(rows, path):
     """The two curves."""
     figure, axes = new_figure(1, 2, width=4.2)
     plain = next(figures for curve, _, figures in rows if curve == "plain")
-    for panel, names, label in ((axes[0, 0], ("Laplace", "Gaussian"), "epsilon"), (axes[0, 1], ("bits",), "bits of a feature")):
+    for panel, names, label in (
+        (axes[0, 0], ("Laplace", "Gaussian"), "epsilon"),
+        (axes[0, 1], ("bits",), "bits of a feature"),
+    ):
         for name, style in zip(names, ("o-", "s--"), strict=False):
             curve = [(place, figures[2]) for given, place, figures in rows if given == name]
             panel.plot(*np.transpose(curve), style, label=name)
         panel.axhline(plain[2], color="grey", linestyle=":", label="plain sketch")
-        panel.set(xlabel=label, ylabel="denoised points, dB", xscale="log" if label == "epsilon" else "linear")
+        panel.set(
+            xlabel=label,
+            ylabel="denoised points, dB",
+            xscale="log" if label == "epsilon" else "linear",
+        )
         panel.legend()
     axes[0, 1].sharey(axes[0, 0])  # or noise would look like a curve
     save_figure(figure, path)
@@ -95,20 +137,32 @@ def curves(options):
     rows = []
     print(f"{'sketch':12}{'':>8}{'error':>10}{'nats':>10}{'mean dB':>10}")
     for curve, place, make in sketches(problem.sketch, x, options.quick):
-        figures = measure(problem, make, range(1 if options.quick else options.seeds), 30 if options.quick else 1500)
+        figures = measure(
+            problem,
+            make,
+            range(1 if options.quick else options.seeds),
+            30 if options.quick else 1500,
+        )
         rows.append((curve, place, figures))
         print(
-            f"{curve:12}{'' if place is None else place:>8}{figures[0]:>10.4f}{figures[1]:>10.3f}{figures[2]:>10.2f}", flush=True
+            f"{curve:12}{'' if place is None else place:>8}{figures[0]:>10.4f}{figures[1]:>10.3f}{figures[2]:>10.2f}",
+            flush=True,
         )
     if options.out is not None:
         draw(rows, options.out)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, help="a PNG file for the two curves")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="a few seconds only: shows that the script runs, and nothing else")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="a few seconds only: shows that the script runs, and nothing else",
+    )
     parser.add_argument("--only", choices=("speed", "curves"))
     options = parser.parse_args()
     print(machine())

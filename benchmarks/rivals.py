@@ -33,12 +33,18 @@ from peak import multiply_adds_a_second
 import fastcl
 
 SIZES = {"small": (4_000, 500), "middle": (100_000, 2_000), "large": (1_000_000, 10_000)}
-DIMS = {"small": (1, 2, 3, 8, 16, 35, 64, 192), "middle": (1, 2, 3, 8, 16, 35, 64, 192), "large": (2, 3, 16)}
+DIMS = {
+    "small": (1, 2, 3, 8, 16, 35, 64, 192),
+    "middle": (1, 2, 3, 8, 16, 35, 64, 192),
+    "large": (2, 3, 16),
+}
 CHUNKS = (256, 1024, 4096)  # points, of torch
 CHUNK = 1024  # of NumPy and scikit-learn
 PROBE = 500_000  # pairs of the call from which the time of a whole one is foretold
 TURN = 0.02  # seconds of a turn at least
-TOLERANCE = 1e-5  # of the error, in float32; those who add 4096 points before anything wider reach 2e-6
+TOLERANCE = (
+    1e-5  # of the error, in float32; those who add 4096 points before anything wider reach 2e-6
+)
 TORCH_TARGETS = {2: 10, 8: 6, 16: 4.5, 64: 2.4, 192: 1.7}
 NUMPY_TARGETS = {2: 200}
 PEAK_TARGETS = {2: 0.80, 3: 0.80, 8: 0.80, 16: 0.80, 64: 0.75, 192: 0.75}
@@ -78,7 +84,9 @@ def chunks(n, size=CHUNK):
 
 
 def of_fastcl(problem, name):
-    settings = {"method": "direct"} if "method" in inspect.signature(fastcl.feature_sum).parameters else {}
+    settings = (
+        {"method": "direct"} if "method" in inspect.signature(fastcl.feature_sum).parameters else {}
+    )
     if name == "sum":
         return lambda: fastcl.feature_sum(problem.x, problem.omega, problem.weights, **settings)
     return lambda: fastcl.feature_adjoint(problem.x, problem.omega, problem.c, **settings)
@@ -87,8 +95,12 @@ def of_fastcl(problem, name):
 def of_numpy(problem, name):
     x, omega, weights, c = problem.x, problem.omega32, problem.weights, problem.c
     if name == "sum":
-        return lambda: sum(weights[rows] @ np.exp(-1j * (x[rows] @ omega.T)) for rows in chunks(len(x)))
-    return lambda: np.concatenate([(np.exp(1j * (x[rows] @ omega.T)) @ c).real for rows in chunks(len(x))])
+        return lambda: sum(
+            weights[rows] @ np.exp(-1j * (x[rows] @ omega.T)) for rows in chunks(len(x))
+        )
+    return lambda: np.concatenate(
+        [(np.exp(1j * (x[rows] @ omega.T)) @ c).real for rows in chunks(len(x))]
+    )
 
 
 def of_torch(problem, name, chunk):
@@ -122,7 +134,9 @@ def of_phases(problem, name, chunk):
         raise NotRun("a formula of the adjoint alone")
     x, omega = torch.tensor(problem.x), torch.tensor(problem.omega32)
     moduli, arguments = torch.tensor(np.abs(problem.c)), torch.tensor(np.angle(problem.c))
-    return lambda: torch.cat([torch.addmm(arguments, x[rows], omega.T).cos_() @ moduli for rows in chunks(len(x), chunk)]).numpy()
+    return lambda: torch.cat(
+        [torch.addmm(arguments, x[rows], omega.T).cos_() @ moduli for rows in chunks(len(x), chunk)]
+    ).numpy()
 
 
 def of_pykeops(problem, name):
@@ -155,7 +169,9 @@ def of_finufft(problem, name, precision):
     if dim > 3:
         raise NotRun("d > 3, which it does not have")
     transform = {1: finufft.nufft1d3, 2: finufft.nufft2d3, 3: finufft.nufft3d3}[dim]
-    real, kind = (np.float32, np.complex64) if precision == "single" else (np.float64, np.complex128)
+    real, kind = (
+        (np.float32, np.complex64) if precision == "single" else (np.float64, np.complex128)
+    )
     points, frequencies = [np.ascontiguousarray(a.T, real) for a in (problem.x, problem.omega)]
     strengths = (problem.weights if name == "sum" else problem.c).astype(kind)
     if name == "sum":
@@ -172,7 +188,9 @@ def of_sklearn(problem, name):
     sampler.random_offset_ = np.zeros(m, np.float32) if name == "sum" else np.angle(problem.c)
     scale = np.float32(np.sqrt(m / 2))  # undoes the factor of the features
     if name == "sum":
-        return lambda: scale * sum(weights[rows] @ sampler.transform(x[rows]) for rows in chunks(len(x)))
+        return lambda: (
+            scale * sum(weights[rows] @ sampler.transform(x[rows]) for rows in chunks(len(x)))
+        )
     moduli = scale * np.abs(problem.c)
     return lambda: np.concatenate([sampler.transform(x[rows]) @ moduli for rows in chunks(len(x))])
 
@@ -182,7 +200,9 @@ def of_pycle(problem, name):
 
     if name == "adjoint":
         raise NotRun("it has no adjoint")
-    features = SimpleFeatureMap("complexExponential", -problem.omega32.T, np.zeros(len(problem.c), np.float32))
+    features = SimpleFeatureMap(
+        "complexExponential", -problem.omega32.T, np.zeros(len(problem.c), np.float32)
+    )
     return lambda: computeSketch(problem.x, features) * len(problem.x)
 
 
@@ -192,7 +212,10 @@ RIVALS = {
     **{f"torch {chunk}": functools.partial(of_torch, chunk=chunk) for chunk in CHUNKS},
     **{f"phases {chunk}": functools.partial(of_phases, chunk=chunk) for chunk in CHUNKS},
     "pykeops": of_pykeops,
-    **{f"finufft {precision}": functools.partial(of_finufft, precision=precision) for precision in ("single", "double")},
+    **{
+        f"finufft {precision}": functools.partial(of_finufft, precision=precision)
+        for precision in ("single", "double")
+    },
     "sklearn": of_sklearn,
     "pycle": of_pycle,
 }
@@ -204,8 +227,13 @@ MARKS = {("sklearn", "sum"): "h", ("pycle", "sum"): "1"}
 def exact_map(problem, name, mark):
     """What a rival should give, by fastcl in float64."""
     weights = np.ones_like(problem.weights) if mark == "1" else problem.weights
-    exact = of_fastcl(Problem(problem.x.astype(np.float64), problem.omega, weights.astype(np.float64), problem.c), name)()
-    return exact.real if mark == "h" else exact, np.abs(problem.c if name == "adjoint" else weights).sum(dtype=np.float64)
+    exact = of_fastcl(
+        Problem(problem.x.astype(np.float64), problem.omega, weights.astype(np.float64), problem.c),
+        name,
+    )()
+    return exact.real if mark == "h" else exact, np.abs(
+        problem.c if name == "adjoint" else weights
+    ).sum(dtype=np.float64)
 
 
 def prepare(problem, name, rivals, limit):
@@ -260,19 +288,29 @@ def report_targets(rows):
         aims = [("share of the peak", share, PEAK_TARGETS.get(dim))]
         for column, table in (("torch", TORCH_TARGETS), ("numpy", NUMPY_TARGETS)):
             if column in cells:
-                aims.append((f"ratio to {column}", cells[column][0] / cells["fastcl"][0], table.get(dim)))
+                aims.append(
+                    (f"ratio to {column}", cells[column][0] / cells["fastcl"][0], table.get(dim))
+                )
         for what, value, target in aims:
             if target:
-                print(f"  {name:8} d = {dim:<4} {what:20}{value:>8.2f}  aim {target:<6}{'' if value >= target else 'MISSED'}")
+                print(
+                    f"  {name:8} d = {dim:<4} {what:20}{value:>8.2f}  aim {target:<6}{'' if value >= target else 'MISSED'}"
+                )
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dim", type=int, action="append", help="dimensions; by default those of each size")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--dim", type=int, action="append", help="dimensions; by default those of each size"
+    )
     parser.add_argument("--size", choices=SIZES, action="append", help="by default all three")
     parser.add_argument("--rivals", nargs="*", choices=COLUMNS, default=COLUMNS)
     parser.add_argument("--limit", type=float, default=0.15, help="seconds of one call of a rival")
-    parser.add_argument("--deviation", type=float, default=3.0, help="of the frequencies; matters to finufft")
+    parser.add_argument(
+        "--deviation", type=float, default=3.0, help="of the frequencies; matters to finufft"
+    )
     options = parser.parse_args()
     rivals = [rival for rival in RIVALS if rival.split()[0] in ("fastcl", *options.rivals)]
     print(machine())
@@ -280,7 +318,9 @@ def main():
     rows, worst, missing = {}, {}, {}
     for size in options.size or SIZES:
         n, m = SIZES[size]
-        print(f"\nn = {n}, m = {m}; ns a pair\nmap       d{'fastcl':>8} share {header} peak before and after, G/s")
+        print(
+            f"\nn = {n}, m = {m}; ns a pair\nmap       d{'fastcl':>8} share {header} peak before and after, G/s"
+        )
         for dim in options.dim or DIMS[size]:
             problem, measured = Problem.draw(n, m, dim, options.deviation), {}
             before = multiply_adds_a_second()
@@ -294,12 +334,19 @@ def main():
                 line = f"{name:7}{dim:>4}{own:>8.3f}{share:>6.2f} "
                 for column in options.rivals:
                     cost, mark = cells.get(column, (None, ""))
-                    line += f"{cost:>8.3g}{mark:2}{cost / own:>6.3g}  " if cost else f"{'-':>8}{'':10}"
+                    line += (
+                        f"{cost:>8.3g}{mark:2}{cost / own:>6.3g}  " if cost else f"{'-':>8}{'':10}"
+                    )
                 print(line, f"{before / 1e9:6.1f} {after / 1e9:6.1f}", flush=True)
-                worst |= {column: max(error, worst.get(column, 0)) for column, error in errors.items()}
+                worst |= {
+                    column: max(error, worst.get(column, 0)) for column, error in errors.items()
+                }
                 missing |= {(column, reason): None for column, reason in left_out.items()}
     print("\n* timed on fewer points; h half the work: cosines alone; 1 weights of one")
-    print("largest error over the sum of |weights|: " + ", ".join(f"{column} {error:.1e}" for column, error in worst.items()))
+    print(
+        "largest error over the sum of |weights|: "
+        + ", ".join(f"{column} {error:.1e}" for column, error in worst.items())
+    )
     for column, reason in missing:
         print(f"not run: {column}: {reason}")
     for column in COLUMNS:

@@ -24,7 +24,12 @@ VARIED = {
 }
 VARIED_QUICK = {"m": (50, 500), "scale": (0.01, 0.1), "points": (100, 1000), "n": (200, 20_000)}
 STEPS, STEPS_QUICK = 400, 20
-LABELS = {"m": "size m of the sketch", "scale": "scale", "points": "points a step", "n": "compression ratio"}
+LABELS = {
+    "m": "size m of the sketch",
+    "scale": "scale",
+    "points": "points a step",
+    "n": "compression ratio",
+}
 
 
 def ratio(settings):
@@ -42,14 +47,21 @@ def run(settings, method, steps, quick):
     times = {"sketching": sketched - start, "learning": time.perf_counter() - sketched}
     row = judge(prior, problem, estimators=["mean"])
     power = (np.abs(problem.sketch.values) ** 2).sum()
-    return {"G/m": row["G"] / settings["m"], "unexplained": row["G"] / power, "nats": row["nats"], "mean": row["mean"]} | times
+    return {
+        "G/m": row["G"] / settings["m"],
+        "unexplained": row["G"] / power,
+        "nats": row["nats"],
+        "mean": row["mean"],
+    } | times
 
 
 def check_chunks():
     """Assert that points sketched chunk by chunk give the sketch of all of them."""
     omega = fastcl.draw_frequencies(100, 2, BASE["scale"], rng=0)
     x = fastcl.datasets.make_spiral(10_000, rng=0).astype(np.float32)
-    error = np.abs(fastcl.sketch(np.array_split(x, 7), omega).values - fastcl.sketch(x, omega).values).max()
+    error = np.abs(
+        fastcl.sketch(np.array_split(x, 7), omega).values - fastcl.sketch(x, omega).values
+    ).max()
     assert error < 1e-6, error
 
 
@@ -78,7 +90,12 @@ def main():
                 )
                 rows.append(row | {"at": compression if name == "n" else value})
             for panel, figure_name in zip(axes[:, column], ("nats", "mean"), strict=True):
-                panel.semilogx([row["at"] for row in rows], [row[figure_name] for row in rows], ".-", label=method)
+                panel.semilogx(
+                    [row["at"] for row in rows],
+                    [row[figure_name] for row in rows],
+                    ".-",
+                    label=method,
+                )
         axes[0, column].set(ylabel="held-out nats a point" if column == 0 else "")
         axes[1, column].set(xlabel=LABELS[name], ylabel="posterior mean, dB" if column == 0 else "")
     axes[0, 0].legend(fontsize=8)

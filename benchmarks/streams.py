@@ -53,7 +53,9 @@ def write_points(path, n, dim):
 
 def start_pass(*arguments):
     """A process that sketches the file, from its checkpoint where there is one."""
-    return subprocess.Popen([sys.executable, "-c", MEASURE, *map(str, arguments)], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", MEASURE, *map(str, arguments)], stdout=subprocess.PIPE, text=True
+    )
 
 
 def end_pass(child):
@@ -99,10 +101,14 @@ def in_memory(x, m):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--gb", type=float, default=8.0, help="size of the file in 10^9 bytes (%(default)s)")
+    parser.add_argument(
+        "--gb", type=float, default=8.0, help="size of the file in 10^9 bytes (%(default)s)"
+    )
     parser.add_argument("--dim", type=int, default=16)
     parser.add_argument("-m", type=int, default=2000)
-    parser.add_argument("--folder", help="where the file is written, and removed afterwards (the system's)")
+    parser.add_argument(
+        "--folder", help="where the file is written, and removed afterwards (the system's)"
+    )
     options = parser.parse_args()
     print(machine())
     n = int(options.gb * 1e9) // (4 * options.dim)
@@ -116,12 +122,23 @@ def main():
         seconds, extra, count, digest = end_pass(start_pass(path, options.m, whole, EVERY))
         child = start_pass(path, options.m, halved, max(1, min(EVERY, n // 16)))
         killed = kill_half_way(child, halved, n)
-        again, again_extra, again_count, again_digest = end_pass(start_pass(path, options.m, halved, EVERY))
-        print(f"{'pass':24}{'points':>13}{'s':>8}{'points/s':>12}{'of memory':>11}{'MiB above start':>17}")
+        again, again_extra, again_count, again_digest = end_pass(
+            start_pass(path, options.m, halved, EVERY)
+        )
+        print(
+            f"{'pass':24}{'points':>13}{'s':>8}{'points/s':>12}{'of memory':>11}{'MiB above start':>17}"
+        )
         print(f"{'in memory':24}{min(n, 4_000_000):>13,}{'':>8}{rate:>12,.0f}")
-        for name, points, took, peak in (("unbroken", n, seconds, extra), ("after kill -9", n - killed, again, again_extra)):
-            print(f"{name:24}{points:>13,}{took:>8.1f}{points / took:>12,.0f}{points / took / rate:>11.2f}{peak:>17.1f}")
-        print(f"killed with {killed:,} points in the checkpoint; counted in the end: {count:,} and {again_count:,} of {n:,}")
+        for name, points, took, peak in (
+            ("unbroken", n, seconds, extra),
+            ("after kill -9", n - killed, again, again_extra),
+        ):
+            print(
+                f"{name:24}{points:>13,}{took:>8.1f}{points / took:>12,.0f}{points / took / rate:>11.2f}{peak:>17.1f}"
+            )
+        print(
+            f"killed with {killed:,} points in the checkpoint; counted in the end: {count:,} and {again_count:,} of {n:,}"
+        )
         print(f"sums of both: {'the same bits' if digest == again_digest else 'DIFFERENT'}")
         if not (count == again_count == n and digest == again_digest):
             raise SystemExit(1)

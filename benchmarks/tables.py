@@ -23,7 +23,8 @@ class Table:
 
     def to_dicts(self):
         return [
-            dict(zip((*self.columns, "good"), (*row, good), strict=True)) for row, good in zip(self.rows, self.good, strict=True)
+            dict(zip((*self.columns, "good"), (*row, good), strict=True))
+            for row, good in zip(self.rows, self.good, strict=True)
         ]
 
 

@@ -25,9 +25,15 @@ def test_features(benchmark, name, dim):
 @pytest.mark.parametrize("n_points", [400, 4000])
 @pytest.mark.parametrize("method", ["grid", "naive", "unbiased"])
 def test_step(benchmark, method, n_points):
-    sk = fastcl.sketch(np.random.default_rng(0).uniform(-1, 1, (1000, 2)), fastcl.draw_frequencies(M, 2, 0.1, rng=0))
+    sk = fastcl.sketch(
+        np.random.default_rng(0).uniform(-1, 1, (1000, 2)),
+        fastcl.draw_frequencies(M, 2, 0.1, rng=0),
+    )
     prior, rng = fastcl.MLPPrior(2, rng=0), np.random.default_rng(0)
-    objective, optimizer = SketchMatching(sk, fastcl.Box([-1, -1], [1, 1]), prior.dtype), fastcl.Adam(1e-3)
+    objective, optimizer = (
+        SketchMatching(sk, fastcl.Box([-1, -1], [1, 1]), prior.dtype),
+        fastcl.Adam(1e-3),
+    )
     points = round(n_points**0.5) if method == "grid" else n_points
 
     def step():

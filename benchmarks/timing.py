@@ -47,12 +47,13 @@ def in_turn(rivals, repeats=5, least=0.0):
 def machine():
     """One line: processor, cores, versions."""
     with open("/proc/cpuinfo") as file:
-        model = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), platform.processor())
+        model = next(
+            (line.split(":", 1)[1].strip() for line in file if line.startswith("model name")),
+            platform.processor(),
+        )
     import numba
 
     import fastcl
 
-    versions = (
-        f"Python {platform.python_version()}, NumPy {np.__version__}, Numba {numba.__version__}, fastcl {fastcl.__version__}"
-    )
+    versions = f"Python {platform.python_version()}, NumPy {np.__version__}, Numba {numba.__version__}, fastcl {fastcl.__version__}"
     return f"{model}, {os.cpu_count()} cores; {versions}"

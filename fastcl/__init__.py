@@ -12,7 +12,7 @@ from .measures.box import Box
 from .measures.mixtures import Gaussian, GaussianMixture
 from .measures.scale_mixtures import GaussianScaleMixture, MixtureOfScaleMixtures
 from .priors.metric import WhitenedMetric
-from .priors.chains import Chains, log_mass
+from .priors.chains import Chains, log_normaliser
 from .priors.max_entropy import MaxEntropyPrior, max_entropy
 from .learning.decoders import decode_kmeans, decode_mixture
 from .learning.adaptive import adapt_frequencies

@@ -1,14 +1,24 @@
 """Which kernels work on which arrays: the one place where CPU and GPU part.
 
-Code above calls NumPy's functions, which CuPy's arrays take over, and this module where they cannot: it is the only one that
-imports CuPy.
+Code above calls NumPy's functions, which CuPy's arrays dispatch to their own, and this module where they cannot.
 """
-
-from functools import cache
 
 import numpy as np
 
-from .kernels import cuda, features, hadamard, harmonics, launchers, mixtures, mlp, optimizers, patches, quantised, random, tile
+from .kernels import (
+    cuda,
+    features,
+    hadamard,
+    harmonics,
+    launchers,
+    mixtures,
+    mlp,
+    optimizers,
+    patches,
+    quantised,
+    random,
+    tile,
+)
 
 _NUMBA = {
     "feature_sum": features.feature_sum,
@@ -19,9 +29,9 @@ _NUMBA = {
     "harmonic_adjoint": harmonics.harmonic_adjoint,
     "quantised_sum": quantised.quantised_sum,
     "frequency_blocks": features.frequency_blocks,
-    "point_parts": features.point_parts,
+    "rows_per_part": features.rows_per_part,
     "point_lanes": features.point_lanes,
-    "wave_gradient": features.wave_gradient,
+    "sum_gradient": features.sum_gradient,
     "column_magnitudes": features.column_magnitudes,
     "transpose_weights": mlp.transpose_weights,
     "rows_of_part": mlp.rows_of_part,
@@ -33,21 +43,16 @@ _NUMBA = {
     "product": tile.product,
     "uniform_points": random.uniform_points,
     "adam_step": optimizers.adam_step,
-    "mixture_shares": mixtures.mixture_shares,
+    "mixture_responsibilities": mixtures.mixture_responsibilities,
     "mixture_means": mixtures.mixture_means,
     "mixture_moments": mixtures.mixture_moments,
     "add_patches": patches.add_patches,
 }
 
 
-@cache
 def cupy():
     """The module CuPy; ImportError in one line where it is missing."""
-    try:
-        import cupy
-    except ImportError as error:
-        raise ImportError(f"CuPy is missing ({error}): pip install 'fastcl[cuda]', or 'fastcl[cuda12]' for CUDA 12") from None
-    return cupy
+    return cuda.cupy()
 
 
 def is_device(array):
@@ -76,7 +81,7 @@ def to_host(array):
     return array.get() if is_device(array) else np.asarray(array)
 
 
-def beside(array, like, dtype=None):
+def to_device_of(array, like, dtype=None):
     """`array` where `like` is, on the host or on the device."""
     if is_device(array) != is_device(like) and is_device(array):
         array = array.get()
@@ -85,8 +90,14 @@ def beside(array, like, dtype=None):
 
 def contiguous(array, dtype):
     """`array` as the kernels take it: of `dtype`, contiguous, aligned, writable; copied only where it is none of these."""
-    with np.errstate(over="ignore"):  # what the type cannot hold becomes infinite, for the caller to refuse
-        return np.ascontiguousarray(array, dtype, like=array) if is_device(array) else np.require(array, dtype, ["C", "W", "A"])
+    with np.errstate(
+        over="ignore"
+    ):  # what the type cannot hold becomes infinite, for the caller to refuse
+        return (
+            np.ascontiguousarray(array, dtype, like=array)
+            if is_device(array)
+            else np.require(array, dtype, ["C", "W", "A"])
+        )
 
 
 def empty_aligned(shape, dtype):
@@ -103,7 +114,7 @@ def empty(shape, dtype, like):
     return np.empty(shape, dtype, like=like) if is_device(like) else empty_aligned(shape, dtype)
 
 
-class Beside:
+class DeviceCache:
     """Arrays made on the host for the arrays that they are used with, and kept where these are: at every place the last ones."""
 
     def __init__(self):
@@ -116,7 +127,7 @@ class Beside:
         """The arrays of `make()` where `like` is; made anew where `name` was last asked for with another key."""
         place = name, array_device(like)
         if place not in self._kept or self._kept[place][0] != key:
-            self._kept[place] = key, tuple(beside(array, like) for array in make())
+            self._kept[place] = key, tuple(to_device_of(array, like) for array in make())
         return self._kept[place][1]
 
 
@@ -132,7 +143,7 @@ def product(a, b):
     the cores from the kernels' own.
     """
     a = contiguous(a, a.dtype)
-    b = contiguous(beside(b, a), a.dtype)
+    b = contiguous(to_device_of(b, a), a.dtype)
     out = np.empty((len(a), b.shape[1]), a.dtype, like=a)
     kernel("product", like=a)(a, b, out)
     return out

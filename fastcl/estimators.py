@@ -3,8 +3,18 @@
 import numpy as np
 
 try:
-    from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, DensityMixin, TransformerMixin
-    from sklearn.metrics import pairwise_distances, pairwise_distances_argmin, pairwise_distances_argmin_min
+    from sklearn.base import (
+        BaseEstimator,
+        ClassNamePrefixFeaturesOutMixin,
+        ClusterMixin,
+        DensityMixin,
+        TransformerMixin,
+    )
+    from sklearn.metrics import (
+        pairwise_distances,
+        pairwise_distances_argmin,
+        pairwise_distances_argmin_min,
+    )
     from sklearn.mixture import GaussianMixture
     from sklearn.utils import check_random_state, gen_batches
     from sklearn.utils.validation import check_is_fitted, validate_data
@@ -44,7 +54,9 @@ class SketchingEstimator(BaseEstimator):
 
     def _begin(self, X):
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
-        rows = X if len(X) <= SUBSAMPLE else X[np.sort(rng.choice(len(X), SUBSAMPLE, replace=False))]
+        rows = (
+            X if len(X) <= SUBSAMPLE else X[np.sort(rng.choice(len(X), SUBSAMPLE, replace=False))]
+        )
         rows = rows.astype(np.float64)
         self._offset = rows.mean(axis=0).astype(X.dtype)
         rows -= self._offset
@@ -63,7 +75,10 @@ class SketchingEstimator(BaseEstimator):
         for rows in gen_batches(len(X), CHUNK_ROWS):
             chunk = (X[rows] - self._offset) / self._unit.astype(X.dtype)
             self.sketch_.update(chunk)
-            self._low, self._high = np.minimum(self._low, chunk.min(axis=0)), np.maximum(self._high, chunk.max(axis=0))
+            self._low, self._high = (
+                np.minimum(self._low, chunk.min(axis=0)),
+                np.maximum(self._high, chunk.max(axis=0)),
+            )
         self._decoded = None
 
     def _decode(self):
@@ -73,7 +88,9 @@ class SketchingEstimator(BaseEstimator):
             box = self._low - MARGIN, self._high + MARGIN
             # The matrices of L-BFGS-B are small: BLAS threads would only wait for one another, several times as long.
             with threadpool_limits(1, "blas"):
-                self._decoded = self._decoder(self.sketch_, self._count(), *box, self._seed, self.n_init, self._starts)
+                self._decoded = self._decoder(
+                    self.sketch_, self._count(), *box, self._seed, self.n_init, self._starts
+                )
         return self._decoded
 
     def _check(self, X):
@@ -85,7 +102,9 @@ class SketchingEstimator(BaseEstimator):
         return SketchingEstimator.partial_fit(self, X)._decode()
 
 
-class SketchedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, SketchingEstimator):
+class SketchedKMeans(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, SketchingEstimator
+):
     """k-means from a sketch: one pass over the data, then none (arXiv 1610.08738).
 
     Parameters
@@ -127,7 +146,9 @@ class SketchedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
 
     _decoder = staticmethod(decode_kmeans)
 
-    def __init__(self, n_clusters=8, *, m=None, scale=None, n_init=1, compute_labels=True, random_state=None):
+    def __init__(
+        self, n_clusters=8, *, m=None, scale=None, n_init=1, compute_labels=True, random_state=None
+    ):
         self.n_clusters, self.m, self.scale, self.n_init = n_clusters, m, scale, n_init
         self.compute_labels, self.random_state = compute_labels, random_state
 
@@ -135,7 +156,9 @@ class SketchedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         return self.n_clusters
 
     def _find_unit(self, rows):
-        return np.full(rows.shape[1], np.sqrt(rows.var(axis=0).mean()) or 1.0)  # one for all: distances keep their meaning
+        return np.full(
+            rows.shape[1], np.sqrt(rows.var(axis=0).mean()) or 1.0
+        )  # one for all: distances keep their meaning
 
     def fit(self, X, y=None):
         """Sketch X (n, d) and find its clusters. Returns the estimator."""
@@ -245,9 +268,15 @@ class SketchedGaussianMixture(DensityMixin, SketchingEstimator):
     def _judge(self, name, X):
         """What the method `name` of scikit-learn's mixture says of X, by chunks."""
         X, model = self._check(X), GaussianMixture(self.n_components, covariance_type="diag")
-        model.weights_, model.means_, model.covariances_ = self.weights_, self.means_, self.covariances_
+        model.weights_, model.means_, model.covariances_ = (
+            self.weights_,
+            self.means_,
+            self.covariances_,
+        )
         model.precisions_cholesky_ = 1 / np.sqrt(self.covariances_)
-        return np.concatenate([getattr(model, name)(X[rows]) for rows in gen_batches(len(X), CHUNK_ROWS)])
+        return np.concatenate(
+            [getattr(model, name)(X[rows]) for rows in gen_batches(len(X), CHUNK_ROWS)]
+        )
 
     def predict(self, X):
         """The most probable component, (n,)."""

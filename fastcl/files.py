@@ -44,7 +44,9 @@ def replacing(path):
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())  # a power cut may otherwise leave the name with an empty file behind it
+            os.fsync(
+                file.fileno()
+            )  # a power cut may otherwise leave the name with an empty file behind it
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
@@ -65,7 +67,10 @@ def check_writable(path, apart_from=()):
         raise IsADirectoryError(f"{str(path)!r} is a folder, a file name is needed")
     if path.exists() and not path.is_file():
         raise OSError(f"{str(path)!r} is not a regular file")
-    if any(other is not None and os.path.realpath(other) == os.path.realpath(path) for other in apart_from):
+    if any(
+        other is not None and os.path.realpath(other) == os.path.realpath(path)
+        for other in apart_from
+    ):
         raise ValueError(f"{str(path)!r} is needed: write to another file")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"the folder {str(path.parent)!r} does not exist")
@@ -94,11 +99,17 @@ def read_npz(path, kinds):
     except PermissionError:
         raise
     except (*DAMAGE, zipfile.BadZipFile, zipfile.zlib.error) as error:
-        raise ValueError(f"{str(path)!r} is truncated or was not written by fastcl ({error})") from None
+        raise ValueError(
+            f"{str(path)!r} is truncated or was not written by fastcl ({error})"
+        ) from None
     if not kind.startswith("fastcl-") or kind.removeprefix("fastcl-") not in kinds:
-        raise ValueError(f"{str(path)!r} holds a {kind}, expected {' or '.join(f'fastcl-{k}' for k in kinds)}")
+        raise ValueError(
+            f"{str(path)!r} holds a {kind}, expected {' or '.join(f'fastcl-{k}' for k in kinds)}"
+        )
     if version > VERSION:
-        raise ValueError(f"{str(path)!r} has format version {version}, this fastcl reads up to {VERSION}")
+        raise ValueError(
+            f"{str(path)!r} has format version {version}, this fastcl reads up to {VERSION}"
+        )
     return kind.removeprefix("fastcl-"), arrays
 
 
@@ -106,8 +117,12 @@ def _read_members(archive, size):
     """name -> array of an npz archive in a file of `size` bytes, beyond which its members cannot make memory grow."""
     members = archive.infolist()
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-        raise ValueError("its members are compressed, which fastcl never does: read and write it again with numpy.savez")
-    if sum(member.file_size for member in members) > size or len({member.filename for member in members}) < len(members):
+        raise ValueError(
+            "its members are compressed, which fastcl never does: read and write it again with numpy.savez"
+        )
+    if sum(member.file_size for member in members) > size or len(
+        {member.filename for member in members}
+    ) < len(members):
         raise ValueError("its members overlap or share a name")
     arrays = {}
     for member in members:
@@ -138,7 +153,9 @@ def _read_array(stream, size):
     array = np.ndarray(shape, dtype, bytearray(stream.read()), order="F" if by_columns else "C")
     if dtype.kind == "U":
         codes = np.frombuffer(array.tobytes(), np.dtype(np.uint32).newbyteorder(dtype.byteorder))
-        if ((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes < 0xE000))).any():  # Python would make a string of them
+        if (
+            (codes > 0x10FFFF) | ((codes >= 0xD800) & (codes < 0xE000))
+        ).any():  # Python would make a string of them
             raise ValueError("text that is no Unicode")
     return array
 
@@ -151,4 +168,6 @@ def with_prefix(prefix, arrays):
 def without_prefix(prefix, arrays):
     """What `with_prefix` put there: the arrays whose names start with `prefix.`, under their own names."""
     start = f"{prefix}."
-    return {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
+    return {
+        name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)
+    }

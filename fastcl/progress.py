@@ -16,4 +16,12 @@ def progress_bar(show, total, title, unit, initial=0):
         from tqdm.auto import tqdm
     except ImportError:
         return contextlib.nullcontext(_Silent())
-    return tqdm(total=total, desc=title, unit=unit, initial=initial, delay=2, unit_scale=True, dynamic_ncols=True)
+    return tqdm(
+        total=total,
+        desc=title,
+        unit=unit,
+        initial=initial,
+        delay=2,
+        unit_scale=True,
+        dynamic_ncols=True,
+    )

@@ -50,7 +50,9 @@ def load(path, kinds=tuple(_CLASSES)):
     """
     kind, arrays = files.read_npz(path, kinds)
     try:
-        with np.errstate(all="ignore"):  # damaged numbers overflow, and are refused as what they become
+        with np.errstate(
+            all="ignore"
+        ):  # damaged numbers overflow, and are refused as what they become
             return _CLASSES[kind].from_arrays(arrays)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{str(path)!r} is damaged: {error}") from None

@@ -17,7 +17,9 @@ def is_dask(array):
 def reject_foreign(array, name):
     """TypeError for arrays of libraries that there are no kernels for."""
     if is_dask(array):
-        raise TypeError(f"{name} is a dask array, which fastcl.sketch alone reads: pass {name}.compute()")
+        raise TypeError(
+            f"{name} is a dask array, which fastcl.sketch alone reads: pass {name}.compute()"
+        )
 
 
 def as_array(array, name, kinds="fiub"):
@@ -37,7 +39,9 @@ def as_array(array, name, kinds="fiub"):
 def work_dtype(array):
     """float32 for float32 and float16, float64 for everything else."""
     dtype = np.dtype(array.dtype)
-    return np.dtype(np.float32) if dtype.kind == "f" and dtype.itemsize <= 4 else np.dtype(np.float64)  # of any order of bytes
+    return (
+        np.dtype(np.float32) if dtype.kind == "f" and dtype.itemsize <= 4 else np.dtype(np.float64)
+    )  # of any order of bytes
 
 
 def as_rows(array, name, dim=None):
@@ -57,8 +61,12 @@ def as_vector(array, name, size=None, dtype=np.float64):
     """`array` as a finite contiguous 1-D vector of `size` numbers."""
     array = as_array(array, name)
     if array.ndim != 1 or (size is not None and array.size != size):
-        raise ValueError(f"{name} must have shape ({'n' if size is None else size},), got {array.shape}")
-    with np.errstate(over="ignore"):  # what the type cannot hold becomes infinite, and is refused as such
+        raise ValueError(
+            f"{name} must have shape ({'n' if size is None else size},), got {array.shape}"
+        )
+    with np.errstate(
+        over="ignore"
+    ):  # what the type cannot hold becomes infinite, and is refused as such
         array = np.ascontiguousarray(array, dtype, like=array)
     if not np.isfinite(array).all():
         raise ValueError(f"{name} holds NaN or infinity in {array.dtype}")
@@ -79,10 +87,14 @@ def as_frequencies(omega, dim=None):
     structured = getattr(omega, "is_structured", False)
     omega = omega if structured else as_rows(omega, "omega")
     if dim is not None and omega.shape[1] != dim:
-        raise ValueError(f"x has {dim} columns and omega {omega.shape[1]}: points and frequencies must share the dimension")
+        raise ValueError(
+            f"x has {dim} columns and omega {omega.shape[1]}: points and frequencies must share the dimension"
+        )
     if structured:
         return omega
-    with np.errstate(over="ignore"):  # what the type cannot hold becomes infinite, and is refused as such
+    with np.errstate(
+        over="ignore"
+    ):  # what the type cannot hold becomes infinite, and is refused as such
         omega = np.ascontiguousarray(to_host(omega), np.float64)
     if not np.isfinite(omega).all():
         raise ValueError("omega holds NaN or infinity")
@@ -98,10 +110,12 @@ def as_count(value, name, least=1):
     return int(value)
 
 
-def as_kept_count(array, name):
+def as_stored_count(array, name):
     """The int that a file keeps in `array`, from 0 to 2^63 - 1; ValueError or TypeError for anything else."""
     array = as_array(array, name)
-    value = array.item() if array.ndim == 0 else -1  # as Python's number: 2^63 is beyond what float16 can be compared with
+    value = (
+        array.item() if array.ndim == 0 else -1
+    )  # as Python's number: 2^63 is beyond what float16 can be compared with
     if not 0 <= value < 2**63 or value != int(value):
         raise ValueError(f"{name} must be one whole number from 0 to 2^63 - 1, got {array}")
     return int(value)
@@ -137,7 +151,9 @@ def as_noise_level(sigma, dim):
     """`sigma` (a number, or one number a coordinate) as standard deviations (d,), all above zero, on the host."""
     sigma = to_host(sigma) if is_device(sigma) else sigma
     if np.ndim(sigma) == 0:
-        return np.full(dim, as_positive(sigma.item() if isinstance(sigma, np.ndarray) else sigma, "sigma"))
+        return np.full(
+            dim, as_positive(sigma.item() if isinstance(sigma, np.ndarray) else sigma, "sigma")
+        )
     sigma = as_vector(sigma, "sigma", dim)
     if (sigma <= 0).any():
         raise ValueError("sigma must be above zero in every coordinate")

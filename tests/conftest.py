@@ -28,7 +28,11 @@ class Backend:
 
     def array(self, array):
         """A NumPy array as an array of the backend; anything else as it is."""
-        return array if self.module is None or not isinstance(array, np.ndarray) else self.module.asarray(array)
+        return (
+            array
+            if self.module is None or not isinstance(array, np.ndarray)
+            else self.module.asarray(array)
+        )
 
     def host(self, array):
         """An array of the backend as a NumPy array."""
@@ -55,7 +59,7 @@ def open_backend(name, monkeypatch):
     if name == "cuda-host":
         if cuda_host.COMPILER is None:
             pytest.skip("g++ is missing: the CUDA kernels cannot be built for the CPU")
-        monkeypatch.setattr(backends, "cupy", lambda: cuda_host.module)
+        monkeypatch.setattr(cuda, "cupy", lambda: cuda_host.module)
     cuda.function.cache_clear()
     yield Backend(name, backends.cupy())
     cuda.function.cache_clear()
@@ -121,7 +125,9 @@ def run_tests(tmp_path):
     def run(*tests, **settings):
         environment = {**os.environ, **settings, "NUMBA_CACHE_DIR": str(tmp_path)}
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
-        done = subprocess.run(command, env=environment, cwd=TESTS.parent, capture_output=True, text=True, timeout=600)
+        done = subprocess.run(
+            command, env=environment, cwd=TESTS.parent, capture_output=True, text=True, timeout=600
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         assert f"{len(tests)} passed" in done.stdout
 

@@ -12,7 +12,9 @@ from fastcl.estimators import SketchedGaussianMixture, SketchedKMeans
 CENTRES = np.array([[-6.0, 0.0], [5.0, 6.0], [4.0, -6.0]])
 
 
-@parametrize_with_checks([SketchedKMeans(3, m=20, random_state=0), SketchedGaussianMixture(2, m=20, random_state=0)])
+@parametrize_with_checks(
+    [SketchedKMeans(3, m=20, random_state=0), SketchedGaussianMixture(2, m=20, random_state=0)]
+)
 def test_scikit_learns_checks(estimator, check):
     check(estimator)
 
@@ -27,7 +29,9 @@ def test_clusters_are_found_in_any_units(rng, units):
     x, labels = blobs(rng)
     x = units[0] * x + units[1]
     model = SketchedKMeans(3, random_state=0).fit(x)
-    nearest = np.linalg.norm(model.cluster_centers_[:, None] - units[0] * CENTRES - units[1], axis=2).argmin(axis=1)
+    nearest = np.linalg.norm(
+        model.cluster_centers_[:, None] - units[0] * CENTRES - units[1], axis=2
+    ).argmin(axis=1)
     assert sorted(nearest) == [0, 1, 2]
     np.testing.assert_array_equal(nearest[model.labels_], labels)  # clusters ten deviations apart
     sse = ((x - model.cluster_centers_[model.labels_]) ** 2).sum()

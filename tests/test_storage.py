@@ -21,9 +21,13 @@ def sketch_of_rows(dim=3, domain=True):
 REFERENCE = fastcl.GaussianScaleMixture(np.eye(3), [0.5, 1.5], [0.6, 0.4])
 PRIOR = fastcl.MLPPrior(3, (5, 4), rng=0, reference=REFERENCE)
 NORMAL = fastcl.Gaussian(np.zeros(3), np.eye(3))
-TILT = fastcl.MaxEntropyPrior(np.random.default_rng(2).standard_normal((4, 3)), [1.0, 0.5j, -0.2, 0.1 - 0.3j], NORMAL)
+TILT = fastcl.MaxEntropyPrior(
+    np.random.default_rng(2).standard_normal((4, 3)), [1.0, 0.5j, -0.2, 0.1 - 0.3j], NORMAL
+)
 NETWORK = fastcl.MLPPrior(3, (5, 4), rng=0, reference=NORMAL)
-MIXTURE = fastcl.MixtureOfScaleMixtures([np.eye(3), 2 * np.eye(3)], [0.5, 1.5], [[0.1, 0.2], [0.3, 0.4]])
+MIXTURE = fastcl.MixtureOfScaleMixtures(
+    [np.eye(3), 2 * np.eye(3)], [0.5, 1.5], [[0.1, 0.2], [0.3, 0.4]]
+)
 SAVED = {
     "sketch": sketch_of_rows(),
     "sketch without domain": sketch_of_rows(domain=False),
@@ -34,8 +38,12 @@ SAVED = {
     "gaussianised-prior": fastcl.GaussianisedPrior(TILT, REFERENCE),
     "gaussianised-prior of a network": fastcl.GaussianisedPrior(NETWORK, REFERENCE),
     "image-model": fastcl.ImageModel(transform(), PRIOR, precisions=(2.0, 3.0, 5.0)),
-    "image-model of a mixture": fastcl.ImageModel(transform(), MIXTURE, fastcl.GaussianisedPrior(TILT, REFERENCE)),
-    "image-model of a network": fastcl.ImageModel(transform(), fastcl.GaussianisedPrior(NETWORK, REFERENCE)),
+    "image-model of a mixture": fastcl.ImageModel(
+        transform(), MIXTURE, fastcl.GaussianisedPrior(TILT, REFERENCE)
+    ),
+    "image-model of a network": fastcl.ImageModel(
+        transform(), fastcl.GaussianisedPrior(NETWORK, REFERENCE)
+    ),
     "image-model of a reference": fastcl.ImageModel(transform(), REFERENCE),
 }
 
@@ -54,7 +62,9 @@ def test_what_was_saved_is_loaded(tmp_path, name):
     assert list(one) == list(other)
     for key, array in one.items():
         assert other[key].dtype == array.dtype
-        if array.dtype.kind == "f":  # weights are normalised once more, which may move their last bit
+        if (
+            array.dtype.kind == "f"
+        ):  # weights are normalised once more, which may move their last bit
             np.testing.assert_allclose(other[key], array, rtol=4 * np.finfo(array.dtype).eps)
         else:
             np.testing.assert_array_equal(other[key], array)
@@ -66,7 +76,8 @@ def test_load_prior_takes_what_denoises_and_names_what_it_got(tmp_path, name):
     SAVED[name].save(path)
     if "sketch" in name:
         with pytest.raises(
-            ValueError, match=r"thing\.npz' holds a fastcl-.*sketch, expected fastcl-prior or .*fastcl-image-model$"
+            ValueError,
+            match=r"thing\.npz' holds a fastcl-.*sketch, expected fastcl-prior or .*fastcl-image-model$",
         ):
             fastcl.load_prior(path)
     else:
@@ -76,7 +87,11 @@ def test_load_prior_takes_what_denoises_and_names_what_it_got(tmp_path, name):
 def test_a_checkpoint_is_not_a_model(tmp_path):
     path = tmp_path / "c.npz"
     fastcl.learn(
-        fastcl.MLPPrior(3, (4,), rng=0), sketch_of_rows(), fastcl.Box(-np.ones(3), np.ones(3)), n_iter=1, checkpoint=path
+        fastcl.MLPPrior(3, (4,), rng=0),
+        sketch_of_rows(),
+        fastcl.Box(-np.ones(3), np.ones(3)),
+        n_iter=1,
+        checkpoint=path,
     )
     with pytest.raises(ValueError, match=r"c\.npz' holds a fastcl-checkpoint"):
         fastcl.load(path)
@@ -90,14 +105,18 @@ def test_a_missing_file_is_not_found(tmp_path, read):
 
 
 @pytest.mark.parametrize("read", [fastcl.load, fastcl.load_prior])
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"PK\x05\x06" + 18 * b"\0", b"text\n", b"\x93NUMPY\x01\x00"])
+@pytest.mark.parametrize(
+    "content", [b"", b"PK\x03\x04", b"PK\x05\x06" + 18 * b"\0", b"text\n", b"\x93NUMPY\x01\x00"]
+)
 def test_other_files_are_named(tmp_path, read, content):
     (tmp_path / "other.npz").write_bytes(content)
     with pytest.raises(ValueError, match=r"other\.npz' is truncated or was not written by fastcl"):
         read(tmp_path / "other.npz")
 
 
-@pytest.mark.parametrize("name", ["patch-sketch", "gaussianised-prior", "image-model", "image-model of a mixture"])
+@pytest.mark.parametrize(
+    "name", ["patch-sketch", "gaussianised-prior", "image-model", "image-model of a mixture"]
+)
 def test_no_prefix_of_a_file_is_taken_for_the_whole(tmp_path, name):
     path = tmp_path / "thing.npz"
     SAVED[name].save(path)
@@ -114,12 +133,18 @@ def test_a_flipped_byte_is_an_error_or_changes_nothing(tmp_path, name):
     SAVED[name].save(path)
     content, given = path.read_bytes(), arrays_of(SAVED[name])
     for position in range(0, len(content), 7):
-        path.write_bytes(content[:position] + bytes([content[position] ^ 0xFF]) + content[position + 1 :])
+        path.write_bytes(
+            content[:position] + bytes([content[position] ^ 0xFF]) + content[position + 1 :]
+        )
         try:
             loaded = arrays_of(fastcl.load(path))
         except ValueError:
             continue
-        assert all(np.allclose(loaded[key], given[key], rtol=1e-14) for key in given if given[key].dtype.kind != "U")
+        assert all(
+            np.allclose(loaded[key], given[key], rtol=1e-14)
+            for key in given
+            if given[key].dtype.kind != "U"
+        )
 
 
 def write(path, kind, arrays, version=1):
@@ -130,7 +155,9 @@ def write(path, kind, arrays, version=1):
 def test_a_newer_version_says_so(tmp_path, name):
     kind = name.split()[0]
     write(tmp_path / "new.npz", f"fastcl-{kind}", arrays_of(SAVED[name]), version=3)
-    with pytest.raises(ValueError, match=r"new\.npz' has format version 3, this fastcl reads up to 2"):
+    with pytest.raises(
+        ValueError, match=r"new\.npz' has format version 3, this fastcl reads up to 2"
+    ):
         fastcl.load(tmp_path / "new.npz")
 
 
@@ -148,14 +175,29 @@ DAMAGED = [
 @pytest.mark.parametrize("name", DAMAGED)
 def test_every_array_is_needed(tmp_path, name):
     arrays = arrays_of(SAVED[name])
-    for lost in arrays.keys() - {"precisions", "fingerprint", "sketch.fingerprint"}:  # which the first files lack
-        write(tmp_path / "part.npz", f"fastcl-{name.split()[0]}", {key: array for key, array in arrays.items() if key != lost})
+    for lost in arrays.keys() - {
+        "precisions",
+        "fingerprint",
+        "sketch.fingerprint",
+    }:  # which the first files lack
+        write(
+            tmp_path / "part.npz",
+            f"fastcl-{name.split()[0]}",
+            {key: array for key, array in arrays.items() if key != lost},
+        )
         with pytest.raises(ValueError, match=r"part\.npz' is damaged"):
             fastcl.load(tmp_path / "part.npz")
 
 
 # What may stand in a file in the place of an array; every one is wrong for every array of every kind.
-STRANGE = [np.array(np.nan), np.array(np.inf), np.array("text"), np.zeros((0, 3)), np.full((2, 2, 2), -1.0), np.array(1j)]
+STRANGE = [
+    np.array(np.nan),
+    np.array(np.inf),
+    np.array("text"),
+    np.zeros((0, 3)),
+    np.full((2, 2, 2), -1.0),
+    np.array(1j),
+]
 
 
 @pytest.mark.parametrize("name", [*DAMAGED, "image-model of a reference"])
@@ -170,19 +212,55 @@ def test_strange_arrays_are_damage(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "change"),
     [
-        ("image-model", {f"transform.{key}": array for key, array in arrays_of(transform(3)).items()}),
-        ("patch-sketch", {f"transform.{key}": array for key, array in arrays_of(transform(3)).items()}),
-        ("patch-sketch", {f"reference.{key}": array for key, array in arrays_of(fastcl.Gaussian([0.0], [[1.0]])).items()}),
-        ("patch-sketch", {f"reference.{key}": array for key, array in arrays_of(fastcl.Box(-np.ones(3), np.ones(3))).items()}),
-        ("patch-sketch", {f"sketch.{key}": array for key, array in arrays_of(sketch_of_rows(2, domain=False)).items()}),
-        ("max-entropy-prior", {f"reference.{key}": array for key, array in arrays_of(fastcl.Gaussian([0.0], [[1.0]])).items()}),
+        (
+            "image-model",
+            {f"transform.{key}": array for key, array in arrays_of(transform(3)).items()},
+        ),
+        (
+            "patch-sketch",
+            {f"transform.{key}": array for key, array in arrays_of(transform(3)).items()},
+        ),
+        (
+            "patch-sketch",
+            {
+                f"reference.{key}": array
+                for key, array in arrays_of(fastcl.Gaussian([0.0], [[1.0]])).items()
+            },
+        ),
+        (
+            "patch-sketch",
+            {
+                f"reference.{key}": array
+                for key, array in arrays_of(fastcl.Box(-np.ones(3), np.ones(3))).items()
+            },
+        ),
+        (
+            "patch-sketch",
+            {
+                f"sketch.{key}": array
+                for key, array in arrays_of(sketch_of_rows(2, domain=False)).items()
+            },
+        ),
         (
             "max-entropy-prior",
-            {f"reference.{key}": array for key, array in arrays_of(fastcl.Box(-np.ones(3), np.ones(3))).items()},
+            {
+                f"reference.{key}": array
+                for key, array in arrays_of(fastcl.Gaussian([0.0], [[1.0]])).items()
+            },
+        ),
+        (
+            "max-entropy-prior",
+            {
+                f"reference.{key}": array
+                for key, array in arrays_of(fastcl.Box(-np.ones(3), np.ones(3))).items()
+            },
         ),
         ("gaussianised-prior", {f"outer.{key}": array for key, array in arrays_of(NORMAL).items()}),
         ("gaussianised-prior", {f"inner.{key}": array for key, array in arrays_of(NORMAL).items()}),
-        ("sketch", {f"domain.{key}": array for key, array in arrays_of(fastcl.Box([0.0], [1.0])).items()}),
+        (
+            "sketch",
+            {f"domain.{key}": array for key, array in arrays_of(fastcl.Box([0.0], [1.0])).items()},
+        ),
     ],
     ids=[
         "model of other patches",
@@ -199,7 +277,11 @@ def test_strange_arrays_are_damage(tmp_path, name):
 )
 def test_parts_that_do_not_fit_together_are_damage(tmp_path, name, change):
     arrays = arrays_of(SAVED[name])
-    arrays = {key: array for key, array in arrays.items() if not key.startswith(next(iter(change)).split(".")[0] + ".")} | change
+    arrays = {
+        key: array
+        for key, array in arrays.items()
+        if not key.startswith(next(iter(change)).split(".")[0] + ".")
+    } | change
     write(tmp_path / "mixed.npz", f"fastcl-{name}", arrays)
     with pytest.raises(ValueError, match=r"mixed\.npz' is damaged"):
         fastcl.load(tmp_path / "mixed.npz")
@@ -207,6 +289,10 @@ def test_parts_that_do_not_fit_together_are_damage(tmp_path, name, change):
 
 def test_nothing_is_unpickled(tmp_path):
     arrays = arrays_of(SAVED["image-model"])
-    write(tmp_path / "pickle.npz", "fastcl-image-model", arrays | {"prior.theta": np.array([{}], dtype=object)})
+    write(
+        tmp_path / "pickle.npz",
+        "fastcl-image-model",
+        arrays | {"prior.theta": np.array([{}], dtype=object)},
+    )
     with pytest.raises(ValueError, match=r"pickle\.npz' is truncated or was not written"):
         fastcl.load(tmp_path / "pickle.npz")

@@ -18,17 +18,21 @@ from ..sketching.sketch import sketch
 from ..validation import as_count, as_positive
 
 GRID_LIMIT = 3_000_000  # points of the largest grid worth a step: its activations take some GiB
-LARGEST_DIM = 20  # of the example
+MAX_DIM = 20  # of the example
 POINTS_PER_AXIS = 20  # of the grid, as in the public code before arXiv 2310.03085.
 
 
 def example_sketch(dim):
     """The sketch of 20,000 points in [-1, 1]^dim: a spiral for dim = 2, two Gaussians otherwise."""
     dim = as_count(dim, "dim")
-    if dim > LARGEST_DIM:
-        raise ValueError(f"dim must be at most {LARGEST_DIM}, got {dim}: uniform points of a box do not find the data")
+    if dim > MAX_DIM:
+        raise ValueError(
+            f"dim must be at most {MAX_DIM}, got {dim}: uniform points of a box do not find the data"
+        )
     x = make_spiral(20_000, rng=0) if dim == 2 else two_gaussians(dim).sample(20_000, rng=0)
-    result = sketch(x.astype(np.float32), draw_frequencies(500, dim, scale=0.03 if dim == 2 else 0.1, rng=0))
+    result = sketch(
+        x.astype(np.float32), draw_frequencies(500, dim, scale=0.03 if dim == 2 else 0.1, rng=0)
+    )
     result.domain = Box(-np.ones(dim), np.ones(dim))
     return result
 
@@ -42,7 +46,9 @@ def run(sk, seconds=10.0, n_points=4096, report=print):
     if sk.domain is None:
         raise ValueError("the sketch has no domain: make it with `fastcl sketch`")
     results = {"dim": sk.dim, "m": len(sk.omega), "n_points": n_points, "methods": {}}
-    report(f"{'method':10}{'points':>10}{'ms a step':>12}{'MiB a step':>12}{'steps':>8}{'G at the end':>14}")
+    report(
+        f"{'method':10}{'points':>10}{'ms a step':>12}{'MiB a step':>12}{'steps':>8}{'G at the end':>14}"
+    )
     for method in METHODS:
         points = POINTS_PER_AXIS**sk.dim if method == "grid" else n_points
         if method == "grid" and (sk.domain.is_reference or points > GRID_LIMIT):
@@ -62,7 +68,7 @@ def run(sk, seconds=10.0, n_points=4096, report=print):
 def _run_method(sk, method, points, seconds):
     reference = sk.domain if sk.domain.is_reference else None
     prior = MLPPrior(sk.dim, rng=0, reference=reference)
-    prior.start_near(sk.domain, rng=0)
+    prior.initialise_on(sk.domain, rng=0)
     objective, optimizer = SketchMatching(sk, sk.domain, prior.dtype), Adam(1e-3)
     objective.gradient(prior, method, points, np.random.default_rng(0))  # compiles
     step_mib = _peak_mib(sk, method, points)
@@ -71,7 +77,9 @@ def _run_method(sk, method, points, seconds):
     next_look = seconds / 20
     while sum(times) < seconds:
         start = time.perf_counter()
-        _, gradient = objective.gradient(prior, method, points, np.random.default_rng(len(steps) + 1))
+        _, gradient = objective.gradient(
+            prior, method, points, np.random.default_rng(len(steps) + 1)
+        )
         optimizer.update(prior.theta, gradient)
         times.append(time.perf_counter() - start)
         steps.append(len(steps))
@@ -79,7 +87,12 @@ def _run_method(sk, method, points, seconds):
             curve["seconds"].append(sum(times))
             curve["value"].append(_evaluate(evaluator, prior))
             next_look += seconds / 20
-    return {"step_seconds": float(np.median(times)), "step_mib": step_mib, "steps": len(steps), **curve}
+    return {
+        "step_seconds": float(np.median(times)),
+        "step_mib": step_mib,
+        "steps": len(steps),
+        **curve,
+    }
 
 
 def _peak_mib(sk, method, points):
@@ -87,7 +100,9 @@ def _peak_mib(sk, method, points):
     tracemalloc.start()
     try:
         prior = MLPPrior(sk.dim, rng=0, reference=sk.domain if sk.domain.is_reference else None)
-        SketchMatching(sk, sk.domain, prior.dtype).gradient(prior, method, points, np.random.default_rng(0))
+        SketchMatching(sk, sk.domain, prior.dtype).gradient(
+            prior, method, points, np.random.default_rng(0)
+        )
         return tracemalloc.get_traced_memory()[1] / 2**20
     finally:
         tracemalloc.stop()
@@ -97,7 +112,10 @@ def _evaluate(objective, prior):
     """G on a fine grid in up to two dimensions, the mean of unbiased estimates at 200,000 fixed points beyond."""
     if isinstance(objective.domain, Box) and prior.dim <= 2:
         return objective.gradient(prior, "grid", 256, None)[0]
-    values = [objective.gradient(prior, "unbiased", 20_000, np.random.default_rng(k))[0] for k in range(10)]
+    values = [
+        objective.gradient(prior, "unbiased", 20_000, np.random.default_rng(k))[0]
+        for k in range(10)
+    ]
     return float(np.mean(values))
 
 
@@ -113,7 +131,11 @@ def write(results, folder):
     for method, row in results["methods"].items():
         if "value" in row:
             axes[0, 0].plot(row["seconds"], row["value"], ".-", label=method)
-    axes[0, 0].set(xlabel="seconds of learning", ylabel="G", yscale="symlog" if results["dim"] > 2 else "log")
-    axes[0, 0].set_title(f"d = {results['dim']}, m = {results['m']}, {results['n_points']} points a step")
+    axes[0, 0].set(
+        xlabel="seconds of learning", ylabel="G", yscale="symlog" if results["dim"] > 2 else "log"
+    )
+    axes[0, 0].set_title(
+        f"d = {results['dim']}, m = {results['m']}, {results['n_points']} points a step"
+    )
     axes[0, 0].legend()
     save_figure(figure, folder / "bench.png")

@@ -41,15 +41,17 @@ def run(folder="fastcl-demo", n_iter=3000, progress=True, report=print):
     photographs = photograph_demo(folder, progress, report)
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    report(f"\n{seconds:.0f} s in all, peak memory of the process {peak:.0f} MiB; pictures are in {folder}")
+    report(
+        f"\n{seconds:.0f} s in all, peak memory of the process {peak:.0f} MiB; pictures are in {folder}"
+    )
     return {"spiral": spiral, "photographs": photographs, "seconds": seconds, "peak_mib": peak}
 
 
 def normalised_log_likelihood(prior, box, x, points_per_axis=400):
     """Mean log-density of x (n, d), the mass over the box taken by quadrature: nats a point."""
     log_density = prior.log_density(box.grid(points_per_axis)).astype(np.float64)
-    log_mass = np.log(np.exp(log_density).mean() * box.volume)
-    return float(prior.log_density(x).mean() - log_mass)
+    log_normaliser = np.log(np.exp(log_density).mean() * box.volume)
+    return float(prior.log_density(x).mean() - log_normaliser)
 
 
 def signal_to_noise(clean, estimate):
@@ -63,26 +65,44 @@ def spiral_demo(folder, n_iter=3000, progress=True, report=print):
     noisy = held_out + SPIRAL_NOISE * np.random.default_rng(2).standard_normal(held_out.shape)
     box = Box([-1, -1], [1, 1])
     sk = sketch(data, draw_frequencies(500, dim=2, scale=0.03, rng=0))
-    report(f"Spiral: {len(data)} points ({data.nbytes / 1024:.0f} KiB) in a sketch of {sk.values.nbytes / 1024:.0f} KiB")
+    report(
+        f"Spiral: {len(data)} points ({data.nbytes / 1024:.0f} KiB) in a sketch of {sk.values.nbytes / 1024:.0f} KiB"
+    )
     start = time.perf_counter()
     for method in METHODS:
-        learn(MLPPrior(dim=2, widths=WIDTHS, rng=0), sk, box, method, n_points=4000, n_iter=1, rng=0)
+        learn(
+            MLPPrior(dim=2, widths=WIDTHS, rng=0), sk, box, method, n_points=4000, n_iter=1, rng=0
+        )
     report(f"  compiled in {time.perf_counter() - start:.0f} s (once; later runs read the cache)")
     report(f"  {n_iter} steps of Adam; noisy points have {signal_to_noise(held_out, noisy):.1f} dB")
-    report(f"  {'method':10}{'G':>8}{'nats a point':>14}{'MAP dB':>9}{'mean dB':>9}{'seconds':>9}{'ms a step':>11}")
+    report(
+        f"  {'method':10}{'G':>8}{'nats a point':>14}{'MAP dB':>9}{'mean dB':>9}{'seconds':>9}{'ms a step':>11}"
+    )
     figure, axes = new_figure(1, 3)
     results = {}
     for panel, method in zip(axes[0], METHODS, strict=True):
         prior = MLPPrior(dim=2, widths=WIDTHS, rng=0)
         optimizer = Adam(2e-3, schedule=Cosine(n_iter))
         start = time.perf_counter()
-        learn(prior, sk, box, method, n_points=4000, n_iter=n_iter, optimizer=optimizer, rng=0, progress=progress)
+        learn(
+            prior,
+            sk,
+            box,
+            method,
+            n_points=4000,
+            n_iter=n_iter,
+            optimizer=optimizer,
+            rng=0,
+            progress=progress,
+        )
         seconds = time.perf_counter() - start
         row = results[method] = {
             "value": grid_gradient(prior, sk, box, points_per_axis=400)[0],
             "log_likelihood": normalised_log_likelihood(prior, box, held_out),
             "map_snr": signal_to_noise(held_out, denoise(prior, noisy, SPIRAL_NOISE)),
-            "mean_snr": signal_to_noise(held_out, denoise(prior, noisy, SPIRAL_NOISE, estimator="mean")),
+            "mean_snr": signal_to_noise(
+                held_out, denoise(prior, noisy, SPIRAL_NOISE, estimator="mean")
+            ),
             "seconds": seconds,
         }
         report(
@@ -90,7 +110,9 @@ def spiral_demo(folder, n_iter=3000, progress=True, report=print):
             f"{seconds:>9.1f}{1e3 * seconds / n_iter:>11.2f}"
         )
         density = np.exp(prior.log_density(box.grid(200))).reshape(200, 200)
-        show_density(panel, density, box, held_out[:400], f"{method}: {row['log_likelihood']:.2f} nats")
+        show_density(
+            panel, density, box, held_out[:400], f"{method}: {row['log_likelihood']:.2f} nats"
+        )
     save_figure(figure, folder / "spiral.png")
     return results
 
@@ -99,7 +121,13 @@ def training_photographs():
     """Grey photographs in [0, 1] that ship inside scikit-image, the denoised one not among them."""
     from skimage import color, data
 
-    photographs = [data.astronaut(), data.chelsea(), data.coffee(), data.rocket(), data.stereo_motorcycle()[0]]
+    photographs = [
+        data.astronaut(),
+        data.chelsea(),
+        data.coffee(),
+        data.rocket(),
+        data.stereo_motorcycle()[0],
+    ]
     return [color.rgb2gray(photograph) for photograph in photographs]
 
 
@@ -123,16 +151,28 @@ def photograph_demo(folder, progress=True, report=print):
     candidates = [denoise_tv_chambolle(noisy, weight=weight) for weight in TV_WEIGHTS]
     tv = max(candidates, key=lambda image: peak_signal_noise_ratio(clean, image, data_range=1))
     pixels, sk = sum(photograph.size for photograph in photographs), patch_sketch.sketch
-    report(f"\nPhotographs: {len(photographs)} with {pixels / 1e6:.1f} million pixels ({pixels / 2**20:.1f} MiB as 8-bit), ")
-    report(f"  {sk.count / 1e6:.1f} million patches of 6 x 6 in a sketch of {sk.values.nbytes / 1024:.0f} KiB")
+    report(
+        f"\nPhotographs: {len(photographs)} with {pixels / 1e6:.1f} million pixels ({pixels / 2**20:.1f} MiB as 8-bit), "
+    )
+    report(
+        f"  {sk.count / 1e6:.1f} million patches of 6 x 6 in a sketch of {sk.values.nbytes / 1024:.0f} KiB"
+    )
     report(
         f"  sketch {sketched - start:.1f} s, learn {learned - sketched:.1f} s, "
         f"denoise {clean.shape[0]} x {clean.shape[1]} {done - learned:.1f} s"
     )
     report(f"  {'sigma 25':10}{'PSNR dB':>10}{'SSIM':>8}")
-    results = {"seconds": {"sketch": sketched - start, "learn": learned - sketched, "denoise": done - learned}}
+    results = {
+        "seconds": {
+            "sketch": sketched - start,
+            "learn": learned - sketched,
+            "denoise": done - learned,
+        }
+    }
     figure, axes = new_figure(1, 4)
-    for panel, (name, image) in zip(axes[0], {"noisy": noisy, "TV": tv, "fastcl": denoised, "clean": clean}.items(), strict=True):
+    for panel, (name, image) in zip(
+        axes[0], {"noisy": noisy, "TV": tv, "fastcl": denoised, "clean": clean}.items(), strict=True
+    ):
         title = name
         if name != "clean":
             psnr = peak_signal_noise_ratio(clean, image, data_range=1)

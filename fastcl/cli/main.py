@@ -23,7 +23,9 @@ from ..sketching.checkpoint import resume, run_pass
 from ..sketching.sketch import Sketch
 from ..validation import as_positive
 
-LARGEST_BOX = 3  # dimensions in which uniform points of a box are of use; beyond, a Gaussian is the reference
+MAX_BOX = (
+    3  # dimensions in which uniform points of a box are of use; beyond, a Gaussian is the reference
+)
 
 
 def main(arguments=None):
@@ -51,7 +53,9 @@ def _one_line(error):
 
 def build_parser():
     """The argument parser of the `fastcl` command."""
-    parser = argparse.ArgumentParser(prog="fastcl", description="Compressive learning: sketch, learn a prior, denoise.")
+    parser = argparse.ArgumentParser(
+        prog="fastcl", description="Compressive learning: sketch, learn a prior, denoise."
+    )
     parser.add_argument("--version", action="version", version=f"fastcl {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -60,16 +64,34 @@ def build_parser():
         sub.set_defaults(run=function)
         return sub
 
-    sub = command("demo", run_demo, "Learn from real photographs and denoise another one; about five minutes on two cores.")
-    sub.add_argument("--out", default="fastcl-demo", metavar="DIR", help="folder for the pictures (%(default)s)")
-    sub.add_argument("--iterations", type=int, default=3000, help="steps on the spiral (%(default)s)")
+    sub = command(
+        "demo",
+        run_demo,
+        "Learn from real photographs and denoise another one; about five minutes on two cores.",
+    )
+    sub.add_argument(
+        "--out", default="fastcl-demo", metavar="DIR", help="folder for the pictures (%(default)s)"
+    )
+    sub.add_argument(
+        "--iterations", type=int, default=3000, help="steps on the spiral (%(default)s)"
+    )
 
-    sub = command("sketch", run_sketch, "Sketch the patches of a folder of images, or the rows of a .npy array.")
+    sub = command(
+        "sketch",
+        run_sketch,
+        "Sketch the patches of a folder of images, or the rows of a .npy array.",
+    )
     sub.add_argument("source", metavar="IMAGES_DIR|DATA.npy")
     sub.add_argument("-o", "--out", required=True, metavar="S.npz")
-    sub.add_argument("--patch", type=int, default=6, help="side of the patches of images (%(default)s)")
+    sub.add_argument(
+        "--patch", type=int, default=6, help="side of the patches of images (%(default)s)"
+    )
     sub.add_argument("-m", type=int, default=4000, help="number of frequencies (%(default)s)")
-    sub.add_argument("--scale", type=float, help="scale of the frequencies for an array, in its units (estimated)")
+    sub.add_argument(
+        "--scale",
+        type=float,
+        help="scale of the frequencies for an array, in its units (estimated)",
+    )
     sub.add_argument("--seed", type=int, default=0)
 
     sub = command("learn", run_learn, "Learn a prior from a sketch alone.")
@@ -80,26 +102,48 @@ def build_parser():
         choices=tuple(dict.fromkeys(METHODS + IMAGE_METHODS)),
         help="(max_entropy for a sketch of images, normalised for one of an array)",
     )
-    sub.add_argument("--iterations", type=int, help="steps (3000 for arrays; for images 300, or 600 of a network)")
-    sub.add_argument("--points", type=int, help="points a step (4096 for arrays; for images 8192, or 2048 of a network)")
+    sub.add_argument(
+        "--iterations",
+        type=int,
+        help="steps (3000 for arrays; for images 300, or 600 of a network)",
+    )
+    sub.add_argument(
+        "--points",
+        type=int,
+        help="points a step (4096 for arrays; for images 8192, or 2048 of a network)",
+    )
     sub.add_argument("--checkpoint", metavar="FILE", help="resume from and write to this file")
     sub.add_argument("--seed", type=int, default=0)
 
-    sub = command("denoise", run_denoise, "Denoise an image, or the rows of a .npy array, with a learned prior.")
+    sub = command(
+        "denoise",
+        run_denoise,
+        "Denoise an image, or the rows of a .npy array, with a learned prior.",
+    )
     sub.add_argument("prior", metavar="PRIOR.npz")
     sub.add_argument("noisy", metavar="NOISY.png|.npy")
     sub.add_argument("-o", "--out", required=True, metavar="CLEAN.png|.npy")
     sub.add_argument(
-        "--sigma", type=float, help="noise: on the 0..255 scale for images (estimated), in the units of the data for rows"
+        "--sigma",
+        type=float,
+        help="noise: on the 0..255 scale for images (estimated), in the units of the data for rows",
     )
-    sub.add_argument("--strength", type=float, default=1.0, help="factor of the prior (%(default)s)")
+    sub.add_argument(
+        "--strength", type=float, default=1.0, help="factor of the prior (%(default)s)"
+    )
     sub.add_argument("--estimator", choices=ESTIMATORS, default="mean", help="(%(default)s)")
 
     sub = command("bench", run_bench, "The methods of learning on one sketch: time, memory, and G.")
-    sub.add_argument("sketch", nargs="?", metavar="S.npz", help="a sketch (by default that of an example)")
+    sub.add_argument(
+        "sketch", nargs="?", metavar="S.npz", help="a sketch (by default that of an example)"
+    )
     sub.add_argument("--dim", type=int, default=2, help="dimension of the example (%(default)s)")
-    sub.add_argument("--out", default="fastcl-bench", metavar="DIR", help="folder for JSON and PNG (%(default)s)")
-    sub.add_argument("--seconds", type=float, default=10.0, help="learning time of every method (%(default)s)")
+    sub.add_argument(
+        "--out", default="fastcl-bench", metavar="DIR", help="folder for JSON and PNG (%(default)s)"
+    )
+    sub.add_argument(
+        "--seconds", type=float, default=10.0, help="learning time of every method (%(default)s)"
+    )
     return parser
 
 
@@ -116,13 +160,19 @@ def run_sketch(options):
     source = Path(options.source)
     if not source.exists():
         raise FileNotFoundError(f"no such file or folder: {str(source)!r}")
-    checkpoint = partial_path(options.out)  # of a pass that was cut off: the same command goes on with it
+    checkpoint = partial_path(
+        options.out
+    )  # of a pass that was cut off: the same command goes on with it
     files.check_writable(checkpoint, [source])
     if source.is_dir():
-        result = sketch_images(source, options.patch, options.m, options.seed, progress=True, checkpoint=checkpoint)
+        result = sketch_images(
+            source, options.patch, options.m, options.seed, progress=True, checkpoint=checkpoint
+        )
         sk = result.sketch
     else:
-        sk = result = sketch_rows(read_array(source), options.m, options.scale, options.seed, checkpoint)
+        sk = result = sketch_rows(
+            read_array(source), options.m, options.scale, options.seed, checkpoint
+        )
     sk.partial = None
     result.save(options.out)
     checkpoint.unlink(missing_ok=True)
@@ -149,15 +199,25 @@ def sketch_rows(x, m, scale, seed, checkpoint):
         np.minimum(low, rows[first:last].min(axis=0), out=low)
         np.maximum(high, rows[first:last].max(axis=0), out=high)
         if np.isfinite(high - low).all():
-            result.domain = Box(low, np.nextafter(high, np.inf))  # has a volume where all rows are equal, too
+            result.domain = Box(
+                low, np.nextafter(high, np.inf)
+            )  # has a volume where all rows are equal, too
 
-    run_pass(result, source, progress=True, checkpoint=checkpoint, see=see if x.shape[1] <= LARGEST_BOX else None)
-    if x.shape[1] <= LARGEST_BOX:
+    run_pass(
+        result,
+        source,
+        progress=True,
+        checkpoint=checkpoint,
+        see=see if x.shape[1] <= MAX_BOX else None,
+    )
+    if x.shape[1] <= MAX_BOX:
         margin = np.maximum(0.1 * (high - low), scale)
         result.domain = Box(low - margin, high + margin)
     else:
         rows = np.asarray(x[sample], np.float64)
-        result.domain = Gaussian(rows.mean(axis=0), np.cov(rows.T) + 1e-6 * rows.var() * np.eye(x.shape[1]))
+        result.domain = Gaussian(
+            rows.mean(axis=0), np.cov(rows.T) + 1e-6 * rows.var() * np.eye(x.shape[1])
+        )
     return result
 
 
@@ -165,9 +225,19 @@ def run_learn(options):
     """`fastcl learn`."""
     files.check_writable(options.out, [options.sketch, options.checkpoint])
     source = storage.load(options.sketch, ("sketch", "patch-sketch"))
-    given = {"method": options.method, "n_iter": options.iterations, "n_points": options.points, "checkpoint": options.checkpoint}
-    chosen = {name: value for name, value in given.items() if value is not None} | {"rng": options.seed, "progress": True}
-    method = chosen.get("method", "max_entropy" if isinstance(source, PatchSketch) else "normalised")
+    given = {
+        "method": options.method,
+        "n_iter": options.iterations,
+        "n_points": options.points,
+        "checkpoint": options.checkpoint,
+    }
+    chosen = {name: value for name, value in given.items() if value is not None} | {
+        "rng": options.seed,
+        "progress": True,
+    }
+    method = chosen.get(
+        "method", "max_entropy" if isinstance(source, PatchSketch) else "normalised"
+    )
     if method == "max_entropy" and options.checkpoint is not None:
         raise ValueError("--checkpoint is for networks: the method max_entropy keeps none")
     if isinstance(source, PatchSketch):
@@ -175,10 +245,12 @@ def run_learn(options):
         interrupted = learned.interrupted
     else:
         if source.domain is None:
-            raise ValueError(f"{options.sketch!r} has no domain to draw points from: make it with `fastcl sketch`")
+            raise ValueError(
+                f"{options.sketch!r} has no domain to draw points from: make it with `fastcl sketch`"
+            )
         reference = source.domain if source.domain.is_reference else None
         prior = MLPPrior(source.dim, rng=options.seed, reference=reference)
-        prior.start_near(source.domain, rng=options.seed)
+        prior.initialise_on(source.domain, rng=options.seed)
         result = learn(prior, source, source.domain, **chosen)
         learned, interrupted = result.prior, result.interrupted
     if interrupted:  # what the user had under this name stays; what was learned is kept beside it
@@ -198,13 +270,20 @@ def run_denoise(options):
     settings = {"strength": options.strength, "estimator": options.estimator}
     suffix = out.suffix.lower()
     if suffix not in (".npy", *IMAGE_SUFFIXES):
-        raise ValueError(f"the output must end in .npy or {', '.join(IMAGE_SUFFIXES)}, got {options.out!r}")
-    noisy = read_array(noisy_path) if noisy_path.suffix.lower() == ".npy" else read_image(noisy_path)
+        raise ValueError(
+            f"the output must end in .npy or {', '.join(IMAGE_SUFFIXES)}, got {options.out!r}"
+        )
+    noisy = (
+        read_array(noisy_path) if noisy_path.suffix.lower() == ".npy" else read_image(noisy_path)
+    )
     if isinstance(model, ImageModel):
         channels = np.moveaxis(noisy, -1, 0) if noisy.ndim == 3 else [noisy]
         if sigma is None:
             sigma = 255 * float(np.mean([estimate_noise(channel) for channel in channels]))
-        clean = [denoise_image(model, channel, sigma / 255, progress=True, **settings) for channel in channels]
+        clean = [
+            denoise_image(model, channel, sigma / 255, progress=True, **settings)
+            for channel in channels
+        ]
         clean = np.stack(clean, axis=-1) if noisy.ndim == 3 else clean[0]
     elif noisy_path.suffix.lower() != ".npy" or suffix != ".npy":
         raise ValueError(f"{options.prior!r} is a prior of vectors: it denoises .npy to .npy")
@@ -213,14 +292,21 @@ def run_denoise(options):
     else:
         clean = denoise(model, noisy, sigma, progress=True, **settings)
     if not np.isfinite(clean).all():
-        raise FloatingPointError(f"the result is not finite: {options.prior!r} is damaged, or sigma or the strength is extreme")
+        raise FloatingPointError(
+            f"the result is not finite: {options.prior!r} is damaged, or sigma or the strength is extreme"
+        )
     with files.replacing(out) as file:
         if suffix == ".npy":
             np.save(file, clean)
         else:
             import imageio.v3 as iio
 
-            iio.imwrite(file, np.round(255 * np.clip(clean, 0, 1)).astype(np.uint8), plugin="pillow", extension=suffix)
+            iio.imwrite(
+                file,
+                np.round(255 * np.clip(clean, 0, 1)).astype(np.uint8),
+                plugin="pillow",
+                extension=suffix,
+            )
     print(f"{options.out}: denoised at sigma {sigma:g}")
 
 
@@ -229,11 +315,17 @@ def run_bench(options):
     from . import bench
 
     as_positive(options.seconds, "seconds")
-    sk = bench.example_sketch(options.dim) if options.sketch is None else storage.load(options.sketch, ("sketch", "patch-sketch"))
+    sk = (
+        bench.example_sketch(options.dim)
+        if options.sketch is None
+        else storage.load(options.sketch, ("sketch", "patch-sketch"))
+    )
     if isinstance(sk, PatchSketch):
         sk = sk.sketch
     if sk.domain is None or sk.count == 0:
-        raise ValueError(f"{options.sketch!r} has no domain to draw points from: make it with `fastcl sketch`")
+        raise ValueError(
+            f"{options.sketch!r} has no domain to draw points from: make it with `fastcl sketch`"
+        )
     Path(options.out).mkdir(parents=True, exist_ok=True)
     files.check_writable(Path(options.out) / "bench.json")
     results = bench.run(sk, options.seconds)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..backend import Beside, contiguous, kernel, product
+from ..backend import DeviceCache, contiguous, kernel, product
 from ..validation import as_array, as_count, as_vector
 
 CHUNK_PATCHES = 1 << 15  # patches held at a time
@@ -16,12 +16,18 @@ def as_image(image, name="image", least=1):
         hint = "; convert colour, with or without alpha, to grey first" if image.ndim == 3 else ""
         raise ValueError(f"{name} must be a grey image (H, W), got shape {image.shape}{hint}")
     if min(image.shape) < least:
-        raise ValueError(f"{name} of {image.shape[0]} x {image.shape[1]} pixels is smaller than a patch of {least} x {least}")
+        raise ValueError(
+            f"{name} of {image.shape[0]} x {image.shape[1]} pixels is smaller than a patch of {least} x {least}"
+        )
     if image.dtype.kind in "ui":
         if image.dtype not in (np.uint8, np.uint16):
-            raise TypeError(f"{name} must hold uint8, uint16 or floats in [0, 1], got {image.dtype}")
+            raise TypeError(
+                f"{name} must hold uint8, uint16 or floats in [0, 1], got {image.dtype}"
+            )
         image = image / np.iinfo(image.dtype).max
-    image = np.ascontiguousarray(image, np.float32 if image.dtype.newbyteorder("=") == np.float32 else np.float64, like=image)
+    image = np.ascontiguousarray(
+        image, np.float32 if image.dtype.newbyteorder("=") == np.float32 else np.float64, like=image
+    )
     if not np.isfinite(image).all():
         raise ValueError(f"{name} holds NaN or infinity")
     return image
@@ -37,7 +43,9 @@ def add_patches(patches, out, patch, rows=None):
     """Adjoint of `extract_patches`: add every pixel of every patch to the image `out` (H, W)."""
     height, width = out.shape[0] - patch + 1, out.shape[1] - patch + 1
     first, last, _ = (rows or slice(None)).indices(height)
-    kernel("add_patches", like=out)(contiguous(patches, out.dtype).reshape(last - first, width, patch, patch), first, out)
+    kernel("add_patches", like=out)(
+        contiguous(patches, out.dtype).reshape(last - first, width, patch, patch), first, out
+    )
 
 
 def patch_counts(shape, patch):
@@ -90,7 +98,7 @@ class PatchTransform:
             )
         if not np.isfinite(self.axes).all() or not (self.deviations > 0).all():
             raise ValueError("axes must be finite, and deviations above zero")
-        self._beside = Beside()
+        self._cache = DeviceCache()
 
     def __repr__(self):
         return f"PatchTransform(patch={self.patch}, dim={self.dim})"
@@ -99,12 +107,18 @@ class PatchTransform:
     def fit(cls, patches):
         """Fit to a subsample of flat patches (n, patch^2)."""
         patch = int(np.sqrt(patches.shape[1]))
-        patches = np.asarray(patches, np.float64)  # the constant direction must come out exact to well below a deviation
+        patches = np.asarray(
+            patches, np.float64
+        )  # the constant direction must come out exact to well below a deviation
         centred = patches - patches.mean(axis=1, keepdims=True)
         values, vectors = np.linalg.eigh(product(centred.T, centred) / len(centred))
         if not values[1] > values[-1] * np.finfo(np.float64).eps * 10 * len(values):
-            raise ValueError("images have too little variety: their patches do not span all patterns")
-        return cls(patch, vectors[:, :0:-1], np.sqrt(values[:0:-1]))  # the constant patch has eigenvalue zero
+            raise ValueError(
+                "images have too little variety: their patches do not span all patterns"
+            )
+        return cls(
+            patch, vectors[:, :0:-1], np.sqrt(values[:0:-1])
+        )  # the constant patch has eigenvalue zero
 
     @property
     def dim(self):
@@ -123,9 +137,11 @@ class PatchTransform:
         """What `forward` and `inverse` multiply by, in the type of `like` and where it is."""
 
         def make():
-            return (self.axes / self.deviations).astype(like.dtype), (self.axes * self.deviations).T.astype(like.dtype)
+            return (self.axes / self.deviations).astype(like.dtype), (
+                self.axes * self.deviations
+            ).T.astype(like.dtype)
 
-        return self._beside(like, f"matrices in {like.dtype}", make)
+        return self._cache(like, f"matrices in {like.dtype}", make)
 
     def to_arrays(self):
         """What a file keeps of the transform: name -> array."""

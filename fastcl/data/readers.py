@@ -20,8 +20,13 @@ def read_array(path):
     try:
         with open(path, "rb") as file:
             start = file.read(12)
-        if start[6:7] in (b"\2", b"\3") and int.from_bytes(start[8:], "little") > path.stat().st_size:
-            raise ValueError("its header is longer than the file")  # and NumPy would take as much memory before it looks
+        if (
+            start[6:7] in (b"\2", b"\3")
+            and int.from_bytes(start[8:], "little") > path.stat().st_size
+        ):
+            raise ValueError(
+                "its header is longer than the file"
+            )  # and NumPy would take as much memory before it looks
         with files.silence():
             array = np.load(path, mmap_mode="r", allow_pickle=False)
     except PermissionError:
@@ -43,10 +48,14 @@ def read_image(path, grey=False):
     """An image file as floats in [0, 1], (H, W) or (H, W, 3); colour becomes grey where `grey` is true."""
     import imageio.v3 as iio
 
-    image = _decoded(path, lambda content: np.asarray(iio.imread(content, plugin="pillow")))  # others would be tried, and warn
+    image = _decoded(
+        path, lambda content: np.asarray(iio.imread(content, plugin="pillow"))
+    )  # others would be tried, and warn
     _check_shape(path, image.shape)
     if image.ndim == 3:
-        image = np.stack([as_image(channel, str(path)) for channel in np.moveaxis(image, -1, 0)], axis=-1)
+        image = np.stack(
+            [as_image(channel, str(path)) for channel in np.moveaxis(image, -1, 0)], axis=-1
+        )
     else:
         image = as_image(image, str(path))
     if grey and image.ndim == 3:
@@ -68,7 +77,9 @@ def image_shape(path):
 def _decoded(path, decode):
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {str(path)!r}")
-    content = path.read_bytes()  # of an open file, a damaged length would be taken from memory before it is read
+    content = (
+        path.read_bytes()
+    )  # of an open file, a damaged length would be taken from memory before it is read
     try:
         return decode(content)
     except Exception as error:  # decoders raise what they like over damaged bytes

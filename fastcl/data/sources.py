@@ -31,7 +31,9 @@ def open_source(x, dim, on_device=False):
             return Rows(read_array(x), dim, on_device)
         patch = math.isqrt(dim)
         if patch**2 != dim:
-            raise ValueError(f"x is a folder of images: their patches have a square number of pixels, omega has {dim} columns")
+            raise ValueError(
+                f"x is a folder of images: their patches have a square number of pixels, omega has {dim} columns"
+            )
         return Patches(ImageFolder(x), patch)
     if _is_chunks(x):
         return Chunks(x, dim, on_device)
@@ -51,7 +53,10 @@ class Rows:
 
     def __init__(self, x, dim, on_device=False):
         self.x = _as_sliceable(x, dim) if _is_sliceable(x) else as_rows(x, "x", dim)
-        self.total, self.step = self.x.shape[0], DEVICE_ROWS if on_device or is_device(self.x) else GROUP_ROWS
+        self.total, self.step = (
+            self.x.shape[0],
+            DEVICE_ROWS if on_device or is_device(self.x) else GROUP_ROWS,
+        )
 
     def describe(self):
         """What tells this data set from another one: shape, type, and some rows all over it."""
@@ -59,7 +64,9 @@ class Rows:
         check = 0
         for row in rows.tolist():
             line = self.x[row : row + 1]
-            check = zlib.crc32(np.ascontiguousarray(line.get() if is_device(line) else line).tobytes(), check)
+            check = zlib.crc32(
+                np.ascontiguousarray(line.get() if is_device(line) else line).tobytes(), check
+            )
             _drop_pages(self.x)  # 2 MiB may have come with a row
         return f"{(*self.x.shape,)} {np.dtype(self.x.dtype)} {check}"
 
@@ -92,7 +99,9 @@ class Chunks:
             done = max(0, done - rows.total)
             del rows
         if done:
-            raise ValueError(f"x ended {done} points before those that the checkpoint has counted: it is not the same data")
+            raise ValueError(
+                f"x ended {done} points before those that the checkpoint has counted: it is not the same data"
+            )
 
 
 class Patches:
@@ -107,7 +116,9 @@ class Patches:
         self.images, self.patch, self.prepare = images, patch, prepare
         for index, shape in enumerate(images.shapes):
             if min(shape) < patch:
-                raise ValueError(f"image {index} of {shape[0]} x {shape[1]} pixels is smaller than a patch of {patch} x {patch}")
+                raise ValueError(
+                    f"image {index} of {shape[0]} x {shape[1]} pixels is smaller than a patch of {patch} x {patch}"
+                )
         self.totals = [math.prod(size - patch + 1 for size in shape) for shape in images.shapes]
         self.total = sum(self.totals)
 

@@ -13,7 +13,10 @@ from ..sketching.sketch import sketch
 from ..validation import as_generator, as_positive, as_vector
 from .vectors import denoise
 
-CUTOFFS = (2500.0, 3750.0)  # Hz, of the two low-pass filters, as in the public code before arXiv 2310.03085.
+CUTOFFS = (
+    2500.0,
+    3750.0,
+)  # Hz, of the two low-pass filters, as in the public code before arXiv 2310.03085.
 ORDER = 4
 
 
@@ -82,7 +85,9 @@ def band_noise(sigma, rate, cutoffs=CUTOFFS):
     >>> fastcl.band_noise(1.0, rate=16000).round(2)
     array([0.56, 0.86, 1.39])
     """
-    h1, h2 = (scipy.signal.sosfreqz(sections, 8192, whole=True)[1] for sections in _filters(rate, cutoffs))
+    h1, h2 = (
+        scipy.signal.sosfreqz(sections, 8192, whole=True)[1] for sections in _filters(rate, cutoffs)
+    )
     responses = np.stack([h1, (1 - h1) * h2, (1 - h1) * (1 - h2)])
     return as_positive(sigma, "sigma") * np.sqrt((np.abs(responses) ** 2).mean(axis=1))
 
@@ -90,11 +95,15 @@ def band_noise(sigma, rate, cutoffs=CUTOFFS):
 def _filters(rate, cutoffs):
     rate = as_positive(rate, "rate")
     if not 0 < cutoffs[0] < cutoffs[1] < rate / 2:
-        raise ValueError(f"cutoffs must rise and stay below half the rate of {rate:g} Hz, got {cutoffs}")
+        raise ValueError(
+            f"cutoffs must rise and stay below half the rate of {rate:g} Hz, got {cutoffs}"
+        )
     return [scipy.signal.butter(ORDER, cutoff, fs=rate, output="sos") for cutoff in cutoffs]
 
 
-def denoise_audio(prior, signal, sigma, rate, strength=1.0, estimator="mean", cutoffs=CUTOFFS, **settings):
+def denoise_audio(
+    prior, signal, sigma, rate, strength=1.0, estimator="mean", cutoffs=CUTOFFS, **settings
+):
     """Denoise a signal through its three bands.
 
     Parameters
@@ -135,14 +144,28 @@ def denoise_audio(prior, signal, sigma, rate, strength=1.0, estimator="mean", cu
     (100,)
     """
     if not isinstance(prior, MLPPrior) and not getattr(prior, "is_reference", False):
-        raise TypeError(f"prior must be an MLPPrior or a reference measure of dimension 3, got {type(prior).__name__}")
+        raise TypeError(
+            f"prior must be an MLPPrior or a reference measure of dimension 3, got {type(prior).__name__}"
+        )
     if prior.dim != 3:
         raise ValueError(f"prior must have dimension 3, one for each band, got {prior.dim}")
     bands = split_bands(signal, rate, cutoffs)
-    return denoise(prior, bands, band_noise(sigma, rate, cutoffs), strength, estimator, **settings).sum(axis=1)
+    return denoise(
+        prior, bands, band_noise(sigma, rate, cutoffs), strength, estimator, **settings
+    ).sum(axis=1)
 
 
-def learn_audio_prior(signal, rate, m=1000, widths=(64, 128), n_points=2048, n_iter=1500, rng=None, cutoffs=CUTOFFS, **settings):
+def learn_audio_prior(
+    signal,
+    rate,
+    m=1000,
+    widths=(64, 128),
+    n_points=2048,
+    n_iter=1500,
+    rng=None,
+    cutoffs=CUTOFFS,
+    **settings,
+):
     """Learn the density of the three bands of a clean signal from their sketch.
 
     The reference measure is a Gaussian scale mixture with the covariance of the bands; the frequencies follow from a
@@ -180,7 +203,11 @@ def learn_audio_prior(signal, rate, m=1000, widths=(64, 128), n_points=2048, n_i
     whitening = vectors / np.sqrt(values)
     omega = product(draw_frequencies(m, 3, 1.0, rng=rng), whitening.T)
     prior = MLPPrior(3, widths, rng=rng, reference=reference, dtype=np.float64)
-    prior.start_near(reference, rng=rng)
+    prior.initialise_on(reference, rng=rng)
     settings.setdefault("optimizer", Adam(1e-3, schedule=Cosine(n_iter)))
-    settings.setdefault("method", "unbiased")  # "normalised" learns more of its note and keeps less for another one
-    return learn(prior, sketch(bands, omega), n_points=n_points, n_iter=n_iter, rng=rng, **settings).prior
+    settings.setdefault(
+        "method", "unbiased"
+    )  # "normalised" learns more of its note and keeps less for another one
+    return learn(
+        prior, sketch(bands, omega), n_points=n_points, n_iter=n_iter, rng=rng, **settings
+    ).prior

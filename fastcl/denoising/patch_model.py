@@ -47,9 +47,19 @@ class ImageModel:
 
     def __init__(self, transform, prior, density=None, precisions=PRECISIONS):
         if prior.dim != transform.dim:
-            raise ValueError(f"prior must have dimension {transform.dim}, that of the patches, got {prior.dim}")
-        self.transform, self.prior, self.density, self.interrupted = transform, prior, density, False
-        self.precisions = tuple(as_positive(value, "precisions") for value in as_vector(precisions, "precisions").tolist())
+            raise ValueError(
+                f"prior must have dimension {transform.dim}, that of the patches, got {prior.dim}"
+            )
+        self.transform, self.prior, self.density, self.interrupted = (
+            transform,
+            prior,
+            density,
+            False,
+        )
+        self.precisions = tuple(
+            as_positive(value, "precisions")
+            for value in as_vector(precisions, "precisions").tolist()
+        )
         if not self.precisions:
             raise ValueError("precisions is empty: at least one pass is needed")
 
@@ -58,7 +68,9 @@ class ImageModel:
 
     def to_arrays(self):
         """What `save` writes: name -> array."""
-        arrays = files.with_prefix("transform", self.transform.to_arrays()) | files.with_prefix("prior", self.prior.to_arrays())
+        arrays = files.with_prefix("transform", self.transform.to_arrays()) | files.with_prefix(
+            "prior", self.prior.to_arrays()
+        )
         if self.density is not None:
             arrays |= files.with_prefix("density", self.density.to_arrays())
         return arrays | {"precisions": np.array(self.precisions)}
@@ -69,14 +81,21 @@ class ImageModel:
         transform = PatchTransform.from_arrays(files.without_prefix("transform", arrays))
         prior, density = (files.without_prefix(name, arrays) for name in ("prior", "density"))
         precisions = arrays.get("precisions", PRECISIONS)
-        return cls(transform, prior_from_arrays(prior), prior_from_arrays(density) if density else None, precisions)
+        return cls(
+            transform,
+            prior_from_arrays(prior),
+            prior_from_arrays(density) if density else None,
+            precisions,
+        )
 
     def save(self, path):
         """Write the model to one npz file, atomically; `fastcl.load_prior` reads it."""
         files.write_npz(path, "image-model", self.to_arrays())
 
 
-def learn_patches(patch_sketch, method="max_entropy", n_iter=None, rng=None, progress=False, **settings):
+def learn_patches(
+    patch_sketch, method="max_entropy", n_iter=None, rng=None, progress=False, **settings
+):
     """Learn an `ImageModel` from a `PatchSketch`.
 
     Parameters
@@ -106,17 +125,27 @@ def learn_patches(patch_sketch, method="max_entropy", n_iter=None, rng=None, pro
     """
     as_choice(method, "method", IMAGE_METHODS)
     if not isinstance(patch_sketch, PatchSketch):
-        raise TypeError(f"patch_sketch must be a fastcl.PatchSketch, got {type(patch_sketch).__name__}")
+        raise TypeError(
+            f"patch_sketch must be a fastcl.PatchSketch, got {type(patch_sketch).__name__}"
+        )
     if not isinstance(patch_sketch.reference, GaussianScaleMixture):
-        raise ValueError("patch_sketch has no Gaussian scale mixture as its reference: make it anew with sketch_images")
-    learn_density, usual = (_learn_mixture, N_ITER) if method == "max_entropy" else (_learn_network, NETWORK_N_ITER)
+        raise ValueError(
+            "patch_sketch has no Gaussian scale mixture as its reference: make it anew with sketch_images"
+        )
+    learn_density, usual = (
+        (_learn_mixture, N_ITER) if method == "max_entropy" else (_learn_network, NETWORK_N_ITER)
+    )
     n_iter = usual if n_iter is None else as_count(n_iter, "n_iter")
     return learn_density(patch_sketch, method, n_iter, as_generator(rng), progress, **settings)
 
 
-def _learn_mixture(patch_sketch, method, n_iter, rng, progress, n_components=N_COMPONENTS, **settings):
+def _learn_mixture(
+    patch_sketch, method, n_iter, rng, progress, n_components=N_COMPONENTS, **settings
+):
     sk, reference = patch_sketch.sketch, patch_sketch.reference
-    inner = max_entropy(sk, standard_normal(sk.dim), n_iter=n_iter, rng=rng, progress=progress, **settings)
+    inner = max_entropy(
+        sk, standard_normal(sk.dim), n_iter=n_iter, rng=rng, progress=progress, **settings
+    )
     density = GaussianisedPrior(inner, reference)
     mixture = MixtureOfScaleMixtures.fit(density.sample(SAMPLES, rng), n_components, rng=rng)
     model = ImageModel(patch_sketch.transform, mixture, density)
@@ -124,12 +153,24 @@ def _learn_mixture(patch_sketch, method, n_iter, rng, progress, n_components=N_C
     return model
 
 
-def _learn_network(patch_sketch, method, n_iter, rng, progress, widths=(64, 128), n_points=2048, **settings):
+def _learn_network(
+    patch_sketch, method, n_iter, rng, progress, widths=(64, 128), n_points=2048, **settings
+):
     normal = standard_normal(patch_sketch.transform.dim)
     prior = MLPPrior(normal.dim, widths, rng=rng, reference=normal)
-    prior.start_near(normal, rng=rng)
+    prior.initialise_on(normal, rng=rng)
     settings.setdefault("optimizer", Adam(1e-3, schedule=Cosine(n_iter)))
-    result = learn(prior, patch_sketch.sketch, normal, method, n_points, n_iter, rng=rng, progress=progress, **settings)
+    result = learn(
+        prior,
+        patch_sketch.sketch,
+        normal,
+        method,
+        n_points,
+        n_iter,
+        rng=rng,
+        progress=progress,
+        **settings,
+    )
     model = ImageModel(patch_sketch.transform, GaussianisedPrior(prior, patch_sketch.reference))
     model.interrupted = result.interrupted
     return model
@@ -166,4 +207,6 @@ def learn_image_prior(images, patch=6, m=4000, rng=None, progress=False, **setti
     (32, 48)
     """
     rng = as_generator(rng)
-    return learn_patches(sketch_images(images, patch, m, rng, progress), rng=rng, progress=progress, **settings)
+    return learn_patches(
+        sketch_images(images, patch, m, rng, progress), rng=rng, progress=progress, **settings
+    )

@@ -18,7 +18,9 @@ from ..sketching.checkpoint import POINTS_BETWEEN, Partial, run_pass
 from ..sketching.sketch import Sketch
 from ..validation import as_count, as_generator
 
-SUBSAMPLE = 100_000  # patches that the transform, the reference measure and the frequencies are fitted on
+SUBSAMPLE = (
+    100_000  # patches that the transform, the reference measure and the frequencies are fitted on
+)
 DITHER = 1 / 255  # width of the uniform noise that undoes the rounding of 8-bit photographs
 
 
@@ -93,7 +95,15 @@ class ImageList:
         return f"{self.shapes} {digest.hexdigest()[:32]}"
 
 
-def sketch_images(images, patch=6, m=4000, rng=None, progress=False, checkpoint=None, checkpoint_every=POINTS_BETWEEN):
+def sketch_images(
+    images,
+    patch=6,
+    m=4000,
+    rng=None,
+    progress=False,
+    checkpoint=None,
+    checkpoint_every=POINTS_BETWEEN,
+):
     """Sketch all overlapping patches of photographs.
 
     The transform (patch means apart, principal axes, unit variance), a Gaussian scale mixture and the frequencies at
@@ -133,7 +143,9 @@ def sketch_images(images, patch=6, m=4000, rng=None, progress=False, checkpoint=
     patch, m = as_count(patch, "patch", least=2), as_count(m, "m")
     if isinstance(images, np.ndarray) and images.ndim == 2:
         raise ValueError("images must be a sequence of images, got one: pass [image]")
-    images = ImageFolder(images) if isinstance(images, (str, os.PathLike)) else ImageList(images, patch)
+    images = (
+        ImageFolder(images) if isinstance(images, (str, os.PathLike)) else ImageList(images, patch)
+    )
     if not len(images):
         raise ValueError("images is empty")
     source = Patches(images, patch)
@@ -154,7 +166,9 @@ def sketch_images(images, patch=6, m=4000, rng=None, progress=False, checkpoint=
 
     def prepare(index):
         noise = np.random.default_rng([seed, index])
-        return lambda patches: reference.gaussianise(transform.forward(_dither(patches.astype(np.float32), noise))[0])
+        return lambda patches: reference.gaussianise(
+            transform.forward(_dither(patches.astype(np.float32), noise))[0]
+        )
 
     source.prepare = prepare
     run_pass(result, source, progress, checkpoint, checkpoint_every, started.save)
@@ -168,7 +182,9 @@ def _started(checkpoint, pass_over):
         return None
     started = PatchSketch.from_arrays(files.read_npz(checkpoint, ["patch-sketch"])[1])
     if getattr(started.sketch.partial, "data", None) != pass_over.data:
-        raise ValueError(f"checkpoint {str(checkpoint)!r} belongs to other images or settings: remove it to start anew")
+        raise ValueError(
+            f"checkpoint {str(checkpoint)!r} belongs to other images or settings: remove it to start anew"
+        )
     return started
 
 
@@ -186,7 +202,9 @@ def _start(images, patch, m, rng, progress):
 
 def _random_patches(images, patch, rng):
     """About SUBSAMPLE flat patches, from every image in proportion to its size."""
-    counts = np.array([np.prod(np.subtract(shape, patch - 1)) for shape in images.shapes], np.float64)
+    counts = np.array(
+        [np.prod(np.subtract(shape, patch - 1)) for shape in images.shapes], np.float64
+    )
     shares = np.ceil(SUBSAMPLE * counts / counts.sum()).astype(int)
     sample = []
     for image, share in zip(images, shares, strict=True):
@@ -197,4 +215,6 @@ def _random_patches(images, patch, rng):
 
 
 def _dither(patches, rng):
-    return patches + (rng.random(patches.shape, dtype=np.float32) - np.float32(0.5)) * np.float32(DITHER)
+    return patches + (rng.random(patches.shape, dtype=np.float32) - np.float32(0.5)) * np.float32(
+        DITHER
+    )

@@ -2,14 +2,18 @@
 
 import numpy as np
 
-from ..backend import beside, is_device
+from ..backend import is_device, to_device_of
 from ..data.patches import add_patches, as_image, extract_patches, patch_bands, patch_counts
 from ..progress import progress_bar
 from ..validation import as_choice, as_count, as_positive
 from .patch_model import ImageModel
 from .vectors import ESTIMATORS, map_estimate, normal_points, posterior_mean
 
-MAP_PRECISIONS = (4.0, 16.0, 64.0)  # of the patches over that of the noise, pass by pass, for MAP estimates
+MAP_PRECISIONS = (
+    4.0,
+    16.0,
+    64.0,
+)  # of the patches over that of the noise, pass by pass, for MAP estimates
 NORMAL_MEDIAN = 0.6744897501960817  # median of |N(0, 1)|
 
 
@@ -52,7 +56,17 @@ def estimate_noise(image):
     return sigma
 
 
-def denoise_image(model, noisy, sigma=None, strength=1.0, estimator="mean", n_samples=8, n_iter=30, rng=0, progress=False):
+def denoise_image(
+    model,
+    noisy,
+    sigma=None,
+    strength=1.0,
+    estimator="mean",
+    n_samples=8,
+    n_iter=30,
+    rng=0,
+    progress=False,
+):
     """Denoise a grey photograph by half-quadratic splitting on its overlapping patches.
 
     Parameters
@@ -88,15 +102,19 @@ def denoise_image(model, noisy, sigma=None, strength=1.0, estimator="mean", n_sa
     mixture for 16384 of them. On a device 262144 and 65536.
     """
     if not isinstance(model, ImageModel):
-        raise TypeError(f"model must be an image model, as learn_image_prior gives, got {type(model).__name__}")
+        raise TypeError(
+            f"model must be an image model, as learn_image_prior gives, got {type(model).__name__}"
+        )
     transform = model.transform
     noisy = as_image(noisy, "noisy", transform.patch)
     sigma = estimate_noise(noisy) if sigma is None else as_positive(sigma, "sigma")
     strength = as_positive(strength, "strength")
     as_choice(estimator, "estimator", ESTIMATORS)
-    normals = beside(normal_points(as_count(n_samples, "n_samples"), transform.dim, rng), noisy)
+    normals = to_device_of(
+        normal_points(as_count(n_samples, "n_samples"), transform.dim, rng), noisy
+    )
     n_iter = as_count(n_iter, "n_iter")
-    counts = beside(patch_counts(noisy.shape, transform.patch).astype(noisy.dtype), noisy)
+    counts = to_device_of(patch_counts(noisy.shape, transform.patch).astype(noisy.dtype), noisy)
     bands = patch_bands(noisy.shape, transform.patch, is_device(noisy))
     precisions = model.precisions if estimator == "mean" else MAP_PRECISIONS
     image = noisy
@@ -105,7 +123,9 @@ def denoise_image(model, noisy, sigma=None, strength=1.0, estimator="mean", n_sa
             noise = sigma / np.sqrt(beta) / transform.deviations
             patches_sum = np.zeros_like(image)
             for band in bands:
-                coordinates, means = transform.forward(extract_patches(image, transform.patch, band))
+                coordinates, means = transform.forward(
+                    extract_patches(image, transform.patch, band)
+                )
                 if estimator == "map":
                     clean = map_estimate(model.prior, coordinates, noise, strength, n_iter)
                 else:
@@ -119,4 +139,9 @@ def denoise_image(model, noisy, sigma=None, strength=1.0, estimator="mean", n_sa
 def _mean_by_chunks(prior, y, noise, strength, normals, rows=8192):
     if getattr(prior, "is_reference", False) and strength == 1:
         return prior.posterior_mean(y, noise)
-    return np.concatenate([posterior_mean(prior, y[i : i + rows], noise, strength, normals) for i in range(0, len(y), rows)])
+    return np.concatenate(
+        [
+            posterior_mean(prior, y[i : i + rows], noise, strength, normals)
+            for i in range(0, len(y), rows)
+        ]
+    )

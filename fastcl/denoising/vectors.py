@@ -3,18 +3,22 @@
 import numpy as np
 import scipy
 
-from ..backend import beside, is_device
+from ..backend import is_device, to_device_of
 from ..measures.mixtures import log_sum_exp
 from ..progress import progress_bar
 from ..validation import as_choice, as_count, as_generator, as_noise_level, as_points, as_positive
 
 ESTIMATORS = ("map", "mean")
-CHUNK_VALUES = 1 << 21  # numbers in the largest temporary: bounds the memory whatever the number of rows
+CHUNK_VALUES = (
+    1 << 21
+)  # numbers in the largest temporary: bounds the memory whatever the number of rows
 DEVICE_CHUNK_VALUES = 1 << 24  # likewise on a device, where every chunk costs some launches
-LARGEST_STEP = 4.0  # of the descent, in units of the preconditioned gradient
+MAX_STEP = 4.0  # of the descent, in units of the preconditioned gradient
 
 
-def denoise(prior, y, sigma, strength=1.0, estimator="map", n_iter=50, n_samples=512, rng=0, progress=False):
+def denoise(
+    prior, y, sigma, strength=1.0, estimator="map", n_iter=50, n_samples=512, rng=0, progress=False
+):
     """Denoise vectors ``y = x + noise``, the noise Gaussian and independent.
 
     Parameters
@@ -60,8 +64,12 @@ def denoise(prior, y, sigma, strength=1.0, estimator="map", n_iter=50, n_samples
     >>> fastcl.denoise(standard, [[2.0]], sigma=1.0, estimator="mean").round(6)
     array([[1.]])
     """
-    if not hasattr(prior, "log_density") or not (hasattr(prior, "energy_and_grad") or getattr(prior, "is_reference", False)):
-        raise TypeError(f"prior must be one of fastcl's priors or a reference measure, got {type(prior).__name__}")
+    if not hasattr(prior, "log_density") or not (
+        hasattr(prior, "energy_and_grad") or getattr(prior, "is_reference", False)
+    ):
+        raise TypeError(
+            f"prior must be one of fastcl's priors or a reference measure, got {type(prior).__name__}"
+        )
     y = as_points(y, "y", prior.dim)
     noise = as_noise_level(sigma, prior.dim)
     strength = as_positive(strength, "strength")
@@ -69,13 +77,20 @@ def denoise(prior, y, sigma, strength=1.0, estimator="map", n_iter=50, n_samples
     n_iter, n_samples = as_count(n_iter, "n_iter"), as_count(n_samples, "n_samples")
     if estimator == "mean" and getattr(prior, "is_reference", False) and strength == 1:
         return prior.posterior_mean(y, noise)
-    normals = beside(normal_points(n_samples, prior.dim, rng), y)
+    normals = to_device_of(normal_points(n_samples, prior.dim, rng), y)
     rows = (DEVICE_CHUNK_VALUES if is_device(y) else CHUNK_VALUES) // (n_samples * prior.dim)
 
     def estimate(chunk):
         if estimator == "mean":
             return posterior_mean(prior, chunk, noise, strength, normals)
-        return map_estimate(prior, chunk, noise, strength, n_iter, best_start(prior, chunk, noise, strength, normals))
+        return map_estimate(
+            prior,
+            chunk,
+            noise,
+            strength,
+            n_iter,
+            best_start(prior, chunk, noise, strength, normals),
+        )
 
     return _by_chunks(estimate, y, rows, progress)
 
@@ -106,14 +121,16 @@ def map_estimate(prior, y, noise, strength=1.0, n_iter=50, start=None):
     Every row has its own step: longer after a step that lowered its objective, half as long after one that did not
     and is taken back. The preconditioner is the curvature of the data term plus that of a majoriser of the reference.
     """
-    precision = beside((noise**-2.0).astype(y.dtype), y)
+    precision = to_device_of((noise**-2.0).astype(y.dtype), y)
     strength = y.dtype.type(strength)
 
     def objective(x):
         energy, gradient, curvature = energy_parts(prior, x)
         residual = x - y
         value = (residual * residual * precision).sum(axis=1) / 2 + strength * energy
-        return value, (residual * precision + strength * gradient) / (precision + strength * curvature)
+        return value, (residual * precision + strength * gradient) / (
+            precision + strength * curvature
+        )
 
     x = (y if start is None else start).copy()
     value, direction = objective(x)
@@ -128,7 +145,7 @@ def map_estimate(prior, y, noise, strength=1.0, n_iter=50, start=None):
             np.where(rows, trial_direction, direction),
             np.where(better, trial_value, value),
         )
-        step = np.where(rows, np.minimum(step * 1.25, LARGEST_STEP), step / 2).astype(y.dtype)
+        step = np.where(rows, np.minimum(step * 1.25, MAX_STEP), step / 2).astype(y.dtype)
         if not better.any() and step.max() < 1e-3:
             break
     return x
@@ -136,7 +153,9 @@ def map_estimate(prior, y, noise, strength=1.0, n_iter=50, start=None):
 
 def normal_points(n, dim, rng):
     """n low-discrepancy standard normal points (n, dim), with their mean taken out."""
-    uniform = scipy.stats.qmc.Sobol(dim, rng=as_generator(rng)).random_base2(int(np.ceil(np.log2(n))))[:n]
+    uniform = scipy.stats.qmc.Sobol(dim, rng=as_generator(rng)).random_base2(
+        int(np.ceil(np.log2(n)))
+    )[:n]
     normals = scipy.special.ndtri(np.clip(uniform, 1e-10, 1 - 1e-10))
     return normals - normals.mean(axis=0)
 
@@ -144,7 +163,7 @@ def normal_points(n, dim, rng):
 def best_start(prior, y, noise, strength, normals):
     """Of y and the points made from `normals` (s, d), the one with the lowest MAP objective, for each row of y (n, d)."""
     points = np.concatenate([y[:, None, :], _proposals(prior, y, noise, normals)[1]], axis=1)
-    value = np.square((points - y[:, None, :]) / beside(noise, y)).sum(axis=2) / 2
+    value = np.square((points - y[:, None, :]) / to_device_of(noise, y)).sum(axis=2) / 2
     value -= strength * prior.log_density(points.reshape(-1, y.shape[1])).reshape(value.shape)
     return np.take_along_axis(points, value.argmin(axis=1)[:, None, None], axis=1)[:, 0]
 
@@ -156,7 +175,9 @@ def posterior_mean(prior, y, noise, strength, normals):
     reference = _reference(prior)
     centre, points = _proposals(prior, y, noise, normals)
     flat = points.reshape(-1, dim)
-    log_weights = np.zeros(n * samples, like=y) if reference is prior else -strength * prior.energy(flat)
+    log_weights = (
+        np.zeros(n * samples, like=y) if reference is prior else -strength * prior.energy(flat)
+    )
     if reference is not None and strength != 1:
         log_weights = log_weights + (strength - 1) * reference.log_density(flat)
     log_weights = log_weights.reshape(n, samples)
@@ -175,7 +196,7 @@ def _proposals(prior, y, noise, normals):
     """(mean (n, d), points (n, s, d)) of the law that points are drawn from: the reference's posterior, or noise on y."""
     reference = _reference(prior)
     if reference is None:
-        return y, y[:, None, :] + (normals * beside(noise, y)).astype(y.dtype)
+        return y, y[:, None, :] + (normals * to_device_of(noise, y)).astype(y.dtype)
     centre, points = _posterior_points(reference, y, noise, normals)
     return centre, points.astype(y.dtype)
 

@@ -42,7 +42,12 @@ def machine_key():
     from .nufft import import_finufft
 
     finufft = getattr(import_finufft(), "__version__", "")
-    names = (platform.node(), platform.machine(), platform.processor(), numba.core.config.CPU_NAME or llvm_cpu())
+    names = (
+        platform.node(),
+        platform.machine(),
+        platform.processor(),
+        numba.core.config.CPU_NAME or llvm_cpu(),
+    )
     return [*names, os.cpu_count(), numba.__version__, finufft, __version__]
 
 
@@ -62,7 +67,9 @@ def cache_path():
 def is_price_list(prices, size):
     """Whether `prices` can be what was measured: `size` finite numbers, none negative, not all zero."""
     numbers = isinstance(prices, list) and all(type(price) in (int, float) for price in prices)
-    return numbers and len(prices) == size and all(0 <= price < 1 for price in prices) and any(prices)
+    return (
+        numbers and len(prices) == size and all(0 <= price < 1 for price in prices) and any(prices)
+    )
 
 
 def read_prices(name, size):
@@ -86,7 +93,10 @@ def write_prices(name, prices):
             kept = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         with files.replacing(path) as file:
-            content = {"key": machine_key(), "prices": kept | {name: [float(price) for price in prices]}}
+            content = {
+                "key": machine_key(),
+                "prices": kept | {name: [float(price) for price in prices]},
+            }
             file.write(json.dumps(content).encode())
     except (OSError, RuntimeError):  # no home, a read-only disk, no space: measured again next time
         pass
@@ -115,7 +125,9 @@ def least_seconds(call):
 @functools.cache
 def direct_prices(name, dtype, dim):
     """(seconds a call, seconds a pair on one thread) of the direct kernel "sum" or "adjoint"."""
-    return prices(f"direct {name} {dtype} {dim}", 2, functools.partial(measure_direct, name, dtype, dim))
+    return prices(
+        f"direct {name} {dtype} {dim}", 2, functools.partial(measure_direct, name, dtype, dim)
+    )
 
 
 @functools.cache
@@ -133,7 +145,11 @@ def measure_direct(name, dtype, dim):
     numba.set_num_threads(1)
     try:
         for n, m in ((256, 16), (16_384, 1024)):
-            x, omega, c = rng.standard_normal((n, dim)).astype(dtype), rng.standard_normal((m, dim)), np.ones(m)
+            x, omega, c = (
+                rng.standard_normal((n, dim)).astype(dtype),
+                rng.standard_normal((m, dim)),
+                np.ones(m),
+            )
             if name == "sum":
                 times.append(least_seconds(lambda: feature_sum(x, omega, method="direct")))  # noqa: B023  (called at once)
             else:
@@ -153,14 +169,24 @@ def measure_nufft(dim):
     rows, times = [], []
     for accuracy in (1e-6, 1e-12):
         for extent in ((10.0, 1e5), (10.0, 300.0), (4.0, 30.0))[dim - 1]:
-            grid = list(candidate_grids(np.full(dim, extent), accuracy))[2 if accuracy > 1e-9 else 1]
+            grid = list(candidate_grids(np.full(dim, extent), accuracy))[
+                2 if accuracy > 1e-9 else 1
+            ]
             for n_sources, n_targets in ((16, 16), (many, 16), (16, many)):
-                sources, targets = rng.uniform(-1, 1, (dim, n_sources)), extent * rng.uniform(-1, 1, (dim, n_targets))
-                strengths, out = np.ones(n_sources, np.complex128), np.empty(n_targets, np.complex128)
+                sources, targets = (
+                    rng.uniform(-1, 1, (dim, n_sources)),
+                    extent * rng.uniform(-1, 1, (dim, n_targets)),
+                )
+                strengths, out = (
+                    np.ones(n_sources, np.complex128),
+                    np.empty(n_targets, np.complex128),
+                )
                 sources[:, 0], targets[:, 0] = 1, extent
                 sources[:, 1], targets[:, 1] = -1, -extent
                 plan = Plan(grid, 1, True)
-                times.append(least_seconds(lambda: run_plan(plan, sources, strengths, targets, 1, out, 1)))  # noqa: B023
+                times.append(
+                    least_seconds(lambda: run_plan(plan, sources, strengths, targets, 1, out, 1))  # noqa: B023
+                )  # noqa: B023, RUF100
                 rows.append(features(dim, n_sources, n_targets, grid))
     times = np.array(times)
     scaled = np.array(rows) / times[:, None]  # relative errors count

@@ -7,36 +7,42 @@ from functools import cached_property
 
 import numpy as np
 
-from ..backend import beside, contiguous, empty, is_device, kernel, to_host, turn
+from ..backend import contiguous, empty, is_device, kernel, to_device_of, to_host, turn
 from ..validation import as_array, as_frequencies, as_rows, as_vector, work_dtype
 from .nufft import GROUP_ROWS, Nufft
 from .transfer import chunk_rows, streamed_chunks
 
-CHUNK_ROWS = 1 << 17  # rows checked, and converted where need be, at a time: bounds the memory of a pass over x
+CHUNK_ROWS = (
+    1 << 17
+)  # rows checked, and converted where need be, at a time: bounds the memory of a pass over x
 PHASE_ERROR = 1 / 64  # largest error of a phase, in turns, that rounding alone may cause
 
 
 @dataclass
-class PackedFrequencies:
+class FeatureOperator:
     """Frequencies in the layouts that the kernels read, on the host or on the device."""
 
     omega: np.ndarray  # (m, d) float64, radians; an array or structured frequencies
-    turns: np.ndarray  # (m, d) in the working precision, omega / 2 pi, on the host
+    freqs: np.ndarray  # (m, d) in the working precision, omega / 2 pi, on the host
     rows: np.ndarray = None  # (m, d), in the unit of the kernels' phases
     blocks: np.ndarray = None  # (blocks, d, lanes), likewise, transposed and padded with zeros
-    structure: object = None  # with `sum` and `adjoint` as here, where omega has faster kernels of its own
+    structure: object = (
+        None  # with `sum` and `adjoint` as here, where omega has faster kernels of its own
+    )
 
     @classmethod
-    @np.errstate(over="ignore")  # frequencies that the type cannot hold become infinite, which `check_phases` refuses
+    @np.errstate(
+        over="ignore"
+    )  # frequencies that the type cannot hold become infinite, which `check_phases` refuses
     def pack(cls, omega, dtype, like=None):
         """`omega` (m, d), already validated, for points of `dtype` that are where `like` is, by default on the host."""
-        turns = np.divide(omega, 2 * np.pi).astype(dtype)
-        like = turns if like is None else like
+        freqs = np.divide(omega, 2 * np.pi).astype(dtype)
+        like = freqs if like is None else like
         structure = omega.pack(dtype, like) if getattr(omega, "is_structured", False) else None
         if structure is not None:
-            return cls(omega, turns, structure=structure)
-        rows = beside(np.multiply(omega, turn(like, dtype) / (2 * np.pi)).astype(dtype), like)
-        return cls(omega, turns, rows, kernel("frequency_blocks", like=rows)(rows))
+            return cls(omega, freqs, structure=structure)
+        rows = to_device_of(np.multiply(omega, turn(like, dtype) / (2 * np.pi)).astype(dtype), like)
+        return cls(omega, freqs, rows, kernel("frequency_blocks", like=rows)(rows))
 
     @property
     def like(self):
@@ -50,18 +56,22 @@ class PackedFrequencies:
 
     @cached_property
     def largest(self):
-        """The largest modulus in every column of `turns`, (d,)."""
-        return np.abs(self.turns).max(axis=0)
+        """The largest modulus in every column of `freqs`, (d,)."""
+        return np.abs(self.freqs).max(axis=0)
 
     @np.errstate(over="ignore", invalid="ignore")
     def check_phases(self, magnitudes):
         """ValueError where phases of points up to `magnitudes` (d,) would lose all their digits."""
-        dtype = self.turns.dtype
+        dtype = self.freqs.dtype
         if float((self.largest * magnitudes).sum()) * np.finfo(dtype).eps <= PHASE_ERROR:
             return  # no need to look at the frequencies one by one
-        largest = float(np.nan_to_num((np.abs(self.turns) * magnitudes).sum(axis=1), nan=np.inf).max())  # infinity times zero
+        largest = float(
+            np.nan_to_num((np.abs(self.freqs) * magnitudes).sum(axis=1), nan=np.inf).max()
+        )  # infinity times zero
         if not largest * np.finfo(dtype).eps <= PHASE_ERROR:
-            remedy = "draw omega with a larger scale, centre x" + (", or pass x as float64" if dtype == np.float32 else "")
+            remedy = "draw omega with a larger scale, centre x" + (
+                ", or pass x as float64" if dtype == np.float32 else ""
+            )
             raise ValueError(
                 f"omega is too large for x in {dtype}: phases of {largest:.1e} turns lose all their digits; {remedy}"
             )
@@ -77,7 +87,7 @@ class PackedFrequencies:
     def sum_parts(self, x, weights):
         """The sums over parts of the points, (parts, blocks, 2, lanes): real and imaginary parts of every frequency."""
         count, _, lanes = self.blocks.shape
-        part_rows = kernel("point_parts", like=x)(len(x), self.blocks)
+        part_rows = kernel("rows_per_part", like=x)(len(x), self.blocks)
         partial = np.empty((-(-len(x) // part_rows), count, 2, lanes), like=x)
         kernel("feature_sum", like=x)(x, weights, self.blocks, part_rows, partial)
         return partial
@@ -86,30 +96,41 @@ class PackedFrequencies:
         """out (n,) for x (n, d) contiguous and c (m,) complex."""
         if self.structure is not None:
             return self.structure.adjoint(x, c, out)
-        c, unit = beside(c, x), turn(x, x.dtype) / (2 * np.pi)
-        return self.add_waves(x, np.abs(c).astype(x.dtype), (np.angle(c) * unit).astype(x.dtype), out)
+        c, unit = to_device_of(c, x), turn(x, x.dtype) / (2 * np.pi)
+        return self.adjoint_polar(
+            x, np.abs(c).astype(x.dtype), (np.angle(c) * unit).astype(x.dtype), out
+        )
 
-    def add_waves(self, x, moduli, arguments, out):
-        """`adjoint` for the moduli (m,) and arguments (m,) of c, these in the unit of the kernels' phases."""
-        kernel("feature_adjoint", like=x)(x, self.rows, moduli, arguments, kernel("point_lanes", like=x)(len(x)), out)
+    def adjoint_polar(self, x, amplitudes, phase_offsets, out):
+        """`adjoint` for the amplitudes (m,) and phase offsets (m,) of c, these in the unit of the kernels' phases."""
+        kernel("feature_adjoint", like=x)(
+            x, self.rows, amplitudes, phase_offsets, kernel("point_lanes", like=x)(len(x)), out
+        )
         return out
 
 
 def checked_chunks(x, packed, first, last):
     """(first row, contiguous chunk) over rows of x, where `packed` is, each finite and with phases that keep their digits."""
-    dtype = packed.turns.dtype
+    dtype = packed.freqs.dtype
     magnitudes = np.empty(x.shape[1])
     if packed.on_device and not is_device(x):
         chunks = streamed_chunks(x, first, last, dtype, packed.like)
     else:
         rows = CHUNK_ROWS
-        if is_device(x):  # the host waits at every chunk: as many as conversions and transposed copies need, or one
+        if is_device(
+            x
+        ):  # the host waits at every chunk: as many as conversions and transposed copies need, or one
             ready = x.dtype == dtype and x.flags.c_contiguous and packed.structure is None
             rows = last - first if ready else chunk_rows(x.shape[1], dtype)
-        chunks = ((start, contiguous(x[start : min(start + rows, last)], dtype)) for start in range(first, last, rows))
+        chunks = (
+            (start, contiguous(x[start : min(start + rows, last)], dtype))
+            for start in range(first, last, rows)
+        )
     for start, chunk in chunks:
         if not kernel("column_magnitudes", like=chunk)(chunk, magnitudes):
-            raise ValueError(f"x holds NaN or infinity in row {start + int(to_host(np.isfinite(chunk).all(axis=1)).argmin())}")
+            raise ValueError(
+                f"x holds NaN or infinity in row {start + int(to_host(np.isfinite(chunk).all(axis=1)).argmin())}"
+            )
         packed.check_phases(magnitudes)
         yield start, chunk
 
@@ -119,7 +140,9 @@ def _check_out(out, shape, dtype, like):
         return np.empty(shape, dtype, like=like)
     same_kind = is_device(out) if is_device(like) else isinstance(out, np.ndarray)
     if not same_kind or out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous:
-        raise ValueError(f"out must be a contiguous {np.dtype(dtype)} {type(like).__module__} array of shape {shape}")
+        raise ValueError(
+            f"out must be a contiguous {np.dtype(dtype)} {type(like).__module__} array of shape {shape}"
+        )
     if not is_device(out) and not out.flags.writeable:
         raise ValueError("out is read-only")
     return out
@@ -188,9 +211,15 @@ def feature_sum(x, omega, weights=None, out=None, method="auto", accuracy=None):
     nufft, x = Nufft(method, accuracy), as_rows(x, "x")
     like, omega = place(x, omega), as_frequencies(omega, x.shape[1])
     nufft.check(x.shape[1], work_dtype(x), is_device(like))
-    weights = None if weights is None else beside(as_vector(weights, "weights", len(x), work_dtype(x)), x)
+    weights = (
+        None
+        if weights is None
+        else to_device_of(as_vector(weights, "weights", len(x), work_dtype(x)), x)
+    )
     out = _check_out(out, (len(omega),), np.complex128, x)
-    out[:] = beside(sum_of_rows(x, PackedFrequencies.pack(omega, work_dtype(x), like), weights, nufft), x)
+    out[:] = to_device_of(
+        sum_of_rows(x, FeatureOperator.pack(omega, work_dtype(x), like), weights, nufft), x
+    )
     return out
 
 
@@ -205,13 +234,22 @@ def sum_of_rows(x, packed, weights, nufft, first=0, last=None):
     for begin, end in _groups(packed, first, x.shape[0] if last is None else last):
         w = None if weights is None else weights[begin:end]
         chunks = checked_chunks(x, packed, begin, end)
-        total = None if packed.on_device else nufft.sum(chunks, end - begin, packed.turns.dtype, packed.omega, w)
+        total = (
+            None
+            if packed.on_device
+            else nufft.sum(chunks, end - begin, packed.freqs.dtype, packed.omega, w)
+        )
         if total is not None:
             sums += total
             continue
         for start, chunk in checked_chunks(x, packed, begin, end):
             rows = slice(start, start + len(chunk))
-            sums += packed.sum(chunk, np.empty(0, chunk.dtype, like=chunk) if weights is None else beside(weights[rows], chunk))
+            sums += packed.sum(
+                chunk,
+                np.empty(0, chunk.dtype, like=chunk)
+                if weights is None
+                else to_device_of(weights[rows], chunk),
+            )
     return sums
 
 
@@ -263,15 +301,20 @@ def feature_adjoint(x, omega, c, out=None, method="auto", accuracy=None):
     c = as_array(c, "c", kinds="fiubc")
     for part in (c.real, c.imag):
         as_vector(part, "c", len(omega), dtype)  # finite where the work is done
-    packed, out = PackedFrequencies.pack(omega, dtype, like), _check_out(out, (len(x),), dtype, x)
-    c = beside(c.astype(np.complex128), packed.like)
+    packed, out = FeatureOperator.pack(omega, dtype, like), _check_out(out, (len(x),), dtype, x)
+    c = to_device_of(c.astype(np.complex128), packed.like)
     for first, last in _groups(packed, 0, len(x)):
         chunks = checked_chunks(x, packed, first, last)
-        if packed.on_device or nufft.adjoint(chunks, last - first, omega, c, out[first:last]) is None:
+        if (
+            packed.on_device
+            or nufft.adjoint(chunks, last - first, omega, c, out[first:last]) is None
+        ):
             for start, chunk in checked_chunks(x, packed, first, last):
                 rows = out[start : start + len(chunk)]
                 if is_device(chunk) == is_device(out):
                     packed.adjoint(chunk, c, rows)
                 else:
-                    rows[:] = beside(packed.adjoint(chunk, c, empty(len(chunk), dtype, chunk)), rows)
+                    rows[:] = to_device_of(
+                        packed.adjoint(chunk, c, empty(len(chunk), dtype, chunk)), rows
+                    )
     return out

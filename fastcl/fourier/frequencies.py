@@ -3,7 +3,7 @@
 import numpy as np
 import scipy
 
-from ..backend import beside, to_host
+from ..backend import to_device_of, to_host
 from ..validation import as_choice, as_count, as_generator, as_points, as_positive, as_rows
 from .features import feature_sum
 from .radii import LAWS, draw_free, draw_radii
@@ -64,7 +64,9 @@ def draw_frequencies(m, dim, scale, law="folded_gaussian", rng=None, structure=N
     if structure == "harmonic":
         if m % harmonics:
             raise ValueError(f"m must be a multiple of harmonics = {harmonics}, got {m}")
-        return HarmonicFrequencies(draw_free(m // harmonics, dim, (harmonics + 1) / 2 * scale, law, rng), harmonics)
+        return HarmonicFrequencies(
+            draw_free(m // harmonics, dim, (harmonics + 1) / 2 * scale, law, rng), harmonics
+        )
     if structure == "seeded":
         return SeededFrequencies(m, dim, scale, law, int(rng.integers(2**63)))
     if structure == "hadamard":
@@ -112,13 +114,15 @@ def estimate_scale(x, rng=None, n_points=5000, m=1000):
     n_points, m = as_count(n_points, "n_points"), as_count(m, "m", least=90)
     x = as_rows(x, "x")
     if len(x) > n_points:
-        x = x[beside(np.sort(rng.choice(len(x), n_points, replace=False)), x)]
+        x = x[to_device_of(np.sort(rng.choice(len(x), n_points, replace=False)), x)]
     x = as_points(to_host(x), "x").astype(np.float64)
     x = x - x.mean(axis=0)
     scale = float(np.sqrt(x.var(axis=0).mean()))
     if scale == 0:
         raise ValueError("x has no spread: all points are equal")
-    floor = 2 / np.sqrt(len(x))  # the modulus that a finite sample has even where the true one is zero
+    floor = 2 / np.sqrt(
+        len(x)
+    )  # the modulus that a finite sample has even where the true one is zero
     for _ in range(3):
         omega = draw_frequencies(m, x.shape[1], scale, "adapted_radius", rng)
         radii = np.linalg.norm(omega, axis=1)

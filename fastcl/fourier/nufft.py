@@ -19,19 +19,32 @@ from ..validation import as_choice, as_positive
 from . import costs
 
 METHODS = ("auto", "direct", "nufft")
-ACCURACY = {np.dtype(np.float32): 1e-6, np.dtype(np.float64): 1e-12}  # by default, for points of the type
-LEAST_ACCURACY = {np.dtype(np.float32): 2e-7, np.dtype(np.float64): 1e-13}  # rounding does not allow for better
-LARGEST_DIM = 3
-GRID_BYTES = {"nufft": 1 << 30, "auto": 1 << 28}  # most that the grids of one call may take together, by the method asked for
-GROUP_ROWS = 1 << 18  # points that are gathered for one transform, and for which the method is chosen
-MAX_PIECES = 16  # most pieces of one transform: bounds the memory, and the threads that can work on it
+ACCURACY = {
+    np.dtype(np.float32): 1e-6,
+    np.dtype(np.float64): 1e-12,
+}  # by default, for points of the type
+MIN_ACCURACY = {
+    np.dtype(np.float32): 2e-7,
+    np.dtype(np.float64): 1e-13,
+}  # rounding does not allow for better
+MAX_DIM = 3
+GRID_BYTES = {
+    "nufft": 1 << 30,
+    "auto": 1 << 28,
+}  # most that the grids of one call may take together, by the method asked for
+GROUP_ROWS = (
+    1 << 18
+)  # points that are gathered for one transform, and for which the method is chosen
+MAX_PIECES = (
+    16  # most pieces of one transform: bounds the memory, and the threads that can work on it
+)
 WAKING = 2e-3  # seconds until the threads of several pieces run: a core that sleeps takes as long
 SMALL_PAIRS = 2_000_000  # fewer pairs take the direct kernels less than finufft takes to start
 # What finufft is asked for is not a bound on its errors: relative to the sum of the moduli they were up to 9 times larger
 # over d = 1, 2, 3, grids of 10 to 5000 an axis and points at the ends of their range.  (Upsampling of the grid, factor to
 # ask for less by, least tolerance at which that was found enough): less upsampling, smaller grids, wider kernels.
 UPSAMPLING = ((2.0, 12, 8e-15), (1.75, 12, 8e-14), (1.5, 12, 1e-11), (1.25, 40, 2e-8))
-LARGEST_TOLERANCE = 1e-2
+MAX_TOLERANCE = 1e-2
 
 
 def import_finufft():
@@ -78,11 +91,13 @@ def half_widths(columns):
 def candidate_grids(products, accuracy):
     """The grids that keep `accuracy`, for `products` (d,) of the half-widths of sources and targets."""
     for upsampling, factor, least in UPSAMPLING:
-        tolerance = min(accuracy / factor, LARGEST_TOLERANCE)
+        tolerance = min(accuracy / factor, MAX_TOLERANCE)
         if tolerance < least:
             continue
         width = 1 + int(math.log(1 / tolerance) / (math.pi * math.sqrt(1 - 1 / upsampling)))
-        axes = np.maximum(2 * upsampling * np.maximum(products, 1.0) / math.pi + width + 1, 2 * width)
+        axes = np.maximum(
+            2 * upsampling * np.maximum(products, 1.0) / math.pi + width + 1, 2 * width
+        )
         fine = np.maximum(upsampling * axes, 2 * width)
         yield Grid(upsampling, tolerance, width, float(np.prod(axes)), float(np.prod(fine)))
 
@@ -140,13 +155,21 @@ def nufft_seconds(prices, dim, n_sources, n_targets, plan, threads):
     else:
         n_targets = n_targets / plan.pieces
     rounds = -(-plan.pieces // threads)
-    return WAKING * (plan.pieces > 1) + rounds * float(prices @ features(dim, n_sources, n_targets, plan.grid))
+    return WAKING * (plan.pieces > 1) + rounds * float(
+        prices @ features(dim, n_sources, n_targets, plan.grid)
+    )
 
 
 def run_piece(sources, strengths, targets, sign, grid):
     """(t,) complex128: sum_s strengths_s exp(sign i <sources_s, target>), on one thread: finufft's bits follow its threads."""
     transform = getattr(import_finufft(), f"nufft{len(sources)}d3")
-    options = {"isign": sign, "eps": grid.tolerance, "upsampfac": grid.upsampling, "nthreads": 1, "showwarn": 0}
+    options = {
+        "isign": sign,
+        "eps": grid.tolerance,
+        "upsampfac": grid.upsampling,
+        "nthreads": 1,
+        "showwarn": 0,
+    }
     return transform(*sources, strengths, *targets, **options)
 
 
@@ -164,7 +187,9 @@ def run_plan(plan, sources, strengths, targets, sign, out, threads):
     if plan.pieces == 1:
         out[:] = run(spans[0])
         return out
-    with ThreadPoolExecutor(min(threads, plan.pieces)) as pool:  # finufft works outside Python's lock
+    with ThreadPoolExecutor(
+        min(threads, plan.pieces)
+    ) as pool:  # finufft works outside Python's lock
         results = pool.map(run, spans)
         if plan.of_sources:
             out[:] = 0
@@ -193,8 +218,10 @@ class Nufft:
         """The accuracy for points of `dtype`; ValueError where that cannot hold it."""
         if self.accuracy is None:
             return ACCURACY[dtype]
-        if self.accuracy < LEAST_ACCURACY[dtype]:
-            raise ValueError(f"accuracy must be at least {LEAST_ACCURACY[dtype]:g} for points in {dtype}, got {self.accuracy:g}")
+        if self.accuracy < MIN_ACCURACY[dtype]:
+            raise ValueError(
+                f"accuracy must be at least {MIN_ACCURACY[dtype]:g} for points in {dtype}, got {self.accuracy:g}"
+            )
         return self.accuracy
 
     def check(self, dim, dtype, on_device=False):
@@ -202,16 +229,20 @@ class Nufft:
         self.accuracy_for(dtype)
         if self.method == "nufft":
             if on_device:
-                raise ValueError('method="nufft" serves NumPy arrays: use method="direct" for CuPy arrays')
-            if dim > LARGEST_DIM:
-                raise ValueError(f'method="nufft" serves up to {LARGEST_DIM} dimensions, x has {dim}: use method="direct"')
+                raise ValueError(
+                    'method="nufft" serves NumPy arrays: use method="direct" for CuPy arrays'
+                )
+            if dim > MAX_DIM:
+                raise ValueError(
+                    f'method="nufft" serves up to {MAX_DIM} dimensions, x has {dim}: use method="direct"'
+                )
             import_finufft()
 
     def may_serve(self, name, n, m, dim, dtype):
         """Whether finufft may be taken, as far as sizes tell: for "auto", whether it would be with the smallest of grids."""
         if self.method != "auto":
             return self.method == "nufft"
-        if dim > LARGEST_DIM or n * m <= SMALL_PAIRS or not is_installed():
+        if dim > MAX_DIM or n * m <= SMALL_PAIRS or not is_installed():
             return False
         sizes = (n, m) if name == "sum" else (m, n)
         plan = make_plan(dim, *sizes, np.zeros(dim), self.accuracy_for(dtype), GRID_BYTES["auto"])
@@ -219,7 +250,9 @@ class Nufft:
 
     def sum(self, chunks, n, dtype, omega, weights):
         """(m,) complex128 for `chunks`, pairs of a first row and an array (r, d), n rows in all; None: go the direct way."""
-        return self._run("sum", chunks, n, dtype, omega, weights, np.empty(len(omega), np.complex128))
+        return self._run(
+            "sum", chunks, n, dtype, omega, weights, np.empty(len(omega), np.complex128)
+        )
 
     def adjoint(self, chunks, n, omega, c, out):
         """out (n,) for `chunks`, as above, and c (m,) complex; None: go the direct way."""
@@ -242,7 +275,10 @@ class Nufft:
         sizes = (n, m) if name == "sum" else (m, n)
         plan = make_plan(dim, *sizes, products, self.accuracy_for(dtype), GRID_BYTES[self.method])
         if plan is None and self.method == "nufft":
-            needed = min(grid.bytes for grid in candidate_grids(products, self.accuracy_for(dtype))) / 2**30
+            needed = (
+                min(grid.bytes for grid in candidate_grids(products, self.accuracy_for(dtype)))
+                / 2**30
+            )
             raise ValueError(
                 f'method="nufft" would need a grid of {needed:.3g} GiB, and may take {GRID_BYTES[self.method] / 2**30:g}: '
                 'the ranges of x and omega are too large; use method="direct"'
@@ -251,8 +287,12 @@ class Nufft:
             return None
         threads = numba.get_num_threads()
         if name == "adjoint":
-            return run_plan(plan, frequencies, strengths.astype(np.complex128), points, 1, result, threads)
-        strengths = np.ones(n, np.complex128) if strengths is None else strengths.astype(np.complex128)
+            return run_plan(
+                plan, frequencies, strengths.astype(np.complex128), points, 1, result, threads
+            )
+        strengths = (
+            np.ones(n, np.complex128) if strengths is None else strengths.astype(np.complex128)
+        )
         return run_plan(plan, points, strengths, frequencies, -1, result, threads)
 
 

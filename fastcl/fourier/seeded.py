@@ -6,7 +6,9 @@ from ..validation import as_choice, as_count, as_positive
 from .radii import LAWS, draw_free
 from .structured import StructuredFrequencies
 
-MOST_NUMBERS = 1 << 26  # 512 MiB as an array: a file of a few bytes must not take any amount of memory
+MAX_NUMBERS = (
+    1 << 26
+)  # 512 MiB as an array: a file of a few bytes must not take any amount of memory
 
 
 class SeededFrequencies(StructuredFrequencies, kind="seeded"):
@@ -37,8 +39,10 @@ class SeededFrequencies(StructuredFrequencies, kind="seeded"):
 
     def __init__(self, m, dim, scale, law, seed):
         self.shape = as_count(m, "m"), as_count(dim, "dim")
-        if self.shape[0] * self.shape[1] > MOST_NUMBERS:
-            raise ValueError(f"m x dim must be at most {MOST_NUMBERS}, got {self.shape[0]} x {self.shape[1]}")
+        if self.shape[0] * self.shape[1] > MAX_NUMBERS:
+            raise ValueError(
+                f"m x dim must be at most {MAX_NUMBERS}, got {self.shape[0]} x {self.shape[1]}"
+            )
         self.scale, self.law = as_positive(scale, "scale"), as_choice(law, "law", LAWS)
         self.seed = as_count(seed, "seed", least=0)
         if self.seed >= 2**63:
@@ -49,12 +53,18 @@ class SeededFrequencies(StructuredFrequencies, kind="seeded"):
 
     def _dense(self):
         with np.errstate(over="ignore"):  # what single precision cannot hold is refused as infinite
-            drawn = draw_free(*self.shape, self.scale, self.law, np.random.default_rng(self.seed)).astype(np.float32)
+            drawn = draw_free(
+                *self.shape, self.scale, self.law, np.random.default_rng(self.seed)
+            ).astype(np.float32)
         return drawn.astype(np.float64)
 
     def to_arrays(self):
         """What a file keeps of the frequencies: name -> array."""
-        numbers = {"m": np.int64(len(self)), "dim": np.int64(self.shape[1]), "seed": np.int64(self.seed)}
+        numbers = {
+            "m": np.int64(len(self)),
+            "dim": np.int64(self.shape[1]),
+            "seed": np.int64(self.seed),
+        }
         return {"kind": "seeded", "law": self.law, "scale": np.float64(self.scale)} | numbers
 
     @classmethod

@@ -10,16 +10,16 @@ from typing import ClassVar
 import numpy as np
 
 from .. import files
-from ..backend import beside, is_device, kernel, turn
+from ..backend import is_device, kernel, to_device_of, turn
 from ..kernels import features, hadamard
 from ..kernels.lanes import VECTOR_BYTES
 from ..validation import as_array, as_count, as_rows, as_vector
 
-LEAST_SIZE = 16  # of a Hadamard block: smaller ones have few directions, and some have none
+MIN_SIZE = 16  # of a Hadamard block: smaller ones have few directions, and some have none
 # A frequency of a Hadamard block costs as much as a direct one in this many dimensions (float32, sum and adjoint together, where
 # D = 64; measured 48 for the sum and 40 for the adjoint). It hardly grows with D: log2(D) is a part of it only.
 HADAMARD_COST = 45
-MOST_HARMONICS = 16  # beyond, the sums of a tile leave the registers and the error of the recurrence grows for nothing
+MAX_HARMONICS = 16  # beyond, the sums of a tile leave the registers and the error of the recurrence grows for nothing
 
 
 class StructuredFrequencies:
@@ -95,10 +95,14 @@ class HarmonicFrequencies(StructuredFrequencies, kind="harmonic"):
         self.shape = (len(base) * self.harmonics, base.shape[1])
 
     def __repr__(self):
-        return f"HarmonicFrequencies(m={len(self)}, dim={self.shape[1]}, harmonics={self.harmonics})"
+        return (
+            f"HarmonicFrequencies(m={len(self)}, dim={self.shape[1]}, harmonics={self.harmonics})"
+        )
 
     def _dense(self):
-        return (self.base[:, None, :] * np.arange(1, self.harmonics + 1)[:, None]).reshape(self.shape)
+        return (self.base[:, None, :] * np.arange(1, self.harmonics + 1)[:, None]).reshape(
+            self.shape
+        )
 
     def to_arrays(self):
         """What a file keeps of the frequencies: name -> array."""
@@ -111,22 +115,27 @@ class HarmonicFrequencies(StructuredFrequencies, kind="harmonic"):
 
     def pack(self, dtype, like):
         """The layouts that the kernels read, for points of `dtype` that are where `like` is."""
-        return PackedHarmonics(self, dtype, like)
+        return HarmonicOperator(self, dtype, like)
 
 
-class PackedHarmonics:
+class HarmonicOperator:
     """Base frequencies in the unit of the kernels' phases, in the two layouts that the kernels read."""
 
     def __init__(self, omega, dtype, like):
-        self.m, self.harmonics = len(omega), (0,) * omega.harmonics  # the kernels know a tuple's length when compiled
-        self.turns = beside(np.multiply(omega.base, turn(like, dtype) / (2 * np.pi)).astype(dtype), like)
-        self.like = self.turns
-        self.blocks = kernel("frequency_blocks", like=self.turns)(self.turns)
+        self.m, self.harmonics = (
+            len(omega),
+            (0,) * omega.harmonics,
+        )  # the kernels know a tuple's length when compiled
+        self.freqs = to_device_of(
+            np.multiply(omega.base, turn(like, dtype) / (2 * np.pi)).astype(dtype), like
+        )
+        self.like = self.freqs
+        self.blocks = kernel("frequency_blocks", like=self.freqs)(self.freqs)
 
     def sum(self, x, weights):
         """(m,) complex128 for x (n, d) contiguous and weights (n,) or (0,), both in the working precision."""
         n, (count, _, lanes) = len(x), self.blocks.shape
-        part_rows = kernel("point_parts", like=x)(n, self.blocks)
+        part_rows = kernel("rows_per_part", like=x)(n, self.blocks)
         partial = np.empty((-(-n // part_rows), count, len(self.harmonics), 2, lanes), like=x)
         kernel("harmonic_sum", like=x)(x, weights, self.blocks, self.harmonics, part_rows, partial)
         real, imag = partial.sum(axis=0).transpose(2, 0, 3, 1).reshape(2, -1)[:, : self.m]
@@ -134,9 +143,11 @@ class PackedHarmonics:
 
     def adjoint(self, x, c, out):
         """out (n,) for x (n, d) contiguous and c (m,) complex."""
-        c, lanes = beside(c, x), kernel("point_lanes", like=x)(len(x))
-        real, imag = (part.astype(x.dtype).reshape(-1, len(self.harmonics)) for part in (c.real, c.imag))
-        kernel("harmonic_adjoint", like=x)(x, self.turns, self.harmonics, real, imag, lanes, out)
+        c, lanes = to_device_of(c, x), kernel("point_lanes", like=x)(len(x))
+        real, imag = (
+            part.astype(x.dtype).reshape(-1, len(self.harmonics)) for part in (c.real, c.imag)
+        )
+        kernel("harmonic_adjoint", like=x)(x, self.freqs, self.harmonics, real, imag, lanes, out)
         return out
 
 
@@ -170,18 +181,26 @@ class HadamardFrequencies(StructuredFrequencies, kind="hadamard"):
     """
 
     def __init__(self, signs, radii, dim):
-        dim, signs, radii = as_count(dim, "dim"), as_array(signs, "signs", kinds="fi"), as_vector(radii, "radii").copy()
+        dim, signs, radii = (
+            as_count(dim, "dim"),
+            as_array(signs, "signs", kinds="fi"),
+            as_vector(radii, "radii").copy(),
+        )
         size = signs.shape[-1] if signs.ndim == 3 and signs.shape[1] == 3 else 0
-        if size < max(dim, LEAST_SIZE) or size & (size - 1) or not (np.abs(signs) == 1).all():
+        if size < max(dim, MIN_SIZE) or size & (size - 1) or not (np.abs(signs) == 1).all():
             raise ValueError(
-                f"signs must be -1 and 1 in shape (blocks, 3, D), D a power of two from {LEAST_SIZE} and dim = {dim} on,"
+                f"signs must be -1 and 1 in shape (blocks, 3, D), D a power of two from {MIN_SIZE} and dim = {dim} on,"
                 f" got shape {signs.shape}"
             )
         if (radii < 0).any() or len(signs) != -(-len(radii) // size) or len(radii) == 0:
-            raise ValueError(f"radii must be {size} numbers a block for {len(signs)} blocks, the last perhaps cut, none negative")
+            raise ValueError(
+                f"radii must be {size} numbers a block for {len(signs)} blocks, the last perhaps cut, none negative"
+            )
         self.signs, self.radii = signs.astype(np.int8), radii
         self.shape = (len(radii), dim)
-        norms = np.concatenate([np.linalg.norm(_hadamard_rows(block, dim), axis=1) for block in self.signs])[: len(radii)]
+        norms = np.concatenate(
+            [np.linalg.norm(_hadamard_rows(block, dim), axis=1) for block in self.signs]
+        )[: len(radii)]
         if not (norms > 0).all():
             raise ValueError("signs leave a frequency without a direction")
         self.scales = radii / norms
@@ -191,16 +210,20 @@ class HadamardFrequencies(StructuredFrequencies, kind="hadamard"):
     @classmethod
     def draw(cls, radii, dim, rng):
         """Random signs for these radii."""
-        size = max(LEAST_SIZE, 1 << (dim - 1).bit_length())
+        size = max(MIN_SIZE, 1 << (dim - 1).bit_length())
         signs = np.empty((-(-len(radii) // size), 3, size), np.int8)
         for block in signs:
             block[:] = 2 * rng.integers(2, size=(3, size)) - 1
-            while not np.linalg.norm(_hadamard_rows(block, dim), axis=1).all():  # a few times for d = 1, never for d = 10
+            while not np.linalg.norm(
+                _hadamard_rows(block, dim), axis=1
+            ).all():  # a few times for d = 1, never for d = 10
                 block[:] = 2 * rng.integers(2, size=(3, size)) - 1
         return cls(signs, radii, dim)
 
     def __repr__(self):
-        return f"HadamardFrequencies(m={len(self)}, dim={self.shape[1]}, size={self.signs.shape[2]})"
+        return (
+            f"HadamardFrequencies(m={len(self)}, dim={self.shape[1]}, size={self.signs.shape[2]})"
+        )
 
     def _dense(self):
         rows = np.concatenate([_hadamard_rows(block, self.shape[1]) for block in self.signs])
@@ -208,7 +231,12 @@ class HadamardFrequencies(StructuredFrequencies, kind="hadamard"):
 
     def to_arrays(self):
         """What a file keeps of the frequencies: name -> array."""
-        return {"kind": "hadamard", "signs": self.signs, "radii": self.radii, "dim": np.int64(self.shape[1])}
+        return {
+            "kind": "hadamard",
+            "signs": self.signs,
+            "radii": self.radii,
+            "dim": np.int64(self.shape[1]),
+        }
 
     @classmethod
     def from_arrays(cls, arrays):
@@ -220,8 +248,10 @@ class HadamardFrequencies(StructuredFrequencies, kind="hadamard"):
         m, dim = self.shape
         if is_device(like):
             return None
-        whole = len(self.signs) * self.signs.shape[2]  # the last block costs as much where it is cut
-        return PackedHadamard(self, dtype) if whole * HADAMARD_COST < m * dim else None
+        whole = (
+            len(self.signs) * self.signs.shape[2]
+        )  # the last block costs as much where it is cut
+        return HadamardOperator(self, dtype) if whole * HADAMARD_COST < m * dim else None
 
 
 def _hadamard_rows(signs, dim):
@@ -233,12 +263,14 @@ def _hadamard_rows(signs, dim):
         half = 1
         while half < size:
             pairs = rows.reshape(size // (2 * half), 2, half, dim)
-            rows = np.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], axis=1).reshape(size, dim)
+            rows = np.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], axis=1).reshape(
+                size, dim
+            )
             half *= 2
     return rows / size**1.5
 
 
-class PackedHadamard:
+class HadamardOperator:
     """Signs and scales of Hadamard blocks, in turns, as the kernels read them."""
 
     def __init__(self, omega, dtype):
@@ -246,7 +278,9 @@ class PackedHadamard:
         self.signs = self.like = omega.signs.astype(dtype)
         self.scales = self._in_blocks(omega.scales / (2 * np.pi * size**1.5), dtype)
         levels, passes = size.bit_length() - 1, -(-(size.bit_length() - 1) // hadamard.LEVELS)
-        self.levels = np.array([levels // passes + (place < levels % passes) for place in range(passes)])
+        self.levels = np.array(
+            [levels // passes + (place < levels % passes) for place in range(passes)]
+        )
         self.lanes = hadamard.VECTORS * VECTOR_BYTES // np.dtype(dtype).itemsize
 
     def _in_blocks(self, values, dtype):
@@ -260,23 +294,29 @@ class PackedHadamard:
         parts = min(-(-len(x) // features.ROWS), features.MAX_PARTS)
         part_rows = self.lanes * -(-len(x) // (parts * self.lanes))
         partial = np.empty((-(-len(x) // part_rows), len(self.signs), 2, self.signs.shape[2]))
-        kernel("hadamard_sum", like=x)(x, weights, self.signs, self.scales, self.levels, part_rows, partial)
+        kernel("hadamard_sum", like=x)(
+            x, weights, self.signs, self.scales, self.levels, part_rows, partial
+        )
         real, imag = partial.sum(axis=0).swapaxes(0, 1).reshape(2, -1)[:, : self.m]
         return real + 1j * imag
 
     def adjoint(self, x, c, out):
         """out (n,) for x (n, d) contiguous and c (m,) complex."""
         rows = self.lanes * (8 if len(x) > 64 * self.lanes else 1)
-        moduli, arguments = (self._in_blocks(part, x.dtype) for part in (np.abs(c), np.angle(c) / (2 * np.pi)))
-        kernel("hadamard_adjoint", like=x)(x, self.signs, self.scales, self.levels, moduli, arguments, rows, out)
+        amplitudes, phase_offsets = (
+            self._in_blocks(part, x.dtype) for part in (np.abs(c), np.angle(c) / (2 * np.pi))
+        )
+        kernel("hadamard_adjoint", like=x)(
+            x, self.signs, self.scales, self.levels, amplitudes, phase_offsets, rows, out
+        )
         return out
 
 
 def as_harmonics(harmonics):
     """`harmonics` as an int that the kernels take."""
     harmonics = as_count(harmonics, "harmonics", least=2)
-    if harmonics > MOST_HARMONICS:
-        raise ValueError(f"harmonics must be at most {MOST_HARMONICS}, got {harmonics}")
+    if harmonics > MAX_HARMONICS:
+        raise ValueError(f"harmonics must be at most {MAX_HARMONICS}, got {harmonics}")
     return harmonics
 
 

@@ -5,7 +5,9 @@ import numpy as np
 from .. import backend
 from ..backend import empty
 
-CHUNK_BYTES = 1 << 25  # of a chunk: there are two on the device, and two on the host that the copies read
+CHUNK_BYTES = (
+    1 << 25
+)  # of a chunk: there are two on the device, and two on the host that the copies read
 
 
 def chunk_rows(dim, dtype):
@@ -32,7 +34,9 @@ def streamed_chunks(x, first, last, dtype, like):
     cuda = backend.cupy().cuda
     rows = min(last - first, chunk_rows(x.shape[1], dtype))
     copies, current = cuda.Stream(non_blocking=True), cuda.get_current_stream()
-    slots = [_Slot((rows, x.shape[1]), dtype, like) for _ in range(min(2, -(-(last - first) // rows)))]
+    slots = [
+        _Slot((rows, x.shape[1]), dtype, like) for _ in range(min(2, -(-(last - first) // rows)))
+    ]
     copies.wait_event(current.record())  # what last worked in the memory of the chunks
     for number, start in enumerate(range(first, last, rows)):
         slot, stop = slots[number % 2], min(start + rows, last)

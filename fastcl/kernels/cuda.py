@@ -12,7 +12,10 @@ OPTIONS = ("-std=c++17", f"-I{FOLDER}")
 
 FLOAT, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 TYPES = {FLOAT: "float", DOUBLE: "double"}
-TURN = {FLOAT: float(np.float32(2 * np.pi)), DOUBLE: 1.0}  # a turn in the unit of the phases: Turn of common.cuh
+TURN = {
+    FLOAT: float(np.float32(2 * np.pi)),
+    DOUBLE: 1.0,
+}  # a turn in the unit of the phases: Turn of common.cuh
 THREADS = 256  # most threads of a block, as the kernels say in their launch bounds
 BLOCKS = 8 * 132  # of a launch, about: a few for every multiprocessor of a large device
 
@@ -38,20 +41,34 @@ def expressions(kernel, *choices):
 
 
 @cache
+def cupy():
+    """The module CuPy, which nothing else imports; ImportError in one line where it is missing."""
+    try:
+        import cupy
+    except ImportError as error:
+        raise ImportError(
+            f"CuPy is missing ({error}): pip install 'fastcl[cuda]', or 'fastcl[cuda12]' for CUDA 12"
+        ) from None
+    return cupy
+
+
+@cache
 def function(name, kernel):
     """The compiled kernel of a name expression in `name`.cu."""
-    from ..backend import cupy
-
-    return cupy().RawModule(code=source(name), options=OPTIONS, name_expressions=(kernel,)).get_function(kernel)
+    return (
+        cupy()
+        .RawModule(code=source(name), options=OPTIONS, name_expressions=(kernel,))
+        .get_function(kernel)
+    )
 
 
 @cache
 def shared_bytes():
     """Most dynamic shared memory that a block can ask for; the devices of a machine are taken to be alike."""
-    from ..backend import cupy
-
     runtime = cupy().cuda.runtime
-    return runtime.deviceGetAttribute(runtime.cudaDevAttrMaxSharedMemoryPerBlockOptin, runtime.getDevice())
+    return runtime.deviceGetAttribute(
+        runtime.cudaDevAttrMaxSharedMemoryPerBlockOptin, runtime.getDevice()
+    )
 
 
 def launch(name, kernel, template, grid, block, arguments, shared=0):

@@ -56,7 +56,7 @@ __device__ __forceinline__ void add_wave_by_unit(double phase, double weight, do
 template <typename T, int D>
 __global__ void __launch_bounds__(256, 2) feature_sum(const T *__restrict__ x,       // (n, D)
                                                       const T *__restrict__ weights, // (n,), or null for ones
-                                                      const T *__restrict__ turns,   // (blocks, D, lanes)
+                                                      const T *__restrict__ freqs,   // (blocks, D, lanes)
                                                       Index part_rows,               // rows of x that one CUDA block adds
                                                       double *__restrict__ partial,  // (parts, blocks, 2, lanes)
                                                       Index n, int blocks, int lanes) {
@@ -72,7 +72,7 @@ __global__ void __launch_bounds__(256, 2) feature_sum(const T *__restrict__ x,  
     for (int f = 0; f < COUNT; ++f) {
         partial[f * blockDim.x] = partial[lanes + f * blockDim.x] = 0;
 #pragma unroll
-        for (int k = 0; k < D; ++k) frequency[f][k] = turns[(block * D + k) * lanes + f * blockDim.x + threadIdx.x];
+        for (int k = 0; k < D; ++k) frequency[f][k] = freqs[(block * D + k) * lanes + f * blockDim.x + threadIdx.x];
     }
     for (Index start = first; start < stop; start += ROWS) {
         const int count = int(min(Index(ROWS), stop - start));
@@ -117,9 +117,9 @@ __device__ __forceinline__ double cosine(double phase) {
 // its part of the frequencies, and the sums of the groups are added in order.
 template <typename T, int D, int COUNT> // COUNT points a thread
 __global__ void __launch_bounds__(256, 2) feature_adjoint(const T *__restrict__ x,         // (n, D)
-                                                          const T *__restrict__ turns,     // (m, D)
-                                                          const T *__restrict__ moduli,    // (m,), of the coefficients
-                                                          const T *__restrict__ arguments, // (m,), in the unit of the phases
+                                                          const T *__restrict__ freqs,     // (m, D)
+                                                          const T *__restrict__ amplitudes,    // (m,), of the coefficients
+                                                          const T *__restrict__ phase_offsets, // (m,), in the unit of the phases
                                                           int lanes,                       // points of a block
                                                           T *__restrict__ out,             // (n,)
                                                           Index n, int m) {
@@ -142,9 +142,9 @@ __global__ void __launch_bounds__(256, 2) feature_adjoint(const T *__restrict__ 
         __syncthreads();
         for (int l = threadIdx.x; l < count; l += blockDim.x) {
 #pragma unroll
-            for (int k = 0; k < D; ++k) rows[l].values[k] = turns[Index(start + l) * D + k];
-            rows[l].values[D] = arguments[start + l];
-            rows[l].values[D + 1] = moduli[start + l];
+            for (int k = 0; k < D; ++k) rows[l].values[k] = freqs[Index(start + l) * D + k];
+            rows[l].values[D] = phase_offsets[start + l];
+            rows[l].values[D + 1] = amplitudes[start + l];
         }
         __syncthreads();
         const int share = (count + groups - 1) / groups, end = min((group + 1) * share, count);
@@ -178,7 +178,7 @@ template <typename T>
 __global__ void __launch_bounds__(TILE_THREADS, 2)
     feature_sum_tiled(const T *__restrict__ x,       // (n, d)
                       const T *__restrict__ weights, // (n,), or null for ones
-                      const T *__restrict__ turns,   // (blocks, d, FREQUENCIES)
+                      const T *__restrict__ freqs,   // (blocks, d, FREQUENCIES)
                       Index part_rows,               // rows of x that one CUDA block adds
                       double *__restrict__ partial,  // (parts, blocks, 2, FREQUENCIES)
                       Index n, int blocks, int d) {
@@ -192,7 +192,7 @@ __global__ void __launch_bounds__(TILE_THREADS, 2)
     const Index part = blockIdx.x / blocks;
     const int rows = int(min(part_rows, n - part * part_rows));
     x += part * part_rows * d;
-    turns += Index(block) * d * FREQUENCIES;
+    freqs += Index(block) * d * FREQUENCIES;
 
     auto copy_weights = [&](T *out, int start) {
         if (weights)
@@ -201,7 +201,7 @@ __global__ void __launch_bounds__(TILE_THREADS, 2)
             out[threadIdx.x] = start + int(threadIdx.x) < rows ? T(1) : T(0);
     };
     copy_rows<T, POINTS, CHUNK>(points, x, rows, 0, d);
-    copy_columns<T, FREQUENCIES, CHUNK>(frequencies, turns, 0, d);
+    copy_columns<T, FREQUENCIES, CHUNK>(frequencies, freqs, 0, d);
     copy_weights(factors, 0);
     wait_for_copies();
     __syncthreads();
@@ -216,7 +216,7 @@ __global__ void __launch_bounds__(TILE_THREADS, 2)
             const bool last = chunk + CHUNK >= d;
             const int next = last ? start + POINTS : start, next_chunk = last ? 0 : chunk + CHUNK;
             copy_rows<T, POINTS, CHUNK>(points + (half ^ 1) * HALF, x + Index(next) * d, rows - next, next_chunk, d);
-            copy_columns<T, FREQUENCIES, CHUNK>(frequencies + (half ^ 1) * HALF, turns, next_chunk, d);
+            copy_columns<T, FREQUENCIES, CHUNK>(frequencies + (half ^ 1) * HALF, freqs, next_chunk, d);
             if (last) copy_weights(factors + (factor_half ^ 1) * POINTS, next);
             add_products<T, POINTS, FREQUENCIES, FREQUENCIES>(points + half * HALF, frequencies + half * HALF,
                                                               min(CHUNK, d - chunk), place, phases);
@@ -256,9 +256,9 @@ __global__ void __launch_bounds__(TILE_THREADS, 2)
 template <typename T, int POINTS>
 __global__ void __launch_bounds__(TILE_THREADS, POINTS == 32 ? 1 : 2)
     feature_adjoint_tiled(const T *__restrict__ x,         // (n, d)
-                          const T *__restrict__ turns,     // (m, d)
-                          const T *__restrict__ moduli,    // (m,), of the coefficients
-                          const T *__restrict__ arguments, // (m,), in the unit of the phases
+                          const T *__restrict__ freqs,     // (m, d)
+                          const T *__restrict__ amplitudes,    // (m,), of the coefficients
+                          const T *__restrict__ phase_offsets, // (m,), in the unit of the phases
                           int lanes,                       // points of a block
                           T *__restrict__ out,             // (n,)
                           Index n, int m, int d) {
@@ -267,17 +267,17 @@ __global__ void __launch_bounds__(TILE_THREADS, POINTS == 32 ? 1 : 2)
     constexpr int POINT_SIZE = CHUNK * STRIDE<T, POINTS>, HALF = POINT_SIZE + CHUNK * STRIDE<T, FREQUENCIES>;
     T *points = shared_memory<T>();        // (2, CHUNK, STRIDE), and (2, COLUMNS, POINTS) sums in their place
     T *frequencies = points + POINT_SIZE;  // (2, CHUNK, STRIDE), in turn with the points
-    T *starts = points + 2 * HALF;         // (2, FREQUENCIES), arguments
-    T *factors = starts + 2 * FREQUENCIES; // (2, FREQUENCIES), moduli
+    T *starts = points + 2 * HALF;         // (2, FREQUENCIES), phase_offsets
+    T *factors = starts + 2 * FREQUENCIES; // (2, FREQUENCIES), amplitudes
     const Place<COLUMNS> place;
     const Index first = Index(blockIdx.x) * lanes;
     const int rows = int(min(Index(POINTS), n - first));
     x += first * d;
 
     copy_rows<T, POINTS, CHUNK>(points, x, rows, 0, d);
-    copy_rows<T, FREQUENCIES, CHUNK>(frequencies, turns, m, 0, d);
-    copy_numbers<T, FREQUENCIES>(starts, arguments, m);
-    copy_numbers<T, FREQUENCIES>(factors, moduli, m);
+    copy_rows<T, FREQUENCIES, CHUNK>(frequencies, freqs, m, 0, d);
+    copy_numbers<T, FREQUENCIES>(starts, phase_offsets, m);
+    copy_numbers<T, FREQUENCIES>(factors, amplitudes, m);
     wait_for_copies();
     __syncthreads();
 
@@ -296,10 +296,10 @@ __global__ void __launch_bounds__(TILE_THREADS, POINTS == 32 ? 1 : 2)
             const bool last = chunk + CHUNK >= d;
             const int next = last ? start + FREQUENCIES : start, next_chunk = last ? 0 : chunk + CHUNK;
             copy_rows<T, POINTS, CHUNK>(points + (half ^ 1) * HALF, x, rows, next_chunk, d);
-            copy_rows<T, FREQUENCIES, CHUNK>(frequencies + (half ^ 1) * HALF, turns + Index(next) * d, m - next, next_chunk, d);
+            copy_rows<T, FREQUENCIES, CHUNK>(frequencies + (half ^ 1) * HALF, freqs + Index(next) * d, m - next, next_chunk, d);
             if (last) {
-                copy_numbers<T, FREQUENCIES>(starts + (factor_half ^ 1) * FREQUENCIES, arguments + next, m - next);
-                copy_numbers<T, FREQUENCIES>(factors + (factor_half ^ 1) * FREQUENCIES, moduli + next, m - next);
+                copy_numbers<T, FREQUENCIES>(starts + (factor_half ^ 1) * FREQUENCIES, phase_offsets + next, m - next);
+                copy_numbers<T, FREQUENCIES>(factors + (factor_half ^ 1) * FREQUENCIES, amplitudes + next, m - next);
             }
             add_products<T, POINTS, FREQUENCIES, STRIDE<T, FREQUENCIES>>(points + half * HALF,
                                                                          frequencies + half * HALF,

@@ -154,7 +154,7 @@ __device__ __forceinline__ void add_products(const Fragment *points, const Unit 
 __global__ void __launch_bounds__(TILE_THREADS, 2)
     feature_sum_tensor(const float *__restrict__ x,       // (n, d)
                        const float *__restrict__ weights, // (n,), or null for ones
-                       const Unit *__restrict__ turns,    // (blocks, chunks, FREQUENCIES, UNITS), by `pack_frequencies`
+                       const Unit *__restrict__ freqs,    // (blocks, chunks, FREQUENCIES, UNITS), by `pack_frequencies`
                        Index part_rows,                   // rows of x that one CUDA block adds
                        double *__restrict__ partial,      // (parts, blocks, 2, FREQUENCIES)
                        const float *__restrict__ scales,  // (chunks CHUNK + 1,): of the columns of x, and of the phases
@@ -173,7 +173,7 @@ __global__ void __launch_bounds__(TILE_THREADS, 2)
     const int chunks = (d + CHUNK - 1) / CHUNK;
     const float unit = scales[chunks * CHUNK];
     x += part * part_rows * d;
-    turns += Index(block) * chunks * FREQUENCIES * UNITS;
+    freqs += Index(block) * chunks * FREQUENCIES * UNITS;
     const bool aligned = d % 4 == 0 && reinterpret_cast<size_t>(x) % 16 == 0;
 
     auto copy_weights = [&](float *out, int start) {
@@ -185,7 +185,7 @@ __global__ void __launch_bounds__(TILE_THREADS, 2)
     PointsOnTheWay<POINTS> new_points;
     new_points.load(x, rows, 0, d, aligned);
     new_points.store(points, 0, scales);
-    copy_units<FREQUENCIES>(frequencies, turns);
+    copy_units<FREQUENCIES>(frequencies, freqs);
     copy_weights(factors, 0);
     for (int i = threadIdx.x; i < 16 * SUMS; i += TILE_THREADS) sums[i] = 0;
     wait_for_copies();
@@ -199,7 +199,7 @@ __global__ void __launch_bounds__(TILE_THREADS, 2)
         for (int chunk = 0; chunk < d; chunk += CHUNK) {
             const bool last = chunk + CHUNK >= d;
             const int next = last ? start + POINTS : start, next_chunk = last ? 0 : chunk + CHUNK;
-            copy_units<FREQUENCIES>(frequencies + (half ^ 1) * HALF, turns + next_chunk / CHUNK * FREQUENCIES * UNITS);
+            copy_units<FREQUENCIES>(frequencies + (half ^ 1) * HALF, freqs + next_chunk / CHUNK * FREQUENCIES * UNITS);
             if (last) copy_weights(factors + (factor_half ^ 1) * POINTS, next);
             add_products<POINTS>(points + half * HALF, frequencies + half * HALF, place, phases,
                                  [&] { new_points.load(x + Index(next) * d, rows - next, next_chunk, d, aligned); });
@@ -241,9 +241,9 @@ __global__ void __launch_bounds__(TILE_THREADS, 2)
 template <int POINTS>
 __global__ void __launch_bounds__(TILE_THREADS, 2)
     feature_adjoint_tensor(const float *__restrict__ x,         // (n, d)
-                           const Unit *__restrict__ turns,      // (blocks, chunks, FREQUENCIES, UNITS), by `pack_frequencies`
-                           const float *__restrict__ moduli,    // (m,), of the coefficients
-                           const float *__restrict__ arguments, // (m,), in the unit of the phases
+                           const Unit *__restrict__ freqs,      // (blocks, chunks, FREQUENCIES, UNITS), by `pack_frequencies`
+                           const float *__restrict__ amplitudes,    // (m,), of the coefficients
+                           const float *__restrict__ phase_offsets, // (m,), in the unit of the phases
                            int lanes,                           // points of a block
                            float *__restrict__ out,             // (n,)
                            const float *__restrict__ scales,    // (chunks CHUNK + 1,): of the columns of x, and of the phases
@@ -253,8 +253,8 @@ __global__ void __launch_bounds__(TILE_THREADS, 2)
     constexpr int HALF = (POINTS + FREQUENCIES) * UNITS, SUMS = POINTS + 8; // 8 spread a warp over all banks
     Fragment *points = shared_memory<Fragment>();                            // (2, POINTS UNITS), in turn with
     Unit *frequencies = reinterpret_cast<Unit *>(points + POINTS * UNITS);   // (2, FREQUENCIES, UNITS)
-    float *starts = reinterpret_cast<float *>(points + 2 * HALF);  // (2, FREQUENCIES), arguments
-    float *factors = starts + 2 * FREQUENCIES;                     // (2, FREQUENCIES), moduli
+    float *starts = reinterpret_cast<float *>(points + 2 * HALF);  // (2, FREQUENCIES), phase_offsets
+    float *factors = starts + 2 * FREQUENCIES;                     // (2, FREQUENCIES), amplitudes
     float *sums = factors + 2 * FREQUENCIES;                       // (COLUMNS, SUMS): not in registers, of which there are too few
     const WarpPlace<ACROSS, I, J> place;
     float *own = sums + (place.column / (8 * J) * 4 + place.lane_column) * SUMS; // of the columns that share a point
@@ -268,9 +268,9 @@ __global__ void __launch_bounds__(TILE_THREADS, 2)
     PointsOnTheWay<POINTS> new_points;
     new_points.load(x, rows, 0, d, aligned);
     new_points.store(points, 0, scales);
-    copy_units<FREQUENCIES>(frequencies, turns);
-    copy_numbers<float, FREQUENCIES>(starts, arguments, m);
-    copy_numbers<float, FREQUENCIES>(factors, moduli, m);
+    copy_units<FREQUENCIES>(frequencies, freqs);
+    copy_numbers<float, FREQUENCIES>(starts, phase_offsets, m);
+    copy_numbers<float, FREQUENCIES>(factors, amplitudes, m);
     for (int i = threadIdx.x; i < COLUMNS * SUMS; i += TILE_THREADS) sums[i] = 0;
     wait_for_copies();
     __syncthreads();
@@ -283,11 +283,11 @@ __global__ void __launch_bounds__(TILE_THREADS, 2)
         for (int chunk = 0; chunk < d; chunk += CHUNK) {
             const bool last = chunk + CHUNK >= d;
             const int next = start + FREQUENCIES, next_chunk = last ? 0 : chunk + CHUNK;
-            turns += FREQUENCIES * UNITS;
-            if (!last || next < m) copy_units<FREQUENCIES>(frequencies + (half ^ 1) * HALF, turns);
+            freqs += FREQUENCIES * UNITS;
+            if (!last || next < m) copy_units<FREQUENCIES>(frequencies + (half ^ 1) * HALF, freqs);
             if (last) {
-                copy_numbers<float, FREQUENCIES>(starts + (factor_half ^ 1) * FREQUENCIES, arguments + next, m - next);
-                copy_numbers<float, FREQUENCIES>(factors + (factor_half ^ 1) * FREQUENCIES, moduli + next, m - next);
+                copy_numbers<float, FREQUENCIES>(starts + (factor_half ^ 1) * FREQUENCIES, phase_offsets + next, m - next);
+                copy_numbers<float, FREQUENCIES>(factors + (factor_half ^ 1) * FREQUENCIES, amplitudes + next, m - next);
             }
             add_products<POINTS>(points + half * HALF, frequencies + half * HALF, place, phases,
                                  [&] { new_points.load(x, rows, next_chunk, d, aligned); });
@@ -330,8 +330,8 @@ __global__ void __launch_bounds__(TILE_THREADS, 2)
 // Column k of x is to be multiplied by 2^(LARGEST - a), a the exponent of its largest number, and that of the frequencies, of
 // exponent b, by 2^(LARGEST + a - c) with c the largest a + b, whose products with x are the largest; phases then by 2^(c - 2 LARGEST).
 __global__ void __launch_bounds__(TILE_THREADS)
-    pack_frequencies(const float *__restrict__ turns,    // (blocks, lanes, d), any strides
-                     const double *__restrict__ largest, // (2, d): largest moduli of the columns of x, and of the frequencies
+    pack_frequencies(const float *__restrict__ freqs,    // (blocks, lanes, d), any strides
+                     const double *__restrict__ largest, // (2, d): largest amplitudes of the columns of x, and of the frequencies
                      Unit *__restrict__ packed,          // (blocks, chunks, lanes, UNITS)
                      float *__restrict__ scales,         // (chunks CHUNK + 1,): of the columns of x, and of the phases
                      int blocks, int lanes, int m, int d, Index block_stride, Index lane_stride, Index column_stride) {
@@ -365,7 +365,7 @@ __global__ void __launch_bounds__(TILE_THREADS)
         for (int k = 0; k < 4; ++k) {
             const bool there = first + k < d && block * lanes + lane < m;
             const Index place = block * block_stride + lane * lane_stride + (first + k) * column_stride;
-            values[k] = there ? turns[place] * power_of_two(LARGEST + exponent(largest[first + k]) - top) : 0.0f;
+            values[k] = there ? freqs[place] * power_of_two(LARGEST + exponent(largest[first + k]) - top) : 0.0f;
         }
         split(values[0], values[1], packed[i].high[0], packed[i].low[0]);
         split(values[2], values[3], packed[i].high[1], packed[i].low[1]);

@@ -11,11 +11,13 @@ import numpy as np
 from numba import prange, types
 from numba.extending import intrinsic
 
-from .features import AT_ONCE, ROWS, emit_waves, pack_lanes
+from .features import AT_ONCE, ROWS, emit_sincos, pack_lanes
 from .lanes import VECTOR_BYTES, WIDE_REGISTERS, Lanes, jit, jit_parallel
 from .tile import empty_aligned, zeros_aligned
 
-LEVELS = 4 if WIDE_REGISTERS else 3  # of a pass at most: its 2^LEVELS rows and their differences fit the registers
+LEVELS = (
+    4 if WIDE_REGISTERS else 3
+)  # of a pass at most: its 2^LEVELS rows and their differences fit the registers
 VECTORS = 2  # vectors of points that are transformed together: their sums meet in registers before they go to memory
 GROUP = 2048  # frequencies whose sums, one a lane, stay in the second-level cache while a task passes over its points
 
@@ -30,12 +32,17 @@ def make_pass(levels, signed):
     def butterfly_pass(typingctx, source, signs, out, row, step):
         def codegen(context, builder, signature, arguments):
             emit = Lanes(context, builder, signature.args[0].dtype)
-            source, signs, out = (emit.array(*pair) for pair in zip(signature.args[:3], arguments[:3], strict=True))
+            source, signs, out = (
+                emit.array(*pair) for pair in zip(signature.args[:3], arguments[:3], strict=True)
+            )
             (row, step), column = arguments[3:], emit.index(0)
             rows = [builder.add(row, builder.mul(step, emit.index(i))) for i in range(1 << levels)]
             values = [emit.load(source, r, column) for r in rows]
             if signed:
-                values = [emit.multiply(value, emit.load_everywhere(signs, r)) for value, r in zip(values, rows, strict=True)]
+                values = [
+                    emit.multiply(value, emit.load_everywhere(signs, r))
+                    for value, r in zip(values, rows, strict=True)
+                ]
             for level in range(levels):
                 half = 1 << level
                 for i in range(1 << levels):
@@ -56,7 +63,9 @@ pass_2, pass_3, pass_4 = (make_pass(levels, False) for levels in (2, 3, 4))
 
 
 @jit
-def transform(source, signs, levels, out):  # source, out (D, lanes), signs (D,), levels of every pass: out = H (signs source)
+def transform(
+    source, signs, levels, out
+):  # source, out (D, lanes), signs (D,), levels of every pass: out = H (signs source)
     step = 1
     for place in range(levels.size):
         count, first = levels[place], place == 0
@@ -78,7 +87,9 @@ def transform(source, signs, levels, out):  # source, out (D, lanes), signs (D,)
 
 
 @jit
-def transform_thrice(points, signs, levels, out):  # points, out (V, D, lanes), signs (3, D): out = H S_0 H S_1 H S_2 points
+def transform_thrice(
+    points, signs, levels, out
+):  # points, out (V, D, lanes), signs (3, D): out = H S_0 H S_1 H S_2 points
     for v in range(points.shape[0]):
         transform(points[v], signs[2], levels, out[v])
         transform(out[v], signs[1], levels, out[v])
@@ -86,7 +97,9 @@ def transform_thrice(points, signs, levels, out):  # points, out (V, D, lanes), 
 
 
 @jit
-def pack_vectors(x, start, points):  # x (n, d), rows start.. -> points (V, D, lanes), whose rows from d on stay zeros
+def pack_vectors(
+    x, start, points
+):  # x (n, d), rows start.. -> points (V, D, lanes), whose rows from d on stay zeros
     for v in range(points.shape[0]):
         first = start + v * points.shape[2]
         pack_lanes(x, min(first, x.shape[0]), points.shape[2], points[v])
@@ -96,24 +109,34 @@ def pack_vectors(x, start, points):  # x (n, d), rows start.. -> points (V, D, l
 
 
 @intrinsic
-def add_waves(typingctx, values, scales, w, real, imag, last):
+def adjoint_polar(typingctx, values, scales, w, real, imag, last):
     """real[i] += sum over vectors of w cos(2 pi scales_i values[v, i]), imag[i] += the same of sines, rows i < last."""
 
     def codegen(context, builder, signature, arguments):
         emit = Lanes(context, builder, signature.args[0].dtype)
-        values, scales, w, real, imag = (emit.array(*p) for p in zip(signature.args[:5], arguments[:5], strict=True))
+        values, scales, w, real, imag = (
+            emit.array(*p) for p in zip(signature.args[:5], arguments[:5], strict=True)
+        )
         columns = [emit.index(v * emit.count) for v in range(VECTORS)]
         weights = [emit.load(w, column) for column in columns]
 
         def add_row(i, carried):
             scale, first = emit.load_everywhere(scales, i), emit.index(0)
-            turns = [emit.multiply(emit.load(values, emit.index(v), i, first), scale) for v in range(VECTORS)]
+            phases = [
+                emit.multiply(emit.load(values, emit.index(v), i, first), scale)
+                for v in range(VECTORS)
+            ]
             sums = [emit.load(real, i, first), emit.load(imag, i, first)]
             for start in range(0, VECTORS, AT_ONCE):
-                waves = zip(*emit_waves(emit, turns[start : start + AT_ONCE], sine=True), strict=True)
+                waves = zip(
+                    *emit_sincos(emit, phases[start : start + AT_ONCE], sine=True), strict=True
+                )
                 for v, (sign, cosine, sine) in enumerate(waves, start):
                     weight = emit.flip_sign(weights[v], sign)
-                    sums = [emit.multiply_add(weight, wave, total) for wave, total in zip((cosine, sine), sums, strict=True)]
+                    sums = [
+                        emit.multiply_add(weight, wave, total)
+                        for wave, total in zip((cosine, sine), sums, strict=True)
+                    ]
             emit.store(sums[0], real, i, first)
             emit.store(sums[1], imag, i, first)
             return carried
@@ -125,10 +148,15 @@ def add_waves(typingctx, values, scales, w, real, imag, last):
 
 
 @jit
-def add_lanes(real, imag, total):  # real, imag (blocks D, lanes) -> zeros, total (blocks, 2, D) float64
+def add_lanes(
+    real, imag, total
+):  # real, imag (blocks D, lanes) -> zeros, total (blocks, 2, D) float64
     for i in range(real.shape[0]):
         block, row = i // total.shape[2], i % total.shape[2]
-        re, im = 0.0, 0.0  # in registers: through memory every addition would wait for the one before
+        re, im = (
+            0.0,
+            0.0,
+        )  # in registers: through memory every addition would wait for the one before
         for lane in range(real.shape[1]):
             re += real[i, lane]
             im += imag[i, lane]
@@ -150,7 +178,10 @@ def hadamard_sum(x, weights, signs, scales, levels, part_rows, partial):
         total = partial[part, first : min(first + share, blocks)]
         total[:] = 0
         rows = total.shape[0] * size
-        real, imag = zeros_aligned(rows * narrow, x).reshape(rows, narrow), zeros_aligned(rows * narrow, x).reshape(rows, narrow)
+        real, imag = (
+            zeros_aligned(rows * narrow, x).reshape(rows, narrow),
+            zeros_aligned(rows * narrow, x).reshape(rows, narrow),
+        )
         points = zeros_aligned(size * lanes, x).reshape(VECTORS, size, narrow)
         values = empty_aligned(size * lanes, x).reshape(VECTORS, size, narrow)
         w, terms, stop = empty_aligned(lanes, x), 0, min((part + 1) * part_rows, x.shape[0])
@@ -166,7 +197,9 @@ def hadamard_sum(x, weights, signs, scales, levels, part_rows, partial):
             for block in range(total.shape[0]):
                 transform_thrice(points, signs[first + block], levels, values)
                 begin, end = block * size, (block + 1) * size
-                add_waves(values, scales[first + block], w, real[begin:end], imag[begin:end], size)
+                adjoint_polar(
+                    values, scales[first + block], w, real[begin:end], imag[begin:end], size
+                )
             terms += VECTORS
             if terms + VECTORS > ROWS:
                 add_lanes(real, imag, total)
@@ -178,36 +211,46 @@ def hadamard_sum(x, weights, signs, scales, levels, part_rows, partial):
 
 
 @intrinsic
-def add_cosines(typingctx, values, scales, moduli, arguments, out, first, last):
+def add_cosines(typingctx, values, scales, amplitudes, phase_offsets, out, first, last):
     """out += sum_i moduli_i cos(2 pi (scales_i values[v, i] + arguments_i)) over the rows first..last, for every vector v."""
 
     def codegen(context, builder, signature, given):
         emit = Lanes(context, builder, signature.args[0].dtype)
-        values, scales, moduli, arguments, out = (emit.array(*p) for p in zip(signature.args[:5], given[:5], strict=True))
+        values, scales, amplitudes, phase_offsets, out = (
+            emit.array(*p) for p in zip(signature.args[:5], given[:5], strict=True)
+        )
         columns = [emit.index(v * emit.count) for v in range(VECTORS)]
 
         def add_row(i, sums):
-            scale, argument, sums = emit.load_everywhere(scales, i), emit.load_everywhere(arguments, i), list(sums)
+            scale, argument, sums = (
+                emit.load_everywhere(scales, i),
+                emit.load_everywhere(phase_offsets, i),
+                list(sums),
+            )
             loaded = [emit.load(values, emit.index(v), i, emit.index(0)) for v in range(VECTORS)]
-            turns = [emit.multiply_add(value, scale, argument) for value in loaded]
+            phases = [emit.multiply_add(value, scale, argument) for value in loaded]
             for start in range(0, VECTORS, AT_ONCE):
-                signs, cosines, _ = emit_waves(emit, turns[start : start + AT_ONCE], sine=False)
+                signs, cosines, _ = emit_sincos(emit, phases[start : start + AT_ONCE], sine=False)
                 for v, (sign, cosine) in enumerate(zip(signs, cosines, strict=True), start):
-                    modulus = emit.flip_sign(emit.load_everywhere(moduli, i), sign)
+                    modulus = emit.flip_sign(emit.load_everywhere(amplitudes, i), sign)
                     sums[v] = emit.multiply_add(modulus, cosine, sums[v])
             return sums
 
-        sums = emit.loop(given[5], given[6], 1, [emit.load(out, column) for column in columns], add_row)
+        sums = emit.loop(
+            given[5], given[6], 1, [emit.load(out, column) for column in columns], add_row
+        )
         for total, column in zip(sums, columns, strict=True):
             emit.store(total, out, column)
         return context.get_dummy_value()
 
-    return types.none(values, scales, moduli, arguments, out, types.intp, types.intp), codegen
+    return types.none(
+        values, scales, amplitudes, phase_offsets, out, types.intp, types.intp
+    ), codegen
 
 
 @jit_parallel
-def hadamard_adjoint(x, signs, scales, levels, moduli, arguments, rows, out):
-    # x (n, d), signs (blocks, 3, D), scales, moduli, arguments (blocks, D), the two last (in turns) of the coefficients, out (n,)
+def hadamard_adjoint(x, signs, scales, levels, amplitudes, phase_offsets, rows, out):
+    # x (n, d), signs (blocks, 3, D), scales, amplitudes, phase_offsets (blocks, D), the two last (in turns) of the coefficients, out (n,)
     size, narrow = signs.shape[2], VECTOR_BYTES // x.itemsize
     lanes = VECTORS * narrow
     for task in prange((x.shape[0] + rows - 1) // rows):
@@ -222,7 +265,15 @@ def hadamard_adjoint(x, signs, scales, levels, moduli, arguments, rows, out):
                 for start in range(0, size, ROWS):
                     part[:] = 0
                     end = min(start + ROWS, size)
-                    add_cosines(values, scales[block], moduli[block], arguments[block], part, start, end)
+                    add_cosines(
+                        values,
+                        scales[block],
+                        amplitudes[block],
+                        phase_offsets[block],
+                        part,
+                        start,
+                        end,
+                    )
                     for lane in range(lanes):
                         total[lane] += part[lane]
             for lane in range(min(lanes, x.shape[0] - first)):

@@ -10,7 +10,7 @@ template <typename T, int HARMONICS>
 __global__ void __launch_bounds__(256, sizeof(T) == 8 && HARMONICS > 11 ? 1 : 2)
     harmonic_sum(const T *__restrict__ x,       // (n, d)
                  const T *__restrict__ weights, // (n,), or null for ones
-                 const T *__restrict__ turns,   // (blocks, d, lanes)
+                 const T *__restrict__ freqs,   // (blocks, d, lanes)
                  Index part_rows,               // rows of x that one CUDA block adds
                  double *__restrict__ partial,  // (parts, blocks, HARMONICS, 2, lanes)
                  Index n, int blocks, int d, int lanes,
@@ -21,7 +21,7 @@ __global__ void __launch_bounds__(256, sizeof(T) == 8 && HARMONICS > 11 ? 1 : 2)
     const Index part = blockIdx.x / splits / blocks;
     const Index first = part * part_rows, stop = min(first + part_rows, n);
     const int lane = split * blockDim.x + threadIdx.x;
-    turns += Index(block) * d * lanes + lane;
+    freqs += Index(block) * d * lanes + lane;
     partial += (part * blocks + block) * HARMONICS * 2 * lanes + lane;
     for (int k = 0; k < 2 * HARMONICS; ++k) partial[Index(k) * lanes] = 0;
 
@@ -34,7 +34,7 @@ __global__ void __launch_bounds__(256, sizeof(T) == 8 && HARMONICS > 11 ? 1 : 2)
         __syncthreads();
         T real[HARMONICS] = {}, imag[HARMONICS] = {};
         for (int i = 0; i < count; i += GROUP) {
-            const Group<T> phases = phases_of(points + i / GROUP * d, turns, lanes, d, T(0));
+            const Group<T> phases = phases_of(points + i / GROUP * d, freqs, lanes, d, T(0));
 #pragma unroll
             for (int j = 0; j < GROUP; ++j) {
                 T cosine, sine;
@@ -81,7 +81,7 @@ __device__ __forceinline__ void clenshaw(const T *coefficients, T twice, T &now,
 // A block takes `lanes` points; its groups of as many threads share the bases, and their sums are added in order.
 template <typename T, int HARMONICS>
 __global__ void __launch_bounds__(256, 2) harmonic_adjoint(const T *__restrict__ x,     // (d, n): transposed
-                                                           const T *__restrict__ turns, // (g, d)
+                                                           const T *__restrict__ freqs, // (g, d)
                                                            const T *__restrict__ real,  // (g, HARMONICS), of the coefficients
                                                            const T *__restrict__ imag,  // (g, HARMONICS)
                                                            int lanes,                   // points of a block
@@ -99,7 +99,7 @@ __global__ void __launch_bounds__(256, 2) harmonic_adjoint(const T *__restrict__
     for (int start = 0; start < g; start += rows) {
         const int count = min(rows, g - start);
         __syncthreads();
-        stage_groups(bases, turns + Index(start) * d, count, d);
+        stage_groups(bases, freqs + Index(start) * d, count, d);
         for (int place = threadIdx.x; place < rows * HARMONICS; place += blockDim.x) {
             const int row = place / HARMONICS, k = place % HARMONICS;
             const Index source = Index(start + row) * HARMONICS + k;

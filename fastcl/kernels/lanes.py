@@ -14,13 +14,17 @@ from numba.np.arrayobj import make_array
 CONTRACT = {"contract", "nsz"}
 
 jit = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=CONTRACT)
-jit_parallel = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=CONTRACT, parallel=True)
+jit_parallel = numba.njit(
+    nogil=True, cache=True, error_model="numpy", fastmath=CONTRACT, parallel=True
+)
 # Not even that: bits that other devices have to reproduce.
 jit_exact = numba.njit(nogil=True, cache=True, error_model="numpy")
 jit_exact_parallel = numba.njit(nogil=True, cache=True, error_model="numpy", parallel=True)
 
 # What Numba compiles for: the host, unless NUMBA_CPU_NAME, NUMBA_CPU_FEATURES or NUMBA_ENABLE_AVX say otherwise.
-CPU_FEATURES = get_host_cpu_features() if numba.config.CPU_FEATURES is None else numba.config.CPU_FEATURES
+CPU_FEATURES = (
+    get_host_cpu_features() if numba.config.CPU_FEATURES is None else numba.config.CPU_FEATURES
+)
 # A tile of TILE_ROWS x TILE_VECTORS accumulators must fit the registers: 16 of 32 with AVX-512, 8 of 16 without.
 WIDE_REGISTERS = "+avx512f" in CPU_FEATURES.split(",")
 VECTOR_BYTES = 64 if WIDE_REGISTERS else 32
@@ -61,16 +65,23 @@ class Lanes:
         """Values at every one of the vectors `u`, lowest power first, the vectors' chains interleaved."""
         values = [self.constant(coefficients[-1])] * len(u)
         for coefficient in coefficients[-2::-1]:
-            values = [self.multiply_add(value, ui, self.constant(coefficient)) for value, ui in zip(values, u, strict=True)]
+            values = [
+                self.multiply_add(value, ui, self.constant(coefficient))
+                for value, ui in zip(values, u, strict=True)
+            ]
         return values
 
     def lowest_bit_as_sign(self, a):
         """The bits of a, of which the lowest is moved to the place of the sign."""
-        return self.builder.shl(self.builder.bitcast(a, self.bits_type), self.whole(self.bits.width - 1))
+        return self.builder.shl(
+            self.builder.bitcast(a, self.bits_type), self.whole(self.bits.width - 1)
+        )
 
     def flip_sign(self, a, sign):
         """a with its sign changed where `sign` has its highest bit."""
-        return self.builder.bitcast(self.builder.xor(self.builder.bitcast(a, self.bits_type), sign), self.type)
+        return self.builder.bitcast(
+            self.builder.xor(self.builder.bitcast(a, self.bits_type), sign), self.type
+        )
 
     def largest(self, bound, a):
         """The larger of both, and a where it is not a number."""
@@ -117,7 +128,9 @@ class Lanes:
         offset = self.index(0)
         for index, stride in zip(indices, strides, strict=True):
             offset = self.builder.add(offset, self.builder.mul(index, stride))
-        return self.builder.gep(self.builder.bitcast(array.data, ir.IntType(8).as_pointer()), [offset])
+        return self.builder.gep(
+            self.builder.bitcast(array.data, ir.IntType(8).as_pointer()), [offset]
+        )
 
     def load(self, array, *indices):
         """The vector that starts at an element; the last axis is contiguous."""
@@ -148,7 +161,9 @@ class Lanes:
         new = body(i, values)
         following, last = self.plus(i, step), builder.block
         builder.cbranch(builder.icmp_signed("<", following, stop), inside, done)
-        for phi, first, then in zip([i, *values], [start, *carried], [following, *new], strict=True):
+        for phi, first, then in zip(
+            [i, *values], [start, *carried], [following, *new], strict=True
+        ):
             phi.add_incoming(first, entry)
             phi.add_incoming(then, last)
         builder.position_at_end(done)

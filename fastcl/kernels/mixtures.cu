@@ -1,4 +1,4 @@
-// Mixtures of centred Gaussian scale mixtures: shares of the terms, and posterior means under Gaussian noise.
+// Mixtures of centred Gaussian scale mixtures: responsibilities of the terms, and posterior means under Gaussian noise.
 //
 // Twin of mixtures.py.  A block takes GROUPS * PER rows through the components one by one, and keeps of each row the largest
 // logarithm of a term so far, the sum of the terms relative to it, and the mean in proportion, which shrink when a larger term
@@ -134,11 +134,11 @@ __device__ __forceinline__ T add_terms(T *terms, int row, int scales, bool start
 }
 
 template <typename T, int PER>
-__global__ void __launch_bounds__(256, 2) mixture_shares(const T *__restrict__ x,          // (n, d)
+__global__ void __launch_bounds__(256, 2) mixture_responsibilities(const T *__restrict__ x,          // (n, d)
                                                       const T *__restrict__ bases,      // (K, d, p)
                                                       const T *__restrict__ precisions, // (K, J, p)
                                                       const T *__restrict__ constants,  // (K, J)
-                                                      T *shares,                        // (n, K, J), first of logarithms
+                                                      T *responsibilities,                        // (n, K, J), first of logarithms
                                                       T *__restrict__ log_density,      // (n,)
                                                       Index n, int d, int components, int scales, int padded) {
     constexpr int ROWS = Tile<T, PER>::ROWS;
@@ -154,14 +154,14 @@ __global__ void __launch_bounds__(256, 2) mixture_shares(const T *__restrict__ x
         set_terms<T, PER>(rows, bases + Index(k) * d * padded, precisions + Index(k) * scales * padded,
                           constants + Index(k) * scales, coordinates, terms, d, scales, padded, width);
         for (int i = threadIdx.x; i < count * scales; i += blockDim.x)
-            shares[(first + i / scales) * per_row + Index(k) * scales + i % scales] = terms[i % scales * ROWS + i / scales];
+            responsibilities[(first + i / scales) * per_row + Index(k) * scales + i % scales] = terms[i % scales * ROWS + i / scales];
         for (int row = threadIdx.x; row < ROWS; row += blockDim.x)
             add_terms<ROWS, true>(terms, row, scales, k == 0, largest[row], totals[row]);
         __syncthreads();
     }
     for (Index i = threadIdx.x; i < count * per_row; i += blockDim.x) {
         const int row = int(i / per_row);
-        T &share = shares[first * per_row + i];
+        T &share = responsibilities[first * per_row + i];
         share = exp(share - largest[row]) / totals[row];
     }
     for (int row = threadIdx.x; row < count; row += blockDim.x) log_density[first + row] = largest[row] + log(totals[row]);

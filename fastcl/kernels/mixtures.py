@@ -1,4 +1,4 @@
-"""Mixtures of centred Gaussian scale mixtures: shares of the terms, and posterior means under Gaussian noise.
+"""Mixtures of centred Gaussian scale mixtures: responsibilities of the terms, and posterior means under Gaussian noise.
 
 In the basis of a component its covariance and that of the noise are both diagonal, at every scale: one change of
 basis a component serves all scales, and only sums along the coordinates are left for each of them.  The bases come
@@ -12,7 +12,10 @@ from .tile import add_product, empty_aligned, jit, jit_parallel
 
 ROWS = 64  # rows that one thread takes at a time: their coordinates in every basis stay in the second-level cache
 LANES = 16
-MOMENT_ROWS, MOMENT_PARTS = 256, 8  # rows added up in the working precision, and parts of the rows that threads share
+MOMENT_ROWS, MOMENT_PARTS = (
+    256,
+    8,
+)  # rows added up in the working precision, and parts of the rows that threads share
 
 
 @jit
@@ -28,7 +31,9 @@ def add_terms(coordinates, precisions, constants, squares, out):
 
 
 @jit
-def normalise_terms(terms, logs):  # terms (K, J, ROWS) of logarithms -> shares of their sum, logs (ROWS,) of the sum
+def normalise_terms(
+    terms, logs
+):  # terms (K, J, ROWS) of logarithms -> responsibilities of their sum, logs (ROWS,) of the sum
     for i in range(logs.size):
         logs[i] = terms[0, 0, i]
     for k in range(terms.shape[0]):
@@ -51,8 +56,8 @@ def normalise_terms(terms, logs):  # terms (K, J, ROWS) of logarithms -> shares 
 
 
 @jit_parallel
-def mixture_shares(x, bases, precisions, constants, shares, log_density):
-    # x (n, d), bases (K, d, p), precisions (K, J, p), constants (K, J), shares (n, K, J), log_density (n,)
+def mixture_responsibilities(x, bases, precisions, constants, responsibilities, log_density):
+    # x (n, d), bases (K, d, p), precisions (K, J, p), constants (K, J), responsibilities (n, K, J), log_density (n,)
     components, scales, padded = precisions.shape
     for block in prange((x.shape[0] + ROWS - 1) // ROWS):
         start, end = block * ROWS, min((block + 1) * ROWS, x.shape[0])
@@ -70,7 +75,7 @@ def mixture_shares(x, bases, precisions, constants, shares, log_density):
             log_density[start + i] = logs[i]
             for k in range(components):
                 for j in range(scales):
-                    shares[start + i, k, j] = terms[k, j, i]
+                    responsibilities[start + i, k, j] = terms[k, j, i]
 
 
 @jit_parallel
@@ -105,8 +110,8 @@ def mixture_means(x, bases, precisions, constants, gains, inverses, out):
 
 
 @jit_parallel
-def mixture_moments(x, pulls, partial):
-    # x (n, p), pulls (K, n), partial (K, parts, p, p) float64: sum_i pulls_ki x_i x_i^T over the rows of each part
+def mixture_moments(x, precision_weights, partial):
+    # x (n, p), precision_weights (K, n), partial (K, parts, p, p) float64: sum_i pulls_ki x_i x_i^T over the rows of each part
     components, parts, padded = partial.shape[0], partial.shape[1], x.shape[1]
     part_rows = (x.shape[0] + parts - 1) // parts
     for task in prange(components * parts):
@@ -120,7 +125,7 @@ def mixture_moments(x, pulls, partial):
             end = min(start + MOMENT_ROWS, stop)
             for i in range(end - start):
                 for c in range(padded):
-                    scaled[i, c] = pulls[k, start + i] * x[start + i, c]
+                    scaled[i, c] = precision_weights[k, start + i] * x[start + i, c]
             product[:] = 0
             add_product(scaled[: end - start].T, x[start:end], product)
             for i in range(padded):

@@ -147,14 +147,14 @@ template <typename T> __device__ __forceinline__ Product<T> last_product(const T
 // afterwards that of `next`.
 template <typename T>
 __device__ __forceinline__ void backward_rows(const Product<T> &first_product, const Sizes &sizes, Index units, Index start,
-                                              Index n, const T *activations, const T *row_weights, const Units<T> &deltas,
+                                              Index n, const T *activations, const T *grad_energy, const Units<T> &deltas,
                                               T *kept, T *x_grad, const Product<T> &next, Stage<T> &stage) {
     const int dim = sizes.widths[sizes.layers];
     Index before = units - dim;
     T *current = deltas.at(sizes.layers, before, dim);
     for (int place = threadIdx.x; place < ROWS * dim; place += THREADS) {
         const Index i = start + place % ROWS;
-        const T weight = i >= n ? T(0) : row_weights ? row_weights[i] : T(1);
+        const T weight = i >= n ? T(0) : grad_energy ? grad_energy[i] : T(1);
         const T value = (weight + weight) * activations[before * ROWS + place];
         current[place] = value;
         if (kept) kept[before * ROWS + place] = value;
@@ -188,7 +188,7 @@ template <typename T, bool SHARED>
 __global__ void __launch_bounds__(THREADS, RESIDENT<T>) energy_deltas(const T *transposed, // (P,)
                                                                       const __grid_constant__ Sizes sizes,
                                                                       const T *activations, // (row blocks, sum of sizes, ROWS)
-                                                                      const T *row_weights, // (n,)
+                                                                      const T *grad_energy, // (n,)
                                                                       T *deltas,            // (row blocks, sum of sizes, ROWS)
                                                                       Index n, Index units, int capacity) {
     T *shared = shared_memory<T>();
@@ -198,7 +198,7 @@ __global__ void __launch_bounds__(THREADS, RESIDENT<T>) energy_deltas(const T *t
     for (int block = blockIdx.x; Index(block) * ROWS < n; block += gridDim.x) {
         T *kept = deltas + units * ROWS * block;
         const Units<T> places{SHARED ? shared + 2 * CHUNK : kept, SHARED ? capacity : 0};
-        backward_rows(first, sizes, units, Index(block) * ROWS, n, activations + units * ROWS * block, row_weights, places,
+        backward_rows(first, sizes, units, Index(block) * ROWS, n, activations + units * ROWS * block, grad_energy, places,
                       SHARED ? kept : nullptr, static_cast<T *>(nullptr), first, stage);
         __syncthreads(); // before the next rows take the place of these
     }

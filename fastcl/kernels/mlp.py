@@ -15,7 +15,10 @@ from .lanes import TILE_ROWS, jit, jit_parallel
 from .tile import add_product, dot_rows, empty_aligned, set_product
 
 ROWS = 128  # rows of a block: the columns that a tile of the gradient reads stay in the first-level cache
-STRIPE, TASKS = 16, 8  # rows of a matrix transposed at once, which fill one cache line of the other; shares of every matrix
+STRIPE, TASKS = (
+    16,
+    8,
+)  # rows of a matrix transposed at once, which fill one cache line of the other; shares of every matrix
 BLOCK = 4096  # parameters that one thread adds at a time
 MAX_PART_ROWS = 256  # rows whose gradients are added in the working precision
 NARROW = 16  # fewer columns than this leave vector lanes empty: take dot products along the other side instead
@@ -40,7 +43,10 @@ def transpose_weights(theta, sizes, transposed):
 def forward_rows(theta, transposed, sizes, x, activations, energy):
     # x (r, d), activations (r * sum(sizes[1:]),): every layer's (r, width) one after the other, energy (r,)
     rows, layers = x.shape[0], sizes.size - 1
-    no_bound, zero = x.dtype.type(-np.inf), x.dtype.type(0)  # plain numbers would turn float32 arithmetic into float64
+    no_bound, zero = (
+        x.dtype.type(-np.inf),
+        x.dtype.type(0),
+    )  # plain numbers would turn float32 arithmetic into float64
     inputs, offset, start = x, 0, 0
     for layer in range(layers):
         n_in, n_out = sizes[layer], sizes[layer + 1]
@@ -49,7 +55,9 @@ def forward_rows(theta, transposed, sizes, x, activations, energy):
         bound = zero if layer < layers - 1 else no_bound
         outputs = activations[start : start + rows * n_out].reshape(rows, n_out)
         if n_out < NARROW:
-            dot_rows(inputs, transposed[offset : offset + n_in * n_out].reshape(n_out, n_in), outputs)
+            dot_rows(
+                inputs, transposed[offset : offset + n_in * n_out].reshape(n_out, n_in), outputs
+            )
             for i in range(rows):
                 for j in range(n_out):
                     value = outputs[i, j] + bias[j]
@@ -67,8 +75,10 @@ def forward_rows(theta, transposed, sizes, x, activations, energy):
 
 
 @jit
-def backward_rows(theta, transposed, sizes, x, activations, row_weights, delta, scratch, theta_grad, x_grad):
-    # row_weights (r,): dL/dR; delta (2, r * max(sizes)): scratch; scratch (max(sizes) * NARROW,)
+def backward_rows(
+    theta, transposed, sizes, x, activations, grad_energy, delta, scratch, theta_grad, x_grad
+):
+    # grad_energy (r,): dL/dR; delta (2, r * max(sizes)): scratch; scratch (max(sizes) * NARROW,)
     # theta_grad (P,) += dL/dtheta unless empty; x_grad (r, d) = dL/dx unless empty
     rows, layers = x.shape[0], sizes.size - 1
     zero = x.dtype.type(0)
@@ -80,7 +90,7 @@ def backward_rows(theta, transposed, sizes, x, activations, row_weights, delta, 
     output = activations[start - rows * n_out : start].reshape(rows, n_out)
     current = delta[0, : rows * n_out].reshape(rows, n_out)
     for i in range(rows):
-        weight = row_weights[i] + row_weights[i]
+        weight = grad_energy[i] + grad_energy[i]
         for j in range(n_out):
             current[i, j] = weight * output[i, j]
     for layer in range(layers - 1, -1, -1):
@@ -112,7 +122,12 @@ def backward_rows(theta, transposed, sizes, x, activations, row_weights, delta, 
                     for j in range(n_in):
                         previous[i, j] = previous[i, j] if inputs[i, j] > zero else zero
             else:
-                set_product(current, transposed[offset : offset + size].reshape(n_out, n_in), previous, inputs)
+                set_product(
+                    current,
+                    transposed[offset : offset + size].reshape(n_out, n_in),
+                    previous,
+                    inputs,
+                )
             current = previous
         elif x_grad.size:
             if n_in < NARROW:
@@ -142,13 +157,17 @@ def energy_forward(theta, transposed, sizes, x, part_rows, activations, energy):
         scratch = empty_aligned(0 if activations.size else ROWS * width, x)
         for start in range(part * part_rows, stop, ROWS):
             end = min(start + ROWS, stop)
-            kept = activations[start * width : end * width] if activations.size else scratch[: (end - start) * width]
+            kept = (
+                activations[start * width : end * width]
+                if activations.size
+                else scratch[: (end - start) * width]
+            )
             forward_rows(theta, transposed, sizes, x[start:end], kept, energy[start:end])
 
 
 @jit_parallel
-def energy_backward(theta, transposed, sizes, x, activations, row_weights, part_rows, partial):
-    # row_weights (n,): dL/dR; partial (parts, P): sums of row_weights dR/dtheta over part_rows rows each
+def energy_backward(theta, transposed, sizes, x, activations, grad_energy, part_rows, partial):
+    # grad_energy (n,): dL/dR; partial (parts, P): sums of grad_energy dR/dtheta over part_rows rows each
     n, width, widest = x.shape[0], sizes[1:].sum(), sizes.max()
     for part in prange(partial.shape[0]):
         grad = partial[part]
@@ -161,7 +180,7 @@ def energy_backward(theta, transposed, sizes, x, activations, row_weights, part_
             end = min(start + ROWS, stop)
             kept = activations[start * width : end * width]
             backward_rows(
-                theta, transposed, sizes, x[start:end], kept, row_weights[start:end], delta, scratch, grad, no_x_grad
+                theta, transposed, sizes, x[start:end], kept, grad_energy[start:end], delta, scratch, grad, no_x_grad
             )  # fmt: skip
 
 
@@ -178,11 +197,24 @@ def energy_grad(theta, transposed, sizes, x, part_rows, energy, x_grad):
             end = min(start + ROWS, stop)
             rows = kept[: (end - start) * width]
             forward_rows(theta, transposed, sizes, x[start:end], rows, energy[start:end])
-            backward_rows(theta, transposed, sizes, x[start:end], rows, ones, delta, empty, empty, x_grad[start:end])
+            backward_rows(
+                theta,
+                transposed,
+                sizes,
+                x[start:end],
+                rows,
+                ones,
+                delta,
+                empty,
+                empty,
+                x_grad[start:end],
+            )
 
 
 @jit_parallel
-def add_parts(partial, total, out):  # partial (parts, P), total (P,) float64 += partial in order, out (P,) = total
+def add_parts(
+    partial, total, out
+):  # partial (parts, P), total (P,) float64 += partial in order, out (P,) = total
     for block in prange((total.size + BLOCK - 1) // BLOCK):
         first, last = block * BLOCK, min((block + 1) * BLOCK, total.size)
         sums = total[first:last]

@@ -29,15 +29,15 @@ __global__ void __launch_bounds__(512, 1) density(const T *__restrict__ energy, 
 }
 
 // The residual r = factor * sum - z from the parts of a feature sum, 32 frequencies a block, the parts shared by its warps;
-// as moduli and arguments, for the adjoint, and as the terms of <r, z>, or of <r, r> where a running mean is tracked.
+// as amplitudes and phase_offsets, for the adjoint, and as the terms of <r, z>, or of <r, r> where a running mean is tracked.
 template <typename T>
 __global__ void __launch_bounds__(256) residual(const double *__restrict__ partial, // (parts, blocks, 2, lanes)
                                                 const double2 *__restrict__ z,      // (m,) complex
                                                 double2 *__restrict__ tracked,      // (m,) running mean of the moments, or null
                                                 const double *__restrict__ shares,  // (steps,) of the moments in the mean, or null
                                                 const long long *__restrict__ run,  // (RUN_SIZE,)
-                                                T *__restrict__ moduli,             // (m,)
-                                                T *__restrict__ arguments,          // (m,), in the unit of the phases
+                                                T *__restrict__ amplitudes,             // (m,)
+                                                T *__restrict__ phase_offsets,          // (m,), in the unit of the phases
                                                 double *__restrict__ terms,         // (m,)
                                                 double factor, int parts, int blocks, int lanes, int m) {
     __shared__ double sums[2][8][WARP];
@@ -64,14 +64,14 @@ __global__ void __launch_bounds__(256) residual(const double *__restrict__ parti
         real = earlier.x, imag = earlier.y;
     }
     real -= z[l].x, imag -= z[l].y;
-    moduli[l] = T(hypot(real, imag));
-    arguments[l] = T(atan2(imag, real) * (double(Turn<T>::value) / 6.283185307179586));
+    amplitudes[l] = T(hypot(real, imag));
+    phase_offsets[l] = T(atan2(imag, real) * (double(Turn<T>::value) / 6.283185307179586));
     terms[l] = tracked ? real * real + imag * imag : -(real * z[l].x + imag * z[l].y);
 }
 
 // Weights of the points in the gradient, and with them its value and its last entry: one block.
 template <typename T>
-__global__ void __launch_bounds__(512, 1) row_weights(const T *__restrict__ mu,         // (n,)
+__global__ void __launch_bounds__(512, 1) grad_energy(const T *__restrict__ mu,         // (n,)
                                                     const T *__restrict__ adjoint,    // (n,)
                                                     const double *__restrict__ terms, // (m,), of `residual`
                                                     T *__restrict__ weights,          // (n,): dG/dR of every point
@@ -96,7 +96,7 @@ __global__ void __launch_bounds__(512, 1) row_weights(const T *__restrict__ mu, 
 // The last entry of the gradient, its norm, and the line of the history: one block.
 template <typename T>
 __global__ void __launch_bounds__(512, 1) finish_gradient(T *__restrict__ gradient,           // (P,)
-                                                        const double *__restrict__ results, // (2,), of `row_weights`
+                                                        const double *__restrict__ results, // (2,), of `grad_energy`
                                                         double *__restrict__ history,       // (steps, 2): value, norm
                                                         long long *__restrict__ run,        // (RUN_SIZE,)
                                                         Index size, int learned) {

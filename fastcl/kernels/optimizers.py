@@ -11,7 +11,13 @@ BLOCK = 4096  # parameters that one thread takes at a time
 @jit_parallel
 def adam_step(theta, gradient, first, second, rates):
     # theta, gradient, first, second (P,), rates (5,) in the same type: 1 - beta1, 1 - beta2, 1 / sqrt(1 - beta2^k), epsilon, step
-    new_first, new_second, correction, epsilon, step = rates[0], rates[1], rates[2], rates[3], rates[4]
+    new_first, new_second, correction, epsilon, step = (
+        rates[0],
+        rates[1],
+        rates[2],
+        rates[3],
+        rates[4],
+    )
     for block in prange((theta.size + BLOCK - 1) // BLOCK):
         part = slice(block * BLOCK, min((block + 1) * BLOCK, theta.size))
         values, slopes, means, squares = theta[part], gradient[part], first[part], second[part]

@@ -43,7 +43,7 @@ template <typename T> struct Counter<T, false> { // floor(half wave), and the bi
 
 template <typename T, bool SIGNS>
 __global__ void __launch_bounds__(256, 2) quantised_sum(const T *__restrict__ x,      // (n, d)
-                                                        const T *__restrict__ turns,  // (blocks, d + 1, lanes): the dither last
+                                                        const T *__restrict__ freqs,  // (blocks, d + 1, lanes): the dither last
                                                         T half,                       // levels above zero; any for SIGNS
                                                         Index part_rows,              // rows of x that one CUDA block adds
                                                         double *__restrict__ partial, // (parts, blocks, 2, lanes)
@@ -54,8 +54,8 @@ __global__ void __launch_bounds__(256, 2) quantised_sum(const T *__restrict__ x,
     const Index part = blockIdx.x / splits / blocks;
     const Index first = part * part_rows, stop = min(first + part_rows, n);
     const int lane = split * blockDim.x + threadIdx.x;
-    turns += Index(block) * (d + 1) * lanes + lane;
-    const Counter<T, SIGNS> counter(turns[Index(d) * lanes], half);
+    freqs += Index(block) * (d + 1) * lanes + lane;
+    const Counter<T, SIGNS> counter(freqs[Index(d) * lanes], half);
 
     unsigned real_of_zero = 0, imag_of_zero = 0;
     counter.count(counter.start, real_of_zero, imag_of_zero);
@@ -68,7 +68,7 @@ __global__ void __launch_bounds__(256, 2) quantised_sum(const T *__restrict__ x,
         const int beyond = (GROUP - count % GROUP) % GROUP; // zeros, which the last group counts as well
         unsigned real = -beyond * real_of_zero, imag = -beyond * imag_of_zero;
         for (int i = 0; i < count; i += GROUP) {
-            const Group<T> phases = phases_of(points + i / GROUP * d, turns, lanes, d, counter.start);
+            const Group<T> phases = phases_of(points + i / GROUP * d, freqs, lanes, d, counter.start);
 #pragma unroll
             for (int j = 0; j < GROUP; ++j) counter.count(phases.values[j], real, imag);
         }

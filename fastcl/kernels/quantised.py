@@ -12,35 +12,49 @@ The result is the same however the points are cut into parts.
 from numba import prange, types
 from numba.extending import intrinsic
 
-from .features import AT_ONCE, ROWS, emit_phases, emit_waves
+from .features import AT_ONCE, ROWS, emit_phases, emit_sincos
 from .lanes import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, Lanes, jit, jit_parallel
 from .tile import zeros_aligned
 
 
 def make_tile(height, width):
-    """An intrinsic f(x, turns, half, real, imag, first, last, j), `height` points by `width` vectors of frequencies.
+    """An intrinsic f(x, freqs, half, real, imag, first, last, j), `height` points by `width` vectors of frequencies.
 
-    real[j:] += the levels of the cosines of <x_i, turns> + dither over the points first..last, imag[j:] likewise of
+    real[j:] += the levels of the cosines of <x_i, freqs> + dither over the points first..last, imag[j:] likewise of
     the sines; `half` of the levels are above zero, one where it is None.
     """
 
     @intrinsic
-    def quantised_tile(typingctx, x, turns, half, real, imag, first, last, j):
+    def quantised_tile(typingctx, x, freqs, half, real, imag, first, last, j):
         def codegen(context, builder, signature, arguments):
             emit = Lanes(context, builder, signature.args[0].dtype)
-            x, turns = (emit.array(*pair) for pair in zip(signature.args[:2], arguments[:2], strict=True))
-            real, imag = (emit.array(*pair) for pair in zip(signature.args[3:5], arguments[3:5], strict=True))
+            x, freqs = (
+                emit.array(*pair) for pair in zip(signature.args[:2], arguments[:2], strict=True)
+            )
+            real, imag = (
+                emit.array(*pair) for pair in zip(signature.args[3:5], arguments[3:5], strict=True)
+            )
             first, last, j = arguments[5:]
             columns = [emit.plus(j, v * emit.count) for v in range(width)]
-            counter = SignCounter(emit) if half == types.none else LevelCounter(emit, emit.everywhere(arguments[2]))
-            starts = [counter.start(emit.load(turns, emit.length(x, 1), column)) for column in columns]  # the dither
+            counter = (
+                SignCounter(emit)
+                if half == types.none
+                else LevelCounter(emit, emit.everywhere(arguments[2]))
+            )
+            starts = [
+                counter.start(emit.load(freqs, emit.length(x, 1), column)) for column in columns
+            ]  # the dither
 
             def count_points(i, counts):
                 lines, counts = [emit.plus(i, r) for r in range(height)], list(counts)
-                phases = emit_phases(emit, x, turns, lines, columns, starts * height)
+                phases = emit_phases(emit, x, freqs, lines, columns, starts * height)
                 for start in range(0, height * width, AT_ONCE):
-                    for place, pair in enumerate(counter.counts(phases[start : start + AT_ONCE]), start):
-                        for slot, count in zip((place % width, width + place % width), pair, strict=True):
+                    for place, pair in enumerate(
+                        counter.counts(phases[start : start + AT_ONCE]), start
+                    ):
+                        for slot, count in zip(
+                            (place % width, width + place % width), pair, strict=True
+                        ):
                             counts[slot] = builder.add(counts[slot], count)
                 return counts
 
@@ -52,7 +66,7 @@ def make_tile(height, width):
                 emit.store(builder.fadd(emit.load(part, column), levels), part, column)
             return context.get_dummy_value()
 
-        return types.none(x, turns, half, real, imag, types.intp, types.intp, types.intp), codegen
+        return types.none(x, freqs, half, real, imag, types.intp, types.intp, types.intp), codegen
 
     return quantised_tile
 
@@ -89,7 +103,9 @@ class LevelCounter:
         # Above this constant numbers are whole, and their lowest bits are those of the floor that was added.
         self.rounder = emit.constant(1.5 * 2.0 ** (23 if emit.bytes == 4 else 52))
         # A wave of 1, or a little above for its rounding, belongs to the highest level.
-        self.scale = emit.multiply(half, emit.constant(1 - 2.0 ** (-21 if emit.bytes == 4 else -50)))
+        self.scale = emit.multiply(
+            half, emit.constant(1 - 2.0 ** (-21 if emit.bytes == 4 else -50))
+        )
 
     def start(self, dither):
         return dither
@@ -97,9 +113,12 @@ class LevelCounter:
     def counts(self, phases):
         """Pairs, of the cosine and of the sine of each vector of phases."""
         emit, builder, pairs = self.emit, self.emit.builder, []
-        for sign, *waves in zip(*emit_waves(emit, phases, sine=True), strict=True):
+        for sign, *waves in zip(*emit_sincos(emit, phases, sine=True), strict=True):
             scale = emit.flip_sign(self.scale, sign)
-            rounded = [builder.fadd(emit.multiply_add(wave, scale, emit.constant(-0.5)), self.rounder) for wave in waves]
+            rounded = [
+                builder.fadd(emit.multiply_add(wave, scale, emit.constant(-0.5)), self.rounder)
+                for wave in waves
+            ]
             pairs.append([builder.bitcast(value, emit.bits_type) for value in rounded])
         return pairs
 
@@ -115,25 +134,27 @@ level_tile_row, level_tile_row_narrow = make_tile(1, TILE_VECTORS), make_tile(1,
 
 
 @jit
-def add_levels(x, turns, half, real, imag):  # x (r, d), turns (d + 1, L), real, imag (L,), L full vectors
+def add_levels(
+    x, freqs, half, real, imag
+):  # x (r, d), freqs (d + 1, L), real, imag (L,), L full vectors
     rows, narrow = x.shape[0], VECTOR_BYTES // x.itemsize
     full, wide = rows - rows % TILE_ROWS, real.size - real.size % (TILE_VECTORS * narrow)
     for j in range(0, wide, TILE_VECTORS * narrow):
-        level_tile(x, turns, half, real, imag, 0, full, j)
-        level_tile_row(x, turns, half, real, imag, full, rows, j)
+        level_tile(x, freqs, half, real, imag, 0, full, j)
+        level_tile_row(x, freqs, half, real, imag, full, rows, j)
     for j in range(wide, real.size, narrow):
-        level_tile_narrow(x, turns, half, real, imag, 0, full, j)
-        level_tile_row_narrow(x, turns, half, real, imag, full, rows, j)
+        level_tile_narrow(x, freqs, half, real, imag, 0, full, j)
+        level_tile_row_narrow(x, freqs, half, real, imag, full, rows, j)
 
 
 @jit_parallel
-def quantised_sum(x, turns, half, part_rows, partial):
-    # x (n, d), turns (blocks, d + 1, L) with the dither after the frequencies, half 2^(bits - 1) of the type of x, or None
+def quantised_sum(x, freqs, half, part_rows, partial):
+    # x (n, d), freqs (blocks, d + 1, L) with the dither after the frequencies, half 2^(bits - 1) of the type of x, or None
     # for one bit, partial (parts, blocks, 2, L) float64
     parts, blocks = partial.shape[0], partial.shape[1]
     for task in prange(parts * blocks):
         part, block = task // blocks, task % blocks
-        real, imag = zeros_aligned(turns.shape[2], x), zeros_aligned(turns.shape[2], x)
+        real, imag = zeros_aligned(freqs.shape[2], x), zeros_aligned(freqs.shape[2], x)
         total = partial[part, block]
         total[:] = 0
         stop = min((part + 1) * part_rows, x.shape[0])
@@ -141,7 +162,7 @@ def quantised_sum(x, turns, half, part_rows, partial):
             end = min(start + ROWS, stop)
             real[:] = 0
             imag[:] = 0
-            add_levels(x[start:end], turns[block], half, real, imag)
+            add_levels(x[start:end], freqs[block], half, real, imag)
             for j in range(real.size):
                 total[0, j] += real[j]
                 total[1, j] -= imag[j]

@@ -12,11 +12,16 @@ from .lanes import jit_exact, jit_exact_parallel
 BLOCK = 256  # points that one thread takes at a time
 LOW, HIGH = np.uint64(0xFFFFFFFF), np.uint64(32)
 FIRST, SECOND = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)  # multipliers
-WEYL_FIRST, WEYL_SECOND = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)  # added to the key, every round but the first
+WEYL_FIRST, WEYL_SECOND = (
+    np.uint64(0x9E3779B9),
+    np.uint64(0xBB67AE85),
+)  # added to the key, every round but the first
 
 
 @jit_exact
-def philox(c0, c1, c2, c3, k0, k1):  # words of 32 bits held in uint64: the counter and the key; returns four words
+def philox(
+    c0, c1, c2, c3, k0, k1
+):  # words of 32 bits held in uint64: the counter and the key; returns four words
     for _ in range(10):
         a, b = FIRST * c0, SECOND * c2
         c0, c1, c2, c3 = (b >> HIGH) ^ c1 ^ k0, b & LOW, (a >> HIGH) ^ c3 ^ k1, a & LOW
@@ -25,7 +30,9 @@ def philox(c0, c1, c2, c3, k0, k1):  # words of 32 bits held in uint64: the coun
 
 
 @jit_exact
-def philox_block(first, b, step, number, key, words):  # words (4, BLOCK) of the points first, first + 1, ...
+def philox_block(
+    first, b, step, number, key, words
+):  # words (4, BLOCK) of the points first, first + 1, ...
     for i in range(BLOCK):
         w = philox(np.uint64(first + i), np.uint64(b), step, number, key[0], key[1])
         words[0, i], words[1, i], words[2, i], words[3, i] = w
@@ -48,7 +55,9 @@ def uniform_points(key, step, number, low, side, x):
             w = words[k % 4] if single else words[2 * (k % 2)]
             if single:
                 for i in range(stop - start):
-                    x[start + i, k] = low[k] + side[k] * (np.float32(np.int32(w[i] >> np.uint64(8))) * scale)
+                    x[start + i, k] = low[k] + side[k] * (
+                        np.float32(np.int32(w[i] >> np.uint64(8))) * scale
+                    )
             else:
                 rest = words[2 * (k % 2) + 1]
                 for i in range(stop - start):

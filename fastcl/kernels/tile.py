@@ -25,7 +25,9 @@ def make_tile_product(height, width):
     def tile_product(typingctx, a, b, out, extra, i, j):
         def codegen(context, builder, signature, arguments):
             emit = Lanes(context, builder, signature.args[0].dtype)
-            a, b, out = (emit.array(*pair) for pair in zip(signature.args[:3], arguments[:3], strict=True))
+            a, b, out = (
+                emit.array(*pair) for pair in zip(signature.args[:3], arguments[:3], strict=True)
+            )
             lines = [emit.plus(arguments[4], r) for r in range(height)]
             columns = [emit.plus(arguments[5], v * emit.count) for v in range(width)]
             places = [(line, column) for line in lines for column in columns]
@@ -34,7 +36,10 @@ def make_tile_product(height, width):
                 values = [emit.load(b, k, column) for column in columns]
                 factors = [emit.load_everywhere(a, line, k) for line in lines]
                 products = [(factor, value) for factor in factors for value in values]
-                return [emit.multiply_add(*product, total) for product, total in zip(products, sums, strict=True)]
+                return [
+                    emit.multiply_add(*product, total)
+                    for product, total in zip(products, sums, strict=True)
+                ]
 
             starts, finish = emit_ends(emit, signature.args[3], arguments[3], out, places)
             sums = emit.loop(emit.index(0), emit.length(a, 1), 1, starts, add_term)
@@ -55,13 +60,19 @@ def emit_ends(emit, kind, extra, out, places):
     if isinstance(kind, types.BaseTuple):
         bias = emit.array(kind[0], emit.builder.extract_value(extra, 0))
         bound = emit.everywhere(emit.builder.extract_value(extra, 1))
-        return [emit.load(bias, column) for _, column in places], lambda total, place: emit.largest(bound, total)
+        return [emit.load(bias, column) for _, column in places], lambda total, place: emit.largest(
+            bound, total
+        )
     kept = emit.array(kind, extra)
-    return [zero] * len(places), lambda total, place: emit.where_positive(emit.load(kept, *place), total, zero)
+    return [zero] * len(places), lambda total, place: emit.where_positive(
+        emit.load(kept, *place), total, zero
+    )
 
 
 @jit
-def empty_aligned(size, like):  # (size,) of the type of `like`, on a cache line: vectors that straddle two cost double
+def empty_aligned(
+    size, like
+):  # (size,) of the type of `like`, on a cache line: vectors that straddle two cost double
     buffer = np.empty(size + 64 // like.itemsize, like.dtype)
     start = (-buffer.ctypes.data % 64) // like.itemsize
     return buffer[start : start + size]
@@ -81,7 +92,9 @@ tile_product_row_narrow = make_tile_product(1, 1)
 
 
 @jit
-def add_product(a, b, out):  # a (r, s) of any strides, b (s, c), out (r, c): out += a b, lanes along c
+def add_product(
+    a, b, out
+):  # a (r, s) of any strides, b (s, c), out (r, c): out += a b, lanes along c
     rows, terms, columns = a.shape[0], a.shape[1], out.shape[1]
     narrow = VECTOR_BYTES // a.itemsize
     full = columns - columns % narrow
@@ -97,11 +110,15 @@ def add_product(a, b, out):  # a (r, s) of any strides, b (s, c), out (r, c): ou
 
 
 @jit
-def set_product(a, b, out, extra):  # a (r, s), b (s, c), out (r, c), c at least one vector; extra as of the tiles, not None
+def set_product(
+    a, b, out, extra
+):  # a (r, s), b (s, c), out (r, c), c at least one vector; extra as of the tiles, not None
     columns, narrow = out.shape[1], VECTOR_BYTES // a.itemsize
     multiply_tiles(a, b, out, extra, columns - columns % narrow)
     if columns % narrow:
-        multiply_columns(a, b, out, extra, columns - narrow)  # some are computed twice, to the same bits
+        multiply_columns(
+            a, b, out, extra, columns - narrow
+        )  # some are computed twice, to the same bits
 
 
 @jit
@@ -142,17 +159,26 @@ def make_dot_tile(height):
     def dot_tile(typingctx, a, b, out, i, j):
         def codegen(context, builder, signature, arguments):
             a, b, out = zip(signature.args[:3], arguments[:3], strict=True)
-            vectors, numbers = (Lanes(context, builder, signature.args[0].dtype, scalar=scalar) for scalar in (False, True))
+            vectors, numbers = (
+                Lanes(context, builder, signature.args[0].dtype, scalar=scalar)
+                for scalar in (False, True)
+            )
             terms = vectors.length(vectors.array(*a), 1)
             full = builder.and_(terms, vectors.index(-vectors.count))
             sums, start = [vectors.constant(0.0)] * height, vectors.index(0)
-            for emit, stop in ((vectors, full), (numbers, terms)):  # whole vectors first, then what is left
+            for emit, stop in (
+                (vectors, full),
+                (numbers, terms),
+            ):  # whole vectors first, then what is left
                 rows, row, target = emit.array(*a), emit.array(*b), emit.array(*out)
                 lines = [emit.plus(arguments[3], r) for r in range(height)]
 
                 def add_term(k, sums, emit=emit, rows=rows, row=row, lines=lines):
                     value = emit.load(row, arguments[4], k)
-                    return [emit.multiply_add(emit.load(rows, line, k), value, s) for line, s in zip(lines, sums, strict=True)]
+                    return [
+                        emit.multiply_add(emit.load(rows, line, k), value, s)
+                        for line, s in zip(lines, sums, strict=True)
+                    ]
 
                 sums, start = emit.loop(start, stop, emit.count, sums, add_term), stop
                 if emit is vectors:
@@ -171,7 +197,9 @@ dot_tile_row = make_dot_tile(1)
 
 
 @jit
-def dot_rows(a, b, out):  # a (r, s), b (c, s), out (r, c): out = a b^T, lanes along s; for few columns c
+def dot_rows(
+    a, b, out
+):  # a (r, s), b (c, s), out (r, c): out = a b^T, lanes along s; for few columns c
     full = a.shape[0] - a.shape[0] % TILE_ROWS
     for i in range(0, full, TILE_ROWS):
         for j in range(b.shape[0]):

@@ -3,18 +3,24 @@
 import numpy as np
 
 from ..backend import kernel
-from ..fourier.features import PackedFrequencies
+from ..fourier.features import FeatureOperator
 from ..priors.chains import Chains
-from ..priors.max_entropy import MaxEntropyPrior, climb
+from ..priors.max_entropy import MaxEntropyPrior, ascend
 from ..priors.metric import WhitenedMetric
 from ..progress import progress_bar
 from ..validation import as_count, as_generator, as_points
 from .optimizers import Adam, Cosine
 
-ROUNDS = 8  # of the search: each adds its share of the frequencies and fits the density to all so far
+ROUNDS = (
+    8  # of the search: each adds its share of the frequencies and fits the density to all so far
+)
 CANDIDATES = 5  # drawn for every frequency that a round keeps
 RADII = (0.5, 3.5)  # of the candidates, per standard deviation of the reference
-SPARSE = (2, 3, 5)  # coordinates of the candidates, beside dense ones, in more than DENSE dimensions
+SPARSE = (
+    2,
+    3,
+    5,
+)  # coordinates of the candidates, beside dense ones, in more than DENSE dimensions
 DENSE = 10
 CHAINS = 8192
 SCORED = 50_000  # points that candidates are scored on
@@ -69,7 +75,9 @@ def adapt_frequencies(x, m, reference, rng=None, progress=False):
     if not getattr(reference, "is_reference", False):
         raise TypeError(f"reference must be a reference measure, got {type(reference).__name__}")
     x = as_points(x, "x", reference.dim)
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
+    with np.errstate(
+        over="ignore"
+    ):  # what float32 cannot hold becomes infinite, and is refused as such
         x = as_points(x.astype(np.float32), "x")
     m, rng = as_count(m, "m"), as_generator(rng)
     chains = Chains(reference, CHAINS, rng)
@@ -82,9 +90,9 @@ def adapt_frequencies(x, m, reference, rng=None, progress=False):
             best = candidates[np.sort(np.argsort(-scores, kind="stable")[:share])]
             omega = np.concatenate([omega, _climb_score(x, chains.points, best, rng)])
             c = np.concatenate([c, np.zeros(share)])
-            z = _moments(x, PackedFrequencies.pack(omega, np.dtype(np.float32)))
+            z = _moments(x, FeatureOperator.pack(omega, np.dtype(np.float32)))
             metric = WhitenedMetric(omega, reference, RIDGE)
-            c = climb(z, omega, c, reference, metric, chains, FIT_STEP, FIT).c
+            c = ascend(z, omega, c, reference, metric, chains, FIT_STEP, FIT).c
             bar.update(1)
         omega = _refine(x, omega, c, chains, rng)
         bar.update(2)
@@ -95,7 +103,9 @@ def _draw(n, dim, rng):
     """n candidates (n, d): directions with few coordinates, and dense ones; radii uniform in RADII."""
     directions = rng.standard_normal((n, dim))
     if dim > DENSE:
-        active = np.concatenate([np.full(-(-n // (len(SPARSE) + 1)), count) for count in (*SPARSE, dim)])[:n]
+        active = np.concatenate(
+            [np.full(-(-n // (len(SPARSE) + 1)), count) for count in (*SPARSE, dim)]
+        )[:n]
         order = rng.permuted(np.tile(np.arange(dim), (n, 1)), axis=1)
         directions[order >= active[:, None]] = 0
     return directions * (rng.uniform(*RADII, n) / np.linalg.norm(directions, axis=1))[:, None]
@@ -107,7 +117,7 @@ def _moments(x, packed):
 
 def _scores(x, points, omega):
     """Squared difference of the moments of x and of `points` over their variance at the points, (m,)."""
-    packed = PackedFrequencies.pack(omega, x.dtype)
+    packed = FeatureOperator.pack(omega, x.dtype)
     expected = _moments(points, packed)
     return np.abs(_moments(x, packed) - expected) ** 2 / _variances(expected)
 
@@ -120,23 +130,28 @@ def _climb_score(x, points, omega, rng):
     """The frequencies after ASCENT steps up the gradient of their scores, each on a batch of x and one of the points."""
     omega, optimizer = omega.copy(), Adam(ASCENT_STEP)
     for _ in range(ASCENT):
-        data, model = x[rng.integers(len(x), size=BATCH)], points[rng.integers(len(points), size=BATCH)]
-        packed = PackedFrequencies.pack(omega, x.dtype)
+        data, model = (
+            x[rng.integers(len(x), size=BATCH)],
+            points[rng.integers(len(points), size=BATCH)],
+        )
+        packed = FeatureOperator.pack(omega, x.dtype)
         expected = _moments(model, packed)
         residual, variance = _moments(data, packed) - expected, _variances(expected)
         gradient = _moment_gradient(data, packed, residual / variance)
-        gradient -= _moment_gradient(model, packed, residual / variance - expected * (np.abs(residual) / variance) ** 2)
+        gradient -= _moment_gradient(
+            model, packed, residual / variance - expected * (np.abs(residual) / variance) ** 2
+        )
         optimizer.update(omega.reshape(-1), -2 * gradient.reshape(-1))
     return omega
 
 
 def _moment_gradient(x, packed, rho):
     """Gradient (m, d) in omega of ``Re(conj(rho_l) mean_i exp(-i <omega_l, x_i>))``, rho held fixed."""
-    gradient = np.empty_like(packed.turns)
+    gradient = np.empty_like(packed.freqs)
     real, imag = (np.ascontiguousarray(part, x.dtype) for part in (rho.real, rho.imag))
     weights, zeros = np.full(len(x), 1 / len(x), x.dtype), np.zeros(len(x), x.dtype)
     values = np.empty(len(gradient), x.dtype)
-    kernel("wave_gradient", like=x)(packed.turns, x, real, imag, weights, zeros, values, gradient)
+    kernel("sum_gradient", like=x)(packed.freqs, x, real, imag, weights, zeros, values, gradient)
     return gradient.astype(np.float64)
 
 
@@ -146,10 +161,16 @@ def _refine(x, omega, c, chains, rng):
     theta = np.concatenate([omega.reshape(-1), c.real, c.imag])
     optimizers = [Adam(step, beta2=0.99, schedule=Cosine(REFINE)) for step in REFINE_STEPS]
     for _ in range(REFINE):
-        omega, c = theta[:size].reshape(omega.shape), theta[size : size + len(c)] + 1j * theta[size + len(c) :]
+        omega, c = (
+            theta[:size].reshape(omega.shape),
+            theta[size : size + len(c)] + 1j * theta[size + len(c) :],
+        )
         prior = MaxEntropyPrior(omega, c, chains.domain)
         chains.advance(prior)
-        data, model = x[rng.integers(len(x), size=BATCH)], chains.points[rng.integers(len(chains.points), size=BATCH)]
+        data, model = (
+            x[rng.integers(len(x), size=BATCH)],
+            chains.points[rng.integers(len(chains.points), size=BATCH)],
+        )
         packed = prior._pack(x.dtype)
         gradient = _moment_gradient(data, packed, c) - _moment_gradient(model, packed, c)
         residual = _moments(data, packed) - _moments(model, packed)

@@ -9,7 +9,7 @@ import weakref
 import numpy as np
 
 from .. import backend
-from ..backend import beside, empty, is_device, kernel
+from ..backend import empty, is_device, kernel, to_device_of
 from ..kernels.launchers import objective as glue
 from ..kernels.launchers.optimizers import adam_step, sgd_step
 from ..kernels.launchers.random import uniform_points
@@ -43,20 +43,41 @@ class CapturedSteps:
 
     def __init__(self, objective, prior, method, n_points, log_scale, optimizer, seed, mean=None):
         self.objective, self.prior, self.optimizer = objective, prior, optimizer
-        objective.packed.check_phases(np.maximum(np.abs(objective.domain.low), np.abs(objective.domain.high)))
-        self.n, self.learned, self.normalised = n_points, log_scale == "learned", log_scale == "normalised"
+        objective.packed.check_phases(
+            np.maximum(np.abs(objective.domain.low), np.abs(objective.domain.high))
+        )
+        self.n, self.learned, self.normalised = (
+            n_points,
+            log_scale == "learned",
+            log_scale == "normalised",
+        )
         theta, box, m = prior.theta, objective.domain, len(objective.z)
 
         def array(shape, dtype=theta.dtype):
             return empty(shape, dtype, theta)
 
-        self.key = beside(np.array([seed % WORD, seed // WORD], np.uint64), theta)
-        self.low, self.side = (beside(side.astype(theta.dtype), theta) for side in (box.low, box.high - box.low))
-        sets = 2 if method in ("unbiased", "normalised") else 1  # the gradient's points come first, the residual's last
-        self.points, self.energy, self.mu = array((sets * n_points, box.dim)), array((sets, n_points)), array((sets, n_points))
-        self.activations, self.no_activations = array(kernel("activation_size", like=theta)(prior.sizes, n_points)), array(0)
-        self.moduli, self.arguments, self.terms = array(m), array(m), array(m, np.float64)
-        self.adjoint, self.weights, self.results = array(n_points), array(n_points), array(2, np.float64)
+        self.key = to_device_of(np.array([seed % WORD, seed // WORD], np.uint64), theta)
+        self.low, self.side = (
+            to_device_of(side.astype(theta.dtype), theta) for side in (box.low, box.high - box.low)
+        )
+        sets = (
+            2 if method in ("unbiased", "normalised") else 1
+        )  # the gradient's points come first, the residual's last
+        self.points, self.energy, self.mu = (
+            array((sets * n_points, box.dim)),
+            array((sets, n_points)),
+            array((sets, n_points)),
+        )
+        self.activations, self.no_activations = (
+            array(kernel("activation_size", like=theta)(prior.sizes, n_points)),
+            array(0),
+        )
+        self.amplitudes, self.phase_offsets, self.terms = array(m), array(m), array(m, np.float64)
+        self.adjoint, self.weights, self.results = (
+            array(n_points),
+            array(n_points),
+            array(2, np.float64),
+        )
         self.gradient, self.previous, self.mean = np.zeros_like(theta), theta.copy(), mean
         self.counters, self.history = array(4, np.int64), array((ROWS, 2), np.float64)
         for name in optimizer.buffers:
@@ -69,7 +90,9 @@ class CapturedSteps:
         self.shares = array(ROWS, np.float64)
         cuda = backend.cupy().cuda
         self.stream, self.pool, self.graph = cuda.Stream(non_blocking=True), cuda.MemoryPool(), None
-        weakref.finalize(self, self.pool.free_all_blocks).atexit = False  # a pool that is dropped keeps its free memory
+        weakref.finalize(
+            self, self.pool.free_all_blocks
+        ).atexit = False  # a pool that is dropped keeps its free memory
         self.launched = 0  # steps before there is a graph
         cuda.get_current_stream().synchronize()  # the arrays above are there before the other stream reads them
 
@@ -87,9 +110,9 @@ class CapturedSteps:
         with self.stream:
             try:
                 self.stream.wait_event(before)  # what was last done to the parameters elsewhere
-                self.rates[:] = beside(rates, self.rates)
-                self.shares[:] = beside(padded, self.shares)
-                self.counters[:] = beside(np.array([first, 0, -1, 0]), self.counters)
+                self.rates[:] = to_device_of(rates, self.rates)
+                self.shares[:] = to_device_of(padded, self.shares)
+                self.counters[:] = to_device_of(np.array([first, 0, -1, 0]), self.counters)
                 for _ in shares:
                     self._take_step()
                 counters, history = self.counters.get(), self.history.get()
@@ -124,25 +147,73 @@ class CapturedSteps:
 
     def _step(self):
         prior, packed, volume, n = self.prior, self.objective.packed, self.objective.scale, self.n
-        uniform_points(self.key, self.counters[STEP : STEP + 1].view(np.uint64), 0, self.low, self.side, self.points, per_set=n)
+        uniform_points(
+            self.key,
+            self.counters[STEP : STEP + 1].view(np.uint64),
+            0,
+            self.low,
+            self.side,
+            self.points,
+            per_set=n,
+        )
         x, independent = self.points[:n], self.points[-n:]
         theta, transposed = prior.weights()
         forward, part_rows = kernel("energy_forward", like=x), kernel("rows_of_part", like=x)(n)
         forward(theta, transposed, prior.sizes, x, part_rows, self.activations, self.energy[0])
         if len(self.energy) > 1:
-            forward(theta, transposed, prior.sizes, independent, part_rows, self.no_activations, self.energy[1])
+            forward(
+                theta,
+                transposed,
+                prior.sizes,
+                independent,
+                part_rows,
+                self.no_activations,
+                self.energy[1],
+            )
         glue.density(self.energy, prior.theta[-1:], self.mu, volume, self.normalised)
         partial = packed.sum_parts(independent, self.mu[-1])
         tracked, shares = (self.objective.tracked, self.shares) if self.tracks else (None, None)
-        polar = (self.moduli, self.arguments)
-        glue.residual(partial, self.objective.z, tracked, shares, self.counters, *polar, self.terms, volume / n)
-        packed.add_waves(x, *polar, self.adjoint)
-        glue.row_weights(self.mu[0], self.adjoint, self.terms, self.weights, self.results, volume, self.tracks, self.normalised)
+        polar = (self.amplitudes, self.phase_offsets)
+        glue.residual(
+            partial,
+            self.objective.z,
+            tracked,
+            shares,
+            self.counters,
+            *polar,
+            self.terms,
+            volume / n,
+        )
+        packed.adjoint_polar(x, *polar, self.adjoint)
+        glue.grad_energy(
+            self.mu[0],
+            self.adjoint,
+            self.terms,
+            self.weights,
+            self.results,
+            volume,
+            self.tracks,
+            self.normalised,
+        )
         prior.backward(self.weights, (x, transposed, self.activations), self.gradient)
         glue.finish_gradient(self.gradient, self.results, self.history, self.counters, self.learned)
         captured = (self.counters, self.previous, self.mean)
         if isinstance(self.optimizer, Adam):
-            adam_step(prior.theta, self.gradient, self.optimizer.first, self.optimizer.second, self.rates, captured)
+            adam_step(
+                prior.theta,
+                self.gradient,
+                self.optimizer.first,
+                self.optimizer.second,
+                self.rates,
+                captured,
+            )
         else:
-            sgd_step(prior.theta, self.gradient, self.optimizer.velocity, self.rates, self.optimizer.nesterov, captured)
+            sgd_step(
+                prior.theta,
+                self.gradient,
+                self.optimizer.velocity,
+                self.rates,
+                self.optimizer.nesterov,
+                captured,
+            )
         glue.next_step(self.counters)

@@ -12,14 +12,24 @@ from ..validation import as_count, as_generator, as_points
 
 CLIMBS = 8  # ascents of one search for an atom, each from the best of its share of the candidates
 CANDIDATES = 4096  # random points of one search that the kernels score at once
-SPREADS = (0.0, 0.6, 0.9, 1.2, 1.5)  # tried widths of all clusters, times the root mean square radius of the frequencies
+SPREADS = (
+    0.0,
+    0.6,
+    0.9,
+    1.2,
+    1.5,
+)  # tried widths of all clusters, times the root mean square radius of the frequencies
 NARROWEST = 0.02  # likewise, of any Gaussian
-CLIMB_STEPS, REFINE_STEPS, FINAL_STEPS = 50, 100, 2000  # at most, of L-BFGS-B: one atom, all atoms after each search, at the end
+CLIMB_STEPS, REFINE_STEPS, FINAL_STEPS = (
+    50,
+    100,
+    2000,
+)  # at most, of L-BFGS-B: one atom, all atoms after each search, at the end
 RIDGE = 1e-10  # of the Gram matrix of the normalised atoms, two of which may coincide
-LEAST_WEIGHT = 1e-9  # of a Gaussian, relative to all: a mixture takes positive weights only
+MIN_WEIGHT = 1e-9  # of a Gaussian, relative to all: a mixture takes positive weights only
 
 
-class Blobs:
+class SphericalAtoms:
     """Moments ``exp(-i <omega, c> - spread^2 |omega|^2 / 2)``: clusters of one given width, Diracs where it is zero.
 
     Parameters of atoms are one row each, here their centres (k, d).
@@ -36,7 +46,10 @@ class Blobs:
     def moments(self, params):
         """(real parts (k, m), imaginary parts (k, m)) of the moments of every atom."""
         # einsum, not BLAS: the bits of the result then follow no number of threads.
-        phases, damping = np.einsum("kd,dm->km", params[:, : len(self.axes)], self.axes), self.damping(params)
+        phases, damping = (
+            np.einsum("kd,dm->km", params[:, : len(self.axes)], self.axes),
+            self.damping(params),
+        )
         return np.cos(phases) * damping, np.sin(phases) * -damping
 
     def correlations(self, params, moments, residual):
@@ -47,7 +60,7 @@ class Blobs:
         return values, -np.einsum("km,dm->kd", slopes, self.axes)
 
 
-class Gaussians(Blobs):
+class Gaussians(SphericalAtoms):
     """Moments ``exp(-i <omega, mean> - <omega^2, variance> / 2)``; parameters are means and log-variances, (k, 2 d)."""
 
     def __init__(self, omega, low, high):
@@ -70,7 +83,7 @@ class Gaussians(Blobs):
         return np.exp(np.einsum("kd,dm->km", self.variances(params), self.squares) / -2)
 
     def correlations(self, params, moments, residual):
-        """As of `Blobs`."""
+        """As of `SphericalAtoms`."""
         values, in_means = super().correlations(params, moments, residual)
         shares = moments[0] * residual.real + moments[1] * residual.imag
         in_logs = np.einsum("km,dm->kd", shares, self.squares) * self.variances(params) / -2
@@ -110,7 +123,9 @@ def mismatch(theta, atoms, z):
 
 def mixed(moments, weights):
     """sum_j weight_j moments_j, (m,) complex."""
-    return np.einsum("k,km->m", weights, moments[0]) + 1j * np.einsum("k,km->m", weights, moments[1])
+    return np.einsum("k,km->m", weights, moments[0]) + 1j * np.einsum(
+        "k,km->m", weights, moments[1]
+    )
 
 
 def fit_weights(atoms, centres, z):
@@ -133,9 +148,17 @@ def find_centre(atoms, residual, starts, rng):
         points = starts[rng.integers(len(starts), size=min(CANDIDATES, CLIMBS * len(starts)))]
     scores = feature_adjoint(points, atoms.omega, residual * atoms.moduli, method="direct")
     best, least = None, np.inf
-    for share in np.array_split(np.arange(len(points)), CLIMBS):  # the best of all together would climb the same hill
+    for share in np.array_split(
+        np.arange(len(points)), CLIMBS
+    ):  # the best of all together would climb the same hill
         start = points[share[np.argmax(scores[share])]]
-        centre, value = minimise(lambda c: minus_correlation(c, atoms, residual), start, atoms.low, atoms.high, CLIMB_STEPS)
+        centre, value = minimise(
+            lambda c: minus_correlation(c, atoms, residual),
+            start,
+            atoms.low,
+            atoms.high,
+            CLIMB_STEPS,
+        )
         if value < least:
             best, least = centre, value
     return best
@@ -144,13 +167,16 @@ def find_centre(atoms, residual, starts, rng):
 def refine(atoms, params, weights, z, steps):
     """(parameters (k, p), weights (k,), cost) after a descent of the mismatch in all of them."""
     k = len(params)
-    low, high = (np.concatenate([np.tile(bound, k), np.full(k, edge)]) for bound, edge in ((atoms.low, 0), (atoms.high, np.inf)))
+    low, high = (
+        np.concatenate([np.tile(bound, k), np.full(k, edge)])
+        for bound, edge in ((atoms.low, 0), (atoms.high, np.inf))
+    )
     start = np.concatenate([params.ravel(), k * weights])
     theta, cost = minimise(lambda theta: mismatch(theta, atoms, z), start, low, high, steps)
     return theta[:-k].reshape(k, -1), theta[-k:] / k, cost
 
 
-def pursue(atoms, z, k, starts, rng):
+def clompr(atoms, z, k, starts, rng):
     """(centres (k, d), weights (k,), cost): orthogonal matching pursuit with replacement, every step refined."""
     centres, weights = np.empty((0, len(atoms.low))), np.empty(0)
     for _ in range(2 * k):
@@ -158,7 +184,9 @@ def pursue(atoms, z, k, starts, rng):
         centres = np.concatenate([centres, find_centre(atoms, residual, starts, rng)[None]])
         if len(centres) > k:  # the new atom takes the place of the one that is needed least
             centres = np.delete(centres, np.argmin(fit_weights(atoms, centres, z)), axis=0)
-        centres, weights, _ = refine(atoms, centres, fit_weights(atoms, centres, z), z, REFINE_STEPS)
+        centres, weights, _ = refine(
+            atoms, centres, fit_weights(atoms, centres, z), z, REFINE_STEPS
+        )
     return refine(atoms, centres, weights, z, FINAL_STEPS)
 
 
@@ -180,7 +208,11 @@ class Decoder:
             raise ValueError(f"low and high have dimension {box.dim}, the sketch {sketch.dim}")
         lengths = np.sqrt((omega**2).mean(axis=0))
         self.unit = 1 / np.where(lengths > 0, lengths, 1)
-        self.omega, self.low, self.high = omega * self.unit, box.low / self.unit, box.high / self.unit
+        self.omega, self.low, self.high = (
+            omega * self.unit,
+            box.low / self.unit,
+            box.high / self.unit,
+        )
         self.starts = None
         if starts is not None:
             starts = as_points(starts, "starts", sketch.dim).astype(np.float64)
@@ -189,7 +221,16 @@ class Decoder:
     def runs(self, n_init, rng):
         """(spread, centres, weights, cost) of `n_init` pursuits for every spread."""
         for spread in np.repeat(SPREADS, n_init) / np.sqrt(len(self.low)):
-            yield spread, *pursue(Blobs(self.omega, self.low, self.high, spread), self.z, self.k, self.starts, rng)
+            yield (
+                spread,
+                *clompr(
+                    SphericalAtoms(self.omega, self.low, self.high, spread),
+                    self.z,
+                    self.k,
+                    self.starts,
+                    rng,
+                ),
+            )
 
 
 def decode_kmeans(sketch, n_clusters, low=None, high=None, rng=None, n_init=1, starts=None):
@@ -282,12 +323,15 @@ def decode_mixture(sketch, n_components, low=None, high=None, rng=None, n_init=1
     >>> sorted(np.sqrt(found.covariances.ravel()).round(1).tolist())
     [0.2, 0.3]
     """
-    decoder, n_init = Decoder(sketch, n_components, low, high, starts, "n_components"), as_count(n_init, "n_init")
+    decoder, n_init = (
+        Decoder(sketch, n_components, low, high, starts, "n_components"),
+        as_count(n_init, "n_init"),
+    )
     atoms, best = Gaussians(decoder.omega, decoder.low, decoder.high), (None, None, np.inf)
     for spread, centres, weights, _ in decoder.runs(n_init, as_generator(rng)):
         found = refine(atoms, atoms.start(centres, spread), weights, decoder.z, FINAL_STEPS)
         best = min(best, found, key=lambda run: run[-1])
     params, weights, _ = best
-    weights = np.maximum(weights, LEAST_WEIGHT * weights.sum())
+    weights = np.maximum(weights, MIN_WEIGHT * weights.sum())
     covariances = np.eye(sketch.dim) * (atoms.variances(params) * decoder.unit**2)[:, None, :]
     return GaussianMixture(weights, params[:, : sketch.dim] * decoder.unit, covariances)

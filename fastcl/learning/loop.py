@@ -9,12 +9,20 @@ from pathlib import Path
 import numpy as np
 
 from .. import files
-from ..backend import beside, to_host
+from ..backend import to_device_of, to_host
 from ..measures.counter_rng import Stream
 from ..priors.metric import WhitenedMetric
 from ..priors.mlp import MLPPrior
 from ..progress import progress_bar
-from ..validation import as_array, as_choice, as_count, as_generator, as_kept_count, as_positive, as_vector
+from ..validation import (
+    as_array,
+    as_choice,
+    as_count,
+    as_generator,
+    as_positive,
+    as_stored_count,
+    as_vector,
+)
 from .cuda_graph import ROWS, CapturedSteps, can_capture
 from .objective import LOG_SCALES, METHODS, SketchMatching
 from .optimizers import Adam, Optimizer
@@ -133,17 +141,30 @@ def learn(
     if domain is None and prior.reference is None:
         raise ValueError("domain is needed for a prior without a reference measure")
     as_choice(method, "method", METHODS)
-    log_scale = ("normalised" if method in ("normalised", "tracked") else "learned") if log_scale is None else log_scale
+    log_scale = (
+        ("normalised" if method in ("normalised", "tracked") else "learned")
+        if log_scale is None
+        else log_scale
+    )
     as_choice(log_scale, "log_scale", LOG_SCALES)
     if not 0 < as_positive(tracking, "tracking") <= 1:
         raise ValueError(f"tracking must be in (0, 1], got {tracking}")
     if isinstance(metric, str):
         as_choice(metric, "metric", METRICS)
     domain = prior.reference if domain is None else domain
-    objective = SketchMatching(sketch, domain, prior.dtype, None if isinstance(metric, str) else metric, prior.theta)
+    objective = SketchMatching(
+        sketch, domain, prior.dtype, None if isinstance(metric, str) else metric, prior.theta
+    )
     objective.check(prior)
-    points = as_count(points_per_axis, "points_per_axis") if method == "grid" else as_count(n_points, "n_points")
-    n_iter, checkpoint_every = as_count(n_iter, "n_iter"), as_count(checkpoint_every, "checkpoint_every")
+    points = (
+        as_count(points_per_axis, "points_per_axis")
+        if method == "grid"
+        else as_count(n_points, "n_points")
+    )
+    n_iter, checkpoint_every = (
+        as_count(n_iter, "n_iter"),
+        as_count(checkpoint_every, "checkpoint_every"),
+    )
     if not 0 <= average <= 1:
         raise ValueError(f"average must be in [0, 1], got {average}")
     optimizer = Adam(1e-3) if optimizer is None else optimizer
@@ -158,10 +179,25 @@ def learn(
 
     run = _Run(prior, optimizer, n_iter, average)
     # A run with the same settings, domain and seed goes on; another one must not be mixed up with it.
-    settings = [method, points, log_scale, metric if isinstance(metric, str) else repr(metric), tracking, average]
+    settings = [
+        method,
+        points,
+        log_scale,
+        metric if isinstance(metric, str) else repr(metric),
+        tracking,
+        average,
+    ]
     settings += [prior.sizes.tolist(), str(prior.dtype), optimizer.describe()]
-    settings += [{name: np.asarray(array).tolist() for name, array in objective.domain.to_arrays().items()}]
-    settings = repr([*settings, n_iter if average or method == "tracked" else None, seed if rng is not None else None])
+    settings += [
+        {name: np.asarray(array).tolist() for name, array in objective.domain.to_arrays().items()}
+    ]
+    settings = repr(
+        [
+            *settings,
+            n_iter if average or method == "tracked" else None,
+            seed if rng is not None else None,
+        ]
+    )
     if checkpoint is not None:
         files.check_writable(checkpoint)
         if Path(checkpoint).exists():
@@ -174,7 +210,9 @@ def learn(
         try:
             while run.iteration < n_iter:
                 first = run.iteration
-                steps.take(min(most, n_iter - first, checkpoint_every - first % checkpoint_every), start)
+                steps.take(
+                    min(most, n_iter - first, checkpoint_every - first % checkpoint_every), start
+                )
                 bar.update(run.iteration - first)
                 if checkpoint is not None and run.iteration % checkpoint_every == 0:
                     run.save(checkpoint, settings, seed, objective)
@@ -190,7 +228,9 @@ def learn(
     run.take_average()
     if log_scale == "normalised" and method != "grid":
         objective.normalise(prior, Stream(seed, n_iter))
-    return LearnResult(prior, {name: np.array(column) for name, column in run.history.items()}, interrupted)
+    return LearnResult(
+        prior, {name: np.array(column) for name, column in run.history.items()}, interrupted
+    )
 
 
 class _Steps:
@@ -209,14 +249,25 @@ class _Steps:
         if self.captured is None:
             k, (method, points, log_scale) = self.run.iteration, self.settings
             value, self.gradient = self.objective.gradient(
-                self.prior, method, points, Stream(self.seed, k), log_scale, self.gradient, self._share(k)
+                self.prior,
+                method,
+                points,
+                Stream(self.seed, k),
+                log_scale,
+                self.gradient,
+                self._share(k),
             )
             self.run.advance(self.gradient, value, time.perf_counter() - start)
             return
         steps = range(self.run.iteration, self.run.iteration + count)
-        averaging = [1 / (k - self.run.first_averaged + 1) if k >= self.run.first_averaged else 0.0 for k in steps]
+        averaging = [
+            1 / (k - self.run.first_averaged + 1) if k >= self.run.first_averaged else 0.0
+            for k in steps
+        ]
         self.run.begin()
-        lines, diverged = self.captured.advance(steps[0], [self._share(k) for k in steps], averaging)
+        lines, diverged = self.captured.advance(
+            steps[0], [self._share(k) for k in steps], averaging
+        )
         self.run.end(lines, diverged, time.perf_counter() - start)
 
     def _share(self, k):
@@ -243,7 +294,9 @@ class _Run:
         """Book steps that the device took: their values and norms (k, 2), the last one that of the step that diverged."""
         taken = len(lines) - diverged
         before = self.history["seconds"][-1] if self.history["seconds"] else 0.0
-        for number, (value, norm) in enumerate(lines[:taken], 1):  # their times follow from that of the last one
+        for number, (value, norm) in enumerate(
+            lines[:taken], 1
+        ):  # their times follow from that of the last one
             self._record(value, norm, before + (seconds - before) * number / taken)
         self.optimizer.iteration += taken
         if diverged:
@@ -267,7 +320,9 @@ class _Run:
         self.whole = True
 
     def _record(self, value, norm, seconds):
-        for name, number in zip(self.history, (self.iteration, float(value), float(norm), seconds), strict=True):
+        for name, number in zip(
+            self.history, (self.iteration, float(value), float(norm), seconds), strict=True
+        ):
             self.history[name].append(number)
         self.iteration += 1
 
@@ -284,34 +339,64 @@ class _Run:
 
     def save(self, path, settings, seed, objective):
         """Write all that `load` needs."""
-        arrays = {"settings": settings, "seed": np.uint64(seed), "z": to_host(objective.z), "omega": objective.packed.omega}
-        arrays |= {"theta": to_host(self.prior.theta), "mean": to_host(self.mean), "iteration": self.iteration}
+        arrays = {
+            "settings": settings,
+            "seed": np.uint64(seed),
+            "z": to_host(objective.z),
+            "omega": objective.packed.omega,
+        }
+        arrays |= {
+            "theta": to_host(self.prior.theta),
+            "mean": to_host(self.mean),
+            "iteration": self.iteration,
+        }
         if objective.tracked is not None:
             arrays["tracked"] = to_host(objective.tracked)
         arrays |= files.with_prefix("optimizer", self.optimizer.state())
-        arrays |= files.with_prefix("history", {name: np.array(column) for name, column in self.history.items()})
+        arrays |= files.with_prefix(
+            "history", {name: np.array(column) for name, column in self.history.items()}
+        )
         files.write_npz(path, "checkpoint", arrays)
 
     def load(self, path, settings, objective):
         """Take the state of the file; returns its seed. ValueError, and nothing taken, where it belongs to another run."""
         _, arrays = files.read_npz(path, ["checkpoint"])
         try:
-            same = np.array_equal(arrays["z"], to_host(objective.z)) and np.array_equal(arrays["omega"], objective.packed.omega)
+            same = np.array_equal(arrays["z"], to_host(objective.z)) and np.array_equal(
+                arrays["omega"], objective.packed.omega
+            )
             same = same and str(arrays["settings"]) == settings
         except KeyError as error:
-            raise ValueError(f"checkpoint {str(path)!r} is damaged or incomplete: {error}") from None
+            raise ValueError(
+                f"checkpoint {str(path)!r} is damaged or incomplete: {error}"
+            ) from None
         if not same:
-            raise ValueError(f"checkpoint {str(path)!r} belongs to a run with other settings, domain, seed or sketch")
+            raise ValueError(
+                f"checkpoint {str(path)!r} belongs to a run with other settings, domain, seed or sketch"
+            )
         try:
-            theta, mean = (as_vector(arrays[name], name, self.mean.size) for name in ("theta", "mean"))
-            iteration, seed = (as_kept_count(arrays[name], name) for name in ("iteration", "seed"))
-            history = {name: as_vector(arrays[f"history.{name}"], name, iteration).tolist() for name in HISTORY}
-            tracked = as_array(arrays["tracked"], "tracked", "c").reshape(objective.z.shape) if "tracked" in arrays else None
+            theta, mean = (
+                as_vector(arrays[name], name, self.mean.size) for name in ("theta", "mean")
+            )
+            iteration, seed = (
+                as_stored_count(arrays[name], name) for name in ("iteration", "seed")
+            )
+            history = {
+                name: as_vector(arrays[f"history.{name}"], name, iteration).tolist()
+                for name in HISTORY
+            }
+            tracked = (
+                as_array(arrays["tracked"], "tracked", "c").reshape(objective.z.shape)
+                if "tracked" in arrays
+                else None
+            )
             self.optimizer.load_state(files.without_prefix("optimizer", arrays), self.prior.theta)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"checkpoint {str(path)!r} is damaged or incomplete: {error}") from None
-        objective.tracked = None if tracked is None else beside(tracked, objective.z)
-        self.prior.theta[:] = self.last_good[:] = beside(theta, self.prior.theta)
-        self.mean[:] = beside(mean, self.mean)
+            raise ValueError(
+                f"checkpoint {str(path)!r} is damaged or incomplete: {error}"
+            ) from None
+        objective.tracked = None if tracked is None else to_device_of(tracked, objective.z)
+        self.prior.theta[:] = self.last_good[:] = to_device_of(theta, self.prior.theta)
+        self.mean[:] = to_device_of(mean, self.mean)
         self.iteration, self.history = iteration, history
         return seed

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ..backend import beside, kernel, to_host
-from ..fourier.features import PackedFrequencies
+from ..backend import kernel, to_device_of, to_host
+from ..fourier.features import FeatureOperator
 from ..measures.box import Box
 from ..priors.mlp import MLPPrior
 from ..sketching.sketch import Sketch
@@ -11,8 +11,11 @@ from ..validation import as_choice, as_count, as_generator
 
 METHODS = ("grid", "naive", "unbiased", "normalised", "tracked")
 LOG_SCALES = ("learned", "profiled", "normalised", "fixed")
-MASS_ROWS, MASS_PARTS = 4096, 32  # points that normalise what was learned, and calls that they are spread over
-LEAST_SCALE = 1e-8  # a profiled scale exp(a) is kept above this where a sample points the wrong way
+MASS_ROWS, MASS_PARTS = (
+    4096,
+    32,
+)  # points that normalise what was learned, and calls that they are spread over
+MIN_SCALE = 1e-8  # a profiled scale exp(a) is kept above this where a sample points the wrong way
 
 
 class SketchMatching:
@@ -42,7 +45,9 @@ class SketchMatching:
         if not isinstance(sketch, Sketch):
             raise TypeError(f"sketch must be a fastcl.Sketch, got {type(sketch).__name__}")
         if not (isinstance(domain, Box) or getattr(domain, "is_reference", False)):
-            raise TypeError(f"domain must be a Box or a reference measure, got {type(domain).__name__}")
+            raise TypeError(
+                f"domain must be a Box or a reference measure, got {type(domain).__name__}"
+            )
         if domain.dim != sketch.dim:
             raise ValueError(f"domain has dimension {domain.dim}, the sketch {sketch.dim}")
         if metric is not None and not callable(getattr(metric, "apply", None)):
@@ -50,10 +55,14 @@ class SketchMatching:
         if not np.array_equal(getattr(metric, "omega", sketch.omega), sketch.omega):
             raise ValueError("metric was made for other frequencies than those of the sketch")
         self.domain, self.dtype, self.metric, self.tracked = domain, np.dtype(dtype), metric, None
-        self.z = beside(sketch.values, sketch.values if like is None else like)
-        self.packed = PackedFrequencies.pack(sketch.omega, self.dtype, self.z)
+        self.z = to_device_of(sketch.values, sketch.values if like is None else like)
+        self.packed = FeatureOperator.pack(sketch.omega, self.dtype, self.z)
         self.scale, self.offset = (1.0, 1.0) if domain.is_reference else (domain.volume, 0.0)
-        self.base = beside(domain.sketch(sketch.omega), self.z) if domain.is_reference else np.zeros_like(self.z)
+        self.base = (
+            to_device_of(domain.sketch(sketch.omega), self.z)
+            if domain.is_reference
+            else np.zeros_like(self.z)
+        )
 
     def check(self, prior):
         """Raise where `prior` is not one that this objective can drive."""
@@ -62,7 +71,9 @@ class SketchMatching:
         if prior.dim != self.domain.dim:
             raise ValueError(f"prior has dimension {prior.dim}, the sketch {self.domain.dim}")
         if prior.reference is not (self.domain if self.domain.is_reference else None):
-            raise ValueError("domain must be prior.reference itself where the prior has one, and a Box where it has none")
+            raise ValueError(
+                "domain must be prior.reference itself where the prior has one, and a Box where it has none"
+            )
 
     @np.errstate(over="ignore", invalid="ignore")  # a run that diverges is told by its value, once
     def gradient(self, prior, method, points, rng, log_scale="learned", out=None, share=1.0):
@@ -85,7 +96,9 @@ class SketchMatching:
         energy, state = prior.forward(independent, keep=independent is x, weights=weights)
         self._set_log_scale(prior, log_scale, independent, energy)
         moments = self._sketch_density(prior, independent, energy)
-        if method == "tracked":  # earlier points make the residual, these the gradient: independent at the price of one set
+        if (
+            method == "tracked"
+        ):  # earlier points make the residual, these the gradient: independent at the price of one set
             earlier = moments if self.tracked is None else self.tracked
             self.tracked = earlier + share * (moments - earlier)
             moments = earlier
@@ -105,11 +118,11 @@ class SketchMatching:
             value += _inner(weighted, self.base - self.z)
         if log_scale == "normalised":  # the mass stays one, whatever the energy does
             adjoint -= self.scale * np.mean(mu * adjoint, dtype=np.float64)
-        row_weights = mu * adjoint
-        row_weights *= 2 * self.scale / len(x)
-        total = row_weights.sum(dtype=np.float64)
-        np.negative(row_weights, out=row_weights)
-        gradient = prior.backward(row_weights, state, out)
+        grad_energy = mu * adjoint
+        grad_energy *= 2 * self.scale / len(x)
+        total = grad_energy.sum(dtype=np.float64)
+        np.negative(grad_energy, out=grad_energy)
+        gradient = prior.backward(grad_energy, state, out)
         gradient[-1] = total if log_scale == "learned" else 0
         return float(value), gradient
 
@@ -118,17 +131,24 @@ class SketchMatching:
             prior.log_scale = self._profiled_log_scale(x, energy)
         elif log_scale == "normalised":
             least = float(energy.min())
-            mass = float(np.exp(least - energy.astype(np.float64)).mean())  # scipy's logsumexp takes as long as the network
+            mass = float(
+                np.exp(least - energy.astype(np.float64)).mean()
+            )  # scipy's logsumexp takes as long as the network
             prior.log_scale = least - np.log(self.scale * mass)
 
     def normalise(self, prior, rng):
         """Give the density mass one, from more points than one step has."""
-        energy = np.concatenate([prior.forward(self._sample(MASS_ROWS, rng), keep=False)[0].copy() for _ in range(MASS_PARTS)])
+        energy = np.concatenate(
+            [
+                prior.forward(self._sample(MASS_ROWS, rng), keep=False)[0].copy()
+                for _ in range(MASS_PARTS)
+            ]
+        )
         self._set_log_scale(prior, "normalised", None, energy)
 
     def _grid(self, points_per_axis):
         if getattr(self, "_grid_points", (None,))[0] != points_per_axis:
-            grid = beside(self.domain.grid(points_per_axis, self.dtype), self.z)
+            grid = to_device_of(self.domain.grid(points_per_axis, self.dtype), self.z)
             self._check_phases(grid)
             self._grid_points = (points_per_axis, grid)
         return self._grid_points[1]
@@ -137,7 +157,7 @@ class SketchMatching:
         if isinstance(self.domain, Box):
             points = self.domain.sample(count, rng, self.dtype, like=self.z)
         else:
-            points = beside(self.domain.sample(count, rng, self.dtype), self.z)
+            points = to_device_of(self.domain.sample(count, rng, self.dtype), self.z)
         self._check_phases(points)
         return points
 
@@ -148,7 +168,11 @@ class SketchMatching:
 
     def _weigh(self, moments):
         """M times `moments`, (m,); a metric works on the host."""
-        return moments if self.metric is None else beside(self.metric.apply(to_host(moments)), moments)
+        return (
+            moments
+            if self.metric is None
+            else to_device_of(self.metric.apply(to_host(moments)), moments)
+        )
 
     def _sketch_density(self, prior, x, energy):
         """S_X mu, (m,) complex."""
@@ -161,10 +185,12 @@ class SketchMatching:
         unit = (self.scale / len(x)) * self.packed.sum(x, np.exp(-energy))
         rest = self.z - self.base
         if self.offset:
-            rest = rest + (self.scale / len(x)) * self.offset * self.packed.sum(x, np.empty(0, x.dtype, like=x))
+            rest = rest + (self.scale / len(x)) * self.offset * self.packed.sum(
+                x, np.empty(0, x.dtype, like=x)
+            )
         weighted = self._weigh(unit)
         power = _inner(weighted, unit)
-        return np.log(max(_inner(weighted, rest) / power, LEAST_SCALE) if power > 0 else LEAST_SCALE)
+        return np.log(max(_inner(weighted, rest) / power, MIN_SCALE) if power > 0 else MIN_SCALE)
 
 
 def _inner(a, b):
@@ -219,7 +245,9 @@ def grid_gradient(prior, sketch, domain, points_per_axis=20, log_scale="learned"
     return _gradient(prior, sketch, domain, "grid", points_per_axis, None, log_scale, metric)
 
 
-def naive_gradient(prior, sketch, domain, n_points=4096, rng=None, log_scale="learned", metric=None):
+def naive_gradient(
+    prior, sketch, domain, n_points=4096, rng=None, log_scale="learned", metric=None
+):
     """Value and gradient of G at fresh random points, the same ones for the residual and the gradient.
 
     Its mean is the gradient of E||S_X mu - z||^2: that of G plus that of the variance of S_X mu.
@@ -261,7 +289,9 @@ def naive_gradient(prior, sketch, domain, n_points=4096, rng=None, log_scale="le
     return _gradient(prior, sketch, domain, "naive", n_points, rng, log_scale, metric)
 
 
-def unbiased_gradient(prior, sketch, domain, n_points=4096, rng=None, log_scale="learned", metric=None):
+def unbiased_gradient(
+    prior, sketch, domain, n_points=4096, rng=None, log_scale="learned", metric=None
+):
     """Unbiased value and gradient of G: the residual at n_points random points, the gradient at n_points others.
 
     Parameters

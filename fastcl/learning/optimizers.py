@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ..backend import beside, kernel, to_host
-from ..validation import as_count, as_kept_count, as_vector
+from ..backend import kernel, to_device_of, to_host
+from ..validation import as_count, as_stored_count, as_vector
 
 
 class Schedule:
@@ -48,7 +48,9 @@ class Diminishing(Schedule):
 
     def __init__(self, offset=100.0, power=0.6):
         if not offset > 0 or not 0 < power <= 1:
-            raise ValueError(f"offset must be above 0 and power in (0, 1], got {offset} and {power}")
+            raise ValueError(
+                f"offset must be above 0 and power in (0, 1], got {offset} and {power}"
+            )
         self.offset, self.power = offset, power
 
     def __call__(self, k):
@@ -126,10 +128,14 @@ class Optimizer:
 
     def _settings(self):
         """Name -> value of what was given but for the schedule, the step last."""
-        return {k: v for k, v in vars(self).items() if k not in ("iteration", "schedule", *self.buffers)}
+        return {
+            k: v for k, v in vars(self).items() if k not in ("iteration", "schedule", *self.buffers)
+        }
 
     def __repr__(self):
-        schedule = repr(self.schedule) if isinstance(self.schedule, Schedule) else _name_of(self.schedule)
+        schedule = (
+            repr(self.schedule) if isinstance(self.schedule, Schedule) else _name_of(self.schedule)
+        )
         return with_settings(self, {"step": self.step} | self._settings(), f", schedule={schedule}")
 
     def describe(self):
@@ -139,17 +145,27 @@ class Optimizer:
     def state(self):
         """Name -> array: what `load_state` needs to go on to the same bits."""
         return {"iteration": np.int64(self.iteration)} | {
-            name: np.array(to_host(getattr(self, name))) for name in self.buffers if getattr(self, name) is not None
+            name: np.array(to_host(getattr(self, name)))
+            for name in self.buffers
+            if getattr(self, name) is not None
         }
 
     def load_state(self, state, like=None):
         """Go on from what `state` gave, where `like` is; ValueError for vectors of another size, which no kernel checks."""
         self.reset()
-        self.iteration = as_kept_count(state["iteration"], "iteration")
+        self.iteration = as_stored_count(state["iteration"], "iteration")
         for name in self.buffers:
             if name in state:
-                buffer = state[name] if like is None else as_vector(state[name], name, like.size, like.dtype)
-                setattr(self, name, np.array(buffer) if like is None else beside(np.array(buffer), like))
+                buffer = (
+                    state[name]
+                    if like is None
+                    else as_vector(state[name], name, like.size, like.dtype)
+                )
+                setattr(
+                    self,
+                    name,
+                    np.array(buffer) if like is None else to_device_of(np.array(buffer), like),
+                )
 
 
 class SGD(Optimizer):
@@ -195,7 +211,11 @@ class SGD(Optimizer):
         step = self.rates(self.iteration)[0]
         self.velocity *= theta.dtype.type(self.momentum)
         self.velocity += gradient
-        direction = gradient + theta.dtype.type(self.momentum) * self.velocity if self.nesterov else self.velocity
+        direction = (
+            gradient + theta.dtype.type(self.momentum) * self.velocity
+            if self.nesterov
+            else self.velocity
+        )
         theta -= theta.dtype.type(step) * direction
 
 
@@ -239,7 +259,13 @@ class Adam(Optimizer):
     def rates(self, k):
         """What `adam_step` needs of iteration k = 0, 1, ..., (5,)."""
         step, correction = self.step * self.schedule(k), 1 / np.sqrt(1 - self.beta2 ** (k + 1))
-        return [1 - self.beta1, 1 - self.beta2, correction, self.epsilon, step / (1 - self.beta1 ** (k + 1))]
+        return [
+            1 - self.beta1,
+            1 - self.beta2,
+            correction,
+            self.epsilon,
+            step / (1 - self.beta1 ** (k + 1)),
+        ]
 
     def _update(self, theta, gradient):
         rates = np.array(self.rates(self.iteration), theta.dtype)

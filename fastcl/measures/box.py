@@ -6,7 +6,7 @@ posterior under Gaussian noise in closed form.
 
 import numpy as np
 
-from ..backend import beside
+from ..backend import to_device_of
 from ..validation import as_count, as_generator, as_points, as_vector
 from .counter_rng import Stream
 from .mixtures import Gaussian, GaussianMixture
@@ -45,7 +45,11 @@ class Box:
             raise ValueError("low must be below high in every coordinate")
 
     def __repr__(self):
-        return f"Box(low={self.low.tolist()}, high={self.high.tolist()})" if self.dim <= 4 else f"Box(dim={self.dim})"
+        return (
+            f"Box(low={self.low.tolist()}, high={self.high.tolist()})"
+            if self.dim <= 4
+            else f"Box(dim={self.dim})"
+        )
 
     @property
     def dim(self):
@@ -66,20 +70,24 @@ class Box:
         """(y, 0): a random walk of `step` half-sides from x, reflected at the walls."""
         side = (self.high - self.low).astype(x.dtype)
         y = x + rng.standard_normal(x.shape, dtype=x.dtype) * (x.dtype.type(step / 2) * side)
-        y = np.abs((y - self.low.astype(x.dtype)) % (2 * side) - side)  # folded: distance to the upper wall
+        y = np.abs(
+            (y - self.low.astype(x.dtype)) % (2 * side) - side
+        )  # folded: distance to the upper wall
         return np.clip(self.high.astype(x.dtype) - y, self.low, self.high).astype(x.dtype), 0
 
     def log_density(self, x):
         """Log-density of the uniform law, (n,): -log(volume) inside, -inf outside."""
         x = as_points(x, "x", self.dim)
-        inside = ((x >= beside(self.low, x)) & (x <= beside(self.high, x))).all(axis=1)
+        inside = ((x >= to_device_of(self.low, x)) & (x <= to_device_of(self.high, x))).all(axis=1)
         return np.where(inside, -np.log(self.volume), -np.inf).astype(x.dtype)
 
     def sketch(self, omega):
         """Sketch of the uniform law in closed form, (m,) complex: a product of sinc."""
         omega = as_points(omega, "omega", self.dim)
         middle, half = (self.high + self.low) / 2, (self.high - self.low) / 2
-        return np.exp(-1j * (omega * middle).sum(axis=1)) * np.sinc(omega * half / np.pi).prod(axis=1)
+        return np.exp(-1j * (omega * middle).sum(axis=1)) * np.sinc(omega * half / np.pi).prod(
+            axis=1
+        )
 
     @property
     def centre(self):
@@ -98,8 +106,13 @@ class Box:
     def grid(self, points_per_axis, dtype=np.float64):
         """The centres of `points_per_axis` equal cells along every axis, (points_per_axis ** d, d)."""
         k = as_count(points_per_axis, "points_per_axis")
-        axes = [low + (high - low) * (np.arange(k) + 0.5) / k for low, high in zip(self.low, self.high, strict=True)]
-        return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, self.dim).astype(dtype)
+        axes = [
+            low + (high - low) * (np.arange(k) + 0.5) / k
+            for low, high in zip(self.low, self.high, strict=True)
+        ]
+        return (
+            np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, self.dim).astype(dtype)
+        )
 
     def to_arrays(self):
         """What a file keeps of the domain: name -> array."""
@@ -113,7 +126,9 @@ def merge_domains(a, b):
     if isinstance(a, Box) and isinstance(b, Box):
         return Box(np.minimum(a.low, b.low), np.maximum(a.high, b.high))
     first, second = a.to_arrays(), b.to_arrays()
-    same = first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)
+    same = first.keys() == second.keys() and all(
+        np.array_equal(first[name], second[name]) for name in first
+    )
     return a if same else None
 
 
@@ -125,11 +140,17 @@ def domain_from_arrays(arrays):
             return Box(arrays["low"], arrays["high"])
         if kind == "gaussian_mixture":
             mixture = GaussianMixture(arrays["weights"], arrays["means"], arrays["covariances"])
-            return mixture if len(mixture.weights) > 1 else Gaussian(mixture.means[0], mixture.covariances[0])
+            return (
+                mixture
+                if len(mixture.weights) > 1
+                else Gaussian(mixture.means[0], mixture.covariances[0])
+            )
         if kind == "gaussian_scale_mixture":
             return GaussianScaleMixture(arrays["covariance"], arrays["scales"], arrays["weights"])
         if kind == "mixture_of_scale_mixtures":
-            return MixtureOfScaleMixtures(arrays["covariances"], arrays["scales"], arrays["weights"])
+            return MixtureOfScaleMixtures(
+                arrays["covariances"], arrays["scales"], arrays["weights"]
+            )
     except KeyError as error:
         raise ValueError(f"not a domain: {error} is missing") from None
     raise ValueError(f"not a domain: unknown kind {kind!r}")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..backend import Beside, is_device, product, to_host
+from ..backend import DeviceCache, is_device, product, to_host
 from ..validation import as_array, as_generator, as_points, as_vector
 
 CHUNK_ROWS = 1 << 14  # rows for which one array per mixture component is held at a time
@@ -58,9 +58,11 @@ class GaussianMixture:
         if not np.allclose(self.covariances, self.covariances.swapaxes(1, 2), rtol=1e-10, atol=0):
             raise ValueError("covariances must be symmetric positive definite")
         total = self.weights.sum()
-        if abs(total - 1) > k * np.finfo(np.float64).eps:  # weights read back from a file keep their bits
+        if (
+            abs(total - 1) > k * np.finfo(np.float64).eps
+        ):  # weights read back from a file keep their bits
             self.weights = self.weights / total
-        self._beside = Beside()
+        self._cache = DeviceCache()
         try:
             self._roots = np.linalg.cholesky(self.covariances)
         except np.linalg.LinAlgError:
@@ -86,8 +88,12 @@ class GaussianMixture:
 
     def propose(self, x, step, rng):
         """(y (n, d), log of the density at y over that at x (n,)): a random walk of `step` standard deviations from x."""
-        spread = np.einsum("k,kij->ij", self.weights, self.covariances) + np.cov(self.means.T, bias=True, aweights=self.weights)
-        noise = product(rng.standard_normal(x.shape, dtype=x.dtype), step * np.linalg.cholesky(spread).T)
+        spread = np.einsum("k,kij->ij", self.weights, self.covariances) + np.cov(
+            self.means.T, bias=True, aweights=self.weights
+        )
+        noise = product(
+            rng.standard_normal(x.shape, dtype=x.dtype), step * np.linalg.cholesky(spread).T
+        )
         y = x + noise
         return y, self.log_density(y) - self.log_density(x)
 
@@ -95,8 +101,13 @@ class GaussianMixture:
         """Sketch in closed form, (m,) complex: sum_k weight_k exp(-i <omega, mean_k> - omega^T C_k omega / 2)."""
         omega = as_points(omega, "omega", self.dim).astype(np.float64)
         total = np.zeros(len(omega), np.complex128)
-        for weight, mean, covariance in zip(self.weights, self.means, self.covariances, strict=True):
-            total += weight * np.exp(-1j * (omega * mean).sum(axis=1) - (product(omega, covariance) * omega).sum(axis=1) / 2)
+        for weight, mean, covariance in zip(
+            self.weights, self.means, self.covariances, strict=True
+        ):
+            total += weight * np.exp(
+                -1j * (omega * mean).sum(axis=1)
+                - (product(omega, covariance) * omega).sum(axis=1) / 2
+            )
         return total
 
     @property
@@ -109,7 +120,9 @@ class GaussianMixture:
         components share one mean."""
         offsets = self.means - self.centre
         symmetric = np.abs(offsets).max() <= 1e-12 * np.sqrt(np.abs(self.covariances).max())
-        minus, plus = np.zeros((2, len(omega), len(omega)), np.float64 if symmetric else np.complex128)
+        minus, plus = np.zeros(
+            (2, len(omega), len(omega)), np.float64 if symmetric else np.complex128
+        )
         for weight, offset, covariance in zip(self.weights, offsets, self.covariances, strict=True):
             gram = product(omega, product(covariance, omega.T))
             squares = np.diag(gram) / 2
@@ -126,7 +139,9 @@ class GaussianMixture:
 
     def log_density(self, x):
         """Log-density, (n,)."""
-        return self._by_chunks(x, lambda chunk: log_sum_exp(self._log_terms(chunk, *self._own_factors(chunk))))
+        return self._by_chunks(
+            x, lambda chunk: log_sum_exp(self._log_terms(chunk, *self._own_factors(chunk)))
+        )
 
     def log_density_grad(self, x):
         """Gradient of the log-density, (n, d), in the type of x."""
@@ -158,7 +173,9 @@ class GaussianMixture:
         centres, whitenings, constants, gains, roots = self._posterior_factors(y, noise)
         log_terms = self._log_terms(y, centres, whitenings, constants)
         responsibilities = np.exp(log_terms - log_sum_exp(log_terms))
-        means = np.stack([mean + product(y - mean, gain) for mean, gain in zip(centres, gains, strict=True)])
+        means = np.stack(
+            [mean + product(y - mean, gain) for mean, gain in zip(centres, gains, strict=True)]
+        )
         return responsibilities, means, roots
 
     def _posterior_factors(self, y, noise):
@@ -174,7 +191,7 @@ class GaussianMixture:
             roots = np.linalg.inv(np.linalg.cholesky(precisions)).swapaxes(1, 2)
             return *self._term_factors(np.linalg.cholesky(total)), gains, roots
 
-        return self._beside(y, "posterior", make, noise.tobytes())
+        return self._cache(y, "posterior", make, noise.tobytes())
 
     def posterior_mean(self, y, noise):
         """E[x | y] in closed form, (n, d), for y = x + N(0, diag(noise^2)) and noise (d,)."""
@@ -191,7 +208,7 @@ class GaussianMixture:
         return self._by_chunks(y, mean)
 
     def _own_factors(self, like):
-        return self._beside(like, "terms", lambda: self._term_factors(self._roots))
+        return self._cache(like, "terms", lambda: self._term_factors(self._roots))
 
     def _term_factors(self, roots):
         """(means (k, d), W (k, d, d) with W W^T the inverse covariance, logarithm (k,) of the largest value) of Gaussians of
@@ -212,14 +229,23 @@ class GaussianMixture:
         """`function` of chunks of rows, joined, in the type of x: bounds what one array a component takes."""
         x = as_points(x, "x", self.dim)
         rows = DEVICE_CHUNK_ROWS if is_device(x) else CHUNK_ROWS
-        results = [function(x[start : start + rows].astype(np.float64)) for start in range(0, len(x), rows)]
+        results = [
+            function(x[start : start + rows].astype(np.float64)) for start in range(0, len(x), rows)
+        ]
         if isinstance(results[0], tuple):
-            return tuple(np.concatenate(part).astype(x.dtype) for part in zip(*results, strict=True))
+            return tuple(
+                np.concatenate(part).astype(x.dtype) for part in zip(*results, strict=True)
+            )
         return np.concatenate(results).astype(x.dtype)
 
     def to_arrays(self):
         """What a file keeps of the measure: name -> array."""
-        return {"kind": "gaussian_mixture", "weights": self.weights, "means": self.means, "covariances": self.covariances}
+        return {
+            "kind": "gaussian_mixture",
+            "weights": self.weights,
+            "means": self.means,
+            "covariances": self.covariances,
+        }
 
 
 class Gaussian(GaussianMixture):

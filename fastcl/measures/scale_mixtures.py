@@ -8,7 +8,7 @@ from ..kernels.mixtures import LANES, MOMENT_PARTS
 from ..validation import as_array, as_count, as_generator, as_points, as_vector
 from .mixtures import CHUNK_ROWS, GaussianMixture
 
-LEAST_WEIGHT = 1e-12  # of a term, relative to their sum: a weight that a fit has driven to zero is kept at this
+MIN_WEIGHT = 1e-12  # of a term, relative to their sum: a weight that a fit has driven to zero is kept at this
 RIDGE = 1e-3  # share of the common covariance that a fit adds to every component's
 NEIGHBOURS = 3000  # points that a component starts from
 SEEN = 60_000  # points that they are looked for among
@@ -55,13 +55,17 @@ class MixtureOfScaleMixtures(GaussianMixture):
             raise ValueError(f"covariances must have shape (K, d, d), got {shapes.shape}")
         weights = as_array(weights, "weights").astype(np.float64)
         if weights.shape != (len(shapes), self.scales.size):
-            raise ValueError(f"weights must have shape {(len(shapes), self.scales.size)}, got {weights.shape}")
+            raise ValueError(
+                f"weights must have shape {(len(shapes), self.scales.size)}, got {weights.shape}"
+            )
         if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
             raise ValueError("weights must be finite and not negative")
         self.shapes = shapes
-        if abs(weights.sum() - 1) > 2 * weights.size * LEAST_WEIGHT:  # weights read back from a file keep their bits
+        if (
+            abs(weights.sum() - 1) > 2 * weights.size * MIN_WEIGHT
+        ):  # weights read back from a file keep their bits
             weights = weights / weights.sum()
-        self.shape_weights = np.maximum(weights, LEAST_WEIGHT)
+        self.shape_weights = np.maximum(weights, MIN_WEIGHT)
         terms = (self.scales[:, None, None] ** 2 * shapes[:, None]).reshape(-1, *shapes.shape[1:])
         super().__init__(self.shape_weights.ravel(), np.zeros(terms.shape[:2]), terms)
 
@@ -86,7 +90,9 @@ class MixtureOfScaleMixtures(GaussianMixture):
             lengths = np.linalg.norm(white, axis=1)
             use = lengths > 0
             directions, seen = white[use] / lengths[use, None], x[:SEEN][use] / lengths[use, None]
-            chosen = directions[rng.choice(len(directions), n_components, replace=len(directions) < n_components)]
+            chosen = directions[
+                rng.choice(len(directions), n_components, replace=len(directions) < n_components)
+            ]
             shapes = []
             for cosines in np.abs(product(directions, chosen.T)).T:
                 near = seen[np.argsort(-cosines, kind="stable")[:NEIGHBOURS]]
@@ -118,7 +124,9 @@ class MixtureOfScaleMixtures(GaussianMixture):
         """(posterior probabilities (n, K, J) of the terms, log-density (n,)) for one chunk x (n, d)."""
         shares = np.empty((len(x), *self.shape_weights.shape), x.dtype, like=x)
         log_density = np.empty(len(x), x.dtype, like=x)
-        kernel("mixture_shares", like=x)(contiguous(x, x.dtype), *self._factors(x), shares, log_density)
+        kernel("mixture_responsibilities", like=x)(
+            contiguous(x, x.dtype), *self._factors(x), shares, log_density
+        )
         return shares, log_density
 
     def _pulls(self, shares):
@@ -127,19 +135,24 @@ class MixtureOfScaleMixtures(GaussianMixture):
         return product(flat, self.scales[:, None] ** -2.0).reshape(len(shares), -1).T
 
     def _factors(self, like):
-        """(bases, precisions, constants) that `mixture_shares` reads, kept for every type and place of points."""
+        """(bases, precisions, constants) that `mixture_responsibilities` reads, kept for every type and place of points."""
         dtype = like.dtype
 
         def make():
             roots = np.linalg.cholesky(self.shapes)
             determinants = 2 * np.log(np.diagonal(roots, axis1=1, axis2=2)).sum(axis=1)
-            constants = np.log(self.shape_weights) - (determinants[:, None] + self.dim * np.log(2 * np.pi)) / 2
+            constants = (
+                np.log(self.shape_weights)
+                - (determinants[:, None] + self.dim * np.log(2 * np.pi)) / 2
+            )
             constants -= self.dim * np.log(self.scales)
-            precisions = np.broadcast_to(self.scales[:, None] ** -2.0, (len(roots), self.scales.size, self.dim))
+            precisions = np.broadcast_to(
+                self.scales[:, None] ** -2.0, (len(roots), self.scales.size, self.dim)
+            )
             bases = np.linalg.inv(roots).swapaxes(1, 2)
             return _padded(bases, dtype), _padded(precisions, dtype), constants.astype(dtype)
 
-        return self._beside(like, f"terms in {dtype}", make)
+        return self._cache(like, f"terms in {dtype}", make)
 
     def log_density(self, x):
         """Log-density, (n,)."""
@@ -174,9 +187,15 @@ class MixtureOfScaleMixtures(GaussianMixture):
             bases, inverses = vectors / noise[:, None], vectors.swapaxes(1, 2) * noise
             inverses = _padded(_padded(inverses, dtype).swapaxes(1, 2), dtype).swapaxes(1, 2)
             precisions, gains = _padded(precisions, dtype), _padded(variances * precisions, dtype)
-            return _padded(bases, dtype), precisions, constants.astype(dtype), gains, np.ascontiguousarray(inverses)
+            return (
+                _padded(bases, dtype),
+                precisions,
+                constants.astype(dtype),
+                gains,
+                np.ascontiguousarray(inverses),
+            )
 
-        return self._beside(like, f"means in {dtype}", make, noise.tobytes())
+        return self._cache(like, f"means in {dtype}", make, noise.tobytes())
 
     def to_arrays(self):
         """What a file keeps of the measure: name -> array."""
@@ -203,7 +222,9 @@ def _common_scales(x, n_scales):
         raise ValueError("x spans fewer dimensions than it has columns")
     radii = np.sqrt((product(x, vectors) ** 2 / values).mean(axis=1))
     low, high = np.quantile(radii, [0.002, 0.9995])
-    return covariance, np.geomspace(max(low, 1e-3 * high), high, n_scales) if n_scales > 1 else np.ones(1)
+    return covariance, np.geomspace(
+        max(low, 1e-3 * high), high, n_scales
+    ) if n_scales > 1 else np.ones(1)
 
 
 class GaussianScaleMixture(MixtureOfScaleMixtures):
@@ -302,19 +323,36 @@ class GaussianScaleMixture(MixtureOfScaleMixtures):
             ratios = (r[:, None] / self.scales) ** 2
             below = scipy.special.logsumexp(scipy.stats.chi2.logcdf(ratios, dim), b=weights, axis=1)
             above = scipy.special.logsumexp(scipy.stats.chi2.logsf(ratios, dim), b=weights, axis=1)
-            kept = np.minimum(below, above) > -600  # beyond, the probabilities leave the range of floats
+            kept = (
+                np.minimum(below, above) > -600
+            )  # beyond, the probabilities leave the range of floats
             below, above, r = below[kept], above[kept], r[kept]
-            t = np.where(below < above, scipy.stats.chi.ppf(np.exp(below), dim), scipy.stats.chi.isf(np.exp(above), dim))
-            kept = np.concatenate([[True], np.diff(np.maximum.accumulate(t)) > 1e-12 * t[1:]]) & np.isfinite(t) & (t > 0)
+            t = np.where(
+                below < above,
+                scipy.stats.chi.ppf(np.exp(below), dim),
+                scipy.stats.chi.isf(np.exp(above), dim),
+            )
+            kept = (
+                np.concatenate([[True], np.diff(np.maximum.accumulate(t)) > 1e-12 * t[1:]])
+                & np.isfinite(t)
+                & (t > 0)
+            )
             log_r, log_t = np.log(r[kept]), np.log(t[kept])
-            tables = [_table(scipy.interpolate.PchipInterpolator(*ends)) for ends in ((log_r, log_t), (log_t, log_r))]
+            tables = [
+                _table(scipy.interpolate.PchipInterpolator(*ends))
+                for ends in ((log_r, log_t), (log_t, log_r))
+            ]
             return np.linalg.inv(roots).T, roots, *tables
 
-        return self._beside(like, "radial", make)
+        return self._cache(like, "radial", make)
 
     def to_arrays(self):
         """What a file keeps of the measure: name -> array."""
-        arrays = {"covariance": self.covariance, "scales": self.scales, "weights": self.shape_weights[0]}
+        arrays = {
+            "covariance": self.covariance,
+            "scales": self.scales,
+            "weights": self.shape_weights[0],
+        }
         return {"kind": "gaussian_scale_mixture", **arrays}
 
 
@@ -331,10 +369,14 @@ def _interpolate(table, value):
     start, cube, square, slope, constant = (row[piece] for row in table)
     rest = inside - start
     values = ((cube * rest + square) * rest + slope) * rest + constant
-    return values + (value - inside), np.where(inside == value, (3 * cube * rest + 2 * square) * rest + slope, 1)
+    return values + (value - inside), np.where(
+        inside == value, (3 * cube * rest + 2 * square) * rest + slope, 1
+    )
 
 
 def _stretch(v, table):
     """v (n, d) with its log-radii sent through `table`."""
-    log_radius = np.log(np.maximum(np.linalg.norm(v, axis=1, keepdims=True), np.finfo(np.float64).tiny))
+    log_radius = np.log(
+        np.maximum(np.linalg.norm(v, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    )
     return v * np.exp(_interpolate(table, log_radius)[0] - log_radius)

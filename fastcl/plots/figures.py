@@ -48,10 +48,23 @@ def show_density(axes, density, box, points=None, title="", **style):
     (left, bottom), (right, top) = box.low, box.high
     width, height = box.high - box.low
     aspect = "equal" if max(width, height) <= SQUARE * min(width, height) else "auto"
-    style = {"cmap": "viridis", "origin": "lower", "extent": (left, right, bottom, top), "aspect": aspect} | style
+    style = {
+        "cmap": "viridis",
+        "origin": "lower",
+        "extent": (left, right, bottom, top),
+        "aspect": aspect,
+    } | style
     image = axes.imshow(density.T, **style)
     if points is not None:
-        axes.plot(points[:, 0], points[:, 1], ".", color="white", markersize=2.5, markeredgecolor="black", markeredgewidth=0.25)
+        axes.plot(
+            points[:, 0],
+            points[:, 1],
+            ".",
+            color="white",
+            markersize=2.5,
+            markeredgecolor="black",
+            markeredgewidth=0.25,
+        )
     axes.set(title=title, xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
     return image
 
@@ -59,7 +72,16 @@ def show_density(axes, density, box, points=None, title="", **style):
 # ---- densities --------------------------------------------------------------------------------------------------
 
 
-def plot_density(prior, box=None, points=None, axes=None, coordinates=None, points_per_axis=300, title="", unit=""):
+def plot_density(
+    prior,
+    box=None,
+    points=None,
+    axes=None,
+    coordinates=None,
+    points_per_axis=300,
+    title="",
+    unit="",
+):
     """Draw a density over a box: a curve along one coordinate, an image of two.
 
     The density is brought to mass one over what is drawn. Beyond two dimensions this is the conditional density of the
@@ -119,14 +141,31 @@ def plot_density(prior, box=None, points=None, axes=None, coordinates=None, poin
     _draw_cut(axes, cut, density, label, title, unit, vmin=0)
     if cut.face.dim == 1:
         if cut.points is not None and cut.is_whole:
-            axes.hist(cut.points[:, 0], _bins(cut.points), range=axes.get_xlim(), density=True, color=GREY, alpha=0.4)
+            axes.hist(
+                cut.points[:, 0],
+                _bins(cut.points),
+                range=axes.get_xlim(),
+                density=True,
+                color=GREY,
+                alpha=0.4,
+            )
         elif cut.points is not None:
             _mark_points(axes, cut.points[:, 0])
         axes.set_ylim(bottom=0)
     return axes
 
 
-def plot_energy(prior, box=None, points=None, axes=None, coordinates=None, points_per_axis=300, title="", unit="", span=20.0):
+def plot_energy(
+    prior,
+    box=None,
+    points=None,
+    axes=None,
+    coordinates=None,
+    points_per_axis=300,
+    title="",
+    unit="",
+    span=20.0,
+):
     """Draw the energy of a prior over a box: a curve along one coordinate, an image with level lines of two.
 
     The energy is `prior.energy(x)`, which leaves out the log-scale and the reference measure, if any; minus the log-density of
@@ -180,7 +219,9 @@ def plot_energy(prior, box=None, points=None, axes=None, coordinates=None, point
 
     levels = MaxNLocator(8).tick_values(least, highest)
     levels = levels[(least < levels) & (levels < min(highest, energy.max()))]
-    colours = colormaps["viridis_r"]  # reversed, so that bright is where the mass is, as in a density
+    colours = colormaps[
+        "viridis_r"
+    ]  # reversed, so that bright is where the mass is, as in a density
     colours = colours.with_extremes(bad=colours(1.0))  # infinite energies
     _draw_cut(axes, cut, energy, label, title, unit, levels, cmap=colours, vmin=least, vmax=highest)
     return axes
@@ -191,15 +232,21 @@ def _draw_cut(axes, cut, values, label, title, unit, levels=(), **style):
     names = [f"$x_{{{i + 1}}}${', ' if unit else ''}{unit}" for i in cut.coordinates]
     if cut.face.dim == 1:
         axes.plot(cut.x[:, cut.coordinates[0]], values, color=BLUE, zorder=3)
-        axes.set(title=title, xlim=(cut.face.low[0], cut.face.high[0]), xlabel=names[0], ylabel=label)
+        axes.set(
+            title=title, xlim=(cut.face.low[0], cut.face.high[0]), xlabel=names[0], ylabel=label
+        )
         return
     from matplotlib.ticker import MaxNLocator
 
     image = show_density(axes, values, cut.face, cut.points, title, **style)
-    bar = axes.figure.colorbar(image, ax=axes, label=label, extend="max" if values.max() > image.norm.vmax else "neither")
+    bar = axes.figure.colorbar(
+        image, ax=axes, label=label, extend="max" if values.max() > image.norm.vmax else "neither"
+    )
     if len(levels):
         lines = {"colors": "white", "linewidths": 0.5, "linestyles": "solid"}
-        bar.add_lines(axes.contour(values.T, levels, extent=image.get_extent(), origin="lower", **lines))
+        bar.add_lines(
+            axes.contour(values.T, levels, extent=image.get_extent(), origin="lower", **lines)
+        )
     axes.set(xlabel=names[0], ylabel=names[1])
     for axis in (axes.xaxis, axes.yaxis):  # `show_density` leaves the ticks out
         axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
@@ -212,7 +259,9 @@ def _bins(values):
 
 def _mark_points(axes, x):
     """Points (n,) of a line, as marks along the horizontal axis."""
-    axes.plot(x, np.full(len(x), 0.02), "|", color=GREY, alpha=0.6, transform=axes.get_xaxis_transform())
+    axes.plot(
+        x, np.full(len(x), 0.02), "|", color=GREY, alpha=0.6, transform=axes.get_xaxis_transform()
+    )
 
 
 # ---- learning, and frequencies ----------------------------------------------------------------------------------
@@ -254,7 +303,9 @@ def plot_history(history, axes=None, against="iteration", window=None):
     """
     history = getattr(history, "history", history)
     if not isinstance(history, Mapping):
-        raise TypeError(f"history must be a LearnResult or a dict of arrays, got {type(history).__name__}")
+        raise TypeError(
+            f"history must be a LearnResult or a dict of arrays, got {type(history).__name__}"
+        )
     as_choice(against, "against", tuple(TIMES))
     missing = [name for name in (against, *COURSES) if name not in history]
     if missing:
@@ -268,7 +319,9 @@ def plot_history(history, axes=None, against="iteration", window=None):
     for panel, (name, label) in zip(axes, COURSES.items(), strict=False):
         values = courses[name]
         if (values < 0).any():
-            threshold = 10.0 ** round(np.log10(np.median(-values[values < 0])))  # a power of ten is where there are ticks
+            threshold = 10.0 ** round(
+                np.log10(np.median(-values[values < 0]))
+            )  # a power of ten is where there are ticks
             panel.set_yscale("symlog", linthresh=threshold)
             panel.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
         elif (values > 0).any():
@@ -348,7 +401,9 @@ def plot_frequencies(sketch, axes=None, unit=""):
         floor = 1 / np.sqrt(sketch.count)
         panel.semilogy(radii, moduli, ".", color=BLUE, markersize=3, alpha=0.5, label="frequencies")
         panel.axhline(floor, color=ORANGE, linestyle="--", label=r"noise floor $1/\sqrt{n}$")
-        panel.set(ylabel=r"modulus $|z|$", ylim=(max(min(floor, moduli.min()) / 2, floor / 100), 1.5))
+        panel.set(
+            ylabel=r"modulus $|z|$", ylim=(max(min(floor, moduli.min()) / 2, floor / 100), 1.5)
+        )
         _add_legend(panel)
     else:
         panel.hist(radii, _bins(radii), color=BLUE)
@@ -370,7 +425,9 @@ def _draw_plane(panel, omega, moduli, floor, rad):
         order = np.argsort(moduli)  # large ones on top
         colours = colormaps["viridis"].with_extremes(under="lightgrey")
         norm = LogNorm(min(floor, 0.5), 1)
-        dots = panel.scatter(*omega[order].T, c=moduli[order], s=9, linewidths=0, cmap=colours, norm=norm)
+        dots = panel.scatter(
+            *omega[order].T, c=moduli[order], s=9, linewidths=0, cmap=colours, norm=norm
+        )
         panel.figure.colorbar(dots, ax=panel, label=r"modulus $|z|$", extend="min")
     panel.set(xlabel=rf"$\omega_1$, {rad}", ylabel=rf"$\omega_2$, {rad}")
     reach = 1.05 * np.abs(omega).max() or 1.0
@@ -385,5 +442,7 @@ def _as_axes(axes, most, width, height):
     if axes.ndim != 1 or not all(hasattr(panel, "get_xaxis_transform") for panel in axes):
         raise TypeError("axes must be matplotlib axes, or a sequence of them")
     if not 1 <= axes.size <= most:
-        raise ValueError(f"axes must be {'one' if most == 1 else 'one or two'} here, got {axes.size}")
+        raise ValueError(
+            f"axes must be {'one' if most == 1 else 'one or two'} here, got {axes.size}"
+        )
     return axes

@@ -31,7 +31,11 @@ class Cut:
             raise TypeError(f"box must be a fastcl.Box, got {box!r}")
         if box is not None and dim not in (None, box.dim):
             raise ValueError(f"box has dimension {box.dim}, the prior {dim}")
-        points = None if points is None else to_host(as_points(points, "points", dim if box is None else box.dim))
+        points = (
+            None
+            if points is None
+            else to_host(as_points(points, "points", dim if box is None else box.dim))
+        )
         box = default_box(prior, points) if box is None else box
         coordinates = range(min(box.dim, 2)) if coordinates is None else coordinates
         if np.ndim(coordinates) != 1 or not 1 <= len(coordinates) <= 2:
@@ -42,7 +46,13 @@ class Cut:
         face = Box(box.low[chosen], box.high[chosen])
         x = np.tile(box.centre, (k ** len(chosen), 1))
         x[:, chosen] = face.grid(k)
-        return cls(face, tuple(chosen), x, None if points is None else points[:, chosen], len(chosen) == box.dim)
+        return cls(
+            face,
+            tuple(chosen),
+            x,
+            None if points is None else points[:, chosen],
+            len(chosen) == box.dim,
+        )
 
     def evaluate(self, function, name):
         """The values of `function`, the method `name` of the prior, on the grid: (k,) or (k, k), first axis first coordinate."""
@@ -60,8 +70,12 @@ def default_box(prior, points):
         return Box(low - margin, high + margin)
     if isinstance(prior, Box):
         return prior
-    reference = prior if getattr(prior, "is_reference", False) else getattr(prior, "reference", None)
+    reference = (
+        prior if getattr(prior, "is_reference", False) else getattr(prior, "reference", None)
+    )
     if reference is None:
-        raise ValueError("box is needed for a prior without a reference measure where no points are given")
+        raise ValueError(
+            "box is needed for a prior without a reference measure where no points are given"
+        )
     reach = DEVIATIONS * reference.sample(4096, 0).std(axis=0)
     return Box(reference.centre - reach, reference.centre + reach)

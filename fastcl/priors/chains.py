@@ -7,9 +7,12 @@ from ..backend import product
 from ..measures.mixtures import Gaussian
 from ..validation import as_count, as_generator
 
-ACCEPTANCE, FLOW_ACCEPTANCE = 0.35, 0.8  # shares of the proposals that the steps of `move` and `flow` are steered towards
-LEAST_STEP = 0.02
-LEAPS = 3  # gradients of one flow
+ACCEPTANCE, FLOW_ACCEPTANCE = (
+    0.35,
+    0.8,
+)  # shares of the proposals that the steps of `metropolis_step` and `hmc_step` are steered towards
+MIN_STEP = 0.02
+N_LEAPFROG = 3  # gradients of one flow
 STEEPEST = 1e6  # gradients are clipped here: a kick may be any function of the place, and the motion must stay finite
 JITTER = 0.2  # of the step of a flow, relative: none may fit a period of the motion
 KEPT = 0.8  # share of the effective points that one step of the annealing keeps
@@ -21,8 +24,8 @@ class Chains:
     """Points that follow ``q exp(-energy)`` by steps which would leave the reference q, or the box, invariant.
 
     While the energy changes slowly, as it does in learning, one step a change is enough to keep up with it: unlike
-    importance weights on points of q, chains work at any distance from q. `flow` follows the gradient of the energy, where
-    the reference is one Gaussian, and goes much further than the Metropolis steps of `move`, which any domain has.
+    importance weights on points of q, chains work at any distance from q. `hmc_step` follows the gradient of the energy, where
+    the reference is one Gaussian, and goes much further than the Metropolis steps of `metropolis_step`, which any domain has.
 
     Parameters
     ----------
@@ -37,7 +40,7 @@ class Chains:
     ----------
     points : array (n_points, d)
     step : float
-        Of the proposals, in (0, 1]; steered towards an acceptance of 0.35, or of 0.8 for `flow`.
+        Of the proposals, in (0, 1]; steered towards an acceptance of 0.35, or of 0.8 for `hmc_step`.
 
     Raises
     ------
@@ -54,7 +57,7 @@ class Chains:
     >>> import fastcl
     >>> chains = fastcl.Chains(fastcl.Gaussian([0.0], [[1.0]]), 2000, rng=0)
     >>> for _ in range(60):
-    ...     energy = chains.move(lambda x: -2 * x[:, 0])  # the density moves from N(0, 1) to N(2, 1)
+    ...     energy = chains.metropolis_step(lambda x: -2 * x[:, 0])  # the density moves from N(0, 1) to N(2, 1)
     >>> bool(abs(chains.points.mean() - 2) < 0.15)
     True
     """
@@ -67,7 +70,7 @@ class Chains:
     def __repr__(self):
         return f"Chains(domain={self.domain}, n_points={len(self.points)})"
 
-    def move(self, energy, here=None, factor=1.0):
+    def metropolis_step(self, energy, here=None, factor=1.0):
         """One Metropolis step under ``factor * energy``; the energies (n,) at the points, `here` being those before it."""
         here = energy(self.points) if here is None else here
         trial, log_ratio = self.domain.propose(self.points, self.step, self.rng)
@@ -75,7 +78,7 @@ class Chains:
         taken = self._take(trial, factor * (here - there) + log_ratio, ACCEPTANCE)
         return np.where(taken, there, here)
 
-    def flow(self, prior, here=None, factor=1.0):
+    def hmc_step(self, prior, here=None, factor=1.0):
         """A step of Hamiltonian Monte Carlo, for a Gaussian reference, under ``factor * prior.energy``.
 
         The motion under the reference alone is a rotation, done exactly; the energy acts by kicks between rotations.
@@ -96,36 +99,43 @@ class Chains:
             return velocity + product(np.clip(gradient, -STEEPEST, STEEPEST), kick)
 
         (energy, gradient), before = here, hamiltonian(here[0])
-        for _ in range(LEAPS):
+        for _ in range(N_LEAPFROG):
             velocity = kicked(gradient)
-            x, velocity = centre + cos * (x - centre) + sin * velocity, cos * velocity - sin * (x - centre)
+            x, velocity = (
+                centre + cos * (x - centre) + sin * velocity,
+                cos * velocity - sin * (x - centre),
+            )
             energy, gradient = prior.energy_and_grad(x)
             velocity = kicked(gradient)
         taken = self._take(x, before - hamiltonian(energy), FLOW_ACCEPTANCE)
         return np.where(taken, energy, here[0]), np.where(taken[:, None], gradient, here[1])
 
     def advance(self, prior, here=None, factor=1.0):
-        """`flow` where the reference is Gaussian, `move` elsewhere; `here` and the result are tuples, energies first."""
+        """`hmc_step` where the reference is Gaussian, `metropolis_step` elsewhere; `here` and the result are tuples, energies first."""
         if isinstance(self.domain, Gaussian):
-            return self.flow(prior, here, factor)
-        return (self.move(prior.energy, here and here[0], factor),)
+            return self.hmc_step(prior, here, factor)
+        return (self.metropolis_step(prior.energy, here and here[0], factor),)
 
     def _take(self, trial, log_ratio, acceptance):
         """Move to the trial points that are accepted, and steer the step; which were taken (n,)."""
         taken = np.log(self.rng.random(len(trial))) < log_ratio
         self.points = np.where(taken[:, None], trial, self.points)
-        self.step = float(np.clip(self.step * np.exp(0.3 * (taken.mean() - acceptance)), LEAST_STEP, 1))
+        self.step = float(
+            np.clip(self.step * np.exp(0.3 * (taken.mean() - acceptance)), MIN_STEP, 1)
+        )
         return taken
 
     def resample(self, weights):
         """Keep every point in proportion to its weight (n,), by systematic sampling; the indices kept (n,)."""
         levels = (np.arange(len(weights)) + self.rng.random()) / len(weights)
-        kept = np.minimum(np.searchsorted(np.cumsum(weights / weights.sum()), levels), len(weights) - 1)
+        kept = np.minimum(
+            np.searchsorted(np.cumsum(weights / weights.sum()), levels), len(weights) - 1
+        )
         self.points = self.points[kept]
         return kept
 
 
-def log_mass(prior, domain=None, n_points=8192, rng=0):
+def log_normaliser(prior, domain=None, n_points=8192, rng=0):
     """Log of the mass of an unnormalised density, by annealing chains from its domain to it.
 
     Parameters
@@ -157,7 +167,7 @@ def log_mass(prior, domain=None, n_points=8192, rng=0):
     >>> import numpy as np, fastcl
     >>> q = fastcl.Gaussian([0.0], [[1.0]])
     >>> prior = fastcl.MaxEntropyPrior([[1.0]], [1.0], q)  # q exp(cos x)
-    >>> round(fastcl.log_mass(prior, n_points=4096), 2)
+    >>> round(fastcl.log_normaliser(prior, n_points=4096), 2)
     0.69
     """
     domain = prior.reference if domain is None else domain
@@ -199,7 +209,10 @@ def _largest_step(energy, most):
     """The largest step of the annealing, up to `most`, that keeps a share KEPT of the effective number of points."""
 
     def effective(step):
-        return np.exp(2 * scipy.special.logsumexp(-step * energy) - scipy.special.logsumexp(-2 * step * energy)) / len(energy)
+        return np.exp(
+            2 * scipy.special.logsumexp(-step * energy)
+            - scipy.special.logsumexp(-2 * step * energy)
+        ) / len(energy)
 
     if effective(most) >= KEPT:
         return most

@@ -42,9 +42,13 @@ class GaussianisedPrior:
 
     def __init__(self, prior, reference):
         if not isinstance(reference, GaussianScaleMixture):
-            raise TypeError(f"reference must be a GaussianScaleMixture, got {type(reference).__name__}")
+            raise TypeError(
+                f"reference must be a GaussianScaleMixture, got {type(reference).__name__}"
+            )
         if not hasattr(prior, "energy_and_grad") or prior.reference is None:
-            raise TypeError(f"prior must be an MLPPrior or MaxEntropyPrior with a standard normal reference, got {prior!r}")
+            raise TypeError(
+                f"prior must be an MLPPrior or MaxEntropyPrior with a standard normal reference, got {prior!r}"
+            )
         if prior.dim != reference.dim:
             raise ValueError(f"prior has dimension {prior.dim}, the reference {reference.dim}")
         self.prior, self.reference = prior, reference
@@ -85,7 +89,9 @@ class GaussianisedPrior:
 
     def to_arrays(self):
         """What `save` writes: name -> array."""
-        return files.with_prefix("inner", self.prior.to_arrays()) | files.with_prefix("outer", self.reference.to_arrays())
+        return files.with_prefix("inner", self.prior.to_arrays()) | files.with_prefix(
+            "outer", self.reference.to_arrays()
+        )
 
     @classmethod
     def from_arrays(cls, arrays):

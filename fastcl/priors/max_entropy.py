@@ -4,7 +4,7 @@ import numpy as np
 
 from .. import files
 from ..backend import kernel
-from ..fourier.features import PackedFrequencies
+from ..fourier.features import FeatureOperator
 from ..fourier.structured import frequencies_from_arrays, frequencies_to_arrays
 from ..measures.box import domain_from_arrays
 from ..progress import progress_bar
@@ -51,9 +51,13 @@ class MaxEntropyPrior:
         self.omega = as_frequencies(omega)
         self.c = as_array(c, "c", kinds="fiubc").astype(np.complex128)
         if self.c.shape != (len(self.omega),) or not np.isfinite(self.c).all():
-            raise ValueError(f"c must hold {len(self.omega)} finite coefficients, one a frequency, got shape {self.c.shape}")
+            raise ValueError(
+                f"c must hold {len(self.omega)} finite coefficients, one a frequency, got shape {self.c.shape}"
+            )
         if not getattr(reference, "is_reference", False) or reference.dim != self.omega.shape[1]:
-            raise ValueError(f"reference must be a reference measure of dimension {self.omega.shape[1]}, got {reference!r}")
+            raise ValueError(
+                f"reference must be a reference measure of dimension {self.omega.shape[1]}, got {reference!r}"
+            )
         self.reference, self.interrupted = reference, False
         self._packed = {}
 
@@ -64,7 +68,7 @@ class MaxEntropyPrior:
 
     def _pack(self, dtype):
         if dtype not in self._packed:
-            self._packed[dtype] = PackedFrequencies.pack(self.omega, dtype)
+            self._packed[dtype] = FeatureOperator.pack(self.omega, dtype)
         return self._packed[dtype]
 
     def energy(self, x):
@@ -79,10 +83,17 @@ class MaxEntropyPrior:
     def energy_and_grad(self, x):
         """(-h(x) (n,), its gradient with respect to x (n, d))."""
         x = as_points(x, "x", self.dim)
-        turns, energy, gradient = self._pack(x.dtype).turns, np.empty(len(x), x.dtype), np.empty_like(x)
+        freqs, energy, gradient = (
+            self._pack(x.dtype).freqs,
+            np.empty(len(x), x.dtype),
+            np.empty_like(x),
+        )
         ones, zeros = np.ones(len(x), x.dtype), np.zeros(len(x), x.dtype)
-        real, imag = np.ascontiguousarray(-self.c.real, x.dtype), np.ascontiguousarray(-self.c.imag, x.dtype)
-        kernel("wave_gradient", like=x)(x, turns, ones, zeros, real, imag, energy, gradient)
+        real, imag = (
+            np.ascontiguousarray(-self.c.real, x.dtype),
+            np.ascontiguousarray(-self.c.imag, x.dtype),
+        )
+        kernel("sum_gradient", like=x)(x, freqs, ones, zeros, real, imag, energy, gradient)
         gradient *= x.dtype.type(2 * np.pi)
         return energy, gradient
 
@@ -95,7 +106,11 @@ class MaxEntropyPrior:
 
     def to_arrays(self):
         """What `save` writes: name -> array."""
-        return frequencies_to_arrays(self.omega) | {"c": self.c} | files.with_prefix("reference", self.reference.to_arrays())
+        return (
+            frequencies_to_arrays(self.omega)
+            | {"c": self.c}
+            | files.with_prefix("reference", self.reference.to_arrays())
+        )
 
     @classmethod
     def from_arrays(cls, arrays):
@@ -111,7 +126,9 @@ class MaxEntropyPrior:
         files.write_npz(path, "max-entropy-prior", self.to_arrays())
 
 
-def max_entropy(sketch, reference, ridge=0.01, step=0.1, n_points=POINTS, n_iter=300, rng=None, progress=False):
+def max_entropy(
+    sketch, reference, ridge=0.01, step=0.1, n_points=POINTS, n_iter=300, rng=None, progress=False
+):
     """Learn the density of largest entropy relative to a reference that has the moments of a sketch.
 
     Among all densities with these moments it is the only one of the form ``q exp(A* c)``, and c solves the convex problem
@@ -157,7 +174,7 @@ def max_entropy(sketch, reference, ridge=0.01, step=0.1, n_points=POINTS, n_iter
     >>> q = fastcl.Gaussian([0.0], [[1.0]])
     >>> sk = fastcl.sketch(x, np.linspace(0.5, 6, 12)[:, None])
     >>> prior = fastcl.max_entropy(sk, q, n_points=2000, n_iter=60, rng=0)
-    >>> gain = (prior.log_density(x) - q.log_density(x)).mean() - fastcl.log_mass(prior)
+    >>> gain = (prior.log_density(x) - q.log_density(x)).mean() - fastcl.log_normaliser(prior)
     >>> bool(gain > 0.2)
     True
     """
@@ -172,20 +189,27 @@ def max_entropy(sketch, reference, ridge=0.01, step=0.1, n_points=POINTS, n_iter
     z, chains = sketch.values, Chains(reference, n_points, rng)
     metric = WhitenedMetric(sketch.omega, reference, ridge)
     with progress_bar(progress, n_iter, "maximum entropy", "step") as bar:
-        return climb(z, sketch.omega, np.zeros_like(z), reference, metric, chains, step, n_iter, bar)
+        return ascend(
+            z, sketch.omega, np.zeros_like(z), reference, metric, chains, step, n_iter, bar
+        )
 
 
-def climb(z, omega, c, reference, metric, chains, step, n_iter, bar=None):
+def ascend(z, omega, c, reference, metric, chains, step, n_iter, bar=None):
     """The density of mean c over the second half of `n_iter` steps that bring its moments to z, (m,)."""
     prior, mean, averaged = MaxEntropyPrior(omega, c, reference), np.zeros_like(c), 0
-    packed, weights = prior._pack(chains.points.dtype), np.full(len(chains.points), 1 / len(chains.points), chains.points.dtype)
+    packed, weights = (
+        prior._pack(chains.points.dtype),
+        np.full(len(chains.points), 1 / len(chains.points), chains.points.dtype),
+    )
     try:
         for k in range(n_iter):
             chains.advance(prior)
             residual = z - packed.sum(chains.points, weights)
             prior.c = prior.c + step * min(1, 2 * (1 - k / n_iter)) * metric.apply(residual)
             if not np.isfinite(prior.c).all():
-                raise FloatingPointError(f"the coefficients diverged at step {k}: take a smaller step or a larger ridge")
+                raise FloatingPointError(
+                    f"the coefficients diverged at step {k}: take a smaller step or a larger ridge"
+                )
             if 2 * k >= n_iter:
                 averaged += 1
                 mean += (prior.c - mean) / averaged

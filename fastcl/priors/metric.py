@@ -65,7 +65,10 @@ class WhitenedMetric:
         if len(self._inverses) == 1:
             real, imag = product(self._inverses[0], parts.reshape(-1, 1)).reshape(2, -1)
         else:
-            real, imag = (product(a, part[:, None])[:, 0] for a, part in zip(self._inverses, parts, strict=True))
+            real, imag = (
+                product(a, part[:, None])[:, 0]
+                for a, part in zip(self._inverses, parts, strict=True)
+            )
         return (real + 1j * imag.astype(np.float64)) * self._shift
 
 
@@ -93,7 +96,9 @@ def _inverse(a, dtype):
         corner = np.linalg.inv(np.linalg.cholesky(a[start:end, start:end])).T
         upper[start:end, start:end] = corner
         if start:
-            upper[:start, start:end] = -product(product(upper[:start, :start], a[start:end, :start].T), corner)
+            upper[:start, start:end] = -product(
+                product(upper[:start, :start], a[start:end, :start].T), corner
+            )
         if end < m:
             a[end:, start:end] = product(a[end:, start:end], corner)
             for row in range(end, m, PANEL):  # the rest, below the diagonal

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 
 from .. import files
-from ..backend import beside, empty, empty_aligned, is_device, kernel, to_host
+from ..backend import empty, empty_aligned, is_device, kernel, to_device_of, to_host
 from ..measures.box import domain_from_arrays
 from ..validation import FLOATS, as_array, as_count, as_generator, as_points, as_vector
 
@@ -69,8 +69,12 @@ class MLPPrior:
         if len(widths) == 0:
             raise ValueError("widths is empty: at least one hidden layer is needed")
         widths = tuple(as_count(w, "widths") for w in widths)
-        if reference is not None and (not getattr(reference, "is_reference", False) or reference.dim != dim):
-            raise ValueError(f"reference must be a reference measure of dimension {dim}, got {reference!r}")
+        if reference is not None and (
+            not getattr(reference, "is_reference", False) or reference.dim != dim
+        ):
+            raise ValueError(
+                f"reference must be a reference measure of dimension {dim}, got {reference!r}"
+            )
         self.reference = reference
         self.sizes = np.array([dim, *widths, dim], np.int64)
         try:
@@ -83,7 +87,9 @@ class MLPPrior:
         self._theta[:] = 0
         rng, offset = as_generator(rng), 0
         for n_in, n_out in zip(self.sizes[:-1], self.sizes[1:], strict=True):
-            self.theta[offset : offset + n_in * n_out] = rng.standard_normal(n_in * n_out) * np.sqrt(2 / n_in)
+            self.theta[offset : offset + n_in * n_out] = rng.standard_normal(
+                n_in * n_out
+            ) * np.sqrt(2 / n_in)
             offset += n_in * n_out + n_out
         self._workspace = {}
 
@@ -129,7 +135,9 @@ class MLPPrior:
         theta, transposed = self.weights(x.dtype, x)
         part_rows, nothing = kernel("rows_of_part", like=x)(len(x)), np.empty(0, x.dtype, like=x)
         energy = np.empty(len(x), x.dtype, like=x)
-        kernel("energy_forward", like=x)(theta, transposed, self.sizes, x, part_rows, nothing, energy)
+        kernel("energy_forward", like=x)(
+            theta, transposed, self.sizes, x, part_rows, nothing, energy
+        )
         return energy
 
     def energy_grad(self, x):
@@ -150,7 +158,7 @@ class MLPPrior:
         value = self.log_scale - self.energy(x)
         return value if self.reference is None else value + self.reference.log_density(x)
 
-    def start_near(self, domain, energy=None, rng=None):
+    def initialise_on(self, domain, energy=None, rng=None):
         """Adapt the initial parameters to a domain: a Box, or the reference of the prior.
 
         He's initialisation suits inputs of deviation one around zero in few dimensions; elsewhere the energy is so large
@@ -168,8 +176,10 @@ class MLPPrior:
         x = domain.sample(4096, rng, np.float64)
         deviations, (n_in, n_out) = x.std(axis=0), self.sizes[:2]
         first = self.theta[: n_in * n_out].reshape(n_in, n_out)
-        first /= beside(deviations[:, None], first, self.dtype)
-        self.theta[n_in * n_out : n_in * n_out + n_out] = -(beside(x.mean(axis=0)[:, None], first) * first).sum(axis=0)
+        first /= to_device_of(deviations[:, None], first, self.dtype)
+        self.theta[n_in * n_out : n_in * n_out + n_out] = -(
+            to_device_of(x.mean(axis=0)[:, None], first) * first
+        ).sum(axis=0)
         n_in, n_out = self.sizes[-2:]
         self.theta[-1 - n_in * n_out - n_out : -1] *= np.sqrt(energy / self.energy(x).mean())
         volume = 1.0 if domain.is_reference else domain.volume
@@ -182,7 +192,7 @@ class MLPPrior:
         """
         like = self.theta if like is None else like
         theta = self.theta[:-1].astype(self.dtype if dtype is None else dtype, copy=False)
-        theta = theta if is_device(theta) == is_device(like) else beside(theta, like)
+        theta = theta if is_device(theta) == is_device(like) else to_device_of(theta, like)
         transposed = self._buffer("transposed", theta.size, theta)
         kernel("transpose_weights", like=theta)(theta, self.sizes, transposed)
         return theta, transposed
@@ -194,13 +204,18 @@ class MLPPrior:
         those of `weights()`, for several calls with one theta.
         """
         size = kernel("activation_size", like=x)(self.sizes, len(x)) if keep else 0
-        activations, energy = self._buffer("activations", size, x), self._buffer("energy", len(x), x)
+        activations, energy = (
+            self._buffer("activations", size, x),
+            self._buffer("energy", len(x), x),
+        )
         theta, transposed = self.weights() if weights is None else weights
         part_rows = kernel("rows_of_part", like=x)(len(x))
-        kernel("energy_forward", like=x)(theta, transposed, self.sizes, x, part_rows, activations, energy)
+        kernel("energy_forward", like=x)(
+            theta, transposed, self.sizes, x, part_rows, activations, energy
+        )
         return energy, (x, transposed, activations)
 
-    def backward(self, row_weights, state, out=None):
+    def backward(self, grad_energy, state, out=None):
         """Gradient (P,) of ``sum_i row_weights_i R_theta(x_i)``; that of a, which R does not see, is zero."""
         x, transposed, activations = state
         part_rows, size = kernel("rows_of_part", like=x)(len(x)), self.theta.size - 1
@@ -209,10 +224,15 @@ class MLPPrior:
         total[:] = 0
         for start in range(0, len(x), MAX_PARTS * part_rows):
             rows = slice(start, start + MAX_PARTS * part_rows)
-            points, kept = x[rows], activations[kernel("activation_size", like=x)(self.sizes, start) :]
-            partial = self._buffer("partial", -(-len(points) // part_rows) * size, x).reshape(-1, size)
+            points, kept = (
+                x[rows],
+                activations[kernel("activation_size", like=x)(self.sizes, start) :],
+            )
+            partial = self._buffer("partial", -(-len(points) // part_rows) * size, x).reshape(
+                -1, size
+            )
             kernel("energy_backward", like=x)(
-                theta, transposed, self.sizes, points, kept, row_weights[rows], part_rows, partial
+                theta, transposed, self.sizes, points, kept, grad_energy[rows], part_rows, partial
             )  # fmt: skip
             kernel("add_parts", like=x)(partial, total, out[:-1])
         out[-1] = 0
@@ -251,7 +271,13 @@ class MLPPrior:
         except KeyError as error:
             raise ValueError(f"not a prior: {error} is missing") from None
         reference = files.without_prefix("reference", arrays)
-        good = sizes.dtype.kind in "iu" and sizes.ndim == 1 and sizes.size >= 3 and sizes[0] == sizes[-1] and (sizes > 0).all()
+        good = (
+            sizes.dtype.kind in "iu"
+            and sizes.ndim == 1
+            and sizes.size >= 3
+            and sizes[0] == sizes[-1]
+            and (sizes > 0).all()
+        )
         if not good:
             raise ValueError(f"not a prior: layer sizes {sizes.tolist()}")
         if theta.shape != (count_parameters(sizes),):  # before so many are made

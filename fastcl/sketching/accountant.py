@@ -23,7 +23,9 @@ class Ledger:
     def begin(self):
         """An identity for the points that are about to come; ValueError where they would be beside noise."""
         if self.state == "released":
-            raise ValueError("a released sketch takes no raw points: sketch them apart, release that sketch, and merge")
+            raise ValueError(
+                "a released sketch takes no raw points: sketch them apart, release that sketch, and merge"
+            )
         if not self.spent:
             self.spent[secrets.token_hex(16)] = (0.0, 0.0)
 
@@ -41,7 +43,9 @@ class Ledger:
         shared = self.spent.keys() & other.spent.keys()
         spent = self.spent | other.spent
         for name in shared:
-            spent[name] = tuple(a + b for a, b in zip(self.spent[name], other.spent[name], strict=True))
+            spent[name] = tuple(
+                a + b for a, b in zip(self.spent[name], other.spent[name], strict=True)
+            )
         return Ledger(state, spent, self.repeated or other.repeated or bool(shared))
 
     def copy(self):
@@ -52,15 +56,34 @@ class Ledger:
         """What a file keeps: name -> array."""
         amounts = np.array(list(self.spent.values()), np.float64).reshape(-1, 2)
         names = np.array(list(self.spent), "U32")
-        return {"state": self.state, "identities": names, "spent": amounts, "repeated": np.bool_(self.repeated)}
+        return {
+            "state": self.state,
+            "identities": names,
+            "spent": amounts,
+            "repeated": np.bool_(self.repeated),
+        }
 
     @classmethod
     def from_arrays(cls, arrays):
         """The ledger whose `to_arrays` gave `arrays`; ValueError where they are not such."""
         state, names = str(arrays.get("state")), np.asarray(arrays.get("identities"))
         spent, repeated = np.asarray(arrays.get("spent")), np.asarray(arrays.get("repeated"))
-        good = state in STATES and names.dtype.kind == "U" and names.ndim == 1 and len(set(names.tolist())) == len(names)
-        good = good and spent.dtype.kind == "f" and spent.shape == (len(names), 2) and repeated.dtype.kind == "b"
+        good = (
+            state in STATES
+            and names.dtype.kind == "U"
+            and names.ndim == 1
+            and len(set(names.tolist())) == len(names)
+        )
+        good = (
+            good
+            and spent.dtype.kind == "f"
+            and spent.shape == (len(names), 2)
+            and repeated.dtype.kind == "b"
+        )
         if not (good and repeated.ndim == 0 and np.isfinite(spent).all() and (spent >= 0).all()):
             raise ValueError("not a sketch: its account of privacy is damaged")
-        return cls(state, dict(zip(names.tolist(), map(tuple, spent.tolist()), strict=True)), bool(repeated))
+        return cls(
+            state,
+            dict(zip(names.tolist(), map(tuple, spent.tolist()), strict=True)),
+            bool(repeated),
+        )

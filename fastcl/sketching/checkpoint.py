@@ -22,8 +22,14 @@ class Partial:
     @classmethod
     def from_arrays(cls, arrays):
         """The state whose attributes are `arrays`; ValueError where they are not such."""
-        data, complete, seed = (np.asarray(arrays.get(name)) for name in ("data", "complete", "seed"))
-        if (data.dtype.kind, complete.dtype.kind, seed.dtype.kind) != ("U", "b", "i") or data.ndim + complete.ndim + seed.ndim:
+        data, complete, seed = (
+            np.asarray(arrays.get(name)) for name in ("data", "complete", "seed")
+        )
+        if (data.dtype.kind, complete.dtype.kind, seed.dtype.kind) != (
+            "U",
+            "b",
+            "i",
+        ) or data.ndim + complete.ndim + seed.ndim:
             raise ValueError("not a sketch: the state of its pass is damaged")
         return cls(str(data), bool(complete), int(seed))
 
@@ -35,15 +41,32 @@ def resume(checkpoint, result, source):
         return result
     started = type(result).load(checkpoint)
     if started.partial is None or started.partial.data != source.describe():
-        raise ValueError(f"checkpoint {str(checkpoint)!r} belongs to other data: remove it to start anew")
+        raise ValueError(
+            f"checkpoint {str(checkpoint)!r} belongs to other data: remove it to start anew"
+        )
     if started.fingerprint != result.fingerprint:
-        raise ValueError(f"checkpoint {str(checkpoint)!r} belongs to other frequencies: remove it to start anew")
-    result._total, result.count, result.domain, result.partial = started._total, started.count, started.domain, started.partial
+        raise ValueError(
+            f"checkpoint {str(checkpoint)!r} belongs to other frequencies: remove it to start anew"
+        )
+    result._total, result.count, result.domain, result.partial = (
+        started._total,
+        started.count,
+        started.domain,
+        started.partial,
+    )
     result._ledger = started._ledger
     return result
 
 
-def run_pass(result, source, progress=False, checkpoint=None, checkpoint_every=POINTS_BETWEEN, save=None, see=None):
+def run_pass(
+    result,
+    source,
+    progress=False,
+    checkpoint=None,
+    checkpoint_every=POINTS_BETWEEN,
+    save=None,
+    see=None,
+):
     """Add to `result` the points of `source` that it has not counted yet.
 
     `save(path)` writes the state, by default that of the sketch; `see(rows, first, last)` is shown every part before it counts.
@@ -74,7 +97,9 @@ def run_pass(result, source, progress=False, checkpoint=None, checkpoint_every=P
             raise
         save(checkpoint)
         if isinstance(error, KeyboardInterrupt):
-            raise KeyboardInterrupt(f"the first {result.count} {source.units} are kept in {str(checkpoint)!r}") from None
+            raise KeyboardInterrupt(
+                f"the first {result.count} {source.units} are kept in {str(checkpoint)!r}"
+            ) from None
         raise
     if checkpoint is not None and result.count:
         save(checkpoint)

@@ -45,7 +45,10 @@ def add_dask(result, x, progress=False):
     # Through an array, reading a block and summing it become one task: no worker reads blocks ahead of those that it sums.
     parts = list(parts.to_delayed().ravel())
     while len(parts) > 1:
-        parts = [dask.delayed(add_sums)(parts[start : start + BRANCHES]) for start in range(0, len(parts), BRANCHES)]
+        parts = [
+            dask.delayed(add_sums)(parts[start : start + BRANCHES])
+            for start in range(0, len(parts), BRANCHES)
+        ]
     with dask.diagnostics.ProgressBar(minimum=2) if progress else contextlib.nullcontext():
         total, count = parts[0].compute()
     if count == 0:
@@ -63,7 +66,9 @@ def sum_of_block(block, sketch, threads, block_id):
     try:
         block = as_rows(block, "x", sketch.dim)
         with _guard_threads():
-            return sketch._sum(block, 0, len(block)), len(block)  # where the type is checked, which dask only believed to know
+            return sketch._sum(block, 0, len(block)), len(
+                block
+            )  # where the type is checked, which dask only believed to know
     except (TypeError, ValueError) as error:
         kind = ValueError if isinstance(error, ValueError) else TypeError
         raise kind(f"{error} (block {block_id[0]} of x)") from None
@@ -96,12 +101,16 @@ def _choose_method(nufft):
 def _check_blocks(x, result, array_type):
     """x in blocks of whole rows, after all checks that need no values."""
     if result._like is not None:
-        raise TypeError("omega is a CuPy array, which dask arrays cannot be sketched with: pass omega.get()")
+        raise TypeError(
+            "omega is a CuPy array, which dask arrays cannot be sketched with: pass omega.get()"
+        )
     if not isinstance(x, array_type):
         raise TypeError(f"x is a dask {type(x).__name__}, which is not read: pass a dask array")
     if x.ndim == 2 and np.isnan(x.shape[1]):
         raise ValueError("x has an unknown number of columns: call x.compute_chunk_sizes() first")
-    shape = [1 if np.isnan(size) else size for size in x.shape]  # rows may be unknown until they are computed
+    shape = [
+        1 if np.isnan(size) else size for size in x.shape
+    ]  # rows may be unknown until they are computed
     as_rows(np.broadcast_to(np.zeros((), x.dtype), shape), "x", result.dim)
     return x.rechunk({1: -1}) if x.numblocks[1] > 1 else x
 

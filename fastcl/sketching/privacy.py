@@ -7,7 +7,9 @@ import numpy as np
 from ..validation import as_choice, as_generator, as_positive
 
 GRID = 2.0**-16  # the sums are rounded to its multiples; the noise is whole ones
-MOST_STEPS = 2**56  # scale of the noise on the grid: products with the small factors of the sampler must fit 64 bits
+MAX_STEPS = (
+    2**56
+)  # scale of the noise on the grid: products with the small factors of the sampler must fit 64 bits
 
 
 def release(sketch, epsilon, delta=0.0, mechanism="laplace", rng=None):
@@ -84,7 +86,9 @@ def release(sketch, epsilon, delta=0.0, mechanism="laplace", rng=None):
     epsilon = as_positive(epsilon, "epsilon")
     as_choice(mechanism, "mechanism", ("laplace", "gaussian"))
     if mechanism == "laplace" and delta != 0:
-        raise ValueError(f"delta must be 0 for Laplace noise, got {delta}: mechanism='gaussian' takes one")
+        raise ValueError(
+            f"delta must be 0 for Laplace noise, got {delta}: mechanism='gaussian' takes one"
+        )
     if mechanism == "gaussian" and not 0 < as_positive(delta, "delta") < 1:
         raise ValueError(f"delta must be between 0 and 1, got {delta}")
     if sketch.count == 0:
@@ -94,11 +98,13 @@ def release(sketch, epsilon, delta=0.0, mechanism="laplace", rng=None):
             f"the sketch is {ledger.state}, it holds noise already: release the raw one again, which is accounted for"
         )
     if ledger.repeated:
-        raise ValueError("the sketch counts the same data twice, it was merged with itself: release its parts")
+        raise ValueError(
+            "the sketch counts the same data twice, it was merged with itself: release its parts"
+        )
     rng = as_generator(rng)
     total = np.rint(np.stack([sketch._total.real, sketch._total.imag]) / GRID)
     steps = noise_steps(sketch, epsilon, delta, mechanism)
-    if steps >= MOST_STEPS:
+    if steps >= MAX_STEPS:
         raise ValueError(f"epsilon is too small for {len(sketch.omega)} frequencies, got {epsilon}")
     if mechanism == "laplace":
         noise = draw_discrete_laplace(int(np.ceil(steps)), total.size, rng).reshape(total.shape)
@@ -108,7 +114,10 @@ def release(sketch, epsilon, delta=0.0, mechanism="laplace", rng=None):
     released._packed, released.domain, released.partial = {}, None, None
     released._total = GRID * ((total[0] + noise[0]) + 1j * (total[1] + noise[1]))
     released._ledger = ledger.copy()
-    released._ledger.state, released._ledger.spent = "released", dict.fromkeys(ledger.spent, (epsilon, float(delta)))
+    released._ledger.state, released._ledger.spent = (
+        "released",
+        dict.fromkeys(ledger.spent, (epsilon, float(delta))),
+    )
     ledger.add(epsilon, float(delta))
     return released
 
@@ -125,7 +134,9 @@ def sensitivity(sketch):
 def noise_steps(sketch, epsilon, delta, mechanism):
     """The scale of the Laplace noise or the deviation of the Gaussian noise on the sums, in steps of the grid."""
     first, second = sensitivity(sketch)
-    numbers = 0 if sketch._quantiser is not None else 2 * len(sketch.omega)  # that rounding moves, by half a step each time
+    numbers = (
+        0 if sketch._quantiser is not None else 2 * len(sketch.omega)
+    )  # that rounding moves, by half a step each time
     if mechanism == "laplace":
         return (first / GRID + numbers) / epsilon
     return (second / GRID + np.sqrt(numbers)) * gaussian_deviation(epsilon, delta)
@@ -177,7 +188,9 @@ def draw_discrete_laplace(scale, size, rng):
 def _happens(numerators, denominator, rng):
     """Events of probability exp(-numerator / denominator) each, numerators up to the denominator."""
     odd, going, k = np.zeros(len(numerators), bool), np.arange(len(numerators)), 1
-    while len(going):  # the number of the first failure among events of probability gamma / k is odd that often
+    while len(
+        going
+    ):  # the number of the first failure among events of probability gamma / k is odd that often
         success = rng.integers(denominator * k, size=len(going)) < numerators[going]
         odd[going[~success]] = k % 2 == 1
         going, k = going[success], k + 1

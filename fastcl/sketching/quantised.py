@@ -19,10 +19,10 @@ Schellekens and Jacques, "Breaking the waves", arXiv 2004.06560).
 import numpy as np
 
 from ..backend import kernel, to_host
-from ..fourier.features import PackedFrequencies, checked_chunks
+from ..fourier.features import FeatureOperator, checked_chunks
 from ..validation import as_count, as_vector
 
-MOST_BITS = 8
+MAX_BITS = 8
 
 
 class Quantiser:
@@ -51,10 +51,12 @@ class Quantiser:
 
     def __init__(self, bits, dither, m):
         self.bits = as_count(bits, "bits")
-        if self.bits > MOST_BITS:
-            raise ValueError(f"bits must be from 1 to {MOST_BITS}, got {bits}")
+        if self.bits > MAX_BITS:
+            raise ValueError(f"bits must be from 1 to {MAX_BITS}, got {bits}")
         if dither is None:
-            raise ValueError("quantised features need a dither: one angle a frequency, uniform on [0, 2 pi)")
+            raise ValueError(
+                "quantised features need a dither: one angle a frequency, uniform on [0, 2 pi)"
+            )
         self.dither = as_vector(dither, "dither", m).copy()
         self.dither.flags.writeable = False
 
@@ -83,18 +85,20 @@ class Quantiser:
 
     def pack(self, omega, dtype, like=None):
         """The frequencies (m, d) in the layouts that the kernels read, for points of `dtype` where `like` is."""
-        dithered = np.column_stack([omega, np.remainder(self.dither, 2 * np.pi)])  # as of one more coordinate, which is one
-        packed = PackedFrequencies.pack(dithered, dtype, like)
-        packed.turns = packed.turns[:, :-1]  # the kernels alone see the dither
+        dithered = np.column_stack(
+            [omega, np.remainder(self.dither, 2 * np.pi)]
+        )  # as of one more coordinate, which is one
+        packed = FeatureOperator.pack(dithered, dtype, like)
+        packed.freqs = packed.freqs[:, :-1]  # the kernels alone see the dither
         return packed
 
     def sum(self, x, packed, first, last):
         """Sums (m,) over rows first..last of x, whole numbers: of the levels of the cosines, less i times those of the sines."""
         sums = np.zeros((2, len(packed.omega)), like=packed.like)
-        half = packed.turns.dtype.type(2 ** (self.bits - 1)) if self.bits > 1 else None
+        half = packed.freqs.dtype.type(2 ** (self.bits - 1)) if self.bits > 1 else None
         for _, chunk in checked_chunks(x, packed, first, last):
             blocks, _, lanes = packed.blocks.shape
-            part_rows = kernel("point_parts", like=chunk)(len(chunk), packed.blocks)
+            part_rows = kernel("rows_per_part", like=chunk)(len(chunk), packed.blocks)
             partial = np.empty((-(-len(chunk) // part_rows), blocks, 2, lanes), like=chunk)
             kernel("quantised_sum", like=chunk)(chunk, packed.blocks, half, part_rows, partial)
             sums += partial.sum(axis=0).swapaxes(0, 1).reshape(2, -1)[:, : sums.shape[1]]

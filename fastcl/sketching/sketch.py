@@ -7,11 +7,19 @@ import numpy as np
 from .. import files
 from ..backend import array_device, is_device, to_host
 from ..data.sources import open_source
-from ..fourier.features import PackedFrequencies, place, sum_of_rows
+from ..fourier.features import FeatureOperator, place, sum_of_rows
 from ..fourier.nufft import Nufft
 from ..fourier.structured import frequencies_from_arrays, frequencies_to_arrays, same_frequencies
 from ..measures.box import domain_from_arrays, merge_domains
-from ..validation import as_count, as_frequencies, as_generator, as_kept_count, as_rows, is_dask, work_dtype
+from ..validation import (
+    as_count,
+    as_frequencies,
+    as_generator,
+    as_rows,
+    as_stored_count,
+    is_dask,
+    work_dtype,
+)
 from .accountant import Ledger
 from .checkpoint import POINTS_BETWEEN, Partial, resume, run_pass
 from .dask import add_dask
@@ -74,7 +82,9 @@ class Sketch:
         if bits is None and dither is not None:
             raise ValueError("a dither is for quantised features: give bits")
         if bits is not None and method == "nufft":
-            raise ValueError("method='nufft' has no quantised features: leave out bits, or the method")
+            raise ValueError(
+                "method='nufft' has no quantised features: leave out bits, or the method"
+            )
         self._quantiser = None if bits is None else Quantiser(bits, dither, len(self.omega))
         self._ledger = Ledger()
         self.count = 0
@@ -121,7 +131,11 @@ class Sketch:
         """The moments z, (m,) complex128; ValueError while no point has been seen."""
         if self.count == 0:
             raise ValueError("the sketch is empty: update it with points first")
-        return self._total / self.count if self._quantiser is None else self._quantiser.values(self._total, self.count)
+        return (
+            self._total / self.count
+            if self._quantiser is None
+            else self._quantiser.values(self._total, self.count)
+        )
 
     def update(self, x):
         """Add the points x (n, d) to the sketch; nothing is added if any chunk of x is bad. Returns the sketch."""
@@ -142,7 +156,7 @@ class Sketch:
         self._nufft.check(self.dim, dtype, is_device(like))
         key = dtype, array_device(like)
         if key not in self._packed:
-            pack = PackedFrequencies.pack if self._quantiser is None else self._quantiser.pack
+            pack = FeatureOperator.pack if self._quantiser is None else self._quantiser.pack
             self._packed[key] = pack(self.omega, dtype, like if is_device(like) else None)
         if self._quantiser is not None:
             return self._quantiser.sum(x, self._packed[key], first, last)
@@ -156,9 +170,15 @@ class Sketch:
             return NotImplemented
         if not same_frequencies(self.omega, other.omega):
             raise ValueError("sketches of different frequencies cannot be merged")
-        if self.bits != other.bits or not (self.bits is None or np.array_equal(self.dither, other.dither)):
-            raise ValueError(f"sketches of other bits or dither cannot be merged: bits are {self.bits} and {other.bits}")
-        merged = Sketch(self.omega, self._nufft.method, self._nufft.accuracy, self.bits, self.dither)
+        if self.bits != other.bits or not (
+            self.bits is None or np.array_equal(self.dither, other.dither)
+        ):
+            raise ValueError(
+                f"sketches of other bits or dither cannot be merged: bits are {self.bits} and {other.bits}"
+            )
+        merged = Sketch(
+            self.omega, self._nufft.method, self._nufft.accuracy, self.bits, self.dither
+        )
         merged._total = self._total + other._total
         merged.count = self.count + other.count
         if self.count and other.count:
@@ -177,24 +197,40 @@ class Sketch:
 
     def to_arrays(self):
         """What `save` writes: name -> array."""
-        arrays = frequencies_to_arrays(self.omega) | {"total": self._total, "count": np.int64(self.count)}
-        arrays |= {"fingerprint": self.fingerprint} | files.with_prefix("privacy", self._ledger.to_arrays())
+        arrays = frequencies_to_arrays(self.omega) | {
+            "total": self._total,
+            "count": np.int64(self.count),
+        }
+        arrays |= {"fingerprint": self.fingerprint} | files.with_prefix(
+            "privacy", self._ledger.to_arrays()
+        )
         if self._quantiser is not None:
             arrays |= files.with_prefix("quantised", self._quantiser.to_arrays())
         if self.domain is not None:
             arrays |= files.with_prefix("domain", self.domain.to_arrays())
-        return arrays if self.partial is None else arrays | files.with_prefix("partial", vars(self.partial))
+        return (
+            arrays
+            if self.partial is None
+            else arrays | files.with_prefix("partial", vars(self.partial))
+        )
 
     @classmethod
     def from_arrays(cls, arrays):
         """The sketch whose `to_arrays` gave `arrays`; ValueError where they do not fit together."""
         try:
             omega = frequencies_from_arrays(arrays)
-            total, count = np.asarray(arrays["total"], np.complex128), as_kept_count(arrays["count"], "count")
+            total, count = (
+                np.asarray(arrays["total"], np.complex128),
+                as_stored_count(arrays["count"], "count"),
+            )
             if total.shape != (len(omega),):  # before anything is made for so many frequencies
                 raise ValueError(f"{len(omega)} frequencies and {total.size} sums")
             quantised = files.without_prefix("quantised", arrays)
-            sketch = cls(omega, bits=int(quantised["bits"]), dither=quantised["dither"]) if quantised else cls(omega)
+            sketch = (
+                cls(omega, bits=int(quantised["bits"]), dither=quantised["dither"])
+                if quantised
+                else cls(omega)
+            )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"not a sketch: {error}") from None
         if not np.isfinite(total).all():
@@ -214,7 +250,9 @@ class Sketch:
         domain = files.without_prefix("domain", arrays)
         sketch.domain = domain_from_arrays(domain) if domain else None
         if domain and sketch.domain.dim != sketch.dim:
-            raise ValueError(f"not a sketch: a domain of dimension {sketch.domain.dim} for frequencies of dimension {sketch.dim}")
+            raise ValueError(
+                f"not a sketch: a domain of dimension {sketch.domain.dim} for frequencies of dimension {sketch.dim}"
+            )
         return sketch
 
     def save(self, path):
@@ -300,7 +338,9 @@ def sketch(
     result = Sketch(omega, method, accuracy, bits, dither)
     if is_dask(x):
         if checkpoint is not None:
-            raise ValueError("checkpoint keeps no pass over a dask array: what dask has to keep, its workers keep")
+            raise ValueError(
+                "checkpoint keeps no pass over a dask array: what dask has to keep, its workers keep"
+            )
         add_dask(result, x, progress)
         return result
     source = open_source(x, result.dim, is_device(omega))

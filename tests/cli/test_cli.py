@@ -33,7 +33,9 @@ def test_sketch_of_images_is_that_of_the_library(made, monkeypatch):
     levels = [as_levels(photograph(seed)) / 255 for seed in range(5)]
     expected = fastcl.sketch_images(levels, 4, 20, rng=3)
     # Upper-case suffixes sort with the others; three equal channels have that grey, to the rounding of its weights.
-    np.testing.assert_allclose(fastcl.load(made / "images.npz").sketch.values, expected.sketch.values, atol=1e-4)
+    np.testing.assert_allclose(
+        fastcl.load(made / "images.npz").sketch.values, expected.sketch.values, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize(("name", "dim"), [("2", 2), ("5", 5)])
@@ -46,13 +48,15 @@ def test_sketch_of_rows_is_that_of_the_library_with_a_domain(made, name, dim):
     else:
         # Every row is in the sample of at most 20000.
         np.testing.assert_allclose(sketch.domain.means[0], rows.mean(axis=0), atol=1e-12)
-        np.testing.assert_allclose(sketch.domain.covariances[0], np.cov(rows.T), atol=1e-5 * rows.var())
+        np.testing.assert_allclose(
+            sketch.domain.covariances[0], np.cov(rows.T), atol=1e-5 * rows.var()
+        )
 
 
 def test_learn_of_rows_is_that_of_the_library(made):
     sketch = fastcl.load(made / "s2.npz")
     prior = fastcl.MLPPrior(2, rng=0)
-    prior.start_near(sketch.domain, rng=0)
+    prior.initialise_on(sketch.domain, rng=0)
     fastcl.learn(prior, sketch, sketch.domain, n_points=500, n_iter=30, rng=0)
     np.testing.assert_array_equal(fastcl.load_prior(made / "p2.npz").theta, prior.theta)
     assert fastcl.load_prior(made / "p5.npz").reference is not None
@@ -71,25 +75,46 @@ def test_learn_of_images_is_that_of_the_library(made, monkeypatch, name, setting
     arrays = fastcl.load_prior(made / f"{name}.npz").to_arrays()
     assert arrays.keys() == expected.keys()
     for key, array in ((key, np.asarray(array)) for key, array in expected.items()):
-        if array.dtype.kind in "fc":  # the weights of a mixture are normalised once more when it is read
+        if (
+            array.dtype.kind in "fc"
+        ):  # the weights of a mixture are normalised once more when it is read
             np.testing.assert_allclose(arrays[key], array, rtol=1e-9, atol=0)
         else:
             np.testing.assert_array_equal(arrays[key], array)
 
 
 def test_a_checkpoint_is_gone_on_from(made, tmp_path):
-    assert run(tmp_path, f"learn {made / 's2.npz'} -o p.npz --iterations 10 --points 500 --checkpoint c.npz") == 0
-    assert run(tmp_path, f"learn {made / 's2.npz'} -o p.npz --iterations 30 --points 500 --checkpoint c.npz") == 0
-    np.testing.assert_array_equal(fastcl.load_prior(tmp_path / "p.npz").theta, fastcl.load_prior(made / "p2.npz").theta)
+    assert (
+        run(
+            tmp_path,
+            f"learn {made / 's2.npz'} -o p.npz --iterations 10 --points 500 --checkpoint c.npz",
+        )
+        == 0
+    )
+    assert (
+        run(
+            tmp_path,
+            f"learn {made / 's2.npz'} -o p.npz --iterations 30 --points 500 --checkpoint c.npz",
+        )
+        == 0
+    )
+    np.testing.assert_array_equal(
+        fastcl.load_prior(tmp_path / "p.npz").theta, fastcl.load_prior(made / "p2.npz").theta
+    )
 
 
 @pytest.mark.parametrize("estimator", ["mean", "map"])
 def test_an_image_is_denoised(made, tmp_path, estimator):
     out = tmp_path / "clean.png"
-    assert run(made, f"denoise model.npz noisy.png -o {out} --sigma 25 --estimator {estimator}") == 0
+    assert (
+        run(made, f"denoise model.npz noisy.png -o {out} --sigma 25 --estimator {estimator}") == 0
+    )
     assert psnr(CLEAN, read_levels(out)) > psnr(CLEAN, read_levels(made / "noisy.png")) + 4
     expected = fastcl.denoise_image(
-        fastcl.load_prior(made / "model.npz"), read_levels(made / "noisy.png"), 25 / 255, estimator=estimator
+        fastcl.load_prior(made / "model.npz"),
+        read_levels(made / "noisy.png"),
+        25 / 255,
+        estimator=estimator,
     )
     np.testing.assert_array_equal(iio.imread(out), as_levels(expected))
     assert [file.name for file in tmp_path.iterdir()] == ["clean.png"]
@@ -100,20 +125,34 @@ def test_without_sigma_the_noise_of_an_image_is_estimated(made, tmp_path, capsys
     assert run(made, f"denoise model.npz noisy.npy -o {out}") == 0
     model, noisy = fastcl.load_prior(made / "model.npz"), np.load(made / "noisy.npy")
     sigma = fastcl.estimate_noise(noisy)
-    np.testing.assert_allclose(np.load(out), fastcl.denoise_image(model, noisy, sigma), rtol=0, atol=1e-12)  # times 255, over 255
+    np.testing.assert_allclose(
+        np.load(out), fastcl.denoise_image(model, noisy, sigma), rtol=0, atol=1e-12
+    )  # times 255, over 255
     assert f"denoised at sigma {255 * sigma:g}" in capsys.readouterr().out
     assert run(made, f"denoise model.npz noisy.png -o {tmp_path / 'clean.png'}") == 0
-    assert psnr(CLEAN, read_levels(tmp_path / "clean.png")) > psnr(CLEAN, read_levels(made / "noisy.png")) + 3
+    assert (
+        psnr(CLEAN, read_levels(tmp_path / "clean.png"))
+        > psnr(CLEAN, read_levels(made / "noisy.png")) + 3
+    )
 
 
 def test_without_sigma_the_channels_share_one_estimate(made, tmp_path):
-    noisy = as_levels(np.stack([with_noise(photograph(seed, (20, 24)), seed) for seed in (101, 102, 103)], axis=-1)) / 255
+    noisy = (
+        as_levels(
+            np.stack(
+                [with_noise(photograph(seed, (20, 24)), seed) for seed in (101, 102, 103)], axis=-1
+            )
+        )
+        / 255
+    )
     iio.imwrite(tmp_path / "noisy.png", as_levels(noisy))
     assert run(tmp_path, f"denoise {made / 'model.npz'} noisy.png -o clean.npy") == 0
     sigma = np.mean([fastcl.estimate_noise(noisy[..., k]) for k in range(3)])
     model = fastcl.load_prior(made / "model.npz")
     channels = [fastcl.denoise_image(model, noisy[..., k], sigma) for k in range(3)]
-    np.testing.assert_allclose(np.load(tmp_path / "clean.npy"), np.stack(channels, axis=-1), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        np.load(tmp_path / "clean.npy"), np.stack(channels, axis=-1), rtol=0, atol=1e-12
+    )
 
 
 def test_an_image_is_denoised_with_a_network(made, tmp_path):
@@ -136,12 +175,18 @@ def test_an_array_is_denoised_as_an_image(made, tmp_path):
     np.testing.assert_array_equal(np.load(out), fastcl.denoise_image(model, noisy, 25 / 255, 0.9))
 
 
-@pytest.mark.parametrize("suffix", [".png", ".PNG", ".tif", ".tiff", ".bmp", ".pgm", ".npy", ".NPY", ".jpg", ".jpeg"])
+@pytest.mark.parametrize(
+    "suffix", [".png", ".PNG", ".tif", ".tiff", ".bmp", ".pgm", ".npy", ".NPY", ".jpg", ".jpeg"]
+)
 def test_every_suffix_that_is_offered_can_be_written(made, tmp_path, suffix):
     out = tmp_path / f"clean{suffix}"
     assert run(made, f"denoise model.npz noisy.png -o {out} --sigma 25") == 0
     content = out.read_bytes()
-    written = np.load(out) if suffix.lower() == ".npy" else iio.imread(content, extension=suffix.lower()) / 255
+    written = (
+        np.load(out)
+        if suffix.lower() == ".npy"
+        else iio.imread(content, extension=suffix.lower()) / 255
+    )
     assert written.shape == CLEAN.shape
     assert psnr(CLEAN, written) > psnr(CLEAN, read_levels(made / "noisy.png")) + 3
 
@@ -160,15 +205,22 @@ def test_colour_is_denoised_channel_by_channel(made, tmp_path):
 
 
 def test_sixteen_bits_are_read_on_their_own_scale(made, tmp_path):
-    iio.imwrite(tmp_path / "noisy.png", np.round(65535 * np.clip(with_noise(CLEAN), 0, 1)).astype(np.uint16))
+    iio.imwrite(
+        tmp_path / "noisy.png", np.round(65535 * np.clip(with_noise(CLEAN), 0, 1)).astype(np.uint16)
+    )
     assert run(tmp_path, f"denoise {made / 'model.npz'} noisy.png -o clean.png --sigma 25") == 0
-    assert psnr(CLEAN, read_levels(tmp_path / "clean.png")) > psnr(CLEAN, read_levels(made / "noisy.png")) + 4
+    assert (
+        psnr(CLEAN, read_levels(tmp_path / "clean.png"))
+        > psnr(CLEAN, read_levels(made / "noisy.png")) + 4
+    )
 
 
 @pytest.mark.parametrize("name", ["2", "5"])
 def test_rows_are_denoised(made, tmp_path, name):
     out = tmp_path / "clean.npy"
-    assert run(made, f"denoise p{name}.npz rows{name}.npy -o {out} --sigma 0.1 --estimator map") == 0
+    assert (
+        run(made, f"denoise p{name}.npz rows{name}.npy -o {out} --sigma 0.1 --estimator map") == 0
+    )
     prior, rows = fastcl.load_prior(made / f"p{name}.npz"), np.load(made / f"rows{name}.npy")
     denoised = np.load(out)
     assert (denoised.dtype, denoised.shape) == (rows.dtype, rows.shape)
@@ -186,10 +238,18 @@ def test_an_array_can_be_replaced_by_its_own_clean_version(made, tmp_path):
 # Beyond two dimensions G is the mean of many estimates, which take seconds each on a slow machine: a step or two do.
 @pytest.mark.parametrize(
     "arguments",
-    ["--seconds 0.2", "--dim 1 --seconds 0.2", "s2.npz --seconds 0.2", "s5.npz --seconds 0.01", "images.npz --seconds 0.01"],
+    [
+        "--seconds 0.2",
+        "--dim 1 --seconds 0.2",
+        "s2.npz --seconds 0.2",
+        "s5.npz --seconds 0.01",
+        "images.npz --seconds 0.01",
+    ],
 )
 def test_bench_writes_numbers_and_curves(made, tmp_path, monkeypatch, capsys, arguments):
-    monkeypatch.setattr("fastcl.cli.bench.MLPPrior", functools.partial(fastcl.MLPPrior, widths=(8,)))  # a hundred times faster
+    monkeypatch.setattr(
+        "fastcl.cli.bench.MLPPrior", functools.partial(fastcl.MLPPrior, widths=(8,))
+    )  # a hundred times faster
     assert run(made, f"bench {arguments} --out {tmp_path / 'new' / 'bench'}") == 0
     results = json.loads((tmp_path / "new" / "bench" / "bench.json").read_text())
     image = iio.imread(tmp_path / "new" / "bench" / "bench.png")
@@ -222,7 +282,11 @@ def test_the_installed_command_tells_its_version():
 def test_the_installed_command_fails_with_status_2(tmp_path):
     command = [Path(sys.executable).with_name("fastcl"), "learn", "none.npz", "-o", "p.npz"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", "fastcl learn: error: no such file: 'none.npz'\n")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        2,
+        "",
+        "fastcl learn: error: no such file: 'none.npz'\n",
+    )
 
 
 def test_import_is_light():
@@ -235,5 +299,7 @@ with event.install_listener("numba:compile", recorder):
 heavy = {"skimage", "matplotlib", "tqdm", "imageio", "torch", "cupy"} & set(sys.modules)
 print(sorted(heavy), len(recorder.buffer))
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120
+    )
     assert (done.stdout, done.stderr) == ("[] 0\n", "")

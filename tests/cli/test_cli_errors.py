@@ -25,7 +25,10 @@ def png_of_size(width, height):
     """A PNG file that says it is this large, and is not."""
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     parts = [(b"IHDR", header), (b"IDAT", zlib.compress(b"0")), (b"IEND", b"")]
-    packed = [struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in parts]
+    packed = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts
+    ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
 
 
@@ -230,7 +233,9 @@ def test_bad_input_is_one_line_and_leaves_the_output_as_it_was(bad, capsys, comm
         "learn s2.npz -o /tmp/p.npz --checkpoint old",
     ],
 )  # fmt: skip
-def test_a_folder_that_cannot_be_written_is_found_before_the_work(bad, capsys, monkeypatch, command):
+def test_a_folder_that_cannot_be_written_is_found_before_the_work(
+    bad, capsys, monkeypatch, command
+):
     # The superuser may write anywhere, so permissions cannot be taken away for real.
     monkeypatch.setattr(os, "access", lambda path, mode: str(path) not in (".", str(bad)))
     assert "cannot be written" in assert_refused(bad, command, capsys)
@@ -308,7 +313,9 @@ def test_a_failed_write_leaves_the_old_file(bad, capsys, monkeypatch, suffix):
     (bad / f"old{suffix}").write_bytes(b"the output of an earlier run")
     monkeypatch.setattr(np, "save", full_disk)
     monkeypatch.setattr(iio, "imwrite", full_disk)
-    assert "No space left" in assert_refused(bad, f"denoise model.npz noisy.png -o old{suffix} --sigma 25", capsys)
+    assert "No space left" in assert_refused(
+        bad, f"denoise model.npz noisy.png -o old{suffix} --sigma 25", capsys
+    )
 
 
 @pytest.mark.parametrize(
@@ -340,7 +347,9 @@ def test_interrupted_learning_is_not_passed_off_as_finished(bad, capsys, monkeyp
     assert run(bad, f"learn {arguments} -o old") == 130
     assert capsys.readouterr().err.startswith("fastcl: interrupted: ")
     assert (bad / "old").read_bytes() == b"the output of an earlier run"
-    assert fastcl.load_prior(bad / "old.partial.npz") is not None  # what was learned is not lost either
+    assert (
+        fastcl.load_prior(bad / "old.partial.npz") is not None
+    )  # what was learned is not lost either
 
 
 def test_a_result_that_is_not_finite_is_not_written(bad, capsys, monkeypatch):
@@ -352,5 +361,7 @@ def test_a_result_that_is_not_finite_is_not_written(bad, capsys, monkeypatch):
 
 def test_a_missing_extra_is_named(bad, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio.v3", None)
-    assert 'pip install "fastcl[demo]"' in assert_refused(bad, "denoise model.npz noisy.png -o old.png --sigma 25", capsys)
+    assert 'pip install "fastcl[demo]"' in assert_refused(
+        bad, "denoise model.npz noisy.png -o old.png --sigma 25", capsys
+    )
     assert 'pip install "fastcl[demo]"' in assert_refused(bad, "sketch images -o old", capsys)

@@ -19,7 +19,9 @@ from fastcl.plots import show_image
 def small_spiral(monkeypatch):
     """A spiral of few points and a small network: the demonstration in a second or two."""
     monkeypatch.setattr(demo, "make_spiral", lambda n, rng: make_spiral(min(n, 300), rng=rng))
-    monkeypatch.setattr(demo, "MLPPrior", lambda dim, widths, rng: fastcl.MLPPrior(dim, (8, 8), rng=rng))
+    monkeypatch.setattr(
+        demo, "MLPPrior", lambda dim, widths, rng: fastcl.MLPPrior(dim, (8, 8), rng=rng)
+    )
 
 
 def assert_is_a_picture(path):
@@ -44,7 +46,9 @@ def test_spiral_demo_compares_the_methods_and_draws_them(small_spiral, tmp_path)
 
 
 def test_more_steps_of_the_spiral_fit_better(small_spiral, tmp_path):
-    few, many = (demo.spiral_demo(tmp_path, n, progress=False, report=lambda line: None) for n in (2, 300))
+    few, many = (
+        demo.spiral_demo(tmp_path, n, progress=False, report=lambda line: None) for n in (2, 300)
+    )
     assert few.keys() == many.keys()
     for method in few:
         assert many[method]["value"] < few[method]["value"]
@@ -55,21 +59,31 @@ def test_more_steps_of_the_spiral_fit_better(small_spiral, tmp_path):
 def small_photographs(monkeypatch):
     """Crops of two photographs to learn from and of one to denoise, few moments and few steps."""
     grey = demo.training_photographs()[:2]
-    monkeypatch.setattr(demo, "training_photographs", lambda: [image[100:180, 100:200] for image in grey])
+    monkeypatch.setattr(
+        demo, "training_photographs", lambda: [image[100:180, 100:200] for image in grey]
+    )
     camera = skimage.data.camera()[60:140, 180:276]
     monkeypatch.setattr(skimage.data, "camera", lambda: camera)
     do_little(monkeypatch)
     monkeypatch.setattr(demo, "sketch_images", partial(fastcl.sketch_images, patch=3, m=40))
-    monkeypatch.setattr(demo, "learn_patches", partial(fastcl.learn_patches, n_points=500, n_iter=20, n_components=3))
+    monkeypatch.setattr(
+        demo,
+        "learn_patches",
+        partial(fastcl.learn_patches, n_points=500, n_iter=20, n_components=3),
+    )
     # The picture shows a window of the usual photograph that is outside these crops.
-    monkeypatch.setattr(demo, "show_image", lambda panel, image, title: show_image(panel, camera, title))
+    monkeypatch.setattr(
+        demo, "show_image", lambda panel, image, title: show_image(panel, camera, title)
+    )
 
 
 def test_photograph_demo_denoises_and_draws(small_photographs, tmp_path):
     lines = []
     results = demo.photograph_demo(tmp_path, progress=False, report=lines.append)
     assert set(results) == {"seconds", "noisy", "TV", "fastcl"}
-    assert abs(results["noisy"]["psnr"] + 20 * np.log10(25 / 255)) < 0.3  # ten thousand pixels: 0.1 dB is two deviations
+    assert (
+        abs(results["noisy"]["psnr"] + 20 * np.log10(25 / 255)) < 0.3
+    )  # ten thousand pixels: 0.1 dB is two deviations
     # Some hundred steps and photographs fewer than the demonstration, whose gain is above 8 dB.
     assert results["fastcl"]["psnr"] > results["noisy"]["psnr"] + 5
     assert results["fastcl"]["ssim"] > results["noisy"]["ssim"]

@@ -43,7 +43,10 @@ def test_bands_cover_every_row_of_patches_once_and_in_order(image_and_patch, mon
 
 def test_adding_is_the_adjoint_of_extracting(backend, image_and_patch, rng):
     image, patch = image_and_patch
-    values, total = rng.standard_normal(extract_patches(image, patch).shape), backend.array(np.zeros(image.shape))
+    values, total = (
+        rng.standard_normal(extract_patches(image, patch).shape),
+        backend.array(np.zeros(image.shape)),
+    )
     add_patches(backend.array(values), total, patch)
     total = backend.host(total)
     one, other = extract_patches(image, patch) * values, image * total
@@ -53,7 +56,11 @@ def test_adding_is_the_adjoint_of_extracting(backend, image_and_patch, rng):
 
 def test_adding_band_by_band_is_adding_all(image_and_patch, rng, monkeypatch):
     image, patch = image_and_patch
-    values, whole, parts = rng.standard_normal(extract_patches(image, patch).shape), np.zeros(image.shape), image * 0
+    values, whole, parts = (
+        rng.standard_normal(extract_patches(image, patch).shape),
+        np.zeros(image.shape),
+        image * 0,
+    )
     add_patches(values, whole, patch)
     monkeypatch.setattr(patches, "CHUNK_PATCHES", 2 * (image.shape[1] - patch + 1))
     start = 0
@@ -61,7 +68,9 @@ def test_adding_band_by_band_is_adding_all(image_and_patch, rng, monkeypatch):
         size = len(extract_patches(image, patch, band))
         add_patches(values[start : start + size], parts, patch, band)
         start += size
-    np.testing.assert_allclose(parts, whole, rtol=0, atol=EPS * patch**2 * np.abs(values).max() * patch**2)
+    np.testing.assert_allclose(
+        parts, whole, rtol=0, atol=EPS * patch**2 * np.abs(values).max() * patch**2
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -108,7 +117,9 @@ def test_transform_takes_patches_apart_and_puts_them_together(rng, patch):
     np.testing.assert_allclose(means[:, 0], x.mean(axis=1), rtol=10 * EPS)
     # Sums of patch^2 products; what the division by a deviation magnifies, the product with it takes back.
     spread = transform.deviations.max() / transform.deviations.min()
-    np.testing.assert_allclose(transform.inverse(coordinates, means), x, rtol=0, atol=10 * patch**2 * spread * EPS)
+    np.testing.assert_allclose(
+        transform.inverse(coordinates, means), x, rtol=0, atol=10 * patch**2 * spread * EPS
+    )
 
 
 @pytest.mark.parametrize("patch", [2, 3, 5])
@@ -118,7 +129,9 @@ def test_coordinates_of_the_fitted_patches_are_white(rng, patch):
     coordinates, _ = transform.forward(x)
     # Eigenvectors are orthonormal to rounding; eigenvalues are divided by.
     spread = (transform.deviations.max() / transform.deviations.min()) ** 2
-    np.testing.assert_allclose(coordinates.T @ coordinates / 500, np.eye(patch**2 - 1), atol=10 * patch**2 * spread * EPS)
+    np.testing.assert_allclose(
+        coordinates.T @ coordinates / 500, np.eye(patch**2 - 1), atol=10 * patch**2 * spread * EPS
+    )
     assert (np.diff(transform.deviations) <= 0).all()
 
 
@@ -142,21 +155,28 @@ def test_transform_works_in_the_type_of_the_patches_and_where_they_are(backend, 
     spread = transform.deviations.max() / transform.deviations.min()
     for dtype in (np.float32, np.float64):
         coordinates, means = transform.forward(backend.array(x.astype(dtype)))
-        parts = [backend.host(part) for part in (coordinates, means, transform.inverse(coordinates, means))]
+        parts = [
+            backend.host(part)
+            for part in (coordinates, means, transform.inverse(coordinates, means))
+        ]
         assert {part.dtype for part in parts} == {np.dtype(dtype)}
         np.testing.assert_allclose(parts[2], x, rtol=0, atol=10 * 9 * spread * np.finfo(dtype).eps)
 
 
 def test_transform_survives_the_way_through_arrays(rng):
     transform = PatchTransform.fit(correlated_patches(rng, 3))
-    copy = PatchTransform.from_arrays({name: np.asarray(array) for name, array in transform.to_arrays().items()})
+    copy = PatchTransform.from_arrays(
+        {name: np.asarray(array) for name, array in transform.to_arrays().items()}
+    )
     assert copy.patch == 3
     np.testing.assert_array_equal(copy.axes, transform.axes)
     np.testing.assert_array_equal(copy.deviations, transform.deviations)
 
 
 @pytest.mark.parametrize(
-    "x", [np.zeros((50, 9)), np.ones((50, 9)), np.tile(np.arange(9.0), (50, 1))], ids=["zero", "flat", "one pattern"]
+    "x",
+    [np.zeros((50, 9)), np.ones((50, 9)), np.tile(np.arange(9.0), (50, 1))],
+    ids=["zero", "flat", "one pattern"],
 )
 def test_patches_of_one_pattern_are_refused(x):
     with pytest.raises(ValueError, match="too little variety"):
@@ -184,7 +204,9 @@ def test_patches_that_do_not_span_all_patterns_are_refused(rng, span):
 def test_arrays_that_are_no_transform_are_refused(change):
     arrays = {"patch": 2, "axes": np.eye(4)[:, :3], "deviations": np.ones(3)} | change
     with pytest.raises((ValueError, TypeError), match=r"patch|axes|deviations|integer"):
-        PatchTransform.from_arrays({name: np.asarray(array) for name, array in arrays.items() if array is not None})
+        PatchTransform.from_arrays(
+            {name: np.asarray(array) for name, array in arrays.items() if array is not None}
+        )
 
 
 # ---- what is an image --------------------------------------------------------------------------------------------
@@ -200,7 +222,12 @@ def test_integers_are_divided_by_their_largest_value(backend, dtype):
 
 @pytest.mark.parametrize(
     ("given", "expected"),
-    [(np.float32, np.float32), (np.float64, np.float64), (np.float16, np.float64), (bool, np.float64)],
+    [
+        (np.float32, np.float32),
+        (np.float64, np.float64),
+        (np.float16, np.float64),
+        (bool, np.float64),
+    ],
 )
 def test_other_types_keep_their_values(backend, given, expected):
     image = backend.host(as_image(backend.array(np.array([[0, 1], [1, 0]]).astype(given))))
@@ -212,7 +239,9 @@ def test_other_types_keep_their_values(backend, given, expected):
 def test_the_order_of_bytes_does_not_matter(rng, given):
     image = as_image(rng.standard_normal((6, 8)).astype(given))
     assert image.dtype == np.dtype(given).newbyteorder("=")
-    np.testing.assert_array_equal(image, np.random.default_rng(0).standard_normal((6, 8)).astype(given))
+    np.testing.assert_array_equal(
+        image, np.random.default_rng(0).standard_normal((6, 8)).astype(given)
+    )
 
 
 def test_strides_do_not_matter(rng):

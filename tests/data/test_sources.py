@@ -85,8 +85,13 @@ SOURCES = {
 def test_every_source_has_the_sketch_of_its_rows(tmp_path, x, omega, kind):
     sk = fastcl.sketch(SOURCES[kind](x, tmp_path), omega)
     assert sk.count == ROWS
-    if kind in ("chunks", "generator"):  # parts begin with every chunk: other partial sums, in float32
-        np.testing.assert_allclose(sk.values, fastcl.sketch(x, omega).values, atol=32 * np.finfo(np.float32).eps)
+    if kind in (
+        "chunks",
+        "generator",
+    ):  # parts begin with every chunk: other partial sums, in float32
+        np.testing.assert_allclose(
+            sk.values, fastcl.sketch(x, omega).values, atol=32 * np.finfo(np.float32).eps
+        )
     else:
         np.testing.assert_array_equal(sk.values, fastcl.sketch(x, omega).values)
     assert sk.partial is None
@@ -109,7 +114,9 @@ def interrupted(x, after, error):
 
     class Interrupted(Sliced):
         def __getitem__(self, index):
-            if index.start >= after and index.stop - index.start > 1:  # not the rows that tell data apart
+            if (
+                index.start >= after and index.stop - index.start > 1
+            ):  # not the rows that tell data apart
                 raise error
             return read(index)
 
@@ -118,8 +125,13 @@ def interrupted(x, after, error):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, Stop])
 @pytest.mark.parametrize("every", [1, 300, 10_000])
-def test_an_interrupted_pass_goes_on_to_the_bits_of_an_unbroken_one(tmp_path, x, omega, every, error):
-    path, given = tmp_path / "state.npz", {"checkpoint": tmp_path / "state.npz", "checkpoint_every": every}
+def test_an_interrupted_pass_goes_on_to_the_bits_of_an_unbroken_one(
+    tmp_path, x, omega, every, error
+):
+    path, given = (
+        tmp_path / "state.npz",
+        {"checkpoint": tmp_path / "state.npz", "checkpoint_every": every},
+    )
     whole = fastcl.sketch(x, omega)
     for after, counted in ((500, 512), (800, 896)):
         with pytest.raises(error):
@@ -127,7 +139,9 @@ def test_an_interrupted_pass_goes_on_to_the_bits_of_an_unbroken_one(tmp_path, x,
         state = fastcl.Sketch.load(path)  # a sketch like any other, of the first points
         assert state.count == counted
         assert not state.partial.complete
-        np.testing.assert_allclose(state.values, fastcl.sketch(x[:counted], omega).values, rtol=1e-15)
+        np.testing.assert_allclose(
+            state.values, fastcl.sketch(x[:counted], omega).values, rtol=1e-15
+        )
     source = Sliced(x)
     sk = fastcl.sketch(source, omega, **given)
     assert source.read == ROWS - 896 + min(ROWS, sources.PROBES)
@@ -137,11 +151,15 @@ def test_an_interrupted_pass_goes_on_to_the_bits_of_an_unbroken_one(tmp_path, x,
 
 def test_an_interruption_says_what_was_kept(tmp_path, x, omega):
     with pytest.raises(KeyboardInterrupt, match=r"first 512 points are kept in '.*state\.npz'"):
-        fastcl.sketch(interrupted(x, 500, KeyboardInterrupt), omega, checkpoint=tmp_path / "state.npz")
+        fastcl.sketch(
+            interrupted(x, 500, KeyboardInterrupt), omega, checkpoint=tmp_path / "state.npz"
+        )
 
 
 @pytest.mark.parametrize("place", range(0, 9))
-def test_an_interruption_between_sums_and_count_loses_nothing(tmp_path, monkeypatch, x, omega, place):
+def test_an_interruption_between_sums_and_count_loses_nothing(
+    tmp_path, monkeypatch, x, omega, place
+):
     """Ctrl-C may come anywhere: here when the sums have been added and the count has not."""
     path, add, calls = tmp_path / "state.npz", fastcl.Sketch._add, []
 
@@ -211,10 +229,16 @@ def test_progress_counts_points_from_where_the_pass_goes_on(tmp_path, monkeypatc
 
     monkeypatch.setattr(passes, "progress_bar", Bar)
     with pytest.raises(Stop):
-        fastcl.sketch(interrupted(x, 500, Stop), omega, progress=True, checkpoint=tmp_path / "state.npz")
+        fastcl.sketch(
+            interrupted(x, 500, Stop), omega, progress=True, checkpoint=tmp_path / "state.npz"
+        )
     fastcl.sketch(x, omega, progress=True, checkpoint=tmp_path / "state.npz")
     fastcl.sketch(iter([x]), omega)
-    assert [bar.given for bar in bars] == [(True, 1000, "point", 0), (True, 1000, "point", 512), (False, None, "point", 0)]
+    assert [bar.given for bar in bars] == [
+        (True, 1000, "point", 0),
+        (True, 1000, "point", 512),
+        (False, None, "point", 0),
+    ]
     assert [sum(bar.counts) for bar in bars] == [512, 488, 1000]
 
 
@@ -253,7 +277,10 @@ def test_a_damaged_state_of_a_pass_is_refused(tmp_path, x, omega, name):
     missing = {key: array for key, array in arrays.items() if key != f"partial.{name}"}
     for damaged in (
         missing,
-        *(arrays | {f"partial.{name}": strange} for strange in (np.nan, np.zeros((0, 3)), 1j, [True, False])),
+        *(
+            arrays | {f"partial.{name}": strange}
+            for strange in (np.nan, np.zeros((0, 3)), 1j, [True, False])
+        ),
     ):
         with pytest.raises(ValueError, match="state of its pass is damaged"):
             fastcl.Sketch.from_arrays(damaged)
@@ -287,7 +314,12 @@ fastcl.sketch(Slow(), omega, checkpoint=sys.argv[3], checkpoint_every=100)
 def test_a_killed_pass_goes_on(tmp_path, x, omega):
     np.save(tmp_path / "x.npy", x)
     np.save(tmp_path / "omega.npy", omega)
-    command = [sys.executable, "-c", SCRIPT, *(str(tmp_path / name) for name in ("x.npy", "omega.npy", "state.npz"))]
+    command = [
+        sys.executable,
+        "-c",
+        SCRIPT,
+        *(str(tmp_path / name) for name in ("x.npy", "omega.npy", "state.npz")),
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout.readline() == "half\n"
         os.kill(child.pid, signal.SIGKILL)
@@ -330,7 +362,9 @@ def resident_bytes_of_files():
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith("RssFile"))
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="resident pages are counted by Linux alone")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="resident pages are counted by Linux alone"
+)
 def test_pages_of_a_memory_map_do_not_stay(tmp_path, rng):
     x = as_map(np.zeros((8_000_000, 2), np.float32), tmp_path)  # 64 MB
     sources_rows = sources.Rows(x, 2)
@@ -346,7 +380,9 @@ def test_what_was_written_to_a_private_map_stays(tmp_path, x, omega):
     np.save(tmp_path / "x.npy", x)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="c")
     mapped += 1
-    np.testing.assert_array_equal(fastcl.sketch(mapped, omega).values, fastcl.sketch(x + 1, omega).values)
+    np.testing.assert_array_equal(
+        fastcl.sketch(mapped, omega).values, fastcl.sketch(x + 1, omega).values
+    )
     np.testing.assert_array_equal(mapped, x + 1)
 
 
@@ -371,20 +407,26 @@ def test_a_folder_of_images_is_the_patches_of_its_images(folder):
     sk = fastcl.sketch(folder, omega)
     expected = fastcl.sketch((extract_patches(image, 3) for image in grey_images(folder)), omega)
     assert sk.count == expected.count == 18 * 28 + 23 * 13 + 28 * 28
-    np.testing.assert_allclose(sk.values, expected.values, atol=32 * np.finfo(np.float64).eps)  # bands are parts of their own
+    np.testing.assert_allclose(
+        sk.values, expected.values, atol=32 * np.finfo(np.float64).eps
+    )  # bands are parts of their own
 
 
 def test_a_folder_wants_square_patches_that_fit(folder):
     with pytest.raises(ValueError, match=r"x is a folder of images.*omega has 2 columns"):
         fastcl.sketch(folder, np.ones((3, 2)))
-    with pytest.raises(ValueError, match="image 0 of 20 x 30 pixels is smaller than a patch of 21 x 21"):
+    with pytest.raises(
+        ValueError, match="image 0 of 20 x 30 pixels is smaller than a patch of 21 x 21"
+    ):
         fastcl.sketch(folder, np.ones((3, 441)))
 
 
 @pytest.mark.parametrize("kind", ["arrays", "folder"])
 def test_a_pass_over_images_goes_on_where_it_stopped(tmp_path, folder, monkeypatch, kind):
     do_little(monkeypatch)
-    monkeypatch.setattr("fastcl.data.patches.CHUNK_PATCHES", 100)  # an image is read in several bands
+    monkeypatch.setattr(
+        "fastcl.data.patches.CHUNK_PATCHES", 100
+    )  # an image is read in several bands
     images = folder if kind == "folder" else grey_images(folder)
     whole = fastcl.sketch_images(images, 3, 20, rng=0)
     path, add, calls = tmp_path / "state.npz", fastcl.Sketch._add, []
@@ -413,7 +455,9 @@ def test_a_pass_over_images_goes_on_where_it_stopped(tmp_path, folder, monkeypat
 
 
 @pytest.mark.parametrize("dim", [2, 5])
-def test_the_same_command_goes_on_with_an_interrupted_sketch(tmp_path, monkeypatch, capsys, rng, dim):
+def test_the_same_command_goes_on_with_an_interrupted_sketch(
+    tmp_path, monkeypatch, capsys, rng, dim
+):
     monkeypatch.chdir(tmp_path)
     np.save("x.npy", rng.standard_normal((ROWS, dim)))
     assert cli.main(["sketch", "x.npy", "-o", "whole.npz", "-m", "20"]) == 0

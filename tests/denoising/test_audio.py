@@ -34,7 +34,9 @@ def test_bands_add_up_to_the_signal(rng, rate):
 @pytest.mark.parametrize("rate", RATES)
 def test_bands_are_the_signal_convolved_with_the_impulse_responses(rng, rate):
     signal = rng.standard_normal(400)
-    expected = np.stack([np.convolve(signal, h)[:400] for h in impulse_responses(rate, 400).T], axis=1)
+    expected = np.stack(
+        [np.convolve(signal, h)[:400] for h in impulse_responses(rate, 400).T], axis=1
+    )
     # The transfer function of fourth order has coefficients that cancel to (2500 pi / rate)^4 at low frequency.
     np.testing.assert_allclose(fastcl.split_bands(signal, rate), expected, rtol=0, atol=1e-8)
 
@@ -42,7 +44,9 @@ def test_bands_are_the_signal_convolved_with_the_impulse_responses(rng, rate):
 def test_low_tones_go_to_the_first_band_and_high_ones_to_the_last():
     rate, time = 16000, np.arange(16000) / 16000
     for band, frequency in [(0, 300), (2, 7000)]:
-        energies = (fastcl.split_bands(np.sin(2 * np.pi * frequency * time), rate)[1000:] ** 2).mean(axis=0)
+        energies = (
+            fastcl.split_bands(np.sin(2 * np.pi * frequency * time), rate)[1000:] ** 2
+        ).mean(axis=0)
         assert np.argmax(energies) == band
     # At the first cutoff a Butterworth filter passes half the power.
     low = fastcl.split_bands(np.sin(2 * np.pi * CUTOFFS[0] * time), rate)[1000:, 0]
@@ -86,13 +90,17 @@ def test_denoising_under_a_gaussian_scales_every_band_by_wieners_gain(rng, estim
     denoised = fastcl.denoise_audio(prior, signal, sigma, rate, estimator=estimator)
     assert (denoised.dtype, denoised.shape) == (np.float64, (500,))
     # The gain inherits the accuracy of the noise level, tested above.
-    np.testing.assert_allclose(denoised, bands @ gains, rtol=0, atol=2e-6 * np.abs(bands).sum(axis=1).max())
+    np.testing.assert_allclose(
+        denoised, bands @ gains, rtol=0, atol=2e-6 * np.abs(bands).sum(axis=1).max()
+    )
 
 
 def test_denoising_uses_the_correlation_of_the_bands(rng):
     covariance = np.array([[0.5, 0.1, 0.0], [0.1, 0.1, 0.02], [0.0, 0.02, 0.05]])
     signal, noise = rng.standard_normal(100), np.diag(fastcl.band_noise(0.3, 16000) ** 2)
-    expected = (fastcl.split_bands(signal, 16000) @ np.linalg.inv(covariance + noise) @ covariance).sum(axis=1)
+    expected = (
+        fastcl.split_bands(signal, 16000) @ np.linalg.inv(covariance + noise) @ covariance
+    ).sum(axis=1)
     denoised = fastcl.denoise_audio(fastcl.Gaussian(np.zeros(3), covariance), signal, 0.3, 16000)
     np.testing.assert_allclose(denoised, expected, rtol=0, atol=1e-13)
 
@@ -101,8 +109,12 @@ def test_denoising_uses_the_correlation_of_the_bands(rng):
 def test_a_network_denoises_as_it_does_the_rows_of_the_bands(rng, estimator):
     prior, signal = fastcl.MLPPrior(3, (8,), rng=0), rng.standard_normal(50)
     settings = {"strength": 0.5, "estimator": estimator, "n_samples": 32, "n_iter": 5, "rng": 1}
-    bands = fastcl.denoise(prior, fastcl.split_bands(signal, 16000), fastcl.band_noise(0.2, 16000), **settings)
-    np.testing.assert_array_equal(fastcl.denoise_audio(prior, signal, 0.2, 16000, **settings), bands.sum(axis=1))
+    bands = fastcl.denoise(
+        prior, fastcl.split_bands(signal, 16000), fastcl.band_noise(0.2, 16000), **settings
+    )
+    np.testing.assert_array_equal(
+        fastcl.denoise_audio(prior, signal, 0.2, 16000, **settings), bands.sum(axis=1)
+    )
 
 
 GAUSSIAN = fastcl.Gaussian(np.zeros(3), np.eye(3))

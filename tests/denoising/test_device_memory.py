@@ -20,7 +20,7 @@ def device(monkeypatch):
     """The stand-in, on a device that a few blocks fill: what grows up to that many has all grown."""
     if cuda_host.COMPILER is None:
         pytest.skip("g++ is missing: the CUDA kernels cannot be built for the CPU")
-    monkeypatch.setattr("fastcl.backend.cupy", lambda: cuda_host.module)
+    monkeypatch.setattr("fastcl.kernels.cuda.cupy", lambda: cuda_host.module)
     from fastcl.kernels import cuda
 
     cuda.function.cache_clear()
@@ -54,7 +54,9 @@ FUNCTIONS = {
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_memory_does_not_follow_the_rows(device, monkeypatch, name):
-    monkeypatch.setattr(importlib.import_module("fastcl.denoising.vectors"), "DEVICE_CHUNK_VALUES", 64 * 2 * DIM)
+    monkeypatch.setattr(
+        importlib.import_module("fastcl.denoising.vectors"), "DEVICE_CHUNK_VALUES", 64 * 2 * DIM
+    )
     x = np.random.default_rng(0).standard_normal((600, DIM)).astype(np.float32)
     few, many = (extra(FUNCTIONS[name], device.asarray(rows)) for rows in (x[:200], x))
     # What is checked of all rows at once takes some bytes a row for as long: a flag, and a result before its last copy.
@@ -66,16 +68,23 @@ def test_energies_take_the_parameters_and_no_more(device):
     x = np.random.default_rng(0).standard_normal((640, DIM)).astype(np.float32)
     for function in (PRIOR.energy, PRIOR.energy_grad):
         few, many = (extra(function, device.asarray(rows)) for rows in (x[:320], x))
-        assert many - few <= 320 * (DIM * 4 + 4 + DIM)  # the energies, the copy of the gradient's finite flags
+        assert many - few <= 320 * (
+            DIM * 4 + 4 + DIM
+        )  # the energies, the copy of the gradient's finite flags
         assert few <= 4 * PRIOR.theta.nbytes + 320 * (DIM * 4 + 4 + DIM)
 
 
 def test_an_image_takes_a_few_images_and_a_band(device, monkeypatch):
     monkeypatch.setattr(patches, "DEVICE_CHUNK_PATCHES", 300)
     transform = fastcl.PatchTransform.fit(np.random.default_rng(0).standard_normal((600, 9)))
-    model = fastcl.ImageModel(transform, fastcl.GaussianScaleMixture(np.eye(8), [0.5, 1.5], [0.6, 0.4]))
+    model = fastcl.ImageModel(
+        transform, fastcl.GaussianScaleMixture(np.eye(8), [0.5, 1.5], [0.6, 0.4])
+    )
     noisy = np.random.default_rng(0).random((60, 40))
-    small, large = (extra(fastcl.denoise_image, model, device.asarray(image), 0.1) for image in (noisy[:30], noisy))
+    small, large = (
+        extra(fastcl.denoise_image, model, device.asarray(image), 0.1)
+        for image in (noisy[:30], noisy)
+    )
     assert large - small <= 6 * noisy[30:].nbytes
 
 

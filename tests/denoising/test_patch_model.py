@@ -30,8 +30,14 @@ def trained():
     with pytest.MonkeyPatch.context() as patch, threads(1):
         do_little(patch)
         sketch = fastcl.sketch_images([photograph(seed) for seed in range(4)], PATCH, m=40, rng=0)
-        models = {name: fastcl.learn_patches(sketch, rng=0, **settings) for name, settings in METHODS.items()}
-    return SimpleNamespace(sketch=sketch, models={"reference": fastcl.ImageModel(sketch.transform, sketch.reference)} | models)
+        models = {
+            name: fastcl.learn_patches(sketch, rng=0, **settings)
+            for name, settings in METHODS.items()
+        }
+    return SimpleNamespace(
+        sketch=sketch,
+        models={"reference": fastcl.ImageModel(sketch.transform, sketch.reference)} | models,
+    )
 
 
 @pytest.fixture
@@ -84,7 +90,9 @@ def test_frequencies_are_chosen_on_patches_of_every_image(small_fit, monkeypatch
     fastcl.sketch_images([quiet, loud], PATCH, m=1, rng=0)
     lengths = np.linalg.norm(seen[0], axis=1)
     normal = np.sqrt(PATCH**2 - 1)
-    assert 0.3 < (lengths > normal).mean() < 0.7  # half the points that candidates are scored on come from either image
+    assert (
+        0.3 < (lengths > normal).mean() < 0.7
+    )  # half the points that candidates are scored on come from either image
 
 
 def test_sketch_does_not_depend_on_the_bands(small_fit, monkeypatch):
@@ -101,7 +109,9 @@ def test_sketch_does_not_depend_on_the_bands(small_fit, monkeypatch):
 
 
 def test_dither_is_uniform_over_one_grey_level():
-    dithered = patch_sketch._dither(np.full((200, 100), 0.5, np.float32), np.random.default_rng(0)) - 0.5
+    dithered = (
+        patch_sketch._dither(np.full((200, 100), 0.5, np.float32), np.random.default_rng(0)) - 0.5
+    )
     assert dithered.dtype == np.float32
     assert np.abs(dithered).max() <= 0.5 / 255 + 1e-7
     # 20000 draws: the mean is within five standard errors, the variance, of kurtosis 9/5, as well.
@@ -120,25 +130,37 @@ def test_rounding_to_grey_levels_does_not_leave_flat_patches(small_fit):
 def test_random_patches_are_patches_from_every_image(monkeypatch):
     monkeypatch.setattr(patch_sketch, "SUBSAMPLE", 300)
     flat = [np.full((10, 10), 0.25, np.float32), np.full((10, 30), 0.75, np.float32)]
-    sample = patch_sketch._random_patches(patch_sketch.ImageList(flat, 4), 4, np.random.default_rng(0))
+    sample = patch_sketch._random_patches(
+        patch_sketch.ImageList(flat, 4), 4, np.random.default_rng(0)
+    )
     assert sample.shape[1] == 16
     assert (np.ptp(sample, axis=1) == 0).all()
     share = (sample[:, 0] == 0.25).mean()
     assert abs(share - 49 / (49 + 7 * 27)) < 0.01  # in proportion to the patches, rounded up
     positions = np.arange(100, dtype=np.float32).reshape(1, 10, 10)
-    corners = patch_sketch._random_patches(patch_sketch.ImageList(positions, 4), 4, np.random.default_rng(0))[:, 0]
-    assert set(corners) == {10 * i + j for i in range(7) for j in range(7)}  # 300 draws of 49: missed with 49 exp(-300/49)
+    corners = patch_sketch._random_patches(
+        patch_sketch.ImageList(positions, 4), 4, np.random.default_rng(0)
+    )[:, 0]
+    assert set(corners) == {
+        10 * i + j for i in range(7) for j in range(7)
+    }  # 300 draws of 49: missed with 49 exp(-300/49)
 
 
 def test_gaussianised_patches_have_the_radii_of_normal_points(trained):
-    white = np.concatenate([white_patches(photograph(seed), trained.sketch.transform) for seed in range(4)])
+    white = np.concatenate(
+        [white_patches(photograph(seed), trained.sketch.transform) for seed in range(4)]
+    )
     squares = np.square(trained.sketch.reference.gaussianise(white)).sum(axis=1) / (PATCH**2 - 1)
-    assert squares.mean() == pytest.approx(1, abs=0.3)  # without the dither, which fills the quiet directions
+    assert squares.mean() == pytest.approx(
+        1, abs=0.3
+    )  # without the dither, which fills the quiet directions
 
 
 def test_integers_are_the_grey_levels_they_stand_for(small_fit):
     levels = np.round(255 * photograph(0)).astype(np.uint8)
-    one, other = (fastcl.sketch_images([image], PATCH, m=20, rng=0) for image in (levels, levels / 255))
+    one, other = (
+        fastcl.sketch_images([image], PATCH, m=20, rng=0) for image in (levels, levels / 255)
+    )
     np.testing.assert_array_equal(one.sketch.values, other.sketch.values)
 
 
@@ -215,9 +237,14 @@ def test_bad_settings_of_learning_are_named(trained, settings, error, name):
 
 @pytest.mark.parametrize(
     ("name", "where"),
-    [("mixture", "fastcl.priors.metric.WhitenedMetric.apply"), ("network", "fastcl.learning.objective.SketchMatching.gradient")],
+    [
+        ("mixture", "fastcl.priors.metric.WhitenedMetric.apply"),
+        ("network", "fastcl.learning.objective.SketchMatching.gradient"),
+    ],
 )
-def test_a_model_knows_that_its_learning_was_interrupted(trained, small_fit, monkeypatch, name, where):
+def test_a_model_knows_that_its_learning_was_interrupted(
+    trained, small_fit, monkeypatch, name, where
+):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
@@ -270,7 +297,9 @@ def test_denoising_gains_decibels_on_a_held_out_photograph(trained, name, estima
 def test_any_size_down_to_one_patch_is_denoised(trained, shape, estimator):
     clean = np.tile(photograph(101), (2, 2))[: shape[0], : shape[1]]
     noisy = with_noise(clean)
-    denoised = fastcl.denoise_image(trained.models["reference"], noisy, SIGMA, estimator=estimator, n_iter=10)
+    denoised = fastcl.denoise_image(
+        trained.models["reference"], noisy, SIGMA, estimator=estimator, n_iter=10
+    )
     assert denoised.shape == shape
     assert psnr(clean, denoised) > psnr(clean, noisy)
 
@@ -281,19 +310,25 @@ def test_a_turned_photograph_of_a_turned_model_is_turned(trained, estimator):
     transform = trained.sketch.transform
     turned = np.arange(PATCH**2).reshape(PATCH, PATCH).T.ravel()
     other = fastcl.ImageModel(
-        fastcl.PatchTransform(PATCH, transform.axes[turned], transform.deviations), trained.sketch.reference
+        fastcl.PatchTransform(PATCH, transform.axes[turned], transform.deviations),
+        trained.sketch.reference,
     )
     noisy = with_noise(photograph(102, (9, 13)))
     settings = {"estimator": estimator, "n_iter": 3}
     one = fastcl.denoise_image(trained.models["reference"], noisy, SIGMA, **settings)
-    np.testing.assert_allclose(fastcl.denoise_image(other, noisy.T, SIGMA, **settings).T, one, rtol=0, atol=1e-11)
+    np.testing.assert_allclose(
+        fastcl.denoise_image(other, noisy.T, SIGMA, **settings).T, one, rtol=0, atol=1e-11
+    )
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_constant_is_taken_out_and_put_back(trained, name, estimator):
     noisy, settings = with_noise(photograph(103, (12, 13))), {"estimator": estimator, "n_iter": 3}
-    one, other = (fastcl.denoise_image(trained.models[name], noisy + shift, SIGMA, **settings) for shift in (0, 0.5))
+    one, other = (
+        fastcl.denoise_image(trained.models[name], noisy + shift, SIGMA, **settings)
+        for shift in (0, 0.5)
+    )
     np.testing.assert_allclose(other - 0.5, one, rtol=0, atol=1e-9)
 
 
@@ -301,7 +336,9 @@ def test_a_constant_is_taken_out_and_put_back(trained, name, estimator):
 def test_little_noise_leaves_the_photograph_alone(trained, estimator):
     image = photograph(104, (20, 20))
     for model in trained.models.values():
-        np.testing.assert_allclose(fastcl.denoise_image(model, image, 1e-6, estimator=estimator), image, atol=1e-6)
+        np.testing.assert_allclose(
+            fastcl.denoise_image(model, image, 1e-6, estimator=estimator), image, atol=1e-6
+        )
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -320,7 +357,9 @@ def test_bands_do_not_show(trained, monkeypatch, name, estimator):
 def test_single_precision_stays_single_precision(trained, name, estimator):
     noisy, settings = with_noise(photograph(106, (16, 17))), {"estimator": estimator, "n_iter": 5}
     exact = fastcl.denoise_image(trained.models[name], noisy, SIGMA, **settings)
-    rounded = fastcl.denoise_image(trained.models[name], noisy.astype(np.float32), SIGMA, **settings)
+    rounded = fastcl.denoise_image(
+        trained.models[name], noisy.astype(np.float32), SIGMA, **settings
+    )
     assert (exact.dtype, rounded.dtype) == (np.float64, np.float32)
     np.testing.assert_allclose(rounded, exact, rtol=0, atol=0.1 / 255)  # a tenth of a grey level
 
@@ -328,13 +367,20 @@ def test_single_precision_stays_single_precision(trained, name, estimator):
 def test_integers_are_denoised_as_grey_levels(trained):
     levels = np.round(255 * np.clip(with_noise(photograph(107)), 0, 1)).astype(np.uint8)
     denoised = fastcl.denoise_image(trained.models["reference"], levels, SIGMA)
-    np.testing.assert_array_equal(denoised, fastcl.denoise_image(trained.models["reference"], levels / 255, SIGMA))
+    np.testing.assert_array_equal(
+        denoised, fastcl.denoise_image(trained.models["reference"], levels / 255, SIGMA)
+    )
 
 
 def test_more_strength_is_smoother(trained):
     noisy = with_noise(photograph(108))
     rough = [
-        np.abs(np.diff(fastcl.denoise_image(trained.models["reference"], noisy, SIGMA, strength, "map"), axis=0)).sum()
+        np.abs(
+            np.diff(
+                fastcl.denoise_image(trained.models["reference"], noisy, SIGMA, strength, "map"),
+                axis=0,
+            )
+        ).sum()
         for strength in (0.3, 1.0, 3.0)
     ]
     assert rough[0] > rough[1] > rough[2]
@@ -380,7 +426,10 @@ def test_a_saved_sketch_learns_to_the_same_bits(trained, small_fit, tmp_path, na
     assert isinstance(loaded, fastcl.PatchSketch)
     assert loaded.sketch.count == trained.sketch.sketch.count
     settings = METHODS[name] | {"n_points": 64, "n_iter": 3}
-    one, other = (fastcl.learn_patches(sketch, rng=0, **settings).to_arrays() for sketch in (trained.sketch, loaded))
+    one, other = (
+        fastcl.learn_patches(sketch, rng=0, **settings).to_arrays()
+        for sketch in (trained.sketch, loaded)
+    )
     for key, array in one.items():
         np.testing.assert_array_equal(other[key], array)
 
@@ -430,7 +479,12 @@ def test_bad_arguments_of_the_sketch_are_named(arguments, error, name):
     ids=str,
 )  # fmt: skip
 def test_bad_arguments_of_denoising_are_named(trained, estimator, name, value, error):
-    arguments = {"model": trained.models["network"], "noisy": photograph(0), "sigma": SIGMA, "estimator": estimator}
+    arguments = {
+        "model": trained.models["network"],
+        "noisy": photograph(0),
+        "sigma": SIGMA,
+        "estimator": estimator,
+    }
     with pytest.raises(error, match=f"^{name} "):
         fastcl.denoise_image(**arguments | {name: value})
 

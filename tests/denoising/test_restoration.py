@@ -9,7 +9,9 @@ from fastcl.data import patches
 
 PATCH = 3
 TRANSFORM = fastcl.PatchTransform.fit(
-    gaussian_filter(np.random.default_rng(0).standard_normal((600, PATCH, PATCH)), 0.7).reshape(600, -1)
+    gaussian_filter(np.random.default_rng(0).standard_normal((600, PATCH, PATCH)), 0.7).reshape(
+        600, -1
+    )
 )
 PRIOR = fastcl.GaussianScaleMixture(np.eye(PATCH**2 - 1), [0.5, 1.5], [0.6, 0.4])
 
@@ -22,7 +24,9 @@ def image(name, shape=(150, 170)):
         return 0.2 + 0.3 * rows + 0.4 * columns
     if name == "edges":
         return np.where((8 * rows).astype(int) % 2 == (8 * columns).astype(int) % 2, 0.3, 0.7)
-    return 0.5 + 0.15 * np.sin(40 * rows) * np.cos(35 * columns + 3 * rows)  # a fine weave, some twenty pixels a period
+    return 0.5 + 0.15 * np.sin(40 * rows) * np.cos(
+        35 * columns + 3 * rows
+    )  # a fine weave, some twenty pixels a period
 
 
 def noisy(clean, sigma, seed=0):
@@ -40,8 +44,12 @@ def test_the_noise_is_estimated_within_15_per_cent(name, sigma):
 
 
 def test_many_estimates_have_the_right_mean():
-    values = [fastcl.estimate_noise(noisy(image("flat", (60, 60)), 0.1, seed)) for seed in range(60)]
-    assert abs(np.mean(values) - 0.1) < 5 * np.std(values) / np.sqrt(60) + 0.001  # the bias of a median of 3364 values
+    values = [
+        fastcl.estimate_noise(noisy(image("flat", (60, 60)), 0.1, seed)) for seed in range(60)
+    ]
+    assert (
+        abs(np.mean(values) - 0.1) < 5 * np.std(values) / np.sqrt(60) + 0.001
+    )  # the bias of a median of 3364 values
 
 
 def test_planes_and_straight_edges_are_no_noise():
@@ -52,8 +60,12 @@ def test_planes_and_straight_edges_are_no_noise():
 @pytest.mark.parametrize("factor", [0.25, 4.0])
 def test_the_estimate_scales_with_the_image_and_forgets_a_constant(factor):
     given = noisy(image("weave"), 0.1)
-    assert fastcl.estimate_noise(factor * given) == pytest.approx(factor * fastcl.estimate_noise(given), rel=1e-12)
-    assert fastcl.estimate_noise(given + 0.3) == pytest.approx(fastcl.estimate_noise(given), rel=1e-10)
+    assert fastcl.estimate_noise(factor * given) == pytest.approx(
+        factor * fastcl.estimate_noise(given), rel=1e-12
+    )
+    assert fastcl.estimate_noise(given + 0.3) == pytest.approx(
+        fastcl.estimate_noise(given), rel=1e-10
+    )
     assert fastcl.estimate_noise(given.T) == pytest.approx(fastcl.estimate_noise(given), rel=1e-10)
 
 
@@ -61,18 +73,28 @@ def test_integers_and_single_precision_are_on_the_same_scale():
     given = np.clip(noisy(image("gradient"), 25 / 255), 0, 1)
     exact = fastcl.estimate_noise(given)
     assert fastcl.estimate_noise(given.astype(np.float32)) == pytest.approx(exact, rel=1e-5)
-    assert fastcl.estimate_noise(np.round(255 * given).astype(np.uint8)) == pytest.approx(exact, rel=0.02)
-    assert fastcl.estimate_noise(np.round(65535 * given).astype(np.uint16)) == pytest.approx(exact, rel=0.001)
+    assert fastcl.estimate_noise(np.round(255 * given).astype(np.uint8)) == pytest.approx(
+        exact, rel=0.02
+    )
+    assert fastcl.estimate_noise(np.round(65535 * given).astype(np.uint16)) == pytest.approx(
+        exact, rel=0.001
+    )
 
 
 def test_the_estimate_is_that_of_the_mask_wherever_the_image_is(backend):
     mask = np.outer([1, -2, 1], [1, -2, 1]) / 6
     for shape in ((3, 3), (3, 8), (20, 31)):
         given = noisy(image("weave", shape), 0.1)
-        values = [(given[i : i + 3, j : j + 3] * mask).sum() for i in range(shape[0] - 2) for j in range(shape[1] - 2)]
+        values = [
+            (given[i : i + 3, j : j + 3] * mask).sum()
+            for i in range(shape[0] - 2)
+            for j in range(shape[1] - 2)
+        ]
         exact = np.median(np.abs(values)) / 0.6744897501960817
         assert fastcl.estimate_noise(backend.array(given)) == pytest.approx(exact, rel=1e-12)
-        assert fastcl.estimate_noise(backend.array(given.astype(np.float32))) == pytest.approx(exact, rel=1e-5)
+        assert fastcl.estimate_noise(backend.array(given.astype(np.float32))) == pytest.approx(
+            exact, rel=1e-5
+        )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -110,7 +132,8 @@ def test_without_sigma_the_noise_is_estimated(estimator):
     given = noisy(image("weave", (30, 34)), 0.1)
     sigma = fastcl.estimate_noise(given)
     one, other, another = (
-        fastcl.denoise_image(MODEL, given, s, estimator=estimator, n_iter=3) for s in (None, sigma, 1.2 * sigma)
+        fastcl.denoise_image(MODEL, given, s, estimator=estimator, n_iter=3)
+        for s in (None, sigma, 1.2 * sigma)
     )
     np.testing.assert_array_equal(one, other)
     assert (one != another).any()
@@ -136,7 +159,9 @@ def test_precisions_are_those_of_the_model(tmp_path):
         np.testing.assert_array_equal(fastcl.denoise_image(loaded, given, 0.1), results[precisions])
     values = list(results.values())
     assert all((values[i] != values[j]).any() for i in range(4) for j in range(i))
-    np.testing.assert_array_equal(results[1.5, 4.0], fastcl.denoise_image(MODEL, given, 0.1))  # the default
+    np.testing.assert_array_equal(
+        results[1.5, 4.0], fastcl.denoise_image(MODEL, given, 0.1)
+    )  # the default
 
 
 def test_one_pass_is_written_out():
@@ -152,7 +177,9 @@ def test_one_pass_is_written_out():
         counts[i : i + PATCH, j : j + PATCH] += 1
     model = fastcl.ImageModel(TRANSFORM, PRIOR, precisions=[beta])
     expected = (given + beta * total) / (1 + beta * counts)
-    np.testing.assert_allclose(fastcl.denoise_image(model, given, sigma), expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        fastcl.denoise_image(model, given, sigma), expected, rtol=0, atol=1e-12
+    )
 
 
 def models():
@@ -162,14 +189,22 @@ def models():
         dim = side**2 - 1
         roots = np.eye(dim) + 0.3 * rng.standard_normal((3, dim, dim))
         shapes = roots @ roots.swapaxes(1, 2)
-        transform = fastcl.PatchTransform.fit(gaussian_filter(rng.standard_normal((600, side, side)), 0.7).reshape(600, -1))
+        transform = fastcl.PatchTransform.fit(
+            gaussian_filter(rng.standard_normal((600, side, side)), 0.7).reshape(600, -1)
+        )
         scales = fastcl.GaussianScaleMixture(shapes[0], [0.5, 1.5], [0.6, 0.4])
-        network = fastcl.MLPPrior(dim, (8, 16), rng=0, reference=fastcl.Gaussian(np.zeros(dim), np.eye(dim)))
+        network = fastcl.MLPPrior(
+            dim, (8, 16), rng=0, reference=fastcl.Gaussian(np.zeros(dim), np.eye(dim))
+        )
         priors = {
             "one shape": scales,
             "network": fastcl.GaussianisedPrior(network, scales),
-            "three shapes": fastcl.MixtureOfScaleMixtures(shapes, [0.5, 1.0, 1.5], rng.uniform(0.1, 1, (3, 3))),
-            "Gaussians": fastcl.GaussianMixture([0.3, 0.7], 0.1 * rng.standard_normal((2, dim)), shapes[:2]),
+            "three shapes": fastcl.MixtureOfScaleMixtures(
+                shapes, [0.5, 1.0, 1.5], rng.uniform(0.1, 1, (3, 3))
+            ),
+            "Gaussians": fastcl.GaussianMixture(
+                [0.3, 0.7], 0.1 * rng.standard_normal((2, dim)), shapes[:2]
+            ),
         }
         for name, prior in priors.items():
             yield pytest.param(fastcl.ImageModel(transform, prior), id=f"{name}, side {side}")
@@ -179,7 +214,11 @@ def models():
 @pytest.mark.parametrize("model", list(models()))
 def test_an_image_on_a_device_is_denoised_there(backend, monkeypatch, model, settings):
     settings = {"n_iter": 3, **settings}
-    for dtype, shape, most in ((np.float32, (11, 8), 30), (np.float64, (5, 9), 1000), (np.float64, (3, 3), 1000)):
+    for dtype, shape, most in (
+        (np.float32, (11, 8), 30),
+        (np.float64, (5, 9), 1000),
+        (np.float64, (3, 3), 1000),
+    ):
         monkeypatch.setattr(patches, "DEVICE_CHUNK_PATCHES", most)
         given = noisy(image("weave", shape), 0.1).astype(dtype)
         expected = fastcl.denoise_image(model, given, 0.1, **settings)
@@ -189,12 +228,16 @@ def test_an_image_on_a_device_is_denoised_there(backend, monkeypatch, model, set
         # Some fifty roundings of numbers below one in each of two or three passes, which the division by the smallest deviation
         # magnifies and the product with it takes back.
         magnified = model.transform.deviations.max() / model.transform.deviations.min()
-        np.testing.assert_allclose(found, expected, rtol=0, atol=100 * magnified * np.finfo(dtype).eps)
+        np.testing.assert_allclose(
+            found, expected, rtol=0, atol=100 * magnified * np.finfo(dtype).eps
+        )
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
 def test_integers_on_a_device_are_photographs_and_their_noise_is_estimated(backend, kind):
-    given = np.round(np.iinfo(kind).max * np.clip(noisy(image("weave", (13, 9)), 0.1), 0, 1)).astype(kind)
+    given = np.round(
+        np.iinfo(kind).max * np.clip(noisy(image("weave", (13, 9)), 0.1), 0, 1)
+    ).astype(kind)
     found = backend.host(fastcl.denoise_image(MODEL, backend.array(given)))
     np.testing.assert_allclose(found, fastcl.denoise_image(MODEL, given), rtol=0, atol=1e-12)
 

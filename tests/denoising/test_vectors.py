@@ -10,7 +10,9 @@ from problems import SHAPE, gaussian_line, line, midpoints, plane, scale_mixture
 import fastcl
 from fastcl.denoising.vectors import map_estimate, normal_points
 
-denoise_module = importlib.import_module("fastcl.denoising.vectors")  # fastcl.denoise is the function
+denoise_module = importlib.import_module(
+    "fastcl.denoising.vectors"
+)  # fastcl.denoise is the function
 EPS = np.finfo(float).eps
 N_ERRORS = 5  # standard errors, of plain Monte Carlo: the low-discrepancy points do no worse
 GAUSSIANS = {"line": fastcl.Gaussian([0.3], [[0.6]]), "plane": fastcl.Gaussian([0.3, -0.5], SHAPE)}
@@ -19,7 +21,9 @@ NOISES = {"one": 0.5, "each": [0.4, 0.7]}
 # Densities whose posteriors below are not Gaussian; the networks are drawn at random, some with a reference.
 PRIORS = {
     "mixture on a line": fastcl.GaussianMixture([1.0, 3.0], [[-1.0], [0.8]], [[[0.2]], [[0.5]]]),
-    "mixture in a plane": fastcl.GaussianMixture([2.0, 1.0], [[-0.8, 0.3], [0.6, -0.2]], [SHAPE, np.diag([0.1, 0.4])]),
+    "mixture in a plane": fastcl.GaussianMixture(
+        [2.0, 1.0], [[-0.8, 0.3], [0.6, -0.2]], [SHAPE, np.diag([0.1, 0.4])]
+    ),
     "scales in a plane": fastcl.GaussianScaleMixture(SHAPE, [0.4, 1.0, 1.6], [0.5, 0.3, 0.2]),
     "network on a line": line().prior,
     "network in a plane": plane().prior,
@@ -67,7 +71,9 @@ def test_map_under_a_gaussian_is_wieners_estimate(noise, strength):
     y, sigma = gaussian.sample(20, rng=1), np.broadcast_to(NOISES[noise], 2)
     clean = fastcl.denoise(gaussian, y, NOISES[noise], strength, n_iter=300)
     # A step is taken only where it lowers the objective, of some units, by more than its rounding: to sqrt(EPS) in x.
-    np.testing.assert_allclose(clean, wiener(gaussian, y, sigma, strength), rtol=0, atol=4 * np.sqrt(EPS))
+    np.testing.assert_allclose(
+        clean, wiener(gaussian, y, sigma, strength), rtol=0, atol=4 * np.sqrt(EPS)
+    )
 
 
 @pytest.mark.parametrize("noise", NOISES)
@@ -86,7 +92,9 @@ def test_mean_under_a_gaussian_of_another_strength_is_wieners_estimate(dim, stre
     clean = fastcl.denoise(gaussian, y, noise, strength, "mean", n_samples=4096)
     for row, estimate in zip(y, clean, strict=True):
         mean, error = posterior_by_quadrature(gaussian, row, noise, strength, 4096)
-        np.testing.assert_allclose(mean, wiener(gaussian, row, noise, strength), atol=1e-9)  # the quadrature itself
+        np.testing.assert_allclose(
+            mean, wiener(gaussian, row, noise, strength), atol=1e-9
+        )  # the quadrature itself
         assert (np.abs(estimate - mean) <= N_ERRORS * error).all()
         assert (N_ERRORS * error < 0.1).all()
 
@@ -96,7 +104,9 @@ def test_little_noise_moves_nothing(estimator):
     # To first order a point moves by sigma^2 times the gradient of the log-density, below 100 here.
     y = noisy_rows(PRIORS["network in a plane"])
     for prior in (PRIORS["network in a plane"], GAUSSIANS["plane"]):
-        np.testing.assert_allclose(fastcl.denoise(prior, y, 1e-5, estimator=estimator), y, atol=1e-8)
+        np.testing.assert_allclose(
+            fastcl.denoise(prior, y, 1e-5, estimator=estimator), y, atol=1e-8
+        )
 
 
 # ---- any density: quadrature and search --------------------------------------------------------------------------
@@ -112,10 +122,15 @@ def posterior_by_quadrature(prior, y, noise, strength, n_samples):
     reference = prior if getattr(prior, "is_reference", False) else prior.reference
     log_proposal = -misfit(x, y, noise) + (0 if reference is None else reference.log_density(x))
     log_target = -misfit(x, y, noise) + strength * prior.log_density(x)
-    proposal, target = np.exp(log_proposal - log_proposal.max()), np.exp(log_target - log_target.max())
+    proposal, target = (
+        np.exp(log_proposal - log_proposal.max()),
+        np.exp(log_target - log_target.max()),
+    )
     proposal, target = proposal / proposal.sum(), target / target.sum()
     mean, centre = target @ x, proposal @ x
-    deviation = (target / np.maximum(proposal, 1e-300))[:, None] * (x - mean) - (0 if reference is None else x - centre)
+    deviation = (target / np.maximum(proposal, 1e-300))[:, None] * (x - mean) - (
+        0 if reference is None else x - centre
+    )
     return mean, np.sqrt(proposal @ deviation**2 / n_samples)
 
 
@@ -136,7 +151,9 @@ def test_posterior_mean_is_the_quadrature(name, strength):
 
 def excess_over_grid(prior, y, noise, strength):
     """Objective of the MAP estimate of every row, less that of the lowest node around the row."""
-    values = objective(prior, fastcl.denoise(prior, y, noise, strength, n_iter=400), y, noise, strength)
+    values = objective(
+        prior, fastcl.denoise(prior, y, noise, strength, n_iter=400), y, noise, strength
+    )
     return values - [objective(prior, around(row, noise), row, noise, strength).min() for row in y]
 
 
@@ -177,7 +194,10 @@ def test_map_never_increases_the_objective_of_a_row(name, n_iter):
 def test_more_steps_are_never_worse():
     prior = PRIORS["network in a plane"]
     y, noise = noisy_rows(prior, 50), noise_of(prior)
-    values = [objective(prior, map_estimate(prior, y, noise, 1.0, k), y, noise, 1.0) for k in (1, 5, 20, 100)]
+    values = [
+        objective(prior, map_estimate(prior, y, noise, 1.0, k), y, noise, 1.0)
+        for k in (1, 5, 20, 100)
+    ]
     for fewer, more in pairwise(values):
         assert (more <= fewer + 1000 * EPS * np.abs(fewer)).all()
 
@@ -200,7 +220,10 @@ ESTIMATORS = ["map", "mean"]
 @pytest.mark.parametrize("name", PRIORS)
 def test_result_has_the_type_and_nearly_the_values_of_double_precision(name, estimator):
     prior = PRIORS[name]
-    y, settings = noisy_rows(prior).astype(np.float32), {"estimator": estimator, "n_samples": 64, "n_iter": 5}
+    y, settings = (
+        noisy_rows(prior).astype(np.float32),
+        {"estimator": estimator, "n_samples": 64, "n_iter": 5},
+    )
     exact = fastcl.denoise(prior, y.astype(np.float64), 0.5, **settings)
     rounded = fastcl.denoise(prior, y, 0.5, **settings)
     assert rounded.dtype == np.float32
@@ -215,23 +238,34 @@ def test_result_has_the_type_and_nearly_the_values_of_double_precision(name, est
 @pytest.mark.parametrize("name", PRIORS)
 def test_rows_do_not_depend_on_the_chunk_they_are_in(monkeypatch, name, estimator, strength):
     prior = PRIORS[name]
-    y, settings = noisy_rows(prior, 11), {"strength": strength, "estimator": estimator, "n_samples": 64, "n_iter": 5}
+    y, settings = (
+        noisy_rows(prior, 11),
+        {"strength": strength, "estimator": estimator, "n_samples": 64, "n_iter": 5},
+    )
     whole = fastcl.denoise(prior, y, 0.5, **settings)
     for rows in (1, 3):
         values = rows * prior.dim * (8 if estimator == "map" else 64)
         monkeypatch.setattr(denoise_module, "CHUNK_VALUES", values)
         # Products of another number of rows may take another path in the BLAS.
-        np.testing.assert_allclose(fastcl.denoise(prior, y, 0.5, **settings), whole, rtol=0, atol=1000 * EPS)
+        np.testing.assert_allclose(
+            fastcl.denoise(prior, y, 0.5, **settings), whole, rtol=0, atol=1000 * EPS
+        )
 
 
 STANDARD = fastcl.Gaussian([0, 0], np.eye(2))
 SCALES = fastcl.GaussianScaleMixture(SHAPE, [0.4, 1.0, 1.6], [0.5, 0.3, 0.2])
 ON_DEVICES = {
     **PRIORS,
-    "crossed scales": fastcl.MixtureOfScaleMixtures([SHAPE, SHAPE[::-1, ::-1]], [0.4, 1.0], [[0.5, 0.3], [0.1, 0.1]]),
+    "crossed scales": fastcl.MixtureOfScaleMixtures(
+        [SHAPE, SHAPE[::-1, ::-1]], [0.4, 1.0], [[0.5, 0.3], [0.1, 0.1]]
+    ),
     "Gaussian": GAUSSIANS["plane"],
-    "network on a mixture": fastcl.MLPPrior(2, (8, 16), rng=0, reference=PRIORS["mixture in a plane"]),
-    "network on gaussianised scales": fastcl.GaussianisedPrior(fastcl.MLPPrior(2, (8, 16), rng=0, reference=STANDARD), SCALES),
+    "network on a mixture": fastcl.MLPPrior(
+        2, (8, 16), rng=0, reference=PRIORS["mixture in a plane"]
+    ),
+    "network on gaussianised scales": fastcl.GaussianisedPrior(
+        fastcl.MLPPrior(2, (8, 16), rng=0, reference=STANDARD), SCALES
+    ),
 }
 
 
@@ -240,11 +274,16 @@ ON_DEVICES = {
 @pytest.mark.parametrize("name", ON_DEVICES)
 def test_rows_on_a_device_are_denoised_there(backend, monkeypatch, name, estimator, strength):
     prior = ON_DEVICES[name]
-    sigma, settings = noise_of(prior), {"strength": strength, "estimator": estimator, "n_samples": 16, "n_iter": 5}
+    sigma, settings = (
+        noise_of(prior),
+        {"strength": strength, "estimator": estimator, "n_samples": 16, "n_iter": 5},
+    )
     for dtype, rows in ((np.float32, 20), (np.float64, 4)):
         monkeypatch.setattr(denoise_module, "DEVICE_CHUNK_VALUES", rows * prior.dim * 16)
         y = noisy_rows(prior, 11).astype(dtype)
-        found = backend.host(fastcl.denoise(prior, backend.array(y), backend.array(sigma), **settings))
+        found = backend.host(
+            fastcl.denoise(prior, backend.array(y), backend.array(sigma), **settings)
+        )
         assert found.dtype == dtype
         # As in the other precision: a few thousand roundings of numbers up to 10, at worst in one direction.
         expected = fastcl.denoise(prior, y, sigma, **settings)
@@ -256,7 +295,9 @@ def test_result_follows_the_seed(name):
     prior = PRIORS[name]
 
     def mean(rng):
-        return fastcl.denoise(prior, noisy_rows(prior), 0.5, estimator="mean", n_samples=64, rng=rng)
+        return fastcl.denoise(
+            prior, noisy_rows(prior), 0.5, estimator="mean", n_samples=64, rng=rng
+        )
 
     np.testing.assert_array_equal(mean(3), mean(3))
     np.testing.assert_array_equal(mean(3), mean(np.random.default_rng(3)))
@@ -294,7 +335,12 @@ def test_input_is_left_alone(estimator):
     ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else None,
 )  # fmt: skip
 def test_bad_arguments_are_named(estimator, name, arguments, error):
-    good = {"prior": PRIORS["network in a plane"], "y": np.zeros((3, 2)), "sigma": 1.0, "estimator": estimator}
+    good = {
+        "prior": PRIORS["network in a plane"],
+        "y": np.zeros((3, 2)),
+        "sigma": 1.0,
+        "estimator": estimator,
+    }
     with pytest.raises(error, match=rf"(^|\W){name}\W"):
         fastcl.denoise(**good | arguments)
 
@@ -302,4 +348,6 @@ def test_bad_arguments_are_named(estimator, name, arguments, error):
 @pytest.mark.parametrize(("rng", "error"), [("0", TypeError), (-1, ValueError), (0.5, TypeError)])
 def test_a_bad_seed_is_named(rng, error):
     with pytest.raises(error, match="rng"):
-        fastcl.denoise(PRIORS["network in a plane"], np.zeros((3, 2)), 1.0, estimator="mean", rng=rng)
+        fastcl.denoise(
+            PRIORS["network in a plane"], np.zeros((3, 2)), 1.0, estimator="mean", rng=rng
+        )

@@ -31,7 +31,9 @@ def make_problem(dtype, n, m, d):
     omega = 4 * rng.standard_normal((m, d))
     w = rng.standard_normal(n).astype(dtype)
     w[1::5] = 0
-    c = (rng.standard_normal(m) + 1j * rng.standard_normal(m)).astype(np.complex64)  # exact in either precision
+    c = (rng.standard_normal(m) + 1j * rng.standard_normal(m)).astype(
+        np.complex64
+    )  # exact in either precision
     return x, omega, w, c
 
 
@@ -54,7 +56,9 @@ def test_feature_adjoint_is_the_real_part_of_the_sum(backend, dtype, n, m, d):
     assert (a.shape, a.dtype) == ((n,), dtype)
     exact = naive.feature_adjoint(x, omega, c)
     # real and imaginary parts each bring their own error, and the result is rounded to the type of x
-    bound = naive.feature_error(x, omega, EPS[dtype]) @ (np.abs(c.real) + np.abs(c.imag)) + EPS[dtype] * np.abs(exact)
+    bound = naive.feature_error(x, omega, EPS[dtype]) @ (np.abs(c.real) + np.abs(c.imag)) + EPS[
+        dtype
+    ] * np.abs(exact)
     assert (np.abs(a - exact) <= bound).all()
 
 
@@ -65,7 +69,9 @@ def test_sum_and_adjoint_are_adjoint(backend, dtype, n, m, d):
     left = np.vdot(c, backend.host(fastcl.feature_sum(points, omega, backend.array(w)))).real
     right = np.dot(backend.host(fastcl.feature_adjoint(points, omega, c)).astype(np.float64), w)
     # Both maps err by at most feature_error a pair, which a pair then enters with |w_i| (|Re c_l| + |Im c_l|).
-    pairs = np.abs(w) @ naive.feature_error(x, omega, EPS[dtype]) @ (np.abs(c.real) + np.abs(c.imag))
+    pairs = (
+        np.abs(w) @ naive.feature_error(x, omega, EPS[dtype]) @ (np.abs(c.real) + np.abs(c.imag))
+    )
     assert abs(left - right) <= 2 * pairs
 
 
@@ -78,7 +84,21 @@ def sincos_all(turns, sine, cosine):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("offset", [0, 1, -1000, 2**20])
 def test_sincos_turns_is_good_to_a_few_units_in_the_last_place(dtype, offset):
-    half = np.array([0, 1e-30, -1e-30, 0.25, -0.25, np.nextafter(dtype(0.5), dtype(0)), 0.5, -0.5, 0.75, 1.5, 2.0])
+    half = np.array(
+        [
+            0,
+            1e-30,
+            -1e-30,
+            0.25,
+            -0.25,
+            np.nextafter(dtype(0.5), dtype(0)),
+            0.5,
+            -0.5,
+            0.75,
+            1.5,
+            2.0,
+        ]
+    )
     turns = (offset + np.concatenate([np.linspace(-0.5, 0.5, 100_001), half])).astype(dtype)
     sine, cosine = np.empty_like(turns), np.empty_like(turns)
     sincos_all(turns, sine, cosine)
@@ -119,7 +139,9 @@ def layouts():
         "float32, Fortran order": np.asfortranarray(base[:31, :9], np.float32),
     }
     for name, view in views.items():
-        yield pytest.param(view, np.array(view, np.float32 if "float" in name else np.float64, order="C"), id=name)
+        yield pytest.param(
+            view, np.array(view, np.float32 if "float" in name else np.float64, order="C"), id=name
+        )
 
 
 @pytest.mark.parametrize(("view", "plain"), list(layouts()))
@@ -127,7 +149,9 @@ def test_layout_and_type_of_x_do_not_change_a_bit(view, plain):
     omega = np.random.default_rng(2).standard_normal((31, 9))
     strided_omega = np.asfortranarray(omega)
     w, c = np.linspace(-1, 1, 31), np.linspace(1, 2, 31) + 1j
-    assert np.array_equal(fastcl.feature_sum(view, strided_omega, w), fastcl.feature_sum(plain, omega, w))
+    assert np.array_equal(
+        fastcl.feature_sum(view, strided_omega, w), fastcl.feature_sum(plain, omega, w)
+    )
     a = fastcl.feature_adjoint(view, strided_omega, c)
     assert a.dtype == plain.dtype
     assert np.array_equal(a, fastcl.feature_adjoint(plain, omega, c))
@@ -135,14 +159,20 @@ def test_layout_and_type_of_x_do_not_change_a_bit(view, plain):
 
 def test_strided_weights_and_coefficients_are_read_in_order():
     x, omega, w, c = make_problem(np.float64, 31, 31, 2)
-    assert np.array_equal(fastcl.feature_sum(x, omega, np.repeat(w, 2)[::2]), fastcl.feature_sum(x, omega, w))
-    assert np.array_equal(fastcl.feature_adjoint(x, omega, np.repeat(c, 2)[::2]), fastcl.feature_adjoint(x, omega, c))
+    assert np.array_equal(
+        fastcl.feature_sum(x, omega, np.repeat(w, 2)[::2]), fastcl.feature_sum(x, omega, w)
+    )
+    assert np.array_equal(
+        fastcl.feature_adjoint(x, omega, np.repeat(c, 2)[::2]), fastcl.feature_adjoint(x, omega, c)
+    )
 
 
 def test_real_coefficients_are_complex_ones_without_imaginary_part():
     x, omega, _, _ = make_problem(np.float64, 31, 31, 2)
     for c in (np.arange(31), np.arange(31) % 2 == 0, np.linspace(-1, 1, 31)):
-        assert np.array_equal(fastcl.feature_adjoint(x, omega, c), fastcl.feature_adjoint(x, omega, c + 0j))
+        assert np.array_equal(
+            fastcl.feature_adjoint(x, omega, c), fastcl.feature_adjoint(x, omega, c + 0j)
+        )
 
 
 @pytest.mark.parametrize("d", [2, 9])
@@ -159,12 +189,21 @@ def test_out_takes_the_result(d):
 def test_maps_are_linear():
     x, omega, w, c = make_problem(np.float64, 257, 31, 2)
     c = c.astype(np.complex128)
-    for function, first, second in [(fastcl.feature_sum, w, w[::-1] ** 3), (fastcl.feature_adjoint, c, 1j * c[::-1])]:
+    for function, first, second in [
+        (fastcl.feature_sum, w, w[::-1] ** 3),
+        (fastcl.feature_adjoint, c, 1j * c[::-1]),
+    ]:
         sum_of_images = function(x, omega, first) + function(x, omega, second)
         # Three results each within feature_error, here at most its largest entry times the sum of the moduli.
-        bound = 4 * naive.feature_error(x, omega, EPS[np.float64]).max() * (np.abs(first) + np.abs(second)).sum()
+        bound = (
+            4
+            * naive.feature_error(x, omega, EPS[np.float64]).max()
+            * (np.abs(first) + np.abs(second)).sum()
+        )
         assert np.abs(function(x, omega, first + second) - sum_of_images).max() <= bound
-        assert np.array_equal(function(x, omega, 4 * first), 4 * function(x, omega, first))  # a power of two
+        assert np.array_equal(
+            function(x, omega, 4 * first), 4 * function(x, omega, first)
+        )  # a power of two
         assert (function(x, omega, 0 * first) == 0).all()
 
 
@@ -175,10 +214,14 @@ def test_chunks_meet_without_a_gap(monkeypatch, dtype):
     monkeypatch.setattr(features, "CHUNK_ROWS", 100)
     difference = fastcl.feature_sum(x[:, ::1], omega, w) - naive.feature_sum(x, omega, w)
     assert (np.abs(difference) <= 2 * np.abs(w) @ naive.feature_error(x, omega, EPS[dtype])).all()
-    assert np.array_equal(fastcl.feature_adjoint(x, omega, c), whole)  # a row does not know its chunk
+    assert np.array_equal(
+        fastcl.feature_adjoint(x, omega, c), whole
+    )  # a row does not know its chunk
 
 
-@pytest.mark.parametrize(("dtype", "n", "m", "d"), [(np.float32, 20_000, 300, 3), (np.float64, 5000, 31, 9)])
+@pytest.mark.parametrize(
+    ("dtype", "n", "m", "d"), [(np.float32, 20_000, 300, 3), (np.float64, 5000, 31, 9)]
+)
 def test_number_of_threads_does_not_change_a_bit(on_threads, dtype, n, m, d):
     x, omega, w, c = make_problem(dtype, n, m, d)
     one, two = on_threads(lambda: fastcl.feature_sum(x, omega, w))
@@ -192,14 +235,20 @@ def test_float32_phases_without_digits_work_in_float64():
     with pytest.raises(ValueError, match=r"omega is too large for x in float32.*pass x as float64"):
         fastcl.feature_sum(x.astype(np.float32), omega)
     difference = fastcl.feature_sum(x, omega) - naive.feature_sum(x, omega)
-    assert (np.abs(difference) <= 2 * naive.feature_error(x, omega, EPS[np.float64]).sum(axis=0)).all()
+    assert (
+        np.abs(difference) <= 2 * naive.feature_error(x, omega, EPS[np.float64]).sum(axis=0)
+    ).all()
     with pytest.raises(ValueError, match="omega is too large for x in float64"):
         fastcl.feature_sum(1e12 * x, omega)
 
 
 def foreign(module, shape):
     """An array of another library, as far as its class tells."""
-    return type("ndarray", (), {"__module__": module, "__array__": lambda self, *args, **options: np.zeros(shape)})()
+    return type(
+        "ndarray",
+        (),
+        {"__module__": module, "__array__": lambda self, *args, **options: np.zeros(shape)},
+    )()
 
 
 def changed(value, index=(-1, -1)):
@@ -257,22 +306,52 @@ def bad_outs(dtype):
 def bad_calls():
     for label, bad in BAD_POINTS.items():
         for name, x, omega in [("x", bad, GOOD), ("omega", GOOD, bad)]:
-            yield pytest.param(name, lambda x=x, o=omega: fastcl.feature_sum(x, o), id=f"sum-{name}-{label}")
-            yield pytest.param(name, lambda x=x, o=omega: fastcl.feature_adjoint(x, o, np.ones(3)), id=f"adjoint-{name}-{label}")
+            yield pytest.param(
+                name, lambda x=x, o=omega: fastcl.feature_sum(x, o), id=f"sum-{name}-{label}"
+            )
+            yield pytest.param(
+                name,
+                lambda x=x, o=omega: fastcl.feature_adjoint(x, o, np.ones(3)),
+                id=f"adjoint-{name}-{label}",
+            )
     for name in ("x", "omega"):  # the message names both
-        yield pytest.param(name, lambda: fastcl.feature_sum(GOOD, np.zeros((3, 3))), id=f"sum-columns-{name}")
-        yield pytest.param(name, lambda: fastcl.feature_adjoint(GOOD, np.zeros((3, 3)), np.ones(3)), id=f"adjoint-columns-{name}")
+        yield pytest.param(
+            name, lambda: fastcl.feature_sum(GOOD, np.zeros((3, 3))), id=f"sum-columns-{name}"
+        )
+        yield pytest.param(
+            name,
+            lambda: fastcl.feature_adjoint(GOOD, np.zeros((3, 3)), np.ones(3)),
+            id=f"adjoint-columns-{name}",
+        )
     for label, bad in {**BAD_COEFFICIENTS, "complex": np.zeros(3, complex)}.items():
-        yield pytest.param("weights", lambda w=bad: fastcl.feature_sum(GOOD, GOOD, w), id=f"weights-{label}")
+        yield pytest.param(
+            "weights", lambda w=bad: fastcl.feature_sum(GOOD, GOOD, w), id=f"weights-{label}"
+        )
     for label, bad in BAD_COEFFICIENTS.items():
-        yield pytest.param("c", lambda c=bad: fastcl.feature_adjoint(GOOD, GOOD, c), id=f"c-{label}")
+        yield pytest.param(
+            "c", lambda c=bad: fastcl.feature_adjoint(GOOD, GOOD, c), id=f"c-{label}"
+        )
     for label, out in bad_outs(np.complex128).items():
-        yield pytest.param("out", lambda out=out: fastcl.feature_sum(GOOD, GOOD, out=out), id=f"sum-out-{label}")
+        yield pytest.param(
+            "out", lambda out=out: fastcl.feature_sum(GOOD, GOOD, out=out), id=f"sum-out-{label}"
+        )
     for label, out in bad_outs(np.float64).items():
-        yield pytest.param("out", lambda out=out: fastcl.feature_adjoint(GOOD, GOOD, np.ones(3), out), id=f"adjoint-out-{label}")
-    single = GOOD.astype(np.float32)  # what is finite in float64 only is not finite where the work is done
-    yield pytest.param("weights", lambda: fastcl.feature_sum(single, GOOD, np.full(3, 1e300)), id="weights-overflow")
-    yield pytest.param("c", lambda: fastcl.feature_adjoint(single, GOOD, np.full(3, 1e300)), id="c-overflow")
+        yield pytest.param(
+            "out",
+            lambda out=out: fastcl.feature_adjoint(GOOD, GOOD, np.ones(3), out),
+            id=f"adjoint-out-{label}",
+        )
+    single = GOOD.astype(
+        np.float32
+    )  # what is finite in float64 only is not finite where the work is done
+    yield pytest.param(
+        "weights",
+        lambda: fastcl.feature_sum(single, GOOD, np.full(3, 1e300)),
+        id="weights-overflow",
+    )
+    yield pytest.param(
+        "c", lambda: fastcl.feature_adjoint(single, GOOD, np.full(3, 1e300)), id="c-overflow"
+    )
 
 
 @pytest.mark.parametrize(("name", "call"), list(bad_calls()))
@@ -288,7 +367,9 @@ def test_frequencies_beyond_float32_are_refused_without_a_warning(x):
         fastcl.feature_sum(x, [[1e300]])
 
 
-@pytest.mark.skipif(np.finfo(np.longdouble).max == np.finfo(np.float64).max, reason="long double is double here")
+@pytest.mark.skipif(
+    np.finfo(np.longdouble).max == np.finfo(np.float64).max, reason="long double is double here"
+)
 def test_numbers_beyond_float64_are_refused_without_a_warning():
     large = np.full((3, 1), np.finfo(np.longdouble).max)
     for x, omega, name in ((large, [[1.0]], "x"), ([[1.0]], large, "omega")):
@@ -305,4 +386,10 @@ def test_bad_rows_are_named(monkeypatch):
 def test_no_index_leaves_its_array(run_with_bounds_checks):
     cases = ["float32-31-1021-8", "float32-257-3-8", "float32-31-3-16", "float32-3-1-35"]
     tests = ["test_feature_sum_is_the_sum", "test_feature_adjoint_is_the_real_part_of_the_sum"]
-    run_with_bounds_checks(*[f"tests/fourier/test_features.py::{test}[numba-{case}]" for test in tests for case in cases])
+    run_with_bounds_checks(
+        *[
+            f"tests/fourier/test_features.py::{test}[numba-{case}]"
+            for test in tests
+            for case in cases
+        ]
+    )

@@ -45,7 +45,9 @@ def test_laws_have_their_moments(law, dim):
         assert_mean(radii**power, moment)
     directions = omega / np.linalg.norm(omega, axis=1, keepdims=True)
     assert_mean(directions, 0)
-    if dim > 1:  # uniform on the sphere: no correlation, second moments 1 / d, and independent of the radius
+    if (
+        dim > 1
+    ):  # uniform on the sphere: no correlation, second moments 1 / d, and independent of the radius
         assert_mean(directions[:, 0] * directions[:, 1], 0)
         assert_mean(directions**2, 1 / dim)
         assert_mean(radii[:, None] * directions, 0)
@@ -63,9 +65,13 @@ def test_a_seed_and_its_generator_draw_the_same(law):
     assert np.array_equal(first, fastcl.draw_frequencies(50, 3, 1.0, law, rng=np.int64(7)))
     generator = np.random.default_rng(7)
     assert np.array_equal(first, fastcl.draw_frequencies(50, 3, 1.0, law, rng=generator))
-    assert not np.array_equal(first, fastcl.draw_frequencies(50, 3, 1.0, law, rng=generator))  # it has moved on
+    assert not np.array_equal(
+        first, fastcl.draw_frequencies(50, 3, 1.0, law, rng=generator)
+    )  # it has moved on
     assert not np.array_equal(first, fastcl.draw_frequencies(50, 3, 1.0, law, rng=8))
-    assert not np.array_equal(fastcl.draw_frequencies(50, 3, 1.0, law), fastcl.draw_frequencies(50, 3, 1.0, law))
+    assert not np.array_equal(
+        fastcl.draw_frequencies(50, 3, 1.0, law), fastcl.draw_frequencies(50, 3, 1.0, law)
+    )
 
 
 GOOD = {"m": 3, "dim": 2, "scale": 1.0, "law": "gaussian", "rng": 0}
@@ -97,7 +103,9 @@ def clusters(rng, n, dim, spread, scale):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("dim", "spread", "scale"), [(1, 0.0, 1.0), (2, 0.0, 0.1), (5, 0.0, 3.0), (5, 4.0, 0.4)])
+@pytest.mark.parametrize(
+    ("dim", "spread", "scale"), [(1, 0.0, 1.0), (2, 0.0, 0.1), (5, 0.0, 3.0), (5, 4.0, 0.4)]
+)
 def test_scale_of_clusters_is_found(rng, dim, spread, scale, dtype):
     """An envelope of moduli is fitted, which a finite sample lifts: the estimate is good to a fifth, not to rounding."""
     x = clusters(rng, 20_000, dim, spread, scale).astype(dtype)

@@ -24,7 +24,12 @@ def make_problem(dtype, n, m, d, turns=3.0, offset=0.0):
     x = rng.uniform(-1, 1, (n, d))
     x[::3] = np.sign(x[::3])
     omega = 2 * np.pi * turns / d / 2 * rng.uniform(-1, 1, (m, d))
-    return (x + offset).astype(dtype), omega, rng.standard_normal(n).astype(dtype), rng.standard_normal((m, 2)) @ [1, 1j]
+    return (
+        (x + offset).astype(dtype),
+        omega,
+        rng.standard_normal(n).astype(dtype),
+        rng.standard_normal((m, 2)) @ [1, 1j],
+    )
 
 
 def assert_accurate(x, omega, weights, c, accuracy):
@@ -32,10 +37,15 @@ def assert_accurate(x, omega, weights, c, accuracy):
 
     A phase in radians is rounded where x and omega are centred and scaled, twice EPS in all, wherever the points are.
     """
-    rounding = 2 * EPS * (np.abs(x).max(axis=0) @ np.abs(omega).max(axis=0)) + EPS * max(len(x), len(omega))
+    rounding = 2 * EPS * (np.abs(x).max(axis=0) @ np.abs(omega).max(axis=0)) + EPS * max(
+        len(x), len(omega)
+    )
     for w in (None, weights):
         moduli = np.abs(np.ones(len(x)) if w is None else w).sum(dtype=np.float64)
-        error = np.abs(fastcl.feature_sum(x, omega, w, method="nufft", accuracy=accuracy) - naive.feature_sum(x, omega, w))
+        error = np.abs(
+            fastcl.feature_sum(x, omega, w, method="nufft", accuracy=accuracy)
+            - naive.feature_sum(x, omega, w)
+        )
         assert error.max() <= (accuracy + rounding) * moduli
     a = fastcl.feature_adjoint(x, omega, c, method="nufft", accuracy=accuracy)
     assert a.dtype == x.dtype
@@ -49,7 +59,11 @@ SINGLE, DOUBLE = (1e-1, 1e-3, 1e-6, 2e-7), (1e-2, 1e-5, 1e-6, 1e-9, 1e-11, 1e-12
 
 
 @needs_finufft
-@pytest.mark.parametrize(("dtype", "accuracies"), [(np.float32, SINGLE), (np.float64, DOUBLE)], ids=["float32", "float64"])
+@pytest.mark.parametrize(
+    ("dtype", "accuracies"),
+    [(np.float32, SINGLE), (np.float64, DOUBLE)],
+    ids=["float32", "float64"],
+)
 @pytest.mark.parametrize("d", [1, 2, 3])
 def test_the_accuracy_asked_for_is_kept(dtype, accuracies, d):
     for n, m in SIZES:
@@ -62,7 +76,11 @@ def test_the_accuracy_asked_for_is_kept(dtype, accuracies, d):
 @pytest.mark.parametrize("upsampling", nufft.UPSAMPLING, ids=str)
 def test_the_accuracy_is_kept_over_many_turns_by_every_grid(monkeypatch, d, turns, upsampling):
     monkeypatch.setattr(nufft, "UPSAMPLING", [upsampling])
-    for accuracy in (1e-3, max(1e-6, upsampling[1] * upsampling[2]), max(1e-12, upsampling[1] * upsampling[2])):
+    for accuracy in (
+        1e-3,
+        max(1e-6, upsampling[1] * upsampling[2]),
+        max(1e-12, upsampling[1] * upsampling[2]),
+    ):
         assert_accurate(*make_problem(np.float64, 3, 257, d, turns), accuracy)
     assert_accurate(*make_problem(np.float32, 257, 31, d, turns), 1e-6)
 
@@ -73,7 +91,9 @@ def test_the_accuracy_is_kept_over_many_turns_by_every_grid(monkeypatch, d, turn
 def test_points_far_from_the_origin_cost_neither_accuracy_nor_a_large_grid(monkeypatch, dtype, d):
     used = []
     run_piece = nufft.run_piece
-    monkeypatch.setattr(nufft, "run_piece", lambda *arguments: used.append(arguments[-1]) or run_piece(*arguments))
+    monkeypatch.setattr(
+        nufft, "run_piece", lambda *arguments: used.append(arguments[-1]) or run_piece(*arguments)
+    )
     for offset in (0, 1e3, -1e3):
         assert_accurate(*make_problem(dtype, 257, 31, d, offset=offset), 1e-6)
     assert max(grid.bytes for grid in used) < 2 * min(grid.bytes for grid in used)
@@ -89,8 +109,16 @@ def test_all_points_in_one_place_and_the_frequency_zero():
 def test_layout_of_the_arguments_does_not_change_a_bit():
     x, omega, w, c = make_problem(np.float64, 257, 31, 2)
     options = {"method": "nufft"}
-    for view in (np.asfortranarray(x), np.repeat(x, 2, axis=0)[::2], np.c_[x, x][:, :2], x[::-1][::-1]):
-        assert np.array_equal(fastcl.feature_sum(view, omega, w, **options), fastcl.feature_sum(x, omega, w, **options))
+    for view in (
+        np.asfortranarray(x),
+        np.repeat(x, 2, axis=0)[::2],
+        np.c_[x, x][:, :2],
+        x[::-1][::-1],
+    ):
+        assert np.array_equal(
+            fastcl.feature_sum(view, omega, w, **options),
+            fastcl.feature_sum(x, omega, w, **options),
+        )
         a = fastcl.feature_adjoint(view, np.asfortranarray(omega), np.repeat(c, 2)[::2], **options)
         assert np.array_equal(a, fastcl.feature_adjoint(x, omega, c, **options))
 
@@ -116,7 +144,9 @@ def test_groups_and_chunks_meet_without_a_gap(monkeypatch):
 @pytest.mark.parametrize(("n", "m"), [(100_000, 31), (31, 100_000), (100_000, 100_000)])
 def test_number_of_threads_does_not_change_a_bit(monkeypatch, on_threads, n, m):
     pieces, run_plan = [], nufft.run_plan
-    monkeypatch.setattr(nufft, "run_plan", lambda plan, *rest: pieces.append(plan.pieces) or run_plan(plan, *rest))
+    monkeypatch.setattr(
+        nufft, "run_plan", lambda plan, *rest: pieces.append(plan.pieces) or run_plan(plan, *rest)
+    )
     x, omega, w, c = make_problem(np.float64, n, m, 2)
     for call in (
         lambda: fastcl.feature_sum(x, omega, w, method="nufft"),
@@ -158,12 +188,16 @@ print((run(grids[upsampling], extent) - before) / grids[upsampling].bytes)
 
 
 @needs_finufft
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak memory of a process from /proc")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="reads the peak memory of a process from /proc"
+)
 @pytest.mark.parametrize(("d", "extent"), [(1, 1e6), (2, 500.0), (3, 40.0)])
 @pytest.mark.parametrize("upsampling", [2.0, 1.25])
 def test_the_grid_takes_the_memory_foreseen(d, extent, upsampling):
     command = [sys.executable, "-c", PEAK, str(d), str(extent), str(upsampling)]
-    done = subprocess.run(command, cwd=Path(nufft.__file__).parents[2], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, cwd=Path(nufft.__file__).parents[2], capture_output=True, text=True, check=True
+    )
     # Axes are rounded up to even products of 2, 3 and 5; sources spread out take the whole of the first grid once more or less.
     assert 0.6 < float(done.stdout) < 1.25
 
@@ -197,7 +231,9 @@ def test_bad_options_are_refused(options, message):
 
 def test_float32_points_cannot_have_the_accuracy_of_float64():
     for call in both_maps(np.ones((3, 2), np.float32), np.ones((3, 2)), accuracy=1e-12):
-        with pytest.raises(ValueError, match="accuracy must be at least 2e-07 for points in float32, got 1e-12"):
+        with pytest.raises(
+            ValueError, match="accuracy must be at least 2e-07 for points in float32, got 1e-12"
+        ):
             call()
     with pytest.raises(TypeError, match="accuracy must be a number"):
         fastcl.feature_sum(np.ones((3, 2)), np.ones((3, 2)), accuracy="high")
@@ -217,7 +253,9 @@ def test_a_missing_finufft_is_named_and_auto_goes_without(monkeypatch):
         with pytest.raises(ImportError, match="needs finufft: pip install") as caught:
             call()
         assert "\n" not in str(caught.value)
-    assert np.array_equal(fastcl.feature_sum(x, omega, w), fastcl.feature_sum(x, omega, w, method="direct"))
+    assert np.array_equal(
+        fastcl.feature_sum(x, omega, w), fastcl.feature_sum(x, omega, w, method="direct")
+    )
 
 
 @needs_finufft
@@ -227,10 +265,16 @@ def test_a_grid_beyond_the_bound_is_refused_before_finufft_is_called(monkeypatch
     monkeypatch.setattr(costs, "nufft_prices", lambda dim: CHEAP * costs.NOMINAL[dim])
     x, omega, w, c = make_problem(np.float64, 31, 31, 3, turns=5000)
     for call in both_maps(x, omega, method="nufft"):
-        with pytest.raises(ValueError, match=r'method="nufft" would need a grid of .* GiB, and may take 1'):
+        with pytest.raises(
+            ValueError, match=r'method="nufft" would need a grid of .* GiB, and may take 1'
+        ):
             call()
-    assert np.array_equal(fastcl.feature_sum(x, omega, w), fastcl.feature_sum(x, omega, w, method="direct"))
-    assert np.array_equal(fastcl.feature_adjoint(x, omega, c), fastcl.feature_adjoint(x, omega, c, method="direct"))
+    assert np.array_equal(
+        fastcl.feature_sum(x, omega, w), fastcl.feature_sum(x, omega, w, method="direct")
+    )
+    assert np.array_equal(
+        fastcl.feature_adjoint(x, omega, c), fastcl.feature_adjoint(x, omega, c, method="direct")
+    )
 
 
 def test_grids_of_all_pieces_stay_within_the_bound():
@@ -280,7 +324,9 @@ def test_the_choice_does_not_follow_the_number_of_threads(monkeypatch, on_thread
     x, omega, w, _ = make_problem(np.float32, 4000, 1000, 2)
     chosen = set()
     for factor in np.geomspace(0.01, 10, 25):
-        monkeypatch.setattr(costs, "nufft_prices", lambda dim, factor=factor: factor * costs.NOMINAL[dim])
+        monkeypatch.setattr(
+            costs, "nufft_prices", lambda dim, factor=factor: factor * costs.NOMINAL[dim]
+        )
         one, two = on_threads(lambda: fastcl.feature_sum(x, omega, w))
         assert np.array_equal(one, two)
         chosen.add(one.tobytes())
@@ -291,20 +337,33 @@ def test_small_problems_ask_for_no_price(monkeypatch):
     monkeypatch.setattr(costs, "nufft_prices", None)
     monkeypatch.setattr(costs, "direct_prices", None)
     x, omega, w, _ = make_problem(np.float32, 2000, 1000, 2)
-    assert np.array_equal(fastcl.feature_sum(x, omega, w), fastcl.feature_sum(x, omega, w, method="direct"))
-    x, omega = np.ones((10_000, 4)), np.ones((1000, 4))  # and so do those that finufft does not serve
-    assert np.array_equal(fastcl.feature_sum(x, omega), fastcl.feature_sum(x, omega, method="direct"))
+    assert np.array_equal(
+        fastcl.feature_sum(x, omega, w), fastcl.feature_sum(x, omega, w, method="direct")
+    )
+    x, omega = (
+        np.ones((10_000, 4)),
+        np.ones((1000, 4)),
+    )  # and so do those that finufft does not serve
+    assert np.array_equal(
+        fastcl.feature_sum(x, omega), fastcl.feature_sum(x, omega, method="direct")
+    )
 
 
 @needs_finufft
 def test_a_sketch_keeps_its_method_but_not_in_files(tmp_path):
     x, omega, _, _ = make_problem(np.float64, 257, 31, 2)
     sk = fastcl.sketch([x[:100], x[100:]], omega, method="nufft", accuracy=1e-9)
-    by_hand = sum(fastcl.feature_sum(part, omega, method="nufft", accuracy=1e-9) for part in (x[:100], x[100:]))
+    by_hand = sum(
+        fastcl.feature_sum(part, omega, method="nufft", accuracy=1e-9)
+        for part in (x[:100], x[100:])
+    )
     assert np.array_equal(sk.values, by_hand / 257)
     assert np.abs(sk.values - naive.feature_sum(x, omega) / 257).max() <= 1e-9
     merged = (sk + sk).update(x)
-    assert np.array_equal(merged.values, (2 * by_hand + fastcl.feature_sum(x, omega, method="nufft", accuracy=1e-9)) / 771)
+    assert np.array_equal(
+        merged.values,
+        (2 * by_hand + fastcl.feature_sum(x, omega, method="nufft", accuracy=1e-9)) / 771,
+    )
     sk.save(tmp_path / "s.npz")
     loaded = fastcl.Sketch.load(tmp_path / "s.npz").update(x)
     assert np.array_equal(loaded.values, (by_hand + fastcl.feature_sum(x, omega)) / 514)
@@ -353,7 +412,9 @@ def test_prices_of_another_machine_do_not_count(cache, monkeypatch):
     costs.write_prices("a", [1e-3])
     monkeypatch.setattr(costs, "machine_key", lambda: ["another machine"])
     assert costs.read_prices("a", 1) is None
-    costs.cache_path().write_bytes(json.dumps({"key": ["this machine"], "prices": {"a": [1e-3]}}).encode())
+    costs.cache_path().write_bytes(
+        json.dumps({"key": ["this machine"], "prices": {"a": [1e-3]}}).encode()
+    )
     assert costs.read_prices("a", 1) is None
 
 
@@ -399,7 +460,11 @@ def test_a_home_that_is_not_known_breaks_nothing(monkeypatch):
 def test_the_cache_folder_is_that_of_the_system(monkeypatch, tmp_path):
     for name in ("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"):
         monkeypatch.setenv(name, str(tmp_path / name))
-    for system, folder in (("linux", "XDG_CACHE_HOME"), ("win32", "LOCALAPPDATA"), ("darwin", "HOME/Library/Caches")):
+    for system, folder in (
+        ("linux", "XDG_CACHE_HOME"),
+        ("win32", "LOCALAPPDATA"),
+        ("darwin", "HOME/Library/Caches"),
+    ):
         monkeypatch.setattr(sys, "platform", system)
         assert costs.cache_folder() == tmp_path / folder / "fastcl"
     monkeypatch.setattr(sys, "platform", "linux")

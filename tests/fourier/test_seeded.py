@@ -38,7 +38,9 @@ def test_a_file_keeps_the_seed_and_gives_the_same_sketch(tmp_path, rng):
     assert loaded.omega == sk.omega
     np.testing.assert_array_equal((loaded + sk).values, sk.values)
     with np.load(tmp_path / "s.npz") as file:
-        assert sum(file[name].nbytes for name in file.files) < 16 * 200 + 1000  # frequencies would take 8000
+        assert (
+            sum(file[name].nbytes for name in file.files) < 16 * 200 + 1000
+        )  # frequencies would take 8000
 
 
 @pytest.mark.parametrize("change", [{"m": 201}, {"dim": 6}, {"law": "gaussian"}, {"seed": 4}])
@@ -49,11 +51,15 @@ def test_another_seed_or_law_is_another_fingerprint(tmp_path, change):
         fastcl.Sketch.from_arrays(arrays)
 
 
-@pytest.mark.parametrize("size", [{"m": 10**12}, {"dim": 10**12}, {"m": 10**9, "total": np.ones(3, complex)}])
+@pytest.mark.parametrize(
+    "size", [{"m": 10**12}, {"dim": 10**12}, {"m": 10**9, "total": np.ones(3, complex)}]
+)
 def test_a_small_file_does_not_ask_for_any_amount_of_memory(size):
     arrays = fastcl.sketch(np.ones((3, 5)), make()).to_arrays()
     arrays |= {name if name == "total" else f"omega.{name}": value for name, value in size.items()}
-    with pytest.raises(ValueError, match=r"not a sketch: (m x dim must be at most|1000000000 frequencies)"):
+    with pytest.raises(
+        ValueError, match=r"not a sketch: (m x dim must be at most|1000000000 frequencies)"
+    ):
         fastcl.Sketch.from_arrays(arrays)
 
 

@@ -30,7 +30,9 @@ def make_points(dtype, n, d):
 
 def make_coefficients(m):
     rng = np.random.default_rng(m)
-    return (rng.standard_normal(m) + 1j * rng.standard_normal(m)).astype(np.complex64)  # exact in either precision
+    return (rng.standard_normal(m) + 1j * rng.standard_normal(m)).astype(
+        np.complex64
+    )  # exact in either precision
 
 
 def assert_maps_are_those_of_the_array(backend, x, w, omega, error):
@@ -42,7 +44,10 @@ def assert_maps_are_those_of_the_array(backend, x, w, omega, error):
         difference = s - naive.feature_sum(x, omega, weights)
         bound = np.abs(np.ones(len(x)) if weights is None else weights) @ error
         assert (np.maximum(np.abs(difference.real), np.abs(difference.imag)) <= bound).all()
-    a, exact = backend.host(fastcl.feature_adjoint(points, omega, c)), naive.feature_adjoint(x, omega, c)
+    a, exact = (
+        backend.host(fastcl.feature_adjoint(points, omega, c)),
+        naive.feature_adjoint(x, omega, c),
+    )
     assert (a.shape, a.dtype) == ((len(x),), x.dtype)
     moduli = np.abs(c.real) + np.abs(c.imag)
     assert (np.abs(a - exact) <= error @ moduli + eps * np.abs(exact)).all()
@@ -64,8 +69,12 @@ HARMONIC = [
 @pytest.mark.parametrize(("dtype", "n", "bases", "d", "harmonics"), HARMONIC)
 def test_harmonic_maps_are_those_of_the_array(backend, dtype, n, bases, d, harmonics):
     x, w = make_points(dtype, n, d)
-    omega = HarmonicFrequencies(2 * np.random.default_rng(bases).standard_normal((bases, d)), harmonics)
-    assert_maps_are_those_of_the_array(backend, x, w, omega, naive.harmonic_error(x, omega, harmonics, EPS[dtype]))
+    omega = HarmonicFrequencies(
+        2 * np.random.default_rng(bases).standard_normal((bases, d)), harmonics
+    )
+    assert_maps_are_those_of_the_array(
+        backend, x, w, omega, naive.harmonic_error(x, omega, harmonics, EPS[dtype])
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -73,10 +82,16 @@ def test_harmonic_maps_are_those_of_the_array(backend, dtype, n, bases, d, harmo
 def test_the_recurrence_keeps_its_bound_where_it_is_worst(backend, dtype, harmonics):
     # phases of the base within 1e-9 to 1 of whole and half turns, where errors grow like k^2; points are exact in float32
     offsets = np.concatenate([[0], 2.0 ** -np.arange(30)])
-    x = np.concatenate([offsets, 1 + offsets, 7 - offsets]).astype(np.float32).astype(dtype)[:, None]
+    x = (
+        np.concatenate([offsets, 1 + offsets, 7 - offsets])
+        .astype(np.float32)
+        .astype(dtype)[:, None]
+    )
     omega = HarmonicFrequencies([[np.pi], [2 * np.pi], [np.pi / 2], [3.0]], harmonics)
     w = np.linspace(-1, 1, len(x)).astype(dtype)
-    assert_maps_are_those_of_the_array(backend, x, w, omega, naive.harmonic_error(x, omega, harmonics, EPS[dtype]))
+    assert_maps_are_those_of_the_array(
+        backend, x, w, omega, naive.harmonic_error(x, omega, harmonics, EPS[dtype])
+    )
 
 
 def test_frequency_k_of_group_j_is_k_times_base_j():
@@ -94,8 +109,12 @@ def test_frequency_k_of_group_j_is_k_times_base_j():
 @pytest.mark.parametrize("harmonics", [2, 8])
 def test_harmonic_frequencies_have_the_mean_radius_of_the_law(law, harmonics):
     scale, count = 0.5, 5000
-    omega = fastcl.draw_frequencies(count * harmonics, 3, scale, law, rng=1, structure="harmonic", harmonics=harmonics)
-    means = np.linalg.norm(np.asarray(omega), axis=1).reshape(count, harmonics).mean(axis=1)  # of independent groups
+    omega = fastcl.draw_frequencies(
+        count * harmonics, 3, scale, law, rng=1, structure="harmonic", harmonics=harmonics
+    )
+    means = (
+        np.linalg.norm(np.asarray(omega), axis=1).reshape(count, harmonics).mean(axis=1)
+    )  # of independent groups
     free = np.linalg.norm(fastcl.draw_frequencies(200_000, 3, scale, law, rng=2), axis=1)
     errors = means.std() / np.sqrt(count) + free.std() / np.sqrt(len(free))
     assert abs(means.mean() - free.mean()) <= 5 * errors
@@ -125,7 +144,9 @@ def test_lanes_are_emptied_before_256_terms(monkeypatch):
     x, w = make_points(np.float64, 9000, 3)  # one part of 9000 points: 1125 terms a lane of 8
     omega = fastcl.draw_frequencies(20, 3, 0.3, rng=0, structure="hadamard")
     monkeypatch.setattr(structures.features, "MAX_PARTS", 1)
-    assert_maps_are_those_of_the_array(Backend("numba"), x, w, omega, pair_error(x, omega, EPS[np.float64]))
+    assert_maps_are_those_of_the_array(
+        Backend("numba"), x, w, omega, pair_error(x, omega, EPS[np.float64])
+    )
 
 
 def transform(size):
@@ -139,7 +160,9 @@ def test_blocks_are_scaled_rows_of_three_signed_transforms(m, d):
     omega = fastcl.draw_frequencies(m, d, 0.3, rng=0, structure="hadamard")
     size = omega.signs.shape[2]
     h = transform(size)
-    rows = np.concatenate([(h * a @ (h * b) @ (h * c))[:, :d] for a, b, c in omega.signs.astype(float)])[:m]
+    rows = np.concatenate(
+        [(h * a @ (h * b) @ (h * c))[:, :d] for a, b, c in omega.signs.astype(float)]
+    )[:m]
     expected = rows * (omega.radii / np.linalg.norm(rows, axis=1))[:, None]
     np.testing.assert_allclose(np.asarray(omega), expected, rtol=0, atol=1e-14 * omega.radii.max())
 
@@ -153,14 +176,23 @@ def test_hadamard_radii_follow_the_law(law):
     assert kstest(radii, free).pvalue > 1e-4
     directions = omega / radii[:, None]
     # uniform to second order: means of 625 blocks, whose rows are not independent, within 5 standard errors of the blocks' means
-    for moments, expected in [(directions, 0), (directions**2, 1 / d), (directions[:, 1:] * directions[:, :-1], 0)]:
+    for moments, expected in [
+        (directions, 0),
+        (directions**2, 1 / d),
+        (directions[:, 1:] * directions[:, :-1], 0),
+    ]:
         blocks = moments.reshape(625, 32, -1).mean(axis=1)
         assert (np.abs(blocks.mean(axis=0) - expected) <= 5 * blocks.std(axis=0) / 25).all()
 
 
 def test_frequencies_of_a_whole_block_are_orthogonal():
-    for d, bound in [(64, 1e-14), (48, 0.75 * np.sqrt(1 / 48))]:  # independent directions: 1 / sqrt(d)
-        omega = np.asarray(fastcl.draw_frequencies(128, d, 1.0, "gaussian", rng=0, structure="hadamard"))
+    for d, bound in [
+        (64, 1e-14),
+        (48, 0.75 * np.sqrt(1 / 48)),
+    ]:  # independent directions: 1 / sqrt(d)
+        omega = np.asarray(
+            fastcl.draw_frequencies(128, d, 1.0, "gaussian", rng=0, structure="hadamard")
+        )
         directions = omega / np.linalg.norm(omega, axis=1, keepdims=True)
         for block in (directions[:64], directions[64:]):
             products = (block @ block.T)[~np.eye(64, dtype=bool)]
@@ -172,10 +204,19 @@ def test_small_blocks_leave_the_work_to_the_direct_kernels(monkeypatch):
     x, w = make_points(np.float32, 100, 9)
     omega = fastcl.draw_frequencies(64, 9, 1.0, rng=0, structure="hadamard")
     assert omega.pack(np.dtype(np.float32), x) is None
-    assert np.array_equal(fastcl.feature_sum(x, omega, w), fastcl.feature_sum(x, np.asarray(omega), w))
-    for m, own in [(256, True), (2000, True), (20, False)]:  # of the last block, one frequency in 12 is used
+    assert np.array_equal(
+        fastcl.feature_sum(x, omega, w), fastcl.feature_sum(x, np.asarray(omega), w)
+    )
+    for m, own in [
+        (256, True),
+        (2000, True),
+        (20, False),
+    ]:  # of the last block, one frequency in 12 is used
         assert (
-            fastcl.draw_frequencies(m, 192, 1.0, rng=0, structure="hadamard").pack(np.dtype(np.float32), x) is not None
+            fastcl.draw_frequencies(m, 192, 1.0, rng=0, structure="hadamard").pack(
+                np.dtype(np.float32), x
+            )
+            is not None
         ) == own
 
 
@@ -310,7 +351,11 @@ def test_damaged_structures_are_refused(tmp_path, dim, make):
     names = [name for name in arrays if name.startswith("omega.")]
     for name in names:
         missing = {key: array for key, array in arrays.items() if key != name}
-        for damaged in (missing, arrays | {name: np.array("foreign")}, arrays | {name: np.full((3, 1, 2), np.nan)}):
+        for damaged in (
+            missing,
+            arrays | {name: np.array("foreign")},
+            arrays | {name: np.full((3, 1, 2), np.nan)},
+        ):
             with pytest.raises(ValueError, match="not a sketch"):
                 fastcl.Sketch.from_arrays(damaged)
 
@@ -324,7 +369,11 @@ def test_a_step_of_learning_has_the_value_of_the_array(dim, make):
     for frequencies in (omega, np.asarray(omega)):
         prior = fastcl.MLPPrior(dim, (8,), rng=0, dtype=np.float64)
         sk = fastcl.sketch(0.3 * x, frequencies)
-        values.append(fastcl.learn(prior, sk, domain, "unbiased", n_points=n, n_iter=1, rng=0).history["value"][0])
+        values.append(
+            fastcl.learn(prior, sk, domain, "unbiased", n_points=n, n_iter=1, rng=0).history[
+                "value"
+            ][0]
+        )
     # G = Re <r, r'>: each of the 64 moments, of modulus at most `most`, errs by at most `error` in z and in S mu of volume V.
     prior = fastcl.MLPPrior(dim, (8,), rng=0, dtype=np.float64)
     points = np.full((n, dim), 0.5)
@@ -355,7 +404,9 @@ def test_learning_resumes_from_a_checkpoint(tmp_path, dim, make):
 def test_metric_and_largest_entropy_take_structures(tmp_path, dim, make):
     x, _ = make_points(np.float32, 500, dim)
     normal, omega = fastcl.Gaussian(np.zeros(dim), np.eye(dim)), make()
-    metric, plain = (fastcl.WhitenedMetric(frequencies, normal) for frequencies in (omega, np.asarray(omega)))
+    metric, plain = (
+        fastcl.WhitenedMetric(frequencies, normal) for frequencies in (omega, np.asarray(omega))
+    )
     residual = make_coefficients(64)
     assert np.array_equal(metric.apply(residual), plain.apply(residual))
     prior = fastcl.max_entropy(fastcl.sketch(x, omega), normal, n_points=64, n_iter=3, rng=0)
@@ -373,15 +424,25 @@ def signs_without_direction():
     while True:
         signs = 2 * rng.integers(2, size=(1, 3, 16)) - 1
         a, b, c = signs[0]
-        if not np.rint(64 * (transform(16) * a @ (transform(16) * b) @ (transform(16) * c))[:, 0]).all():
+        if not np.rint(
+            64 * (transform(16) * a @ (transform(16) * b) @ (transform(16) * c))[:, 0]
+        ).all():
             return signs
 
 
 BAD = {
-    "m must be a multiple": lambda: fastcl.draw_frequencies(10, 2, 1.0, structure="harmonic", harmonics=4),
-    "harmonics must be at least 2": lambda: fastcl.draw_frequencies(10, 2, 1.0, structure="harmonic", harmonics=1),
-    "harmonics must be at most 16": lambda: fastcl.draw_frequencies(34, 2, 1.0, structure="harmonic", harmonics=17),
-    "harmonics must be an integer": lambda: fastcl.draw_frequencies(10, 2, 1.0, structure="harmonic", harmonics=2.0),
+    "m must be a multiple": lambda: fastcl.draw_frequencies(
+        10, 2, 1.0, structure="harmonic", harmonics=4
+    ),
+    "harmonics must be at least 2": lambda: fastcl.draw_frequencies(
+        10, 2, 1.0, structure="harmonic", harmonics=1
+    ),
+    "harmonics must be at most 16": lambda: fastcl.draw_frequencies(
+        34, 2, 1.0, structure="harmonic", harmonics=17
+    ),
+    "harmonics must be an integer": lambda: fastcl.draw_frequencies(
+        10, 2, 1.0, structure="harmonic", harmonics=2.0
+    ),
     "structure must be one of": lambda: fastcl.draw_frequencies(10, 2, 1.0, structure="fourier"),
     "base holds NaN": lambda: HarmonicFrequencies([[np.nan]], 2),
     "base holds NaN, infinity, or": lambda: HarmonicFrequencies([[1e308]], 4),
@@ -389,17 +450,27 @@ BAD = {
     "base must be 2-D": lambda: HarmonicFrequencies(np.zeros(3), 2),
     "base must be real": lambda: HarmonicFrequencies(np.zeros((3, 2), complex), 2),
     "signs must be -1 and 1": lambda: HadamardFrequencies(np.zeros((1, 3, 16)), np.ones(3), 3),
-    "signs must be -1 and 1 in shape": lambda: HadamardFrequencies(np.ones((1, 3, 24)), np.ones(3), 3),
+    "signs must be -1 and 1 in shape": lambda: HadamardFrequencies(
+        np.ones((1, 3, 24)), np.ones(3), 3
+    ),
     "signs must .* dim = 17": lambda: HadamardFrequencies(np.ones((1, 3, 16)), np.ones(3), 17),
     "signs must hold numbers": lambda: HadamardFrequencies([["a"]], np.ones(3), 3),
-    "signs leave a frequency": lambda: HadamardFrequencies(signs_without_direction(), np.ones(16), 1),
-    "radii must be 16 numbers a block": lambda: HadamardFrequencies(np.ones((1, 3, 16)), np.ones(17), 16),
+    "signs leave a frequency": lambda: HadamardFrequencies(
+        signs_without_direction(), np.ones(16), 1
+    ),
+    "radii must be 16 numbers a block": lambda: HadamardFrequencies(
+        np.ones((1, 3, 16)), np.ones(17), 16
+    ),
     "radii must be 16 numbers": lambda: HadamardFrequencies(np.ones((1, 3, 16)), -np.ones(3), 16),
     "radii holds NaN": lambda: HadamardFrequencies(np.ones((1, 3, 16)), [np.nan], 16),
     "dim must be an integer": lambda: HadamardFrequencies(np.ones((1, 3, 16)), np.ones(3), 2.0),
     "x has 3 columns and omega 2": lambda: fastcl.feature_sum(np.zeros((4, 3)), draw("harmonic")),
-    "c must have shape": lambda: fastcl.feature_adjoint(np.zeros((4, 2)), draw("harmonic"), np.ones(16)),
-    "omega is too large for x in float32": lambda: fastcl.feature_sum(np.full((4, 2), 1e7, np.float32), draw("harmonic")),
+    "c must have shape": lambda: fastcl.feature_adjoint(
+        np.zeros((4, 2)), draw("harmonic"), np.ones(16)
+    ),
+    "omega is too large for x in float32": lambda: fastcl.feature_sum(
+        np.full((4, 2), 1e7, np.float32), draw("harmonic")
+    ),
 }
 
 
@@ -411,7 +482,10 @@ def test_bad_arguments_are_an_error_that_names_them(message, call):
 
 def test_no_index_leaves_its_array(run_with_bounds_checks):
     # More than 256 rows, and more than one block, in either type or structure.
-    harmonic, hadamard = ("float32-257-31-1-3", "float64-1021-257-2-2"), ("float32-257-130-128", "float64-31-1021-3")
+    harmonic, hadamard = (
+        ("float32-257-31-1-3", "float64-1021-257-2-2"),
+        ("float32-257-130-128", "float64-31-1021-3"),
+    )
     names = [f"test_harmonic_maps_are_those_of_the_array[numba-{case}]" for case in harmonic]
     names += [f"test_hadamard_maps_are_those_of_the_array[numba-{case}]" for case in hadamard]
     run_with_bounds_checks(*[f"tests/fourier/test_structured.py::{name}" for name in names])

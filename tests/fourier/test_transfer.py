@@ -7,7 +7,7 @@ from cuda_host import Memory
 
 import fastcl
 from fastcl.fourier import transfer as streaming
-from fastcl.fourier.features import PackedFrequencies, checked_chunks
+from fastcl.fourier.features import FeatureOperator, checked_chunks
 
 N, M, D = 1021, 31, 3
 EPS = np.finfo(np.float32).eps
@@ -22,7 +22,9 @@ def problem():
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(streaming, "CHUNK_BYTES", 100 * D * 4)  # eleven chunks, the last one of 21 rows
+    monkeypatch.setattr(
+        streaming, "CHUNK_BYTES", 100 * D * 4
+    )  # eleven chunks, the last one of 21 rows
 
 
 def test_streamed_sums_are_the_sums(device, problem):
@@ -44,10 +46,14 @@ def test_streamed_adjoint_is_that_of_the_points_on_the_device(device, problem):
     assert np.array_equal(out, device.host(fastcl.feature_adjoint(device.array(x), omega, c)))
 
 
-@pytest.mark.parametrize("convert", [lambda x: x.astype(np.float16), lambda x: x[::-1], lambda x: x.astype(np.int8)])
+@pytest.mark.parametrize(
+    "convert", [lambda x: x.astype(np.float16), lambda x: x[::-1], lambda x: x.astype(np.int8)]
+)
 def test_rows_of_any_type_and_stride_are_converted_on_the_way(device, problem, convert):
     x, omega = convert(problem[0]), problem[1]
-    streamed, direct = (fastcl.sketch(x, frequencies).values for frequencies in (device.array(omega), omega))
+    streamed, direct = (
+        fastcl.sketch(x, frequencies).values for frequencies in (device.array(omega), omega)
+    )
     assert np.abs(streamed - direct).max() <= 2 * naive.feature_error(x, omega, EPS).max()
 
 
@@ -55,20 +61,30 @@ def test_a_sketch_of_streamed_points_merges_with_one_of_the_host(device, problem
     x, omega, _ = problem
     merged = fastcl.sketch(x[:300], device.array(omega)) + fastcl.sketch(x[300:], omega)
     assert merged.count == N
-    assert np.abs(merged.values - fastcl.sketch(x, omega).values).max() <= 2 * naive.feature_error(x, omega, EPS).max()
+    assert (
+        np.abs(merged.values - fastcl.sketch(x, omega).values).max()
+        <= 2 * naive.feature_error(x, omega, EPS).max()
+    )
 
 
 def test_points_on_the_device_are_cut_only_to_be_copied(device, problem):
     x, omega, _ = problem
-    there, harmonic = device.array(x), fastcl.draw_frequencies(32, D, 1.0, rng=0, structure="harmonic", harmonics=2)
+    there, harmonic = (
+        device.array(x),
+        fastcl.draw_frequencies(32, D, 1.0, rng=0, structure="harmonic", harmonics=2),
+    )
 
     def lengths(points, frequencies):
-        packed = PackedFrequencies.pack(frequencies, np.dtype(np.float32), there)
+        packed = FeatureOperator.pack(frequencies, np.dtype(np.float32), there)
         return [len(chunk) for _, chunk in checked_chunks(points, packed, 0, N)]
 
     assert lengths(there, omega) == [N]
     # Converted, made contiguous, and transposed by the kernels.
-    for points, frequencies in ((device.array(x.astype(np.float16)), omega), (there[::-1], omega), (there, harmonic)):
+    for points, frequencies in (
+        (device.array(x.astype(np.float16)), omega),
+        (there[::-1], omega),
+        (there, harmonic),
+    ):
         assert lengths(points, frequencies) == 10 * [100] + [21]
 
 
@@ -97,11 +113,16 @@ def test_device_memory_does_not_follow_the_number_of_points(device, problem, fun
     assert peaks[0] == peaks[1] > 2 * streaming.CHUNK_BYTES
 
 
-@pytest.mark.parametrize("convert", [lambda x: x.astype(np.float16), lambda x: x[::-1], lambda x: x[:, ::-1]])
+@pytest.mark.parametrize(
+    "convert", [lambda x: x.astype(np.float16), lambda x: x[::-1], lambda x: x[:, ::-1]]
+)
 def test_device_points_of_any_type_and_stride_are_converted_in_chunks(device, problem, convert):
     x, omega = convert(problem[0]), problem[1]
     s = device.host(fastcl.feature_sum(convert(device.array(problem[0])), omega))
-    assert (np.abs(s - naive.feature_sum(x, omega)) <= 2 * naive.feature_error(x, omega, EPS).sum(axis=0)).all()
+    assert (
+        np.abs(s - naive.feature_sum(x, omega))
+        <= 2 * naive.feature_error(x, omega, EPS).sum(axis=0)
+    ).all()
 
 
 def test_out_is_where_the_points_are(device, problem):

@@ -31,7 +31,11 @@ def fill(folder):
     (folder / "images").mkdir()
     for seed in range(4):
         iio.imwrite(folder / "images" / f"{seed}.png", as_levels(photograph(seed)))
-    iio.imwrite(folder / "images" / "4.PNG", np.stack([as_levels(photograph(4))] * 3, axis=-1), extension=".png")
+    iio.imwrite(
+        folder / "images" / "4.PNG",
+        np.stack([as_levels(photograph(4))] * 3, axis=-1),
+        extension=".png",
+    )
     (folder / "images" / "notes.txt").write_text("not an image")
     iio.imwrite(folder / "noisy.png", as_levels(with_noise(CLEAN)))
     np.save(folder / "noisy.npy", with_noise(CLEAN))

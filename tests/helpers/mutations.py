@@ -99,13 +99,22 @@ def damage_archive(content, rng):
     if kind == 0:
         del members[name]
     elif kind == 1:
-        members[str(rng.choice(["../evil.npy", "/etc/evil.npy", "", "x" * 300, f"{name}.npy", "\u0436.npy"]))] = members.pop(name)
+        members[
+            str(
+                rng.choice(
+                    ["../evil.npy", "/etc/evil.npy", "", "x" * 300, f"{name}.npy", "\u0436.npy"]
+                )
+            )
+        ] = members.pop(name)
     elif kind == 2:
         members[name], members[other] = members[other], members[name]
     elif kind == 3:
         members[name] = content
     elif kind == 4:
-        return pack(members.items(), int(rng.choice([zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])))
+        return pack(
+            members.items(),
+            int(rng.choice([zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])),
+        )
     elif kind == 5:
         members[name] = npy(str(rng.choice(HEADERS)), members[name][-int(rng.integers(1, 200)) :])
     elif kind == 6:
@@ -122,7 +131,9 @@ def damage_array(array, rng):
     if kind == 0:
         return np.asarray(STRANGE[rng.integers(len(STRANGE))])
     if kind == 1:
-        return array[..., None] if rng.integers(2) else array.ravel()[: rng.integers(array.size + 1)]
+        return (
+            array[..., None] if rng.integers(2) else array.ravel()[: rng.integers(array.size + 1)]
+        )
     if kind == 2:
         array = array.real if array.dtype.kind == "c" else array
         return (
@@ -133,7 +144,9 @@ def damage_array(array, rng):
     if kind == 3 and array.dtype.kind in "iufc" and array.size:
         changed = array.copy()
         with np.errstate(all="ignore"):
-            changed.ravel()[rng.integers(array.size)] = np.array(rng.choice([0, -1, 2.0**62, 1e300, 1e-300])).astype(array.dtype)
+            changed.ravel()[rng.integers(array.size)] = np.array(
+                rng.choice([0, -1, 2.0**62, 1e300, 1e-300])
+            ).astype(array.dtype)
         return changed
     if kind == 4 and array.dtype.kind in "fc" and array.size:
         with np.errstate(all="ignore"):

@@ -41,7 +41,10 @@ def feature_error(x, omega, eps):
     x, omega = np.abs(np.asarray(x, np.float64)), np.abs(np.asarray(omega, np.float64))
     dim, longest = x.shape[1], max(len(x), len(omega))
     phase = (dim + 2) * (x @ omega.T) + np.pi
-    return eps * (phase + SINCOS_EPS + 1 + min(longest, SUM_LENGTH) / 2) + longest * np.finfo(np.float64).eps
+    return (
+        eps * (phase + SINCOS_EPS + 1 + min(longest, SUM_LENGTH) / 2)
+        + longest * np.finfo(np.float64).eps
+    )
 
 
 def harmonic_error(x, omega, harmonics, eps):
@@ -72,7 +75,10 @@ def hadamard_error(x, scales, size, eps):
     """
     norms, longest = np.linalg.norm(np.asarray(x, np.float64), axis=1), max(len(x), len(scales))
     phase = (1.5 * np.log2(size) + 2) * np.outer(norms, scales) + np.pi
-    return eps * (phase + SINCOS_EPS + 1 + min(longest, SUM_LENGTH) / 2) + longest * np.finfo(np.float64).eps
+    return (
+        eps * (phase + SINCOS_EPS + 1 + min(longest, SUM_LENGTH) / 2)
+        + longest * np.finfo(np.float64).eps
+    )
 
 
 def matrix_product(a, b):
@@ -109,10 +115,10 @@ def mlp_energy(theta, sizes, x):
     return (mlp_activations(theta, sizes, x)[-1] ** 2).sum(axis=1)
 
 
-def mlp_gradients(theta, sizes, x, row_weights):
+def mlp_gradients(theta, sizes, x, grad_energy):
     """Gradients of sum_i row_weights_i R(x_i) with respect to the layers' parameters (P - 1,) and to x (n, d)."""
     values = mlp_activations(theta, sizes, x)
-    delta, parts = 2 * np.asarray(row_weights, np.float64)[:, None] * values[-1], []
+    delta, parts = 2 * np.asarray(grad_energy, np.float64)[:, None] * values[-1], []
     for k, (matrix, _) in reversed(list(enumerate(mlp_layers(theta, sizes)))):
         parts = [(values[k].T @ delta).ravel(), delta.sum(axis=0), *parts]
         delta = delta @ matrix.T
@@ -121,7 +127,7 @@ def mlp_gradients(theta, sizes, x, row_weights):
     return np.concatenate(parts), delta
 
 
-def mlp_error(theta, sizes, x, row_weights, eps):
+def mlp_error(theta, sizes, x, grad_energy, eps):
     """Bounds on the errors of (energy, its gradients as `mlp_gradients`), and which rows are clear of every kink.
 
     Errors are carried through the layers: a product of s terms has (s + 1) eps of the product of moduli, plus what its
@@ -136,9 +142,14 @@ def mlp_error(theta, sizes, x, row_weights, eps):
         if k < len(layers) - 1:
             clear &= (np.abs(values[k] @ matrix + bias) > errors[-1]).all(axis=1)
             errors[-1][values[k + 1] == 0] = 0
-    energy = (2 * np.abs(values[-1]) * errors[-1] + (sizes[-1] + 1) * eps * values[-1] ** 2).sum(axis=1)
+    energy = (2 * np.abs(values[-1]) * errors[-1] + (sizes[-1] + 1) * eps * values[-1] ** 2).sum(
+        axis=1
+    )
 
-    weights, terms = 2 * np.abs(np.asarray(row_weights, np.float64))[:, None], min(len(x), SUM_LENGTH) + 2
+    weights, terms = (
+        2 * np.abs(np.asarray(grad_energy, np.float64))[:, None],
+        min(len(x), SUM_LENGTH) + 2,
+    )
     delta = weights * np.abs(values[-1])
     delta_error, parts = weights * errors[-1] + eps * delta, []
     for k, (matrix, _) in reversed(list(enumerate(layers))):
@@ -146,7 +157,10 @@ def mlp_error(theta, sizes, x, row_weights, eps):
         product = inputs.T @ (delta_error + terms * eps * delta) + errors[k].T @ delta
         parts = [product.ravel(), (delta_error + terms * eps * delta).sum(axis=0), *parts]
         live = (values[k] > 0) if k > 0 else 1
-        delta_error = (delta_error @ np.abs(matrix).T + (matrix.shape[1] + 1) * eps * (delta @ np.abs(matrix).T)) * live
+        delta_error = (
+            delta_error @ np.abs(matrix).T
+            + (matrix.shape[1] + 1) * eps * (delta @ np.abs(matrix).T)
+        ) * live
         delta = (delta @ np.abs(matrix).T) * live
     return energy, np.concatenate(parts), delta_error, clear
 

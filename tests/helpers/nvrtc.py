@@ -37,7 +37,9 @@ def library():
 
 def _check(nvrtc, status, program=None):
     if status:
-        raise RuntimeError(_text(nvrtc, program, "ProgramLog") if program else f"NVRTC error {status}")
+        raise RuntimeError(
+            _text(nvrtc, program, "ProgramLog") if program else f"NVRTC error {status}"
+        )
 
 
 def _text(nvrtc, program, what):
@@ -53,10 +55,20 @@ def compile_source(name, architecture="sm_90", expressions=None):
     """(name expression -> Compiled, cubin) of all variants of the file `name`.cu, or of the given ones."""
     nvrtc, program = library(), ctypes.c_void_p()
     expressions = tuple(VARIANTS[name]) if expressions is None else expressions
-    _check(nvrtc, nvrtc.nvrtcCreateProgram(ctypes.byref(program), cuda.source(name).encode(), b"", 0, None, None))
+    _check(
+        nvrtc,
+        nvrtc.nvrtcCreateProgram(
+            ctypes.byref(program), cuda.source(name).encode(), b"", 0, None, None
+        ),
+    )
     for expression in expressions:
         _check(nvrtc, nvrtc.nvrtcAddNameExpression(program, expression.encode()))
-    options = [*cuda.OPTIONS, *CUPYS_OWN, f"--gpu-architecture={architecture}", "--ptxas-options=-v"]
+    options = [
+        *cuda.OPTIONS,
+        *CUPYS_OWN,
+        f"--gpu-architecture={architecture}",
+        "--ptxas-options=-v",
+    ]
     pointers = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
     _check(nvrtc, nvrtc.nvrtcCompileProgram(program, len(options), pointers), program)
     log, lowered = _text(nvrtc, program, "ProgramLog"), ctypes.c_char_p()
@@ -73,7 +85,9 @@ def compile_source(name, architecture="sm_90", expressions=None):
             kept.registers = int(used[1])
     names = {}
     for expression in expressions:
-        _check(nvrtc, nvrtc.nvrtcGetLoweredName(program, expression.encode(), ctypes.byref(lowered)))
+        _check(
+            nvrtc, nvrtc.nvrtcGetLoweredName(program, expression.encode(), ctypes.byref(lowered))
+        )
         names[expression] = described[lowered.value.decode()]
     cubin = _text(nvrtc, program, "CUBIN")
     nvrtc.nvrtcDestroyProgram(ctypes.byref(program))

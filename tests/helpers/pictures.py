@@ -8,7 +8,7 @@ from fastcl.denoising import patch_sketch
 from fastcl.learning import adaptive
 
 SIGMA = 25 / 255
-LEAST_SEARCH = {"CHAINS": 500, "SCORED": 4000, "BATCH": 500, "ASCENT": 2, "FIT": 3, "REFINE": 5}
+MIN_SEARCH = {"CHAINS": 500, "SCORED": 4000, "BATCH": 500, "ASCENT": 2, "FIT": 3, "REFINE": 5}
 
 
 def photograph(seed, shape=(40, 48)):
@@ -18,7 +18,11 @@ def photograph(seed, shape=(40, 48)):
     rows, columns = np.indices(shape) / max(shape)
     for _ in range(3):
         angle = rng.uniform(0, 2 * np.pi)
-        image += np.where(np.cos(angle) * (rows - rng.random()) + np.sin(angle) * (columns - rng.random()) > 0, 0.4, 0)
+        image += np.where(
+            np.cos(angle) * (rows - rng.random()) + np.sin(angle) * (columns - rng.random()) > 0,
+            0.4,
+            0,
+        )
     return 0.1 + 0.8 * (image - image.min()) / np.ptp(image)
 
 
@@ -34,5 +38,5 @@ def do_little(patch):
     """Subsamples and searches of a second: the defaults take many."""
     patch.setattr(patch_sketch, "SUBSAMPLE", 4000)
     patch.setattr(images, "SAMPLES", 4000)
-    for name, value in LEAST_SEARCH.items():
+    for name, value in MIN_SEARCH.items():
         patch.setattr(adaptive, name, value)

@@ -72,7 +72,9 @@ def plane(dtype=np.float64):
 def gaussian_line(dtype=np.float64):
     """d = 1 with a Gaussian reference, whose density is written out here."""
     rng = np.random.default_rng(7)
-    sketch = fastcl.sketch(rng.laplace(0.3, 0.3, (400, 1)), fastcl.draw_frequencies(15, 1, 0.4, rng=8))
+    sketch = fastcl.sketch(
+        rng.laplace(0.3, 0.3, (400, 1)), fastcl.draw_frequencies(15, 1, 0.4, rng=8)
+    )
     reference = fastcl.Gaussian([0.2], [[0.25]])
     nodes, cell = midpoints([0.2 - 5], [0.2 + 5], 4000)
     density = np.exp(-((nodes[:, 0] - 0.2) ** 2) / (2 * 0.25)) / np.sqrt(2 * np.pi * 0.25)
@@ -86,10 +88,14 @@ def scale_mixture_plane(dtype=np.float64):
     rng = np.random.default_rng(9)
     x = rng.standard_normal((500, 2)) * rng.gamma(2.0, 0.3, (500, 1))
     sketch = fastcl.sketch(x, fastcl.draw_frequencies(20, 2, 0.5, rng=10))
-    nodes, cell = midpoints([-4.5, -4.5], [4.5, 4.5], 200)  # seven standard deviations of the larger scale
+    nodes, cell = midpoints(
+        [-4.5, -4.5], [4.5, 4.5], 200
+    )  # seven standard deviations of the larger scale
     squares = np.einsum("ni,ij,nj->n", nodes, np.linalg.inv(covariance), nodes)
     density = sum(
-        weight * np.exp(-squares / (2 * scale**2)) / (2 * np.pi * scale**2 * np.sqrt(np.linalg.det(covariance)))
+        weight
+        * np.exp(-squares / (2 * scale**2))
+        / (2 * np.pi * scale**2 * np.sqrt(np.linalg.det(covariance)))
         for weight, scale in [(0.6, 0.5), (0.4, 1.0)]
     )
     return Problem(make_prior(2, (8,), dtype, reference), sketch, reference, nodes, density * cell)
@@ -102,11 +108,17 @@ def energy_and_jacobian(prior, x):
     for n_in, n_out in pairwise(sizes):
         inputs.append(output if not matrices else np.maximum(output, 0))
         matrices.append(theta[offset : offset + n_in * n_out].reshape(n_in, n_out))
-        output = inputs[-1] @ matrices[-1] + theta[offset + n_in * n_out : offset + n_in * n_out + n_out]
+        output = (
+            inputs[-1] @ matrices[-1] + theta[offset + n_in * n_out : offset + n_in * n_out + n_out]
+        )
         offset += n_in * n_out + n_out
     delta, columns = 2 * output, [np.zeros((len(x), 1))]  # the last column is that of a
     for matrix, layer_input in zip(reversed(matrices), reversed(inputs), strict=True):
-        columns = [(layer_input[:, :, None] * delta[:, None, :]).reshape(len(x), -1), delta, *columns]
+        columns = [
+            (layer_input[:, :, None] * delta[:, None, :]).reshape(len(x), -1),
+            delta,
+            *columns,
+        ]
         delta = (delta @ matrix.T) * (layer_input > 0)
     return (output**2).sum(axis=1), np.concatenate(columns, axis=1)
 
@@ -120,7 +132,11 @@ def scale_law(d=2, scales=(0.3, 1.5), weights=(0.7, 0.3)):
 
 def crossed(rng, n):
     """(n, 2): half the points along one axis, half along the other, of two sizes."""
-    x = rng.standard_normal((n, 2)) * np.array([2.0, 0.1]) * np.where(rng.random((n, 1)) < 0.5, 0.3, 1.0)
+    x = (
+        rng.standard_normal((n, 2))
+        * np.array([2.0, 0.1])
+        * np.where(rng.random((n, 1)) < 0.5, 0.3, 1.0)
+    )
     return np.where(rng.random((n, 1)) < 0.5, x, x[:, ::-1])
 
 
@@ -142,7 +158,9 @@ def objective(prior, omega, target, nodes, weights):
 
 def exact(problem):
     """(G, its gradient) of a problem."""
-    return objective(problem.prior, problem.sketch.omega, problem.sketch.values, problem.nodes, problem.weights)[:2]
+    return objective(
+        problem.prior, problem.sketch.omega, problem.sketch.values, problem.nodes, problem.weights
+    )[:2]
 
 
 def variance_term(problem, n_points):
@@ -151,7 +169,12 @@ def variance_term(problem, n_points):
     S_X mu is a mean of n_points copies of c (mu - k) exp(-i <omega, x>) plus a constant, x of the law weights / c, where
     k = 0 and c = |D| in a box, k = c = 1 with a reference: (c m sum_j weights_j (mu_j - k)^2 - ||S mu - k S q||^2) / n_points.
     """
-    prior, omega, nodes, weights = problem.prior, problem.sketch.omega, problem.nodes, problem.weights
+    prior, omega, nodes, weights = (
+        problem.prior,
+        problem.sketch.omega,
+        problem.nodes,
+        problem.weights,
+    )
     energy, jacobian = energy_and_jacobian(prior, nodes)
     jacobian[:, -1] = -1
     mu, offset = np.exp(prior.log_scale - energy), float(problem.domain.is_reference)

@@ -13,7 +13,12 @@ def learn(problem=None, **settings):
     """A short run on a fresh problem."""
     problem = problem or line(np.float32)
     settings = {"n_points": 32, "n_iter": N_ITER, "rng": 5} | settings
-    return fastcl.learn(problem.prior, settings.pop("sketch", problem.sketch), settings.pop("domain", problem.domain), **settings)
+    return fastcl.learn(
+        problem.prior,
+        settings.pop("sketch", problem.sketch),
+        settings.pop("domain", problem.domain),
+        **settings,
+    )
 
 
 def assert_same_run(result, expected):

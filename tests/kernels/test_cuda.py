@@ -8,18 +8,22 @@ import pytest
 from conftest import BACKENDS
 
 import fastcl
-from fastcl.fourier.structured import MOST_HARMONICS, HarmonicFrequencies
+from fastcl.fourier.structured import MAX_HARMONICS, HarmonicFrequencies
 from fastcl.kernels import cuda, launchers
 from fastcl.kernels.launchers import features
 
 EPS = {dtype: np.finfo(dtype).eps for dtype in (np.float32, np.float64)}
 
-on_devices = pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "numba"], indirect=True)
+on_devices = pytest.mark.parametrize(
+    "backend", [name for name in BACKENDS if name != "numba"], indirect=True
+)
 
 
 @on_devices
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("n", "m", "d"), [(4500, 5, 2), (4500, 5, 9), (300, 4500, 2), (300, 4500, 9)])
+@pytest.mark.parametrize(
+    ("n", "m", "d"), [(4500, 5, 2), (4500, 5, 9), (300, 4500, 2), (300, 4500, 9)]
+)
 def test_long_sums_are_those_of_short_ones(backend, monkeypatch, dtype, n, m, d):
     # On a device of one block: one part takes all points, and blocks of the adjoint many, in tiles and passes to float64.
     monkeypatch.setattr(features, "BLOCKS", 1)
@@ -29,7 +33,10 @@ def test_long_sums_are_those_of_short_ones(backend, monkeypatch, dtype, n, m, d)
     error = naive.feature_error(x, omega, EPS[dtype])
     s = backend.host(fastcl.feature_sum(backend.array(x), omega, backend.array(w)))
     assert (np.abs(s - naive.feature_sum(x, omega, w)) <= 2 * np.abs(w) @ error).all()
-    a, exact = backend.host(fastcl.feature_adjoint(backend.array(x), omega, c)), naive.feature_adjoint(x, omega, c)
+    a, exact = (
+        backend.host(fastcl.feature_adjoint(backend.array(x), omega, c)),
+        naive.feature_adjoint(x, omega, c),
+    )
     assert (np.abs(a - exact) <= error @ np.abs(c) + EPS[dtype] * np.abs(exact)).all()
 
 
@@ -49,13 +56,18 @@ def test_a_changed_header_changes_the_source_of_all_kernels(monkeypatch, tmp_pat
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("d", features.SMALL_DIMS)
 def test_many_points_are_added_by_kernels_of_every_small_dimension(backend, monkeypatch, dtype, d):
-    monkeypatch.setattr(features, "BLOCKS", 1)  # so that blocks of the adjoint do not share the frequencies
+    monkeypatch.setattr(
+        features, "BLOCKS", 1
+    )  # so that blocks of the adjoint do not share the frequencies
     rng = np.random.default_rng(d)
     x, omega = rng.standard_normal((301, d)).astype(dtype), rng.standard_normal((17, d))
     c, error = rng.standard_normal(17).astype(np.float32), naive.feature_error(x, omega, EPS[dtype])
     s = backend.host(fastcl.feature_sum(backend.array(x), omega))
     assert (np.abs(s - naive.feature_sum(x, omega)) <= 2 * error.sum(axis=0)).all()
-    a, exact = backend.host(fastcl.feature_adjoint(backend.array(x), omega, c)), naive.feature_adjoint(x, omega, c)
+    a, exact = (
+        backend.host(fastcl.feature_adjoint(backend.array(x), omega, c)),
+        naive.feature_adjoint(x, omega, c),
+    )
     assert (np.abs(a - exact) <= error @ np.abs(c) + EPS[dtype] * np.abs(exact)).all()
 
 
@@ -66,25 +78,40 @@ def test_columns_of_any_unit_keep_the_digits_of_their_phases(backend, d):
     rng = np.random.default_rng(d)
     units = np.float32(10.0) ** rng.integers(-25, 26, d)
     units[-1] = 0
-    x, omega = (rng.standard_normal((41, d)) * units).astype(np.float32), rng.standard_normal((19, d)) / np.where(units, units, 1)
+    x, omega = (
+        (rng.standard_normal((41, d)) * units).astype(np.float32),
+        rng.standard_normal((19, d)) / np.where(units, units, 1),
+    )
     x[0] *= 1e-3  # a row, and
     omega[:, 0] *= 1e-6  # a column, far below the others
-    c, error = rng.standard_normal(19).astype(np.float32), naive.feature_error(x, omega, EPS[np.float32])
+    c, error = (
+        rng.standard_normal(19).astype(np.float32),
+        naive.feature_error(x, omega, EPS[np.float32]),
+    )
     s = backend.host(fastcl.feature_sum(backend.array(x), omega))
     assert (np.abs(s - naive.feature_sum(x, omega)) <= 2 * error.sum(axis=0)).all()
-    a, exact = backend.host(fastcl.feature_adjoint(backend.array(x), omega, c)), naive.feature_adjoint(x, omega, c)
+    a, exact = (
+        backend.host(fastcl.feature_adjoint(backend.array(x), omega, c)),
+        naive.feature_adjoint(x, omega, c),
+    )
     assert (np.abs(a - exact) <= error @ np.abs(c) + EPS[np.float32] * np.abs(exact)).all()
 
 
 @on_devices
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("harmonics", range(2, MOST_HARMONICS + 1))
+@pytest.mark.parametrize("harmonics", range(2, MAX_HARMONICS + 1))
 def test_every_number_of_harmonics_has_its_kernel(backend, dtype, harmonics):
     rng = np.random.default_rng(harmonics)
-    x, omega = rng.standard_normal((41, 2)).astype(dtype), HarmonicFrequencies(rng.standard_normal((3, 2)), harmonics)
+    x, omega = (
+        rng.standard_normal((41, 2)).astype(dtype),
+        HarmonicFrequencies(rng.standard_normal((3, 2)), harmonics),
+    )
     c = rng.standard_normal(len(omega)).astype(np.float32)
     error = naive.harmonic_error(x, omega[:], harmonics, EPS[dtype])
     s = backend.host(fastcl.feature_sum(backend.array(x), omega))
     assert (np.abs(s - naive.feature_sum(x, omega)) <= 2 * error.sum(axis=0)).all()
-    a, exact = backend.host(fastcl.feature_adjoint(backend.array(x), omega, c)), naive.feature_adjoint(x, omega, c)
+    a, exact = (
+        backend.host(fastcl.feature_adjoint(backend.array(x), omega, c)),
+        naive.feature_adjoint(x, omega, c),
+    )
     assert (np.abs(a - exact) <= error @ np.abs(c) + EPS[dtype] * np.abs(exact)).all()

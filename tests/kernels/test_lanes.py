@@ -15,16 +15,25 @@ CASES = [  # each an inner loop that is written in vectors
     "fourier/test_structured.py::test_hadamard_maps_are_those_of_the_array[numba-float32-257-130-128]",
     "kernels/test_tile.py::test_add_product_adds_the_product_to_out[True-33-5-100-float32]",
 ]
-needs_avx512 = pytest.mark.skipif(not WIDE_REGISTERS, reason="without AVX-512 every test is of the narrow kernels")
+needs_avx512 = pytest.mark.skipif(
+    not WIDE_REGISTERS, reason="without AVX-512 every test is of the narrow kernels"
+)
 
 
 @pytest.mark.parametrize(
-    ("settings", "expected"), [({}, 64), (AVX2, 32), ({"NUMBA_CPU_NAME": "generic"}, 32), ({"NUMBA_ENABLE_AVX": "0"}, 32)]
+    ("settings", "expected"),
+    [({}, 64), (AVX2, 32), ({"NUMBA_CPU_NAME": "generic"}, 32), ({"NUMBA_ENABLE_AVX": "0"}, 32)],
 )
 @needs_avx512
 def test_vectors_are_as_wide_as_the_registers_that_are_compiled_for(settings, expected):
     program = "from fastcl.kernels.lanes import VECTOR_BYTES; print(VECTOR_BYTES)"
-    done = subprocess.run([sys.executable, "-c", program], env=os.environ | settings, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | settings,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     assert int(done.stdout) == expected
 
 

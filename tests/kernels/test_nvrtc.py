@@ -18,7 +18,10 @@ ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_100")
 KERNEL = re.compile(r"__global__ void .*?(?<!_)\b((?!__)\w+)\(([^()]*)\)\s*\{", re.DOTALL)
 # Arguments of a twin that its CUDA kernel does without.
 UNUSED = {
-    "energy_forward": {"transposed", "part_rows"},  # no narrow layers apart, and blocks of rows of one size
+    "energy_forward": {
+        "transposed",
+        "part_rows",
+    },  # no narrow layers apart, and blocks of rows of one size
     "energy_grad": {"part_rows"},
     "harmonic_sum": {"harmonics"},  # parameters of the template
     "harmonic_adjoint": {"harmonics"},
@@ -29,10 +32,14 @@ UNUSED = {
 def compilations():
     """(file, architecture) -> the future of what NVRTC makes of it: all cores compile."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield {key: pool.submit(nvrtc.compile_source, *key) for key in product(VARIANTS, ARCHITECTURES)}
+        yield {
+            key: pool.submit(nvrtc.compile_source, *key) for key in product(VARIANTS, ARCHITECTURES)
+        }
 
 
-@pytest.mark.skipif(nvrtc.library() is None, reason="NVRTC is missing: pip install nvidia-cuda-nvrtc")
+@pytest.mark.skipif(
+    nvrtc.library() is None, reason="NVRTC is missing: pip install nvidia-cuda-nvrtc"
+)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_variant_compiles_without_spills(compilations, name, architecture):
@@ -44,7 +51,9 @@ def test_every_variant_compiles_without_spills(compilations, name, architecture)
         assert 0 < kernel.registers <= 255, variant
 
 
-@pytest.mark.skipif(nvrtc.library() is None, reason="NVRTC is missing: pip install nvidia-cuda-nvrtc")
+@pytest.mark.skipif(
+    nvrtc.library() is None, reason="NVRTC is missing: pip install nvidia-cuda-nvrtc"
+)
 def test_errors_of_the_compiler_name_the_file(monkeypatch):
     text = cuda.source("random")
     monkeypatch.setattr(cuda, "source", lambda name: text.replace("philox(", "phil0x(", 1))
@@ -61,7 +70,10 @@ def test_a_launcher_takes_the_arguments_of_its_twin(name):
     twin, launcher = parameters_of(backend._NUMBA[name]), parameters_of(LAUNCHERS[name])
     assert launcher[: len(twin)] == twin
     for extra in launcher[len(twin) :]:
-        assert inspect.signature(LAUNCHERS[name]).parameters[extra].default is not inspect.Parameter.empty
+        assert (
+            inspect.signature(LAUNCHERS[name]).parameters[extra].default
+            is not inspect.Parameter.empty
+        )
 
 
 def kernels():
@@ -70,7 +82,9 @@ def kernels():
     for name in VARIANTS:
         text = re.sub(r"//[^\n]*", "", cuda.source(name))
         for kernel, parameters in KERNEL.findall(text):
-            found[kernel] = [re.findall(r"\w+", parameter)[-1] for parameter in parameters.split(",")]
+            found[kernel] = [
+                re.findall(r"\w+", parameter)[-1] for parameter in parameters.split(",")
+            ]
     return found
 
 
@@ -79,13 +93,19 @@ def twin(kernel):
 
 
 def test_the_sources_hold_the_kernels_that_the_variants_name():
-    assert set(kernels()) == {variant.partition("<")[0] for variants in VARIANTS.values() for variant in variants}
+    assert set(kernels()) == {
+        variant.partition("<")[0] for variants in VARIANTS.values() for variant in variants
+    }
 
 
 @pytest.mark.parametrize("kernel", sorted(name for name in kernels() if twin(name) in LAUNCHERS))
 def test_a_kernel_takes_the_arguments_of_its_twin_and_then_sizes(kernel):
     name = twin(kernel)
-    expected = [argument for argument in parameters_of(backend._NUMBA[name]) if argument not in UNUSED.get(name, ())]
+    expected = [
+        argument
+        for argument in parameters_of(backend._NUMBA[name])
+        if argument not in UNUSED.get(name, ())
+    ]
     assert kernels()[kernel][: len(expected)] == expected
 
 
@@ -96,4 +116,6 @@ def test_every_variant_was_run(request):
     if request.config.option.keyword or any(".py" in argument for argument in request.config.args):
         pytest.skip("only all tests together run every variant")
     variants = {variant for variants in VARIANTS.values() for variant in variants}
-    assert variants == set(cuda_host.HostKernel.launches) & variants, variants - set(cuda_host.HostKernel.launches)
+    assert variants == set(cuda_host.HostKernel.launches) & variants, variants - set(
+        cuda_host.HostKernel.launches
+    )

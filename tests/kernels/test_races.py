@@ -22,26 +22,50 @@ CASES = [
     "kernels/test_mlp.py::test_gradient_in_x_is_the_oracles[cuda-host-float32-16-widths2-1021]",
 ]
 FLAGS = ["-fsanitize=thread", "-g1"]
-LIBRARIES = ["features", "features_tensor", "mlp", "objective", "optimizers", "quantised", "random"]  # of the cases
+LIBRARIES = [
+    "features",
+    "features_tensor",
+    "mlp",
+    "objective",
+    "optimizers",
+    "quantised",
+    "random",
+]  # of the cases
 
 
 def find_sanitizer():
     """The runtime of ThreadSanitizer, or None."""
     if cuda_host.COMPILER is None:
         return None
-    path = subprocess.run([cuda_host.COMPILER, "-print-file-name=libtsan.so"], capture_output=True, text=True).stdout.strip()
+    path = subprocess.run(
+        [cuda_host.COMPILER, "-print-file-name=libtsan.so"], capture_output=True, text=True
+    ).stdout.strip()
     return path if os.path.isabs(path) else None
 
 
 def run(cases, folder, **environment):
-    command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", *(str(TESTS / case) for case in cases)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-s",
+        "-p",
+        "no:cacheprovider",
+        *(str(TESTS / case) for case in cases),
+    ]
     settings = {
         "CUDA_HOST_FLAGS": " ".join(FLAGS),
         "LD_PRELOAD": find_sanitizer(),
         "TSAN_OPTIONS": "exitcode=66 ignore_noninstrumented_modules=1",
     }
     return subprocess.run(
-        command, env={**os.environ, **settings, **environment}, cwd=folder, capture_output=True, text=True, timeout=600
+        command,
+        env={**os.environ, **settings, **environment},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
 
 
@@ -52,7 +76,9 @@ def sanitizer():
 
 
 def test_no_kernel_races():
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # here and at once, not one by one with the runtime in the compiler too
+    with ThreadPoolExecutor(
+        os.cpu_count()
+    ) as pool:  # here and at once, not one by one with the runtime in the compiler too
         list(pool.map(lambda name: cuda_host.build(name, FLAGS), LIBRARIES))
     done = run(CASES, TESTS.parent)
     assert "data race" not in done.stderr, done.stderr[:5000]

@@ -9,7 +9,17 @@ from fastcl.kernels import tile
 
 DTYPES = [np.float32, np.float64]
 # Rows around the tile of 4, columns around vectors of 4 to 16 lanes and around tiles of 2 or 4 of them, no terms at all.
-SHAPES = [(1, 1, 1), (3, 2, 5), (4, 3, 8), (5, 0, 7), (8, 9, 16), (7, 31, 33), (31, 17, 64), (33, 5, 100), (2, 257, 31)]
+SHAPES = [
+    (1, 1, 1),
+    (3, 2, 5),
+    (4, 3, 8),
+    (5, 0, 7),
+    (8, 9, 16),
+    (7, 31, 33),
+    (31, 17, 64),
+    (33, 5, 100),
+    (2, 257, 31),
+]
 
 
 def product_error(a, b, out, dtype):
@@ -28,7 +38,9 @@ def test_add_product_adds_the_product_to_out(rng, dtype, rows, terms, columns, t
     start = rng.standard_normal((rows, columns)).astype(dtype)
     out = start.copy()
     tile.add_product(a, b, out)
-    assert (np.abs(out - (start + naive.matrix_product(a, b))) <= product_error(a, b, start, dtype)).all()
+    assert (
+        np.abs(out - (start + naive.matrix_product(a, b))) <= product_error(a, b, start, dtype)
+    ).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -41,9 +53,17 @@ def test_add_product_stays_within_out(rng, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("rows", "terms", "columns"), [(rows, terms, columns) for rows, terms, columns in SHAPES if terms])
-def test_dot_rows_overwrites_out_with_the_product_by_the_transpose(rng, dtype, rows, terms, columns):
-    a, b = rng.standard_normal((rows, terms)).astype(dtype), rng.standard_normal((columns, terms)).astype(dtype)
+@pytest.mark.parametrize(
+    ("rows", "terms", "columns"),
+    [(rows, terms, columns) for rows, terms, columns in SHAPES if terms],
+)
+def test_dot_rows_overwrites_out_with_the_product_by_the_transpose(
+    rng, dtype, rows, terms, columns
+):
+    a, b = (
+        rng.standard_normal((rows, terms)).astype(dtype),
+        rng.standard_normal((columns, terms)).astype(dtype),
+    )
     out = np.full((rows, columns), np.nan, dtype)
     tile.dot_rows(a, b, out)
     assert (np.abs(out - naive.matrix_product(a, b.T)) <= product_error(a, b.T, 0, dtype)).all()
@@ -53,7 +73,9 @@ def test_dot_rows_overwrites_out_with_the_product_by_the_transpose(rng, dtype, r
 def test_scratch_arrays_start_on_a_cache_line(dtype):
     like = np.zeros(1, dtype)
     for size in (1, 7, 64, 1021):  # held at once, so that they cannot share one lucky address
-        arrays = [tile.empty_aligned(size, like) for _ in range(5)] + [empty_aligned((size,), dtype) for _ in range(5)]
+        arrays = [tile.empty_aligned(size, like) for _ in range(5)] + [
+            empty_aligned((size,), dtype) for _ in range(5)
+        ]
         zeros = tile.zeros_aligned(size, like)
         assert (zeros == 0).all()
         for array in [*arrays, zeros]:
@@ -69,8 +91,13 @@ def test_aligned_array_of_two_dimensions_is_contiguous():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("rows", "terms", "columns"), [(1, 1, 1), (257, 3, 31), (1021, 35, 64)])
-def test_the_parallel_product_has_the_bits_of_one_tile_after_another(rng, on_threads, dtype, rows, terms, columns):
-    a, b = rng.standard_normal((rows, terms)).astype(dtype), rng.standard_normal((terms, columns)).astype(dtype)
+def test_the_parallel_product_has_the_bits_of_one_tile_after_another(
+    rng, on_threads, dtype, rows, terms, columns
+):
+    a, b = (
+        rng.standard_normal((rows, terms)).astype(dtype),
+        rng.standard_normal((terms, columns)).astype(dtype),
+    )
     expected = np.zeros((rows, columns), dtype)
     tile.add_product(a, b, expected)
     for result in on_threads(lambda: product(a, b)):
@@ -79,10 +106,16 @@ def test_the_parallel_product_has_the_bits_of_one_tile_after_another(rng, on_thr
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("rows", "terms", "columns"), SHAPES)
-def test_the_product_is_where_the_rows_are_and_in_their_type(rng, backend, dtype, rows, terms, columns):
+def test_the_product_is_where_the_rows_are_and_in_their_type(
+    rng, backend, dtype, rows, terms, columns
+):
     a, b = rng.standard_normal((rows, terms)).astype(dtype), rng.standard_normal((terms, columns))
     expected, error = naive.matrix_product(a, b.astype(dtype)), product_error(a, b, 0, dtype)
-    for given in (b, b.astype(dtype), np.asfortranarray(b)):  # brought beside a, on the host or on a device
+    for given in (
+        b,
+        b.astype(dtype),
+        np.asfortranarray(b),
+    ):  # brought beside a, on the host or on a device
         for left in (backend.array(a), backend.array(a.T.copy()).T):
             out = backend.host(product(left, given))
             assert out.dtype == dtype

@@ -26,7 +26,9 @@ BOX = fastcl.Box([-1, -1], [1, 2])
 def few_rows(monkeypatch):
     learn = importlib.import_module("fastcl.learning.loop")  # fastcl.learn is the function
     for module in (graphs, learn):
-        monkeypatch.setattr(module, "ROWS", 3)  # host and device meet twice in a run, and once more for the rest
+        monkeypatch.setattr(
+            module, "ROWS", 3
+        )  # host and device meet twice in a run, and once more for the rest
     monkeypatch.setattr(glue, "WIDE", 64)  # every thread of a block may be one of the machine's
     monkeypatch.setattr(objective, "MASS_PARTS", 1)
     monkeypatch.setattr(objective, "MASS_ROWS", 64)
@@ -40,7 +42,7 @@ def sketch():
 
 def make_prior(dtype=np.float64, place=lambda array: array):
     prior = fastcl.MLPPrior(2, (8, 17), rng=0, dtype=dtype)
-    prior.start_near(BOX, rng=0)
+    prior.initialise_on(BOX, rng=0)
     prior.theta = place(prior.theta)
     return prior
 
@@ -64,7 +66,9 @@ def assert_same(device, host, dtype):
     tolerance = 100 * N_STEPS * N_POINTS * np.finfo(dtype).eps
     np.testing.assert_allclose(device[0], host[0], rtol=0, atol=tolerance * np.abs(host[0]).max())
     for name in ("value", "gradient_norm"):
-        np.testing.assert_allclose(device[1][name], host[1][name], rtol=0, atol=tolerance * np.abs(host[1][name]).max())
+        np.testing.assert_allclose(
+            device[1][name], host[1][name], rtol=0, atol=tolerance * np.abs(host[1][name]).max()
+        )
     assert np.array_equal(device[1]["iteration"], host[1]["iteration"])
     assert (np.diff(device[1]["seconds"]) >= 0).all()
 
@@ -72,23 +76,41 @@ def assert_same(device, host, dtype):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_every_method_is_that_of_the_host(device, sketch, method, dtype):
-    runs = [run(sketch, place, dtype=dtype, method=method) for place in (device.array, lambda array: array)]
+    runs = [
+        run(sketch, place, dtype=dtype, method=method)
+        for place in (device.array, lambda array: array)
+    ]
     assert_same(*runs, dtype)
 
 
 @pytest.mark.parametrize("optimizer", ["heavy ball", "nesterov"])
 @pytest.mark.parametrize("log_scale", ["learned", "fixed"])
 def test_every_optimizer_is_that_of_the_host(device, sketch, optimizer, log_scale):
-    settings = {"method": "unbiased", "optimizer": optimizer, "log_scale": log_scale, "average": 0.5}
-    assert_same(*(run(sketch, place, **settings) for place in (device.array, lambda array: array)), np.float64)
+    settings = {
+        "method": "unbiased",
+        "optimizer": optimizer,
+        "log_scale": log_scale,
+        "average": 0.5,
+    }
+    assert_same(
+        *(run(sketch, place, **settings) for place in (device.array, lambda array: array)),
+        np.float64,
+    )
 
 
-NOT_CAPTURED = [{"method": "grid", "points_per_axis": 6}, {"log_scale": "profiled"}, {"metric": "whitened"}]
+NOT_CAPTURED = [
+    {"method": "grid", "points_per_axis": 6},
+    {"log_scale": "profiled"},
+    {"metric": "whitened"},
+]
 
 
 @pytest.mark.parametrize("settings", NOT_CAPTURED)
 def test_what_is_not_captured_is_that_of_the_host_as_well(device, sketch, settings):
-    assert_same(*(run(sketch, place, **settings) for place in (device.array, lambda array: array)), np.float64)
+    assert_same(
+        *(run(sketch, place, **settings) for place in (device.array, lambda array: array)),
+        np.float64,
+    )
 
 
 def test_a_reference_measure_is_that_of_the_host(device, sketch):
@@ -96,7 +118,7 @@ def test_a_reference_measure_is_that_of_the_host(device, sketch):
     for place in (device.array, lambda array: array):
         law = fastcl.Gaussian([0.0, 0.0], 0.1 * np.eye(2))
         prior = fastcl.MLPPrior(2, (8,), rng=0, reference=law, dtype=np.float64)
-        prior.start_near(law, rng=0)
+        prior.initialise_on(law, rng=0)
         prior.theta = place(prior.theta)
         fastcl.learn(prior, sketch, n_points=N_POINTS, n_iter=3, rng=0)
         thetas.append(prior.theta if isinstance(prior.theta, np.ndarray) else prior.theta.get())
@@ -109,7 +131,9 @@ def test_a_single_gradient_is_that_of_the_host(device, sketch, name):
     host = getattr(fastcl, name)(make_prior(), sketch, BOX, **settings)
     value, gradient = getattr(fastcl, name)(make_prior(place=device.array), sketch, BOX, **settings)
     assert abs(value - host[0]) <= 1e-11 * abs(host[0]) + 1e-12
-    np.testing.assert_allclose(device.host(gradient), host[1], rtol=0, atol=1e-11 * np.abs(host[1]).max())
+    np.testing.assert_allclose(
+        device.host(gradient), host[1], rtol=0, atol=1e-11 * np.abs(host[1]).max()
+    )
 
 
 def test_the_same_seed_gives_the_same_bits(device, sketch):
@@ -132,13 +156,24 @@ def test_a_resumed_run_has_the_bits_of_an_unbroken_one(device, sketch, tmp_path,
     assert len(history["value"]) == N_STEPS
 
 
-@pytest.mark.parametrize(("log_scale", "step"), [(200.0, 1e-3), (5.0, 3e38)])  # an infinite density; infinite parameters
+@pytest.mark.parametrize(
+    ("log_scale", "step"), [(200.0, 1e-3), (5.0, 3e38)]
+)  # an infinite density; infinite parameters
 def test_divergence_is_told_and_leaves_the_last_good_parameters(device, sketch, log_scale, step):
     prior = make_prior(np.float32, device.array)
     prior.log_scale = log_scale
     before = device.host(prior.theta)
     with pytest.raises(FloatingPointError, match="diverged at step 0"):
-        fastcl.learn(prior, sketch, BOX, "unbiased", n_points=N_POINTS, n_iter=5, optimizer=fastcl.SGD(step), rng=0)
+        fastcl.learn(
+            prior,
+            sketch,
+            BOX,
+            "unbiased",
+            n_points=N_POINTS,
+            n_iter=5,
+            optimizer=fastcl.SGD(step),
+            rng=0,
+        )
     assert np.array_equal(device.host(prior.theta), before)
 
 
@@ -175,7 +210,10 @@ def test_the_prior_is_whole_when_the_run_has_ended(device, sketch):
     gc.collect()  # what the run alone held
     again = make_prior(np.float32, device.array)
     again.theta = prior.theta
-    gradients = [device.host(fastcl.naive_gradient(p, sketch, BOX, n_points=N_POINTS, rng=1)[1]) for p in (prior, again)]
+    gradients = [
+        device.host(fastcl.naive_gradient(p, sketch, BOX, n_points=N_POINTS, rng=1)[1])
+        for p in (prior, again)
+    ]
     assert np.array_equal(*gradients)
 
 
@@ -184,8 +222,20 @@ def test_a_run_gives_the_memory_of_its_graph_back(device, sketch, monkeypatch):
     monkeypatch.setattr(device.module.cuda, "MemoryPool", lambda: pools.append(make()) or pools[-1])
     held = []
     step = graphs.CapturedSteps._take_step
-    monkeypatch.setattr(graphs.CapturedSteps, "_take_step", lambda self: (step(self), held.append(self.pool.total_bytes())))
-    fastcl.learn(make_prior(np.float32, device.array), sketch, BOX, "normalised", n_points=N_POINTS, n_iter=3, rng=0)
+    monkeypatch.setattr(
+        graphs.CapturedSteps,
+        "_take_step",
+        lambda self: (step(self), held.append(self.pool.total_bytes())),
+    )
+    fastcl.learn(
+        make_prior(np.float32, device.array),
+        sketch,
+        BOX,
+        "normalised",
+        n_points=N_POINTS,
+        n_iter=3,
+        rng=0,
+    )
     gc.collect()
     assert max(held) > 0
     assert [pool.total_bytes() for pool in pools] == [0]

@@ -23,7 +23,9 @@ def one_thread_of_blas():
 def exact_sketch(variances, m=150):
     """The sketch in closed form of the mixture of these variances (3, 2), Diracs where they are zero."""
     sk = fastcl.Sketch(fastcl.draw_frequencies(m, 2, 0.4, "adapted_radius", rng=1))
-    sk._total = (WEIGHTS * np.exp(-1j * sk.omega @ MEANS.T - sk.omega**2 @ variances.T / 2)).sum(axis=1)
+    sk._total = (WEIGHTS * np.exp(-1j * sk.omega @ MEANS.T - sk.omega**2 @ variances.T / 2)).sum(
+        axis=1
+    )
     sk.count = 1
     return sk
 
@@ -52,7 +54,9 @@ def test_the_mixture_of_an_exact_sketch_is_recovered():
     rows = order(found.means)
     np.testing.assert_allclose(found.means, MEANS[rows], atol=1e-3)
     np.testing.assert_allclose(found.weights, WEIGHTS[rows], atol=1e-3)
-    np.testing.assert_allclose(found.covariances, np.eye(2) * DEVIATIONS[rows][:, None] ** 2, atol=1e-3)
+    np.testing.assert_allclose(
+        found.covariances, np.eye(2) * DEVIATIONS[rows][:, None] ** 2, atol=1e-3
+    )
 
 
 def test_the_domain_of_the_sketch_is_the_box_and_starts_may_be_given():
@@ -71,19 +75,26 @@ def test_structured_frequencies_are_decoded_too():
     order(fastcl.decode_kmeans(fastcl.sketch(x, omega), 3, LOW, HIGH, rng=0)[0])
 
 
-@pytest.mark.parametrize("make", [decoders.Blobs, decoders.Gaussians])
+@pytest.mark.parametrize("make", [decoders.SphericalAtoms, decoders.Gaussians])
 def test_gradients_against_central_differences(make, rng):
     omega, z = rng.standard_normal((37, 3)), rng.standard_normal(37) + 1j * rng.standard_normal(37)
     atoms, step = make(omega, np.full(3, -4.0), np.full(3, 4.0)), 1e-5
     k, p = 4, len(atoms.low)
     functions = [
-        (lambda theta: decoders.mismatch(theta, atoms, z), np.concatenate([rng.uniform(-1, 1, k * p), rng.uniform(1, 2, k)]))
+        (
+            lambda theta: decoders.mismatch(theta, atoms, z),
+            np.concatenate([rng.uniform(-1, 1, k * p), rng.uniform(1, 2, k)]),
+        )
     ]
-    if make is decoders.Blobs:
-        functions.append((lambda centre: decoders.minus_correlation(centre, atoms, z), rng.uniform(-1, 1, p)))
+    if make is decoders.SphericalAtoms:
+        functions.append(
+            (lambda centre: decoders.minus_correlation(centre, atoms, z), rng.uniform(-1, 1, p))
+        )
     for function, theta in functions:
         direction = rng.standard_normal(theta.size)
-        change = (function(theta + step * direction)[0] - function(theta - step * direction)[0]) / (2 * step)
+        change = (function(theta + step * direction)[0] - function(theta - step * direction)[0]) / (
+            2 * step
+        )
         # Values of up to a hundred, rounded to 1e-14 over 1e-5; third derivatives of thousands times 1e-10.
         assert function(theta)[1] @ direction == pytest.approx(change, rel=1e-6, abs=1e-6)
 
@@ -115,6 +126,11 @@ def test_results_do_not_depend_on_threads(decode, on_threads):
     ],
 )
 def test_bad_arguments_are_refused(decode, error, match, change):
-    arguments = {"sketch": exact_sketch(DEVIATIONS**2, 9), "k": 2, "low": LOW, "high": HIGH} | change
+    arguments = {
+        "sketch": exact_sketch(DEVIATIONS**2, 9),
+        "k": 2,
+        "low": LOW,
+        "high": HIGH,
+    } | change
     with pytest.raises(error, match=match):
         decode(arguments.pop("sketch"), arguments.pop("k"), **arguments)

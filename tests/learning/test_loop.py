@@ -25,7 +25,14 @@ def one_thread():
 def test_objective_falls_on_a_box(make, method):
     problem = make(np.float32)
     before = exact(problem)[0]
-    result = learn(problem, method=method, n_points=128, n_iter=200, optimizer=fastcl.Adam(1e-2), points_per_axis=12)
+    result = learn(
+        problem,
+        method=method,
+        n_points=128,
+        n_iter=200,
+        optimizer=fastcl.Adam(1e-2),
+        points_per_axis=12,
+    )
     assert result.prior is problem.prior
     # Measured at a fifth or less of the start with these seeds; a wrong sign or a dead gradient stays at the start.
     assert exact(problem)[0] < 0.5 * before
@@ -36,7 +43,9 @@ def test_objective_falls_on_a_box(make, method):
 def test_objective_falls_with_a_reference_that_need_not_be_passed(make, method):
     problem = make(np.float32)
     before = exact(problem)[0]
-    learn(problem, domain=None, method=method, n_points=128, n_iter=200, optimizer=fastcl.Adam(1e-2))
+    learn(
+        problem, domain=None, method=method, n_points=128, n_iter=200, optimizer=fastcl.Adam(1e-2)
+    )
     assert exact(problem)[0] < 0.5 * before
 
 
@@ -56,7 +65,9 @@ def test_history_holds_every_step():
     problem, calls = line(np.float32), []
     history = learn(problem, callback=lambda *call: calls.append(call)).history
     assert set(history) == {"iteration", "value", "gradient_norm", "seconds"}
-    assert all(isinstance(column, np.ndarray) and column.shape == (N_ITER,) for column in history.values())
+    assert all(
+        isinstance(column, np.ndarray) and column.shape == (N_ITER,) for column in history.values()
+    )
     np.testing.assert_array_equal(history["iteration"], np.arange(N_ITER))
     assert [iteration for iteration, _, _ in calls] == list(range(N_ITER))
     assert all(prior is problem.prior for _, prior, _ in calls)
@@ -66,10 +77,16 @@ def test_history_holds_every_step():
 
 def test_history_of_the_grid_is_that_of_its_gradients():
     problem = line()
-    value, gradient = fastcl.grid_gradient(problem.prior, problem.sketch, problem.domain, points_per_axis=9)
+    value, gradient = fastcl.grid_gradient(
+        problem.prior, problem.sketch, problem.domain, points_per_axis=9
+    )
     history = learn(problem, method="grid", points_per_axis=9).history
     assert history["value"][0] == value
-    np.testing.assert_allclose(history["gradient_norm"][0], np.linalg.norm(gradient), rtol=gradient.size * np.finfo(float).eps)
+    np.testing.assert_allclose(
+        history["gradient_norm"][0],
+        np.linalg.norm(gradient),
+        rtol=gradient.size * np.finfo(float).eps,
+    )
 
 
 def test_a_step_is_one_update_of_the_optimizer():
@@ -77,7 +94,10 @@ def test_a_step_is_one_update_of_the_optimizer():
     learn(problem, method="grid", points_per_axis=9, n_iter=3, optimizer=fastcl.Adam(1e-2))
     optimizer = fastcl.Adam(1e-2)
     for _ in range(3):
-        optimizer.update(other.prior.theta, fastcl.grid_gradient(other.prior, other.sketch, other.domain, points_per_axis=9)[1])
+        optimizer.update(
+            other.prior.theta,
+            fastcl.grid_gradient(other.prior, other.sketch, other.domain, points_per_axis=9)[1],
+        )
     np.testing.assert_array_equal(problem.prior.theta, other.prior.theta)
 
 
@@ -123,7 +143,9 @@ def test_stopped_run_returns_what_it_has(how):
     result = learn(problem, callback=callback)
     assert isinstance(result, fastcl.LearnResult)
     assert [len(column) for column in result.history.values()] == [12] * 4
-    np.testing.assert_array_equal(result.prior.theta[:-1], seen[-1][:-1])  # the log-scale comes last and anew
+    np.testing.assert_array_equal(
+        result.prior.theta[:-1], seen[-1][:-1]
+    )  # the log-scale comes last and anew
 
 
 @pytest.mark.parametrize("method", ["normalised", "tracked"])
@@ -143,7 +165,10 @@ def test_what_was_learned_has_mass_one(method, average):
 def test_average_is_the_mean_of_the_last_iterates(average, count):
     iterates = []
     result = learn(
-        line(), average=average, log_scale="learned", callback=lambda k, prior, value: iterates.append(prior.theta.copy())
+        line(),
+        average=average,
+        log_scale="learned",
+        callback=lambda k, prior, value: iterates.append(prior.theta.copy()),
     )
     expected = np.mean(iterates[-count:], axis=0)
     # Two ways to average `count` numbers: each rounds once a term.
@@ -186,7 +211,9 @@ def test_overflow_of_the_density_is_divergence():
 
 def test_divergence_in_the_last_step_is_seen():
     problem = line(np.float32)
-    problem.prior.log_scale = 5.0  # gradients of some thousand: 3e38 times that is infinite in float32
+    problem.prior.log_scale = (
+        5.0  # gradients of some thousand: 3e38 times that is infinite in float32
+    )
     with pytest.raises(FloatingPointError, match="smaller step"):
         learn(problem, optimizer=fastcl.SGD(3e38), n_iter=1)
     assert np.isfinite(problem.prior.theta).all()
@@ -261,17 +288,23 @@ def test_methods_of_the_paper_learn_the_scale_by_default():
     assert_same_run(learn(method="unbiased"), learn(method="unbiased", log_scale="learned"))
 
 
-@pytest.mark.parametrize("settings", [{"method": "normalised"}, {"method": "tracked", "tracking": 0.2}])
+@pytest.mark.parametrize(
+    "settings", [{"method": "normalised"}, {"method": "tracked", "tracking": 0.2}]
+)
 @pytest.mark.parametrize("metric", ["identity", "whitened"])
 def test_other_gradients_reach_the_same_moments(settings, metric):
     start = fastcl.grid_gradient(line().prior, line().sketch, line().domain, 400)[0]
     optimizer = fastcl.Adam(1e-2, schedule=fastcl.Cosine(600))
     problem = line()
     learn(problem, n_iter=600, n_points=256, optimizer=optimizer, metric=metric, **settings)
-    assert fastcl.grid_gradient(problem.prior, problem.sketch, problem.domain, 400)[0] < 0.05 * start
+    assert (
+        fastcl.grid_gradient(problem.prior, problem.sketch, problem.domain, 400)[0] < 0.05 * start
+    )
 
 
-@pytest.mark.parametrize("settings", [{"tracking": 0.0}, {"tracking": 1.5}, {"metric": "diagonal"}, {"metric": 3}])
+@pytest.mark.parametrize(
+    "settings", [{"tracking": 0.0}, {"tracking": 1.5}, {"metric": "diagonal"}, {"metric": 3}]
+)
 def test_bad_setting_of_metric_or_tracking_is_named(settings):
     with pytest.raises((ValueError, TypeError), match=next(iter(settings))):
         learn(**settings)

@@ -13,7 +13,9 @@ from fastcl import files
 
 OPTIMIZERS = {
     "momentum": lambda: fastcl.SGD(1e-3, momentum=0.9),
-    "diminishing": lambda: fastcl.SGD(1e-3, nesterov=True, momentum=0.5, schedule=fastcl.Diminishing(10)),
+    "diminishing": lambda: fastcl.SGD(
+        1e-3, nesterov=True, momentum=0.5, schedule=fastcl.Diminishing(10)
+    ),
     "adam": lambda: fastcl.Adam(1e-2),
 }
 
@@ -72,7 +74,9 @@ def test_run_that_was_killed_resumes_from_the_last_periodic_checkpoint(tmp_path)
     left = tmp_path / "left.npz"
 
     def callback(iteration, prior, value):
-        if iteration == 16:  # what the disk holds if the machine stops here: the state after 14 steps
+        if (
+            iteration == 16
+        ):  # what the disk holds if the machine stops here: the state after 14 steps
             shutil.copy(tmp_path / "run.npz", left)
 
     learn(checkpoint=tmp_path / "run.npz", callback=callback, **settings)
@@ -127,7 +131,11 @@ OTHER_RUNS = {
     "domain": {"domain": fastcl.Box([-1.0], [1.4])},
     "precision": {"problem": line(np.float64)},
     "network": {"problem": replace(line(), prior=make_prior(1, (9,), np.float32))},
-    "reference": {"problem": replace(line(), prior=make_prior(1, (8,), np.float32, REFERENCE), domain=REFERENCE)},
+    "reference": {
+        "problem": replace(
+            line(), prior=make_prior(1, (8,), np.float32, REFERENCE), domain=REFERENCE
+        )
+    },
     "sketch": {"sketch": fastcl.sketch(np.linspace(-1, 1, 20)[:, None], line().sketch.omega)},
     "frequencies": {"sketch": fastcl.sketch(np.linspace(-1, 1, 20)[:, None], [[1.0], [2.0]])},
 }
@@ -139,7 +147,10 @@ def test_checkpoint_of_another_run_is_refused(tmp_path, what):
     learn(checkpoint=checkpoint, n_iter=3, optimizer=fastcl.Adam(1e-3))
     before = checkpoint.read_bytes()
     with pytest.raises(ValueError, match="belongs to a run with other settings"):
-        learn(checkpoint=checkpoint, **{"n_iter": 3, "optimizer": fastcl.Adam(1e-3)} | OTHER_RUNS[what])
+        learn(
+            checkpoint=checkpoint,
+            **{"n_iter": 3, "optimizer": fastcl.Adam(1e-3)} | OTHER_RUNS[what],
+        )
     assert checkpoint.read_bytes() == before
 
 
@@ -190,7 +201,9 @@ def test_checkpoint_that_cannot_be_written_is_an_error_before_any_step(tmp_path,
 
 
 def test_read_only_folder_is_an_error_before_any_step(tmp_path, monkeypatch):
-    monkeypatch.setattr("os.access", lambda path, mode: False)  # the superuser may write to any folder
+    monkeypatch.setattr(
+        "os.access", lambda path, mode: False
+    )  # the superuser may write to any folder
     calls = []
     with pytest.raises(PermissionError, match="folder"):
         learn(checkpoint=tmp_path / "run.npz", callback=lambda *call: calls.append(call))
@@ -202,7 +215,9 @@ def test_diverged_run_keeps_a_checkpoint_of_finite_parameters(tmp_path):
     with pytest.raises(FloatingPointError):
         learn(checkpoint=checkpoint, checkpoint_every=1, optimizer=fastcl.SGD(1e30), average=1.0)
     with np.load(checkpoint) as archive:
-        assert all(np.isfinite(archive[name]).all() for name in ("theta", "mean", "optimizer.velocity"))
+        assert all(
+            np.isfinite(archive[name]).all() for name in ("theta", "mean", "optimizer.velocity")
+        )
 
 
 def test_checkpoint_of_another_metric_is_refused(tmp_path):
@@ -215,7 +230,10 @@ def test_checkpoint_of_another_metric_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "array"),
     [
-        ("optimizer.first", np.zeros(3)),  # shorter than theta: the kernel would write beyond its end
+        (
+            "optimizer.first",
+            np.zeros(3),
+        ),  # shorter than theta: the kernel would write beyond its end
         ("optimizer.second", np.full(25, "text")),
         ("optimizer.iteration", np.int64(-1)),
         ("history.seconds", np.full(3, b"1.0")),

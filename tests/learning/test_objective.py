@@ -20,7 +20,7 @@ from problems import (
 from scipy.optimize import minimize_scalar
 
 import fastcl
-from fastcl.learning.objective import LEAST_SCALE, SketchMatching
+from fastcl.learning.objective import MIN_SCALE, SketchMatching
 
 BOXES = [line, plane]
 REFERENCES = [gaussian_line, scale_mixture_plane]
@@ -65,7 +65,9 @@ def grid_of(problem, k):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_grid_value_and_gradient_are_those_of_the_discretised_objective(make, dtype):
     problem, k = make(dtype), 19
-    value, gradient = fastcl.grid_gradient(problem.prior, problem.sketch, problem.domain, points_per_axis=k)
+    value, gradient = fastcl.grid_gradient(
+        problem.prior, problem.sketch, problem.domain, points_per_axis=k
+    )
     omega, target = problem.sketch.omega, problem.sketch.values
     nodes, weights = grid_of(problem, k)
     expected, expected_gradient, magnitude = objective(problem.prior, omega, target, nodes, weights)
@@ -82,14 +84,18 @@ def test_grid_value_and_gradient_are_those_of_the_discretised_objective(make, dt
 def test_grid_gradient_is_the_directional_derivative(make):
     problem = make()
     prior, step = problem.prior, 1e-5
-    value, gradient = fastcl.grid_gradient(prior, problem.sketch, problem.domain, points_per_axis=15)
+    value, gradient = fastcl.grid_gradient(
+        prior, problem.sketch, problem.domain, points_per_axis=15
+    )
     theta = prior.theta.copy()
     direction = np.random.default_rng(1).standard_normal(theta.size)
     direction /= np.linalg.norm(direction)
     sides = []
     for sign in (1, -1):
         prior.theta[:] = theta + sign * step * direction
-        sides.append(fastcl.grid_gradient(prior, problem.sketch, problem.domain, points_per_axis=15)[0])
+        sides.append(
+            fastcl.grid_gradient(prior, problem.sketch, problem.domain, points_per_axis=15)[0]
+        )
     # The rounding of G, a sum of some hundred terms, over the step; and step^2 times a third derivative of some hundred G.
     tolerance = 100 * value * (np.finfo(float).eps / step + step**2)
     assert abs((sides[0] - sides[1]) / (2 * step) - gradient @ direction) <= tolerance
@@ -98,11 +104,15 @@ def test_grid_gradient_is_the_directional_derivative(make):
 
 def test_grid_converges_to_the_integral():
     problem = line()
-    value, gradient = fastcl.grid_gradient(problem.prior, problem.sketch, problem.domain, points_per_axis=1000)
+    value, gradient = fastcl.grid_gradient(
+        problem.prior, problem.sketch, problem.domain, points_per_axis=1000
+    )
     expected, expected_gradient = exact(problem)
     # Midpoints err as the square of the step, 6e-6 here, times second derivatives of some tens.
     np.testing.assert_allclose(value, expected, rtol=1e-3)
-    np.testing.assert_allclose(gradient, expected_gradient, atol=1e-3 * np.linalg.norm(expected_gradient))
+    np.testing.assert_allclose(
+        gradient, expected_gradient, atol=1e-3 * np.linalg.norm(expected_gradient)
+    )
 
 
 # ---- random points: the mean over many draws ---------------------------------------------------------------------
@@ -119,7 +129,9 @@ def test_unbiased_gradient_and_value_have_the_mean_of_the_integral(make):
 @pytest.mark.parametrize("make", BOXES + REFERENCES)
 def test_naive_gradient_and_value_have_the_predicted_bias(make):
     problem = make()
-    for sample, expected, bias in zip(draws(make, "naive"), exact(problem), variance_term(problem, N_POINTS), strict=True):
+    for sample, expected, bias in zip(
+        draws(make, "naive"), exact(problem), variance_term(problem, N_POINTS), strict=True
+    ):
         mean, error = mean_and_error(sample)
         assert (np.abs(mean - expected - bias) <= N_ERRORS * error).all()
         # The same bound refuses the naive mean as a mean of G, so it would refuse such a bias of the unbiased gradient.
@@ -140,7 +152,9 @@ def test_bias_of_the_naive_gradient_is_absent_where_points_are_independent():
 @pytest.mark.parametrize("method", RANDOM)
 def test_public_function_draws_what_the_shared_objective_draws(method):
     problem = line()
-    value, gradient = RANDOM[method](problem.prior, problem.sketch, problem.domain, N_POINTS, rng=np.random.default_rng(0))
+    value, gradient = RANDOM[method](
+        problem.prior, problem.sketch, problem.domain, N_POINTS, rng=np.random.default_rng(0)
+    )
     values, gradients = draws(line, method)
     assert value == values[0]
     np.testing.assert_array_equal(gradient, gradients[0])
@@ -166,7 +180,9 @@ def best_log_scale(prior, sketch, domain, x):
 @pytest.mark.parametrize("call", [fastcl.grid_gradient, *RANDOM.values()])
 def test_fixed_log_scale_stays_and_has_no_gradient(call):
     problem = plane()
-    settings = {"points_per_axis": 9} if call is fastcl.grid_gradient else {"n_points": 100, "rng": 0}
+    settings = (
+        {"points_per_axis": 9} if call is fastcl.grid_gradient else {"n_points": 100, "rng": 0}
+    )
     before = problem.prior.theta.copy()
     learned = call(problem.prior, problem.sketch, problem.domain, **settings)
     fixed = call(problem.prior, problem.sketch, problem.domain, **settings, log_scale="fixed")
@@ -180,7 +196,9 @@ def test_fixed_log_scale_stays_and_has_no_gradient(call):
 def test_profiled_log_scale_minimises_the_grid_objective():
     problem = plane()
     prior, k = problem.prior, 15
-    value, gradient = fastcl.grid_gradient(prior, problem.sketch, problem.domain, k, log_scale="profiled")
+    value, gradient = fastcl.grid_gradient(
+        prior, problem.sketch, problem.domain, k, log_scale="profiled"
+    )
     best = best_log_scale(prior, problem.sketch, problem.domain, grid_of(problem, k)[0])
     # A search that sees values alone finds its minimiser to the root of eps at best.
     assert abs(prior.log_scale - best.x) <= 10 * np.sqrt(np.finfo(float).eps)
@@ -193,7 +211,9 @@ def test_profiled_gradient_is_that_of_the_profiled_objective():
     problem = plane()
     prior, k, step = problem.prior, 15, 1e-4
     nodes = grid_of(problem, k)[0]
-    gradient = fastcl.grid_gradient(prior, problem.sketch, problem.domain, k, log_scale="profiled")[1]
+    gradient = fastcl.grid_gradient(prior, problem.sketch, problem.domain, k, log_scale="profiled")[
+        1
+    ]
     theta = prior.theta.copy()
     direction = gradient / np.linalg.norm(gradient)
     sides = []
@@ -210,9 +230,13 @@ def test_profiled_log_scale_minimises_at_the_points_of_the_residual(make, method
     problem = make()
     rng = np.random.default_rng(3)
     samples = [problem.domain.sample(200, rng) for _ in range(1 if method == "naive" else 2)]
-    RANDOM[method](problem.prior, problem.sketch, problem.domain, n_points=200, rng=3, log_scale="profiled")
+    RANDOM[method](
+        problem.prior, problem.sketch, problem.domain, n_points=200, rng=3, log_scale="profiled"
+    )
     best = [best_log_scale(problem.prior, problem.sketch, problem.domain, x).x for x in samples]
-    assert np.abs(np.array(best) - problem.prior.log_scale).min() <= 10 * np.sqrt(np.finfo(float).eps)
+    assert np.abs(np.array(best) - problem.prior.log_scale).min() <= 10 * np.sqrt(
+        np.finfo(float).eps
+    )
 
 
 def test_profiled_log_scale_stays_finite_where_no_scale_helps():
@@ -220,8 +244,10 @@ def test_profiled_log_scale_stays_finite_where_no_scale_helps():
     nodes, weights = grid_of(problem, 50)
     away = -(weights * np.exp(-problem.prior.energy(nodes))) @ features(nodes, problem.sketch.omega)
     sketch = fastcl.Sketch.from_arrays({"omega": problem.sketch.omega, "total": away, "count": 1})
-    value, gradient = fastcl.grid_gradient(problem.prior, sketch, problem.domain, 50, log_scale="profiled")
-    assert problem.prior.log_scale == np.log(LEAST_SCALE)
+    value, gradient = fastcl.grid_gradient(
+        problem.prior, sketch, problem.domain, 50, log_scale="profiled"
+    )
+    assert problem.prior.log_scale == np.log(MIN_SCALE)
     assert np.isfinite(value)
     assert np.isfinite(gradient).all()
 
@@ -229,7 +255,9 @@ def test_profiled_log_scale_stays_finite_where_no_scale_helps():
 def test_profiled_log_scale_of_a_density_that_underflows_is_no_crash():
     problem = line()
     problem.prior.theta[-2] = 100.0  # the last bias: R is near 1e4 everywhere, and exp(-R) is zero
-    value, _ = fastcl.grid_gradient(problem.prior, problem.sketch, problem.domain, 50, log_scale="profiled")
+    value, _ = fastcl.grid_gradient(
+        problem.prior, problem.sketch, problem.domain, 50, log_scale="profiled"
+    )
     np.testing.assert_allclose(value, (np.abs(problem.sketch.values) ** 2).sum(), rtol=1e-6)
 
 
@@ -254,12 +282,18 @@ def test_same_seed_gives_the_same_bits_and_another_seed_does_not(method):
 @pytest.mark.parametrize("method", ["grid", *RANDOM])
 def test_bits_do_not_follow_the_number_of_threads(method, dtype):
     problem = plane(dtype)
-    points = 55 if method == "grid" else 3001  # a dozen blocks of 256 rows: work for more than one thread
+    points = (
+        55 if method == "grid" else 3001
+    )  # a dozen blocks of 256 rows: work for more than one thread
     results = []
     for count in (1, 2):
         matching = SketchMatching(problem.sketch, problem.domain, dtype)
         with threads(count):
-            results.append(matching.gradient(problem.prior, method, points, np.random.default_rng(5), "profiled"))
+            results.append(
+                matching.gradient(
+                    problem.prior, method, points, np.random.default_rng(5), "profiled"
+                )
+            )
     assert results[0][0] == results[1][0]
     np.testing.assert_array_equal(results[0][1], results[1][1])
 
@@ -283,14 +317,21 @@ def test_later_calls_neither_see_nor_change_earlier_ones():
 def bad_calls():
     flat, wide, relative = line(), plane(), gaussian_line()
     prior, sketch, box = flat.prior, flat.sketch, flat.domain
-    twin = fastcl.Gaussian([0.2], [[0.25]])  # equal to the prior's reference, but not the one it is defined by
+    twin = fastcl.Gaussian(
+        [0.2], [[0.25]]
+    )  # equal to the prior's reference, but not the one it is defined by
     return {
         "prior of another type": ((None, sketch, box), {}, TypeError, "prior"),
         "sketch of another type": ((prior, sketch.values, box), {}, TypeError, "sketch"),
         "domain of another type": ((prior, sketch, (-1, 1)), {}, TypeError, "domain"),
         "domain of another dimension": ((prior, sketch, wide.domain), {}, ValueError, "domain"),
         "prior of another dimension": ((wide.prior, sketch, box), {}, ValueError, "prior"),
-        "box for a prior with a reference": ((relative.prior, sketch, box), {}, ValueError, "domain"),
+        "box for a prior with a reference": (
+            (relative.prior, sketch, box),
+            {},
+            ValueError,
+            "domain",
+        ),
         "reference for a prior without": ((prior, sketch, twin), {}, ValueError, "domain"),
         "another reference": ((relative.prior, relative.sketch, twin), {}, ValueError, "domain"),
         "empty sketch": ((prior, fastcl.Sketch(sketch.omega), box), {}, ValueError, "the sketch"),
@@ -323,7 +364,9 @@ def test_grid_refuses_a_reference_and_a_bad_number_of_points():
 def test_unknown_method_is_named():
     problem = line()
     with pytest.raises(ValueError, match="method"):
-        SketchMatching(problem.sketch, problem.domain, np.float64).gradient(problem.prior, "batch", 10, None)
+        SketchMatching(problem.sketch, problem.domain, np.float64).gradient(
+            problem.prior, "batch", 10, None
+        )
 
 
 @pytest.mark.parametrize("call", [fastcl.grid_gradient, *RANDOM.values()])
@@ -369,7 +412,9 @@ def test_tracked_residual_is_that_of_earlier_points(monkeypatch):
     result = tracked.gradient(problem.prior, "tracked", N_POINTS, None)[1]
     points_of_both = iter([later, earlier])  # those of the gradient first
     monkeypatch.setattr(unbiased, "_sample", lambda *_: next(points_of_both))
-    np.testing.assert_array_equal(result, unbiased.gradient(problem.prior, "unbiased", N_POINTS, None)[1])
+    np.testing.assert_array_equal(
+        result, unbiased.gradient(problem.prior, "unbiased", N_POINTS, None)[1]
+    )
 
 
 def test_running_mean_converges_to_the_moments():
@@ -381,7 +426,9 @@ def test_running_mean_converges_to_the_moments():
 
     def errors(n_steps, share):
         for k in range(n_steps):
-            matching.gradient(problem.prior, "tracked", N_POINTS, rng, share=max(share, 1 / (k + 1)))
+            matching.gradient(
+                problem.prior, "tracked", N_POINTS, rng, share=max(share, 1 / (k + 1))
+            )
             yield np.abs(matching.tracked - moments).mean()
 
     one_set = np.mean(list(errors(100, 1.0)))
@@ -399,7 +446,9 @@ def test_metric_of_ones_changes_no_bit_and_a_multiple_multiplies():
 
     problem = line()
     plain, same, double = (
-        fastcl.naive_gradient(problem.prior, problem.sketch, problem.domain, N_POINTS, rng=0, metric=metric)
+        fastcl.naive_gradient(
+            problem.prior, problem.sketch, problem.domain, N_POINTS, rng=0, metric=metric
+        )
         for metric in (None, Multiple(1), Multiple(2))
     )
     assert same[0] == plain[0]

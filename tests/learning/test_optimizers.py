@@ -33,7 +33,9 @@ def textbook_sgd(theta, steps, step, momentum, nesterov):
     velocity, path = np.zeros_like(theta), []
     for k, gradient in enumerate(steps):
         velocity = momentum * velocity + gradient
-        theta = theta - step * schedule(k) * (gradient + momentum * velocity if nesterov else velocity)
+        theta = theta - step * schedule(k) * (
+            gradient + momentum * velocity if nesterov else velocity
+        )
         path.append(theta)
     return np.array(path)
 
@@ -44,7 +46,10 @@ def textbook_adam(theta, steps, step, beta1, beta2, epsilon):
     for k, gradient in enumerate(steps):
         first = beta1 * first + (1 - beta1) * gradient
         second = beta2 * second + (1 - beta2) * gradient**2
-        unbiased_first, unbiased_second = first / (1 - beta1 ** (k + 1)), second / (1 - beta2 ** (k + 1))
+        unbiased_first, unbiased_second = (
+            first / (1 - beta1 ** (k + 1)),
+            second / (1 - beta2 ** (k + 1)),
+        )
         theta = theta - step * schedule(k) * unbiased_first / (np.sqrt(unbiased_second) + epsilon)
         path.append(theta)
     return np.array(path)
@@ -61,25 +66,33 @@ def assert_same_path(path, expected):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True), (0.0, True)])
+@pytest.mark.parametrize(
+    ("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True), (0.0, True)]
+)
 def test_sgd_takes_the_textbook_steps(backend, momentum, nesterov, dtype):
     optimizer = fastcl.SGD(0.3, momentum, nesterov, schedule)
     start, steps = np.linspace(-1, 1, 11), gradients(dtype)
     expected = textbook_sgd(start, steps.astype(np.float64), 0.3, momentum, nesterov)
     theta = backend.array(start.astype(dtype))
-    path = np.array([backend.host(array) for array in run(optimizer, theta, map(backend.array, steps))])
+    path = np.array(
+        [backend.host(array) for array in run(optimizer, theta, map(backend.array, steps))]
+    )
     assert path.dtype == dtype
     assert_same_path(path, expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("beta1", "beta2", "epsilon"), [(0.9, 0.999, 1e-8), (0.5, 0.9, 1e-2), (0.0, 0.99, 1e-8)])
+@pytest.mark.parametrize(
+    ("beta1", "beta2", "epsilon"), [(0.9, 0.999, 1e-8), (0.5, 0.9, 1e-2), (0.0, 0.99, 1e-8)]
+)
 def test_adam_takes_the_textbook_steps(backend, beta1, beta2, epsilon, dtype):
     optimizer = fastcl.Adam(0.03, beta1, beta2, epsilon, schedule)
     start, steps = np.linspace(-1, 1, 11), gradients(dtype)
     expected = textbook_adam(start, steps.astype(np.float64), 0.03, beta1, beta2, epsilon)
     theta = backend.array(start.astype(dtype))
-    path = np.array([backend.host(array) for array in run(optimizer, theta, map(backend.array, steps))])
+    path = np.array(
+        [backend.host(array) for array in run(optimizer, theta, map(backend.array, steps))]
+    )
     assert path.dtype == dtype
     assert_same_path(path, expected)
 
@@ -158,14 +171,19 @@ def test_diminishing_steps_have_an_infinite_sum_and_a_finite_sum_of_squares(offs
     # diverges where its ratio is at least 1, that of the latter converges where its ratio is below 1.
     blocks = [np.array([steps(k) for k in range(2**j, 2 ** (j + 1))]) for j in (14, 15)]
     # At k = 2^14 the offset still moves the ratio by power offset / k, 0.3 %, and the ends of the sums by less.
-    ratio, square_ratio = blocks[1].sum() / blocks[0].sum(), (blocks[1] ** 2).sum() / (blocks[0] ** 2).sum()
+    ratio, square_ratio = (
+        blocks[1].sum() / blocks[0].sum(),
+        (blocks[1] ** 2).sum() / (blocks[0] ** 2).sum(),
+    )
     np.testing.assert_allclose(ratio, 2 ** (1 - power), rtol=1e-2)
     np.testing.assert_allclose(square_ratio, 2 ** (1 - 2 * power), rtol=1e-2)
 
 
 def test_cosine_falls_from_one_to_the_final_factor_and_stays():
     steps = fastcl.Cosine(100, final=0.2)
-    np.testing.assert_allclose([steps(0), steps(50), steps(100), steps(1000)], [1, 0.6, 0.2, 0.2], rtol=1e-14)
+    np.testing.assert_allclose(
+        [steps(0), steps(50), steps(100), steps(1000)], [1, 0.6, 0.2, 0.2], rtol=1e-14
+    )
     assert all(steps(k) > steps(k + 1) for k in range(100))
 
 
@@ -202,7 +220,11 @@ def test_diminishing_steps_converge_under_noise_where_constant_ones_do_not():
 def test_loaded_state_goes_on_to_the_same_bits(name, stop, dtype):
     steps = gradients(dtype)
     unbroken = run(OPTIMIZERS[name](schedule=schedule), np.zeros(11, dtype), steps)
-    theta, first, second = np.zeros(11, dtype), OPTIMIZERS[name](schedule=schedule), OPTIMIZERS[name](schedule=schedule)
+    theta, first, second = (
+        np.zeros(11, dtype),
+        OPTIMIZERS[name](schedule=schedule),
+        OPTIMIZERS[name](schedule=schedule),
+    )
     run(first, theta, steps[:stop])
     second.update(np.ones(11, dtype), steps[3])  # what it did before must not matter
     second.load_state(first.state())

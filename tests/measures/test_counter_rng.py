@@ -33,7 +33,9 @@ def test_a_coordinate_is_that_of_its_counter(dtype, bits, words):
     points = stream.uniform(300, ZERO, ONE, dtype)
     for i, k in [(0, 0), (0, 4), (256, 1), (299, 3)]:
         w = [int(word) for word in philox(*map(np.uint64, (i, k // words, 11, 1, 3, 7)))]
-        integer = w[k % 4] >> 8 if words == 4 else (w[2 * (k % 2)] >> 5 << 26) | (w[2 * (k % 2) + 1] >> 6)
+        integer = (
+            w[k % 4] >> 8 if words == 4 else (w[2 * (k % 2)] >> 5 << 26) | (w[2 * (k % 2) + 1] >> 6)
+        )
         assert points[i, k] == integer * 2.0**-bits
 
 
@@ -47,7 +49,10 @@ def test_points_do_not_depend_on_how_many_are_drawn_nor_by_how_many_threads(on_t
 def test_seed_step_and_set_each_give_other_points():
     stream = Stream(5, 1)
     sets = [stream.uniform(10, ZERO, ONE, np.float64), stream.uniform(10, ZERO, ONE, np.float64)]
-    sets += [Stream(5, 2).uniform(10, ZERO, ONE, np.float64), Stream(6, 1).uniform(10, ZERO, ONE, np.float64)]
+    sets += [
+        Stream(5, 2).uniform(10, ZERO, ONE, np.float64),
+        Stream(6, 1).uniform(10, ZERO, ONE, np.float64),
+    ]
     sets += [Stream(5 + 2**32, 1).uniform(10, ZERO, ONE, np.float64)]
     values = np.concatenate(sets).ravel()
     assert np.unique(values).size == values.size
@@ -60,7 +65,9 @@ def test_a_device_draws_the_points_of_the_host_to_the_bit(device, dtype, n, dim)
     host, there = Stream((7 << 32) + 3, 11), Stream((7 << 32) + 3, 11)
     like = device.array(np.empty(0))
     for _ in range(2):  # the second set differs
-        assert np.array_equal(device.host(there.uniform(n, low, high, dtype, like)), host.uniform(n, low, high, dtype))
+        assert np.array_equal(
+            device.host(there.uniform(n, low, high, dtype, like)), host.uniform(n, low, high, dtype)
+        )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

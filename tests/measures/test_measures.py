@@ -19,7 +19,9 @@ MIXTURES = {
     "gaussian 1": fastcl.Gaussian([0.3], [[0.6]]),
     "gaussian 2": fastcl.Gaussian([0.3, -0.5], SHAPE),
     "mixture 1": fastcl.GaussianMixture([1.0, 3.0], [[-1.0], [0.8]], [[[0.2]], [[0.5]]]),
-    "mixture 2": fastcl.GaussianMixture([2.0, 1.0], [[-0.8, 0.3], [0.6, -0.2]], [SHAPE, np.diag([0.1, 0.4])]),
+    "mixture 2": fastcl.GaussianMixture(
+        [2.0, 1.0], [[-0.8, 0.3], [0.6, -0.2]], [SHAPE, np.diag([0.1, 0.4])]
+    ),
     "scales 1": fastcl.GaussianScaleMixture([[0.7]], [0.3, 1.2], [0.4, 0.6]),
     "scales 2": fastcl.GaussianScaleMixture(SHAPE, [0.4, 1.0, 1.6], [0.5, 0.3, 0.2]),
 }
@@ -32,7 +34,10 @@ def log_density(domain, x):
     if isinstance(domain, fastcl.Box):
         return stats.uniform.logpdf(x, domain.low, domain.high - domain.low).sum(axis=1)
     parts = zip(domain.weights, domain.means, domain.covariances, strict=True)
-    return logsumexp([np.log(w) + stats.multivariate_normal(m, c).logpdf(x).reshape(-1) for w, m, c in parts], axis=0)
+    return logsumexp(
+        [np.log(w) + stats.multivariate_normal(m, c).logpdf(x).reshape(-1) for w, m, c in parts],
+        axis=0,
+    )
 
 
 def moments(domain):
@@ -47,7 +52,12 @@ def moments(domain):
 def some_points(domain, n=50):
     """Points about the domain, some of them far out."""
     mean, covariance = moments(domain)
-    return mean + 2 * np.random.default_rng(0).standard_normal((n, domain.dim)) @ np.linalg.cholesky(covariance).T
+    return (
+        mean
+        + 2
+        * np.random.default_rng(0).standard_normal((n, domain.dim))
+        @ np.linalg.cholesky(covariance).T
+    )
 
 
 # ---- samples -----------------------------------------------------------------------------------------------------
@@ -86,7 +96,9 @@ def test_sample_on_a_line_has_the_distribution_function_of_the_law(name):
 @pytest.mark.parametrize("name", DOMAINS)
 def test_sample_follows_the_seed(name):
     domain = DOMAINS[name]
-    np.testing.assert_array_equal(domain.sample(10, rng=3), domain.sample(10, rng=np.random.default_rng(3)))
+    np.testing.assert_array_equal(
+        domain.sample(10, rng=3), domain.sample(10, rng=np.random.default_rng(3))
+    )
     assert (domain.sample(10, rng=3) != domain.sample(10, rng=4)).any()
 
 
@@ -153,13 +165,17 @@ def test_log_density_is_that_of_scipy(name):
     domain = DOMAINS[name]
     x = some_points(domain)
     # Terms up to 100 in magnitude, each from a few operations on matrices of condition below 10.
-    np.testing.assert_allclose(domain.log_density(x), log_density(domain, x), rtol=0, atol=1000 * 10 * EPS)
+    np.testing.assert_allclose(
+        domain.log_density(x), log_density(domain, x), rtol=0, atol=1000 * 10 * EPS
+    )
 
 
 def test_log_density_of_a_box_is_minus_infinity_outside_and_finite_on_the_edge():
     box = BOXES["box 2"]
     x = [[-1.0, 0.5], [1.0, 1.25], [0.0, 0.49], [1.01, 1.0]]
-    np.testing.assert_array_equal(box.log_density(x), [-np.log(1.5), -np.log(1.5), -np.inf, -np.inf])
+    np.testing.assert_array_equal(
+        box.log_density(x), [-np.log(1.5), -np.log(1.5), -np.inf, -np.inf]
+    )
 
 
 def test_log_density_far_out_does_not_underflow():
@@ -170,7 +186,10 @@ def test_log_density_far_out_does_not_underflow():
     expected = -(x - domain.means[1]) @ precision
     other = -(x - domain.means[0]) @ np.linalg.inv(domain.covariances[0])
     gradient = domain.log_density_grad(x)
-    assert min(np.abs(gradient - expected).max(), np.abs(gradient - other).max()) <= 1e-12 * np.abs(gradient).max()
+    assert (
+        min(np.abs(gradient - expected).max(), np.abs(gradient - other).max())
+        <= 1e-12 * np.abs(gradient).max()
+    )
 
 
 @pytest.mark.parametrize("name", MIXTURES)
@@ -181,7 +200,9 @@ def test_log_density_gradient_is_the_central_difference(name):
     for k, shift in enumerate(step * np.eye(domain.dim)):
         difference = (domain.log_density(x + shift) - domain.log_density(x - shift)) / (2 * step)
         # step^2 times third derivatives of at most some hundred; rounding of values up to 100 over the step.
-        np.testing.assert_allclose(gradient[:, k], difference, rtol=0, atol=300 * step**2 + 300 * EPS / step)
+        np.testing.assert_allclose(
+            gradient[:, k], difference, rtol=0, atol=300 * step**2 + 300 * EPS / step
+        )
 
 
 @pytest.mark.parametrize("name", MIXTURES)
@@ -202,7 +223,11 @@ def test_curvature_majorises_the_energy_along_the_axes(name):
     for k, axis in enumerate(np.eye(domain.dim)):
         for step in [-5.0, -1.0, -0.1, 0.1, 1.0, 5.0]:
             bound = energy + step * gradient[:, k] + step**2 / 2 * curvature[:, k]
-            slack = 100 * EPS * (np.abs(energy) + np.abs(step * gradient[:, k]) + step**2 * curvature[:, k])
+            slack = (
+                100
+                * EPS
+                * (np.abs(energy) + np.abs(step * gradient[:, k]) + step**2 * curvature[:, k])
+            )
             assert (-domain.log_density(x + step * axis) <= bound + slack).all()
 
 
@@ -210,7 +235,9 @@ def test_curvature_majorises_the_energy_along_the_axes(name):
 def test_curvature_of_one_gaussian_is_the_diagonal_of_its_precision(name):
     domain = MIXTURES[name]
     expected = np.diag(np.linalg.inv(domain.covariances[0]))
-    np.testing.assert_allclose(domain.energy_parts(some_points(domain))[2], np.tile(expected, (50, 1)), rtol=20 * EPS)
+    np.testing.assert_allclose(
+        domain.energy_parts(some_points(domain))[2], np.tile(expected, (50, 1)), rtol=20 * EPS
+    )
 
 
 @pytest.mark.parametrize("name", DOMAINS)
@@ -281,13 +308,17 @@ def test_posterior_is_the_mixture_of_the_conjugate_formulas(name):
         np.log(w) + stats.multivariate_normal(m, c + np.diag(noise**2)).logpdf(y).reshape(-1)
         for w, m, c in zip(domain.weights, domain.means, domain.covariances, strict=True)
     ]
-    np.testing.assert_allclose(np.log(responsibilities), evidence - logsumexp(evidence, axis=0), atol=1000 * 10 * EPS)
+    np.testing.assert_allclose(
+        np.log(responsibilities), evidence - logsumexp(evidence, axis=0), atol=1000 * 10 * EPS
+    )
     for k, (mean, covariance) in enumerate(zip(domain.means, domain.covariances, strict=True)):
         # Matrices of condition below 100, inverted twice.
         precision, noise_precision = np.linalg.inv(covariance), np.diag(noise**-2)
         expected = np.linalg.inv(precision + noise_precision)
         np.testing.assert_allclose(roots[k] @ roots[k].T, expected, atol=1e3 * EPS)
-        np.testing.assert_allclose(means[k], (mean @ precision + y @ noise_precision) @ expected, atol=1e4 * EPS)
+        np.testing.assert_allclose(
+            means[k], (mean @ precision + y @ noise_precision) @ expected, atol=1e4 * EPS
+        )
 
 
 def test_posterior_mean_is_the_data_without_noise_and_the_prior_mean_without_data():
@@ -295,7 +326,9 @@ def test_posterior_mean_is_the_data_without_noise_and_the_prior_mean_without_dat
     y = domain.sample(20, rng=10)
     # To first order the posterior moves y by noise^2 times the gradient of the log-density, which is below 100 here.
     np.testing.assert_allclose(domain.posterior_mean(y, np.full(2, 1e-5)), y, atol=1e-8)
-    np.testing.assert_allclose(domain.posterior_mean(y, np.full(2, 1e5)), np.tile(moments(domain)[0], (20, 1)), atol=1e-8)
+    np.testing.assert_allclose(
+        domain.posterior_mean(y, np.full(2, 1e5)), np.tile(moments(domain)[0], (20, 1)), atol=1e-8
+    )
 
 
 # ---- the grid ----------------------------------------------------------------------------------------------------
@@ -309,7 +342,9 @@ def test_grid_is_the_centres_of_equal_cells(name, k):
     assert grid.shape == (k**box.dim, box.dim)
     for axis in range(box.dim):
         places = np.unique(grid[:, axis])
-        step = (box.high[axis] - box.low[axis]) / k  # range / k, not range / (k - 1): every cell has its centre
+        step = (
+            box.high[axis] - box.low[axis]
+        ) / k  # range / k, not range / (k - 1): every cell has its centre
         np.testing.assert_allclose(places[0] - box.low[axis], step / 2, rtol=0, atol=4 * EPS)
         np.testing.assert_allclose(box.high[axis] - places[-1], step / 2, rtol=0, atol=4 * EPS)
         np.testing.assert_allclose(np.diff(places), step, rtol=0, atol=8 * EPS)
@@ -328,7 +363,9 @@ def test_domain_survives_the_way_through_arrays(name):
     # Weights are normalised once more, which may move their last bit; everything else is the same.
     np.testing.assert_allclose(copy.log_density(x), domain.log_density(x), rtol=0, atol=1000 * EPS)
     np.testing.assert_allclose(copy.sketch(omega), domain.sketch(omega), rtol=0, atol=10 * EPS)
-    np.testing.assert_allclose(copy.sample(10, rng=0), domain.sample(10, rng=0), rtol=0, atol=10 * EPS)
+    np.testing.assert_allclose(
+        copy.sample(10, rng=0), domain.sample(10, rng=0), rtol=0, atol=10 * EPS
+    )
     assert copy.is_reference == domain.is_reference
 
 

@@ -24,13 +24,18 @@ def test_gaussianised_points_are_standard_normal(d):
     u = law.gaussianise(law.sample(n, rng=4))
     # P(sqrt(n) D > 2.5) = 2 exp(-2 2.5^2) = 7e-6
     towards = np.ones(d) / np.sqrt(d)
-    for sample, distribution in [(np.linalg.norm(u, axis=1), stats.chi(d).cdf), (u @ towards, stats.norm.cdf)]:
+    for sample, distribution in [
+        (np.linalg.norm(u, axis=1), stats.chi(d).cdf),
+        (u @ towards, stats.norm.cdf),
+    ]:
         assert np.sqrt(n) * stats.kstest(sample, distribution).statistic < 2.5
     products = (u[:, :, None] * u[:, None, :]).reshape(n, -1)
     error = products.std(axis=0) / np.sqrt(n)
     assert (np.abs(products.mean(axis=0) - np.eye(d).ravel()) <= N_ERRORS * error).all()
     # The law itself, white, is told apart by the same statistic.
-    white = np.linalg.solve(np.linalg.cholesky(law.covariances.T @ law.weights), law.sample(n, rng=4).T)
+    white = np.linalg.solve(
+        np.linalg.cholesky(law.covariances.T @ law.weights), law.sample(n, rng=4).T
+    )
     assert np.sqrt(n) * stats.kstest(np.linalg.norm(white, axis=0), stats.chi(d).cdf).statistic > 5
 
 
@@ -41,8 +46,12 @@ def test_radius_is_the_one_exceeded_as_often(d):
     t = radii(law, r)
     ratios = (r[:, None] / law.scales) ** 2
     # The table has some 180 nodes a decade: a monotone cubic errs by a millionth, relative to both tails.
-    np.testing.assert_allclose(stats.chi2.cdf(t**2, d), stats.chi2.cdf(ratios, d) @ law.weights, rtol=1e-4)
-    np.testing.assert_allclose(stats.chi2.sf(t**2, d), stats.chi2.sf(ratios, d) @ law.weights, rtol=1e-4)
+    np.testing.assert_allclose(
+        stats.chi2.cdf(t**2, d), stats.chi2.cdf(ratios, d) @ law.weights, rtol=1e-4
+    )
+    np.testing.assert_allclose(
+        stats.chi2.sf(t**2, d), stats.chi2.sf(ratios, d) @ law.weights, rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("d", [1, 3, 35])
@@ -109,7 +118,9 @@ def test_pull_back_is_the_directional_derivative(d):
     difference = ((sides[0] - sides[1]) * weights).sum(axis=1) / (2 * steps[:, 0])
     slope = (law.pull_back(x, weights) * towards).sum(axis=1)
     # Rounding over the step, and the step times the second derivative of the table, which jumps at its nodes.
-    size = np.abs(law.pull_back(x, weights) * towards).sum(axis=1) + np.linalg.norm(sides[0], axis=1) / np.linalg.norm(x, axis=1)
+    size = np.abs(law.pull_back(x, weights) * towards).sum(axis=1) + np.linalg.norm(
+        sides[0], axis=1
+    ) / np.linalg.norm(x, axis=1)
     np.testing.assert_array_less(np.abs(slope - difference), 1e-4 * size)
     assert np.median(np.abs(slope - difference) / size) < 1e-6
     single = law.pull_back(x.astype(np.float32), weights)

@@ -56,7 +56,9 @@ def test_fit_recovers_two_crossed_laws():
     second = (fitted.shape_weights[order] @ fitted.scales**2)[:, None, None] * fitted.shapes[order]
     expected = (np.array(weights) @ np.array([0.3, 1.5]) ** 2)[:, None, None] * np.array(shapes)
     # The long axes to the standard error of a variance with heavy tails.
-    np.testing.assert_allclose(second[[0, 1], [0, 1], [0, 1]], expected[[0, 1], [0, 1], [0, 1]], rtol=0.1)
+    np.testing.assert_allclose(
+        second[[0, 1], [0, 1], [0, 1]], expected[[0, 1], [0, 1], [0, 1]], rtol=0.1
+    )
 
 
 @over_types
@@ -65,14 +67,19 @@ def test_fit_has_the_second_moments_of_the_points(dtype):
     x = law.sample(4000, rng=14).astype(dtype)
     fitted = fastcl.GaussianScaleMixture.fit(x)
     # A step of the fit leaves the mean of x x^T / s^2 alone, not that of x x^T: equal to what the points tell of the law.
-    np.testing.assert_allclose(fitted.covariances.T @ fitted.weights, law.covariances.T @ law.weights, atol=0.15)
+    np.testing.assert_allclose(
+        fitted.covariances.T @ fitted.weights, law.covariances.T @ law.weights, atol=0.15
+    )
     mean, error = gain(law, fitted, law.sample(4000, rng=15))
     assert -N_ERRORS * error < mean < 0.05
 
 
 def test_same_seed_gives_the_same_fit_and_another_seed_does_not():
     x = crossed(np.random.default_rng(16), 1000)
-    fits = [fastcl.MixtureOfScaleMixtures.fit(x, 3, 4, n_iter=3, rng=rng) for rng in (5, np.random.default_rng(5), 6)]
+    fits = [
+        fastcl.MixtureOfScaleMixtures.fit(x, 3, 4, n_iter=3, rng=rng)
+        for rng in (5, np.random.default_rng(5), 6)
+    ]
     for name in ("shapes", "scales", "shape_weights"):
         np.testing.assert_array_equal(getattr(fits[0], name), getattr(fits[1], name))
     assert (fits[0].shapes != fits[2].shapes).any()
@@ -82,14 +89,21 @@ def test_same_seed_gives_the_same_fit_and_another_seed_does_not():
 
 
 @over_types
-@pytest.mark.parametrize(("n", "d", "k"), [(1, 1, 1), (3, 17, 2), (257, 2, 5), (1021, 16, 3), (2049, 35, 1)])
+@pytest.mark.parametrize(
+    ("n", "d", "k"), [(1, 1, 1), (3, 17, 2), (257, 2, 5), (1021, 16, 3), (2049, 35, 1)]
+)
 def test_moments_of_a_fit_are_the_sums(dtype, n, d, k):
     rng = np.random.default_rng([n, d, k])
-    x, pulls = scale_mixtures._padded(rng.standard_normal((n, d)), dtype), rng.random((k, n)).astype(dtype)
+    x, pulls = (
+        scale_mixtures._padded(rng.standard_normal((n, d)), dtype),
+        rng.random((k, n)).astype(dtype),
+    )
     partial = np.full((k, MOMENT_PARTS, *x.shape[1:] * 2), np.nan)
     kernel("mixture_moments", like=x)(x, pulls, partial)
     exact = np.einsum("kn,ni,nj->kij", pulls.astype(float), x.astype(float), x.astype(float))
-    moduli = np.einsum("kn,ni,nj->kij", pulls.astype(float), np.abs(x).astype(float), np.abs(x).astype(float))
+    moduli = np.einsum(
+        "kn,ni,nj->kij", pulls.astype(float), np.abs(x).astype(float), np.abs(x).astype(float)
+    )
     # Two products, and sums of at most MOMENT_ROWS terms in the working precision.
     tolerance = (MOMENT_ROWS + 2) * np.finfo(dtype).eps * moduli
     assert (np.abs(partial.sum(axis=1) - exact) <= tolerance).all()
@@ -119,7 +133,11 @@ def test_fit_of_points_at_the_origin_and_fewer_points_than_components_is_finite(
 def test_fit_of_heavy_tails_beats_one_gaussian_on_fresh_points():
     def student(n, rng, degrees=3, dim=4):
         root = np.linalg.cholesky(np.diag([1.0, 2.0, 0.5, 1.0]) + 0.3)
-        return rng.standard_normal((n, dim)) @ root.T / np.sqrt(rng.chisquare(degrees, (n, 1)) / degrees)
+        return (
+            rng.standard_normal((n, dim))
+            @ root.T
+            / np.sqrt(rng.chisquare(degrees, (n, 1)) / degrees)
+        )
 
     rng = np.random.default_rng(11)
     x, fresh = student(5000, rng), student(5000, rng)
@@ -157,7 +175,9 @@ def test_fit_of_a_single_scale_is_the_gaussian_of_the_second_moments():
     x = fastcl.Gaussian([0.0, 0.0], SHAPE).sample(2000, rng=16)
     gaussian = fastcl.Gaussian([0.0, 0.0], x.T @ x / len(x))
     # No centred Gaussian of that shape is likelier; a scale that is 5 % off costs d (log 1.05)^2 = 0.005 nat.
-    loss = (gaussian.log_density(x) - fastcl.GaussianScaleMixture.fit(x, n_scales=1).log_density(x)).mean()
+    loss = (
+        gaussian.log_density(x) - fastcl.GaussianScaleMixture.fit(x, n_scales=1).log_density(x)
+    ).mean()
     assert -1e-12 < loss < 0.005
 
 

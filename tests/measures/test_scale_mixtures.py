@@ -37,9 +37,15 @@ def make_mixture(d, k=3, j=4):
     """k shapes of condition 100 in random directions, j scales from 0.3 to 3, random weights."""
     rng = np.random.default_rng([d, k, j])
     axes = np.linalg.qr(rng.standard_normal((k, d, d)))[0]
-    shapes = axes * rng.permuted(np.tile(np.geomspace(0.1, 10, d), (k, 1)), axis=1)[:, None, :] @ axes.swapaxes(1, 2)
+    shapes = (
+        axes
+        * rng.permuted(np.tile(np.geomspace(0.1, 10, d), (k, 1)), axis=1)[:, None, :]
+        @ axes.swapaxes(1, 2)
+    )
     scales = np.geomspace(0.3, 3, j) if j > 1 else np.array([0.7])
-    return fastcl.MixtureOfScaleMixtures((shapes + shapes.swapaxes(1, 2)) / 2, scales, rng.uniform(0.1, 1, (k, j)))
+    return fastcl.MixtureOfScaleMixtures(
+        (shapes + shapes.swapaxes(1, 2)) / 2, scales, rng.uniform(0.1, 1, (k, j))
+    )
 
 
 def expanded(mixture):
@@ -70,7 +76,10 @@ def log_terms_error(mixture, x, eps=DOUBLE):
     Whitened by a matrix of condition sqrt(100), coordinates err by d + 1 roundings times 10 of |x|_W, which their
     squares double; a sum of d of them, padded to 16, adds d + 16, and constants and logarithms of the sum some more.
     """
-    squares = np.einsum("ni,kij,nj->nk", x, np.linalg.inv(mixture.shapes), x).max(axis=1) / mixture.scales.min() ** 2
+    squares = (
+        np.einsum("ni,kij,nj->nk", x, np.linalg.inv(mixture.shapes), x).max(axis=1)
+        / mixture.scales.min() ** 2
+    )
     return eps * ((2 * 10 + 1) * (mixture.dim + 16) * squares + 100 * mixture.dim)
 
 
@@ -78,7 +87,10 @@ def log_terms_error(mixture, x, eps=DOUBLE):
 def test_log_density_is_that_of_the_terms(backend, n, d, k, j):
     mixture = make_mixture(d, k, j)
     x = some_points(mixture, n)
-    found, expected = backend.host(mixture.log_density(backend.array(x))), expanded(mixture).log_density(x)
+    found, expected = (
+        backend.host(mixture.log_density(backend.array(x))),
+        expanded(mixture).log_density(x),
+    )
     assert (np.abs(found - expected) <= log_terms_error(mixture, x)).all()
     assert np.abs(log_terms_error(mixture, x)).max() < 1e-6  # the bound says something
 
@@ -91,13 +103,18 @@ def test_energy_parts_are_those_of_the_terms(backend, n, d, k, j):
     expected = expanded(mixture).energy_parts(x)
     error = log_terms_error(mixture, x)
     # Shares err by twice what their logarithms do; precisions of condition 100, sums of d.
-    precision = np.linalg.norm(np.linalg.inv(mixture.shapes), 2, axis=(1, 2)).max() / mixture.scales.min() ** 2
+    precision = (
+        np.linalg.norm(np.linalg.inv(mixture.shapes), 2, axis=(1, 2)).max()
+        / mixture.scales.min() ** 2
+    )
     size = np.linalg.norm(x, axis=1)
     share = 2 * error + 100 * (d + 16) * DOUBLE
     assert (np.abs(found[0] - expected[0]) <= error).all()
     assert (np.abs(found[1] - expected[1]) <= (share * precision * size)[:, None]).all()
     assert (np.abs(found[2] - expected[2]) <= (share * precision)[:, None]).all()
-    np.testing.assert_array_equal(found[1], -backend.host(mixture.log_density_grad(backend.array(x))))
+    np.testing.assert_array_equal(
+        found[1], -backend.host(mixture.log_density_grad(backend.array(x)))
+    )
 
 
 @over_table
@@ -114,7 +131,11 @@ def test_shares_are_those_of_the_terms(backend, dtype, n, d, k, j):
     error = log_terms_error(mixture, x, EPS[dtype]) + EPS[dtype] * np.abs(terms).max(axis=0)
     assert (np.abs(log_density - plain.log_density(x)) <= error).all()
     exact = np.exp(terms - plain.log_density(x)).T
-    bound = exact * np.expm1(2 * error)[:, None] + (k * j + 8) * EPS[dtype] * exact + np.finfo(dtype).tiny
+    bound = (
+        exact * np.expm1(2 * error)[:, None]
+        + (k * j + 8) * EPS[dtype] * exact
+        + np.finfo(dtype).tiny
+    )
     assert (np.abs(shares.reshape(n, -1) - exact) <= bound).all()
     assert np.median(error) < (0.5 if dtype == np.float32 else 1e-9)  # the bound says something
 
@@ -142,7 +163,16 @@ def posterior_bound(mixture, y, noise, eps):
             square = (precision * coordinates**2).sum(axis=1) / 2
             logs.append(constant - square)
             slope = (precision * np.abs(coordinates) * sums).sum(axis=1)
-            errors.append(eps * ((d + 1) * slope + (padded + 3) * square + abs(constant) + k * j + 4 * np.abs(logs[-1])))
+            errors.append(
+                eps
+                * (
+                    (d + 1) * slope
+                    + (padded + 3) * square
+                    + abs(constant)
+                    + k * j
+                    + 4 * np.abs(logs[-1])
+                )
+            )
             means.append((coordinates * gain) @ inverse)
             largest = np.maximum(largest, gain)
         moduli += (sums * largest) @ np.abs(inverse)
@@ -165,7 +195,10 @@ def test_posterior_mean_is_that_of_the_terms(backend, dtype, n, d, k, j):
     y = y.astype(np.float64)
     expected = expanded(mixture).posterior_mean(y, noise)
     # In float64 the plain mixture errs as well: by matrices of condition 100 times (0.9 / 0.4)^2, at most.
-    bound = posterior_bound(mixture, y, noise, EPS[dtype]) + 1000 * d * DOUBLE * np.linalg.norm(y, axis=1)[:, None]
+    bound = (
+        posterior_bound(mixture, y, noise, EPS[dtype])
+        + 1000 * d * DOUBLE * np.linalg.norm(y, axis=1)[:, None]
+    )
     assert (np.abs(found - expected) <= bound).all()
     assert np.median(bound) < (2e-2 if dtype == np.float32 else 1e-9)
 
@@ -173,7 +206,10 @@ def test_posterior_mean_is_that_of_the_terms(backend, dtype, n, d, k, j):
 def test_posterior_mean_of_a_law_far_below_the_noise_is_zero_and_far_above_it_is_the_data(backend):
     mixture = make_mixture(3)
     y = some_points(mixture, 65)
-    low, high = (backend.host(mixture.posterior_mean(backend.array(y), np.full(3, noise))) for noise in (1e6, 1e-6))
+    low, high = (
+        backend.host(mixture.posterior_mean(backend.array(y), np.full(3, noise)))
+        for noise in (1e6, 1e-6)
+    )
     # The gains are s^2 c / (s^2 c + noise^2) with s^2 c from 0.009 to 90.
     np.testing.assert_allclose(low, 0, atol=1e-10 * np.abs(y).max())
     np.testing.assert_allclose(high, y, atol=1e-9 * np.abs(y).max())
@@ -199,8 +235,15 @@ def test_rows_of_cuda_blocks_have_the_same_bits_in_any_of_them(backend, monkeypa
     results = []
     for rows in launchers.ROWS[np.dtype(dtype)]:
         monkeypatch.setitem(launchers.ROWS, np.dtype(dtype), (rows,))
-        results.append([backend.host(part) for part in (mixture.posterior_mean(y, noise), *mixture._shares(y))])
-        results.append([backend.host(part) for part in (mixture.posterior_mean(y[30:], noise), *mixture._shares(y[30:]))])
+        results.append(
+            [backend.host(part) for part in (mixture.posterior_mean(y, noise), *mixture._shares(y))]
+        )
+        results.append(
+            [
+                backend.host(part)
+                for part in (mixture.posterior_mean(y[30:], noise), *mixture._shares(y[30:]))
+            ]
+        )
     for whole, rest in zip(results[::2], results[1::2], strict=True):
         for part, of_rest, first in zip(whole, rest, results[0], strict=True):
             np.testing.assert_array_equal(part, first)
@@ -212,7 +255,9 @@ def test_dimensions_beyond_a_cuda_block_are_refused(backend, monkeypatch):
         pytest.skip("no bound")
     monkeypatch.setattr(launchers, "shared_bytes", lambda: 1000)
     mixture = make_mixture(8)
-    with pytest.raises(ValueError, match="no CUDA kernel for 4 scales in dimension 8: pass NumPy arrays"):
+    with pytest.raises(
+        ValueError, match="no CUDA kernel for 4 scales in dimension 8: pass NumPy arrays"
+    ):
         mixture.posterior_mean(backend.array(some_points(mixture, 3)), noise_of(8))
 
 
@@ -224,7 +269,9 @@ def test_results_have_the_type_of_the_points(dtype):
         found = getattr(mixture, name)(x)
         assert found.dtype == dtype
         # Computed in float64 and rounded once.
-        np.testing.assert_allclose(found, getattr(mixture, name)(x.astype(np.float64)), rtol=EPS[dtype])
+        np.testing.assert_allclose(
+            found, getattr(mixture, name)(x.astype(np.float64)), rtol=EPS[dtype]
+        )
 
 
 def test_every_row_counts_across_chunks(monkeypatch):
@@ -241,7 +288,10 @@ def test_far_out_nothing_underflows(backend):
     mixture = make_mixture(3)
     x = np.array([[1e4, -1e4, 1e4], [0.0, 0.0, 0.0], [1e-200, 0.0, 0.0]])
     plain, points = expanded(mixture), backend.array(x)
-    log_density, mean = backend.host(mixture.log_density(points)), backend.host(mixture.posterior_mean(points, noise_of(3)))
+    log_density, mean = (
+        backend.host(mixture.log_density(points)),
+        backend.host(mixture.posterior_mean(points, noise_of(3))),
+    )
     np.testing.assert_allclose(log_density, plain.log_density(x), rtol=1e-12)
     np.testing.assert_allclose(mean, plain.posterior_mean(x, noise_of(3)), rtol=1e-10)
 
@@ -249,8 +299,14 @@ def test_far_out_nothing_underflows(backend):
 def test_strided_points_are_read_in_order():
     mixture, noise = make_mixture(3), noise_of(3)
     y = some_points(mixture, 63)
-    for view in (np.asfortranarray(y), np.repeat(y, 2, axis=0)[::2], np.repeat(y, 2, axis=1)[:, ::2]):
-        np.testing.assert_array_equal(mixture.posterior_mean(view, noise), mixture.posterior_mean(y, noise))
+    for view in (
+        np.asfortranarray(y),
+        np.repeat(y, 2, axis=0)[::2],
+        np.repeat(y, 2, axis=1)[:, ::2],
+    ):
+        np.testing.assert_array_equal(
+            mixture.posterior_mean(view, noise), mixture.posterior_mean(y, noise)
+        )
         np.testing.assert_array_equal(mixture.log_density(view), mixture.log_density(y))
 
 
@@ -271,7 +327,13 @@ def test_term_of_no_weight_hardly_counts():
 def test_number_of_threads_does_not_change_a_bit(on_threads, dtype, d):
     mixture = make_mixture(d)
     y = some_points(mixture, 1000, dtype)
-    one, two = on_threads(lambda: (mixture.posterior_mean(y, noise_of(d)), *mixture.energy_parts(y), *mixture._statistics(y)))
+    one, two = on_threads(
+        lambda: (
+            mixture.posterior_mean(y, noise_of(d)),
+            *mixture.energy_parts(y),
+            *mixture._statistics(y),
+        )
+    )
     for part, other in zip(one, two, strict=True):
         np.testing.assert_array_equal(part, other)
 
@@ -302,7 +364,9 @@ def test_law_keeps_its_bits_on_the_way_through_arrays(kind):
     for seed in range(20):
         weights = np.random.default_rng(seed).random((3, 3))
         if kind == "crossed":
-            law = fastcl.MixtureOfScaleMixtures([np.eye(2), SHAPE, 2 * SHAPE], [0.5, 1.0, 2.0], weights)
+            law = fastcl.MixtureOfScaleMixtures(
+                [np.eye(2), SHAPE, 2 * SHAPE], [0.5, 1.0, 2.0], weights
+            )
         else:
             law = fastcl.GaussianScaleMixture(SHAPE, [0.5, 1.0, 2.0], weights[0])
         copy = through_arrays(law)
@@ -325,7 +389,12 @@ BAD_MIXTURES = {
     "shapes that are not square": (np.ones((2, 2, 3)), [1.0], np.ones((2, 1)), "covariances"),
     "no shapes": (np.ones((0, 2, 2)), [1.0], np.ones((0, 1)), "covariances"),
     "shape that is not positive": (-TWO, [1.0], np.ones((2, 1)), "covariances"),
-    "shape that is not symmetric": (TWO + np.eye(2)[[1, 0]] * [0.1, 0], [1.0], np.ones((2, 1)), "covariances"),
+    "shape that is not symmetric": (
+        TWO + np.eye(2)[[1, 0]] * [0.1, 0],
+        [1.0],
+        np.ones((2, 1)),
+        "covariances",
+    ),
     "NaN in a shape": (TWO * np.nan, [1.0], np.ones((2, 1)), "covariances"),
     "scale zero": (TWO, [0.0, 1.0], np.ones((2, 2)), "scales"),
     "negative scale": (TWO, [1.0, -1.0], np.ones((2, 2)), "scales"),

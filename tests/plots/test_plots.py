@@ -12,7 +12,14 @@ from matplotlib.colors import LogNorm, to_hex
 from problems import midpoints
 
 import fastcl
-from fastcl.plots import new_figure, plot_density, plot_energy, plot_frequencies, plot_history, save_figure
+from fastcl.plots import (
+    new_figure,
+    plot_density,
+    plot_energy,
+    plot_frequencies,
+    plot_history,
+    save_figure,
+)
 
 K = 40  # cells an axis
 
@@ -29,12 +36,16 @@ def make_mlp(dim, reference=None):
 
 def make_max_entropy(dim):
     rng = np.random.default_rng(2)
-    return fastcl.MaxEntropyPrior(rng.standard_normal((5, dim)), rng.standard_normal(5), gaussian(dim))
+    return fastcl.MaxEntropyPrior(
+        rng.standard_normal((5, dim)), rng.standard_normal(5), gaussian(dim)
+    )
 
 
 def make_gaussianised(dim):
     q = fastcl.GaussianScaleMixture(np.eye(dim) + 0.1, [0.5, 2.0], [0.5, 0.5])
-    inner = fastcl.MaxEntropyPrior(np.eye(1, dim), [0.3], fastcl.Gaussian(np.zeros(dim), np.eye(dim)))
+    inner = fastcl.MaxEntropyPrior(
+        np.eye(1, dim), [0.3], fastcl.Gaussian(np.zeros(dim), np.eye(dim))
+    )
     return fastcl.GaussianisedPrior(inner, q)
 
 
@@ -49,9 +60,15 @@ PRIORS = {
     "maximum entropy": make_max_entropy,
     "gaussianised": make_gaussianised,
     "gaussian": gaussian,
-    "mixture": lambda dim: fastcl.GaussianMixture([0.4, 0.6], [np.zeros(dim), np.ones(dim)], [np.eye(dim) / 9] * 2),
-    "scale mixtures": lambda dim: fastcl.MixtureOfScaleMixtures([np.eye(dim)], [1.0, 2.0], [[1.0, 2.0]]),
-    "box": lambda dim: fastcl.Box(-np.ones(dim), np.full(dim, 0.5)),  # zero in a part of the picture
+    "mixture": lambda dim: fastcl.GaussianMixture(
+        [0.4, 0.6], [np.zeros(dim), np.ones(dim)], [np.eye(dim) / 9] * 2
+    ),
+    "scale mixtures": lambda dim: fastcl.MixtureOfScaleMixtures(
+        [np.eye(dim)], [1.0, 2.0], [[1.0, 2.0]]
+    ),
+    "box": lambda dim: fastcl.Box(
+        -np.ones(dim), np.full(dim, 0.5)
+    ),  # zero in a part of the picture
     "duck": make_duck,
 }
 
@@ -83,7 +100,9 @@ def test_a_density_in_the_plane_has_mass_one(name):
     (image,) = axes.images
     x, cell = midpoints(box.low, box.high, K)
     density = np.exp(prior.log_density(x))
-    np.testing.assert_allclose(image.get_array(), (density / (density.sum() * cell)).reshape(K, K).T, rtol=1e-10)
+    np.testing.assert_allclose(
+        image.get_array(), (density / (density.sum() * cell)).reshape(K, K).T, rtol=1e-10
+    )
     assert (image.origin, image.get_extent()) == ("lower", [-1.5, 1.0, -2.5, 2.0])
     assert (axes.get_xlim(), axes.get_ylim(), axes.get_title()) == ((-1.5, 1.0), (-2.5, 2.0), "t")
     assert labels(axes) == ("$x_{1}$, mm", "$x_{2}$, mm")
@@ -105,7 +124,9 @@ def test_an_energy_in_the_plane_is_drawn_as_it_is(name):
     spread = energy[finite].max() - least
     assert highest == pytest.approx(least + (min(spread, 3.0) or 1.0))
     if np.isinf(energy).any():  # off the scale, so of its last colour
-        assert to_hex(image.cmap(image.norm(image.get_array()))[~finite][0]) == to_hex(image.cmap(1.0))
+        assert to_hex(image.cmap(image.norm(image.get_array()))[~finite][0]) == to_hex(
+            image.cmap(1.0)
+        )
     words = "energy $R(x)$, nats" if hasattr(prior, "energy") else "minus log-density, nats"
     assert colour_bar(axes).get_ylabel() == words
 
@@ -119,7 +140,11 @@ def test_a_line_is_a_curve(name):
     density = np.exp(prior.log_density(x))
     np.testing.assert_allclose(curve.get_xdata(), x[:, 0])
     np.testing.assert_allclose(curve.get_ydata(), density / (density.sum() * cell), rtol=1e-10)
-    assert (axes.get_xlim(), axes.get_ylim()[0], labels(axes)) == ((-1.5, 1.0), 0, ("$x_{1}$", "density"))
+    assert (axes.get_xlim(), axes.get_ylim()[0], labels(axes)) == (
+        (-1.5, 1.0),
+        0,
+        ("$x_{1}$", "density"),
+    )
     (curve,) = plot_energy(prior, box, points_per_axis=K).lines
     np.testing.assert_array_equal(curve.get_ydata(), energy_of(prior, x))
 
@@ -162,7 +187,9 @@ def test_a_cut_leaves_the_other_coordinates_at_the_centre(dim, coordinates):
         assert not axes.patches  # a histogram of all points is no conditional density
     else:
         np.testing.assert_allclose(axes.images[0].get_array(), density.T, rtol=1e-10)
-        np.testing.assert_array_equal(energies.images[0].get_array(), prior.energy(x).reshape(K, K).T)
+        np.testing.assert_array_equal(
+            energies.images[0].get_array(), prior.energy(x).reshape(K, K).T
+        )
         np.testing.assert_array_equal(axes.lines[0].get_xydata(), points[:, chosen])
         assert colour_bar(axes).get_ylabel() == "conditional density"
         assert labels(axes) == tuple(f"$x_{{{i + 1}}}$" for i in chosen)
@@ -221,13 +248,38 @@ def test_given_axes_are_drawn_into():
         (ValueError, "points holds NaN", make_mlp(2), {"points": np.full((4, 2), np.nan)}),
         (ValueError, "coordinates must be one or two", gaussian(3), {"coordinates": (0, 1, 2)}),
         (ValueError, "coordinates must be one or two", gaussian(3), {"coordinates": 1}),
-        (ValueError, "coordinates must be different and below 3", gaussian(3), {"coordinates": (1, 1)}),
-        (ValueError, "coordinates must be different and below 3", gaussian(3), {"coordinates": (0, 3)}),
+        (
+            ValueError,
+            "coordinates must be different and below 3",
+            gaussian(3),
+            {"coordinates": (1, 1)},
+        ),
+        (
+            ValueError,
+            "coordinates must be different and below 3",
+            gaussian(3),
+            {"coordinates": (0, 3)},
+        ),
         (ValueError, "coordinates must be at least 0", gaussian(3), {"coordinates": (-1, 0)}),
         (TypeError, "points_per_axis must be an integer", gaussian(2), {"points_per_axis": 2.5}),
-        (ValueError, "all over the box", fastcl.Box([0.0], [1.0]), {"box": fastcl.Box([2.0], [3.0])}),
-        (ValueError, "none of them NaN", SimpleNamespace(log_density=lambda x: x[:, 0] * np.nan), {"box": make_box(1)}),
-        (ValueError, "one number a point", SimpleNamespace(log_density=lambda x: x), {"box": make_box(2)}),
+        (
+            ValueError,
+            "all over the box",
+            fastcl.Box([0.0], [1.0]),
+            {"box": fastcl.Box([2.0], [3.0])},
+        ),
+        (
+            ValueError,
+            "none of them NaN",
+            SimpleNamespace(log_density=lambda x: x[:, 0] * np.nan),
+            {"box": make_box(1)},
+        ),
+        (
+            ValueError,
+            "one number a point",
+            SimpleNamespace(log_density=lambda x: x),
+            {"box": make_box(2)},
+        ),
         (TypeError, "axes must be matplotlib axes", gaussian(1), {"axes": "here"}),
         (ValueError, "axes must be one here, got 2", gaussian(1), {"axes": new_figure(1, 2)[1][0]}),
     ],
@@ -257,7 +309,9 @@ def test_a_prior_on_a_device_is_drawn(device):
     before = plot_energy(prior, box, points_per_axis=5).images[0].get_array()
     prior.theta = device.array(prior.theta)
     axes = plot_energy(prior, box, device.array(points), points_per_axis=5)
-    np.testing.assert_array_equal(axes.images[0].get_array(), before)  # points on the host are the host's work
+    np.testing.assert_array_equal(
+        axes.images[0].get_array(), before
+    )  # points on the host are the host's work
     np.testing.assert_array_equal(axes.lines[0].get_xydata(), points)
 
 
@@ -280,13 +334,19 @@ def make_history(n=300, offset=0.0):
     }
 
 
-@pytest.mark.parametrize(("against", "words"), [("iteration", "iteration"), ("seconds", "seconds of learning")])
+@pytest.mark.parametrize(
+    ("against", "words"), [("iteration", "iteration"), ("seconds", "seconds of learning")]
+)
 def test_a_history_is_drawn_with_its_running_median(against, words):
     history = make_history(offset=2.0)
     axes = plot_history(history, against=against, window=20)
-    for panel, name, label in zip(axes, ("value", "gradient_norm"), ("estimate of $G$", "norm of the gradient"), strict=True):
+    for panel, name, label in zip(
+        axes, ("value", "gradient_norm"), ("estimate of $G$", "norm of the gradient"), strict=True
+    ):
         raw, median = panel.lines
-        np.testing.assert_array_equal(raw.get_xydata(), np.stack([history[against], history[name]], axis=1))
+        np.testing.assert_array_equal(
+            raw.get_xydata(), np.stack([history[against], history[name]], axis=1)
+        )
         np.testing.assert_array_equal(median.get_xdata(), history[against])
         windows = np.lib.stride_tricks.sliding_window_view(history[name], 21)
         np.testing.assert_array_equal(median.get_ydata()[10:-10], np.median(windows, axis=1))
@@ -294,7 +354,10 @@ def test_a_history_is_drawn_with_its_running_median(against, words):
             assert median.get_ydata()[k] == np.median(history[name][: 2 * k + 1])
             assert median.get_ydata()[-1 - k] == np.median(history[name][-11 - k :])
         assert (panel.get_yscale(), labels(panel)) == ("log", (words, label))
-        assert [text.get_text() for text in panel.get_legend().get_texts()] == ["each step", "median of 21"]
+        assert [text.get_text() for text in panel.get_legend().get_texts()] == [
+            "each step",
+            "median of 21",
+        ]
 
 
 def test_negative_estimates_are_all_on_the_axis():
@@ -312,7 +375,10 @@ def test_negative_estimates_are_all_on_the_axis():
 
 
 def test_a_history_of_zeros_or_of_one_step_is_drawn():
-    assert [panel.get_yscale() for panel in plot_history({"iteration": [0, 1], "value": [0, 0], "gradient_norm": [0, 0]})] == [
+    assert [
+        panel.get_yscale()
+        for panel in plot_history({"iteration": [0, 1], "value": [0, 0], "gradient_norm": [0, 0]})
+    ] == [
         "linear",
         "linear",
     ]
@@ -320,21 +386,35 @@ def test_a_history_of_zeros_or_of_one_step_is_drawn():
     save[0].figure.canvas.draw()
 
 
-@pytest.mark.parametrize(("n", "window"), [(1, 1), (1, 9), (4, 9), (5, 9), (9, 9), (10, 9), (11, 9)])
+@pytest.mark.parametrize(
+    ("n", "window"), [(1, 1), (1, 9), (4, 9), (5, 9), (9, 9), (10, 9), (11, 9)]
+)
 def test_the_running_median_of_few_steps_takes_what_there_is(n, window):
     values = np.random.default_rng(n).uniform(1, 2, n)
     (panel,) = plot_history(
-        {"iteration": range(n), "value": values, "gradient_norm": values}, new_figure(1, 1)[1][0], window=window
+        {"iteration": range(n), "value": values, "gradient_norm": values},
+        new_figure(1, 1)[1][0],
+        window=window,
     )
     reach = [min(k, window // 2) for k in range(n)]  # backwards; as far forwards, or to the end
-    expected = [np.median([values[i] for i in range(k - r, min(k + r, n - 1) + 1)]) for k, r in enumerate(reach)]
+    expected = [
+        np.median([values[i] for i in range(k - r, min(k + r, n - 1) + 1)])
+        for k, r in enumerate(reach)
+    ]
     np.testing.assert_array_equal(panel.lines[1].get_ydata(), expected)
 
 
 def test_what_learn_returns_is_drawn():
     x = np.random.default_rng(0).uniform(-0.5, 0.5, (1000, 1))
     sk = fastcl.sketch(x, fastcl.draw_frequencies(20, dim=1, scale=0.3, rng=0))
-    result = fastcl.learn(fastcl.MLPPrior(dim=1, widths=(4,), rng=0), sk, fastcl.Box([-1], [1]), n_points=32, n_iter=5, rng=0)
+    result = fastcl.learn(
+        fastcl.MLPPrior(dim=1, widths=(4,), rng=0),
+        sk,
+        fastcl.Box([-1], [1]),
+        n_points=32,
+        n_iter=5,
+        rng=0,
+    )
     _, ((panel,),) = new_figure(1, 1)
     (drawn,) = plot_history(result, panel, "seconds")
     assert drawn is panel
@@ -347,15 +427,27 @@ def test_what_learn_returns_is_drawn():
         (ValueError, "history lacks value", {"value": None}, {}),
         (ValueError, "history lacks seconds", {"seconds": None}, {"against": "seconds"}),
         (ValueError, r"history\['value'\] must have shape \(300,\)", {"value": np.ones(299)}, {}),
-        (ValueError, r"history\['gradient_norm'\] holds NaN", {"gradient_norm": np.full(300, np.nan)}, {}),
-        (ValueError, "history is empty", {name: [] for name in ("iteration", "value", "gradient_norm")}, {}),
+        (
+            ValueError,
+            r"history\['gradient_norm'\] holds NaN",
+            {"gradient_norm": np.full(300, np.nan)},
+            {},
+        ),
+        (
+            ValueError,
+            "history is empty",
+            {name: [] for name in ("iteration", "value", "gradient_norm")},
+            {},
+        ),
         (ValueError, "against must be one of", {}, {"against": "epoch"}),
         (ValueError, "window must be at least 1", {}, {"window": 0}),
         (ValueError, "axes must be one or two here, got 3", {}, {"axes": new_figure(1, 3)[1][0]}),
     ],
 )
 def test_a_bad_history_is_refused(error, words, change, settings):
-    history = {name: column for name, column in (make_history() | change).items() if column is not None}
+    history = {
+        name: column for name, column in (make_history() | change).items() if column is not None
+    }
     with pytest.raises(error, match=words):
         plot_history(history, **settings)
 
@@ -373,7 +465,8 @@ def make_frequencies(dim, structure):
 
 
 @pytest.mark.parametrize(
-    ("dim", "structure"), [(1, None), (2, None), (2, "harmonic"), (3, "harmonic"), (20, None), (40, "hadamard")]
+    ("dim", "structure"),
+    [(1, None), (2, None), (2, "harmonic"), (3, "harmonic"), (20, None), (40, "hadamard")],
 )
 def test_moduli_are_drawn_against_radii(dim, structure):
     omega = make_frequencies(dim, structure)
@@ -413,7 +506,9 @@ def test_planar_frequencies_are_coloured_by_their_moduli(structure):
     assert labels(plane) == (r"$\omega_1$, rad / unit of x", r"$\omega_2$, rad / unit of x")
 
 
-@pytest.mark.parametrize(("dim", "structure"), [(1, None), (2, "harmonic"), (2, None), (40, "hadamard")])
+@pytest.mark.parametrize(
+    ("dim", "structure"), [(1, None), (2, "harmonic"), (2, None), (40, "hadamard")]
+)
 def test_frequencies_alone_are_counted_by_radius(dim, structure):
     omega = make_frequencies(dim, structure)
     axes = plot_frequencies(omega)
@@ -421,14 +516,19 @@ def test_frequencies_alone_are_counted_by_radius(dim, structure):
     bars = axes[0].patches
     edges = [bar.get_x() for bar in bars] + [bars[-1].get_x() + bars[-1].get_width()]
     assert (min(edges), max(edges)) == pytest.approx((radii.min(), radii.max()))
-    np.testing.assert_array_equal([bar.get_height() for bar in bars], np.histogram(radii, len(bars))[0])
+    np.testing.assert_array_equal(
+        [bar.get_height() for bar in bars], np.histogram(radii, len(bars))[0]
+    )
     if dim == 2:
         np.testing.assert_array_equal(axes[1].lines[0].get_xydata(), np.asarray(omega))
 
 
 def test_a_sketch_of_one_point_or_of_frequency_zero_is_drawn():
     # Of one point the floor is 1, as is every modulus.
-    for sk in (fastcl.sketch(np.zeros((1, 2)), np.ones((3, 2))), fastcl.sketch(np.ones((4, 2)), np.zeros((1, 2)))):
+    for sk in (
+        fastcl.sketch(np.zeros((1, 2)), np.ones((3, 2))),
+        fastcl.sketch(np.ones((4, 2)), np.zeros((1, 2))),
+    ):
         plot_frequencies(sk)[0].figure.canvas.draw()
 
 
@@ -460,7 +560,10 @@ def test_bad_frequencies_are_refused(error, words, sketch, count):
 def test_no_label_leaves_the_picture():
     sk = fastcl.sketch(gaussian(2).sample(100, 0), make_frequencies(2, None))
     wide = fastcl.Box([-6.0, -2.0], [6.0, 2.0])
-    pictures = [plot_density(gaussian(2), box=wide, points_per_axis=K, unit="mm"), plot_energy(gaussian(2), points_per_axis=K)]
+    pictures = [
+        plot_density(gaussian(2), box=wide, points_per_axis=K, unit="mm"),
+        plot_energy(gaussian(2), points_per_axis=K),
+    ]
     for axes in [*pictures, plot_history(make_history())[0], plot_frequencies(sk)[0]]:
         canvas = axes.figure.canvas
         canvas.draw()
@@ -495,5 +598,10 @@ for call in (lambda: plot_density(fastcl.Gaussian([0.0], [[1.0]])), lambda: plot
 
 
 def test_pyplot_is_left_alone_and_a_missing_matplotlib_is_named():
-    done = subprocess.run([sys.executable, "-W", "error", "-c", CHILD], capture_output=True, text=True, timeout=120)
-    assert (done.stdout, done.stderr) == ("False\n" + 2 * 'pictures need matplotlib: pip install "fastcl[demo]"\n', "")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", CHILD], capture_output=True, text=True, timeout=120
+    )
+    assert (done.stdout, done.stderr) == (
+        "False\n" + 2 * 'pictures need matplotlib: pip install "fastcl[demo]"\n',
+        "",
+    )

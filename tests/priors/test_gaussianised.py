@@ -41,7 +41,9 @@ def make(name, dim):
 
 def quadrature(dim):
     """(nodes, volume of a cell) over ten of the largest standard deviations on each side."""
-    return midpoints([-10.0], [10.0], 8000) if dim == 1 else midpoints([-9.0, -9.0], [9.0, 9.0], 500)
+    return (
+        midpoints([-10.0], [10.0], 8000) if dim == 1 else midpoints([-9.0, -9.0], [9.0, 9.0], 500)
+    )
 
 
 def inner_mass(prior, dim):
@@ -69,7 +71,9 @@ def test_the_density_is_the_change_of_variables(name):
     h = 1e-4
     slope = (LINE.gaussianise(x + h) - LINE.gaussianise(x - h))[:, 0] / (2 * h)
     expected = prior.prior.log_density(LINE.gaussianise(x)) + np.log(slope)
-    np.testing.assert_allclose(prior.log_density(x), expected, atol=5e-3)  # the slope is of an interpolant
+    np.testing.assert_allclose(
+        prior.log_density(x), expected, atol=5e-3
+    )  # the slope is of an interpolant
 
 
 @pytest.mark.parametrize("dim", [1, 2])
@@ -85,9 +89,13 @@ def test_energy_and_grad_against_central_differences(name, dim):
     np.testing.assert_array_equal(gradient, prior.energy_grad(x))
     h = 1e-6
     steps = h * np.eye(dim)
-    expected = np.stack([(prior.energy(x + step) - prior.energy(x - step)) / (2 * h) for step in steps], axis=1)
+    expected = np.stack(
+        [(prior.energy(x + step) - prior.energy(x - step)) / (2 * h) for step in steps], axis=1
+    )
     # Rounding of the energy over h, and third derivatives, of at most some thousands between the scales.
-    np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e4 * h**2 + 1e3 * EPS * np.abs(energy).max() / h)
+    np.testing.assert_allclose(
+        gradient, expected, rtol=0, atol=1e4 * h**2 + 1e3 * EPS * np.abs(energy).max() / h
+    )
 
 
 @pytest.mark.parametrize("dim", [1, 2])
@@ -122,7 +130,7 @@ def test_the_log_scale_is_that_of_the_inner_prior():
 @pytest.mark.parametrize("name", INNER)
 def test_log_mass_normalises(name):
     prior = make(name, 1)
-    values = [fastcl.log_mass(prior, n_points=1024, rng=seed) for seed in range(5)]
+    values = [fastcl.log_normaliser(prior, n_points=1024, rng=seed) for seed in range(5)]
     assert abs(np.mean(values) - np.log(inner_mass(prior.prior, 1))) < 0.03 + 3 * np.std(values)
 
 
@@ -138,8 +146,17 @@ def test_samples_follow_the_density(name, dim):
     nodes, cell = quadrature(dim)
     law = np.exp(prior.log_density(nodes)) * cell
     law /= law.sum()
-    for f in (lambda x: x, lambda x: x**2, np.abs, lambda x: np.cos(3 * x), lambda x: x * x[:, ::-1]):
-        expected, error = law @ f(nodes), f(points).std(axis=0) / np.sqrt(n)  # one point a chain: independent
+    for f in (
+        lambda x: x,
+        lambda x: x**2,
+        np.abs,
+        lambda x: np.cos(3 * x),
+        lambda x: x * x[:, ::-1],
+    ):
+        expected, error = (
+            law @ f(nodes),
+            f(points).std(axis=0) / np.sqrt(n),
+        )  # one point a chain: independent
         assert (np.abs(f(points).mean(axis=0) - expected) < N_ERRORS * error + 0.002).all()
 
 
@@ -175,7 +192,9 @@ def test_every_array_is_needed(name):
     for lost in arrays:
         if not lost.startswith("inner.reference."):  # a network may have no reference
             with pytest.raises(ValueError, match=r"\w"):
-                fastcl.GaussianisedPrior.from_arrays({key: array for key, array in arrays.items() if key != lost})
+                fastcl.GaussianisedPrior.from_arrays(
+                    {key: array for key, array in arrays.items() if key != lost}
+                )
 
 
 def test_no_arrays_are_no_prior():
@@ -185,7 +204,9 @@ def test_no_arrays_are_no_prior():
 
 def test_priors_are_told_apart_by_their_arrays():
     for thing in (tilt(2), network(2), make("network", 2), make("max entropy", 2), PLANE):
-        assert type(prior_from_arrays({key: np.asarray(array) for key, array in thing.to_arrays().items()})) is type(thing)
+        assert type(
+            prior_from_arrays({key: np.asarray(array) for key, array in thing.to_arrays().items()})
+        ) is type(thing)
 
 
 # ---- denoising ---------------------------------------------------------------------------------------------------
@@ -194,7 +215,9 @@ def test_priors_are_told_apart_by_their_arrays():
 @pytest.fixture(scope="module")
 def noisy():
     """(a density whose tilt is strong, clean points of it, noisy ones)."""
-    inner = fastcl.MaxEntropyPrior([[3.0, 0.0]], [3.0], standard_normal(2))  # ripples, some two apart
+    inner = fastcl.MaxEntropyPrior(
+        [[3.0, 0.0]], [3.0], standard_normal(2)
+    )  # ripples, some two apart
     prior = fastcl.GaussianisedPrior(inner, PLANE)
     with threads(1):
         clean = prior.sample(400, rng=0, dtype=np.float64)
@@ -210,7 +233,10 @@ def test_denoising_goes_towards_the_density(noisy, estimator):
 
 def test_the_posterior_mean_beats_that_of_the_reference(noisy):
     prior, clean, y = noisy
-    errors = [((fastcl.denoise(p, y, 0.15, estimator="mean", n_samples=128) - clean) ** 2).sum(axis=1) for p in (prior, PLANE)]
+    errors = [
+        ((fastcl.denoise(p, y, 0.15, estimator="mean", n_samples=128) - clean) ** 2).sum(axis=1)
+        for p in (prior, PLANE)
+    ]
     difference = errors[1] - errors[0]
     assert difference.mean() > N_ERRORS * difference.std() / np.sqrt(len(difference))
     assert errors[0].mean() < 0.9 * errors[1].mean()
@@ -221,11 +247,15 @@ def test_the_posterior_mean_is_that_of_quadrature():
     y = np.array([[-1.5], [-0.2], [0.1], [0.7], [2.5]])
     weights = np.exp(prior.log_density(nodes) - (y - nodes[:, 0]) ** 2 / (2 * 0.3**2)) * cell
     expected = (weights @ nodes) / weights.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(fastcl.denoise(prior, y, 0.3, estimator="mean", n_samples=4096), expected, atol=2e-3)
+    np.testing.assert_allclose(
+        fastcl.denoise(prior, y, 0.3, estimator="mean", n_samples=4096), expected, atol=2e-3
+    )
 
 
 def test_the_flat_point_is_denoised():
-    assert np.isfinite(fastcl.denoise(make("max entropy", 2), np.zeros((2, 2)), 0.3, estimator="map", n_samples=8)).all()
+    assert np.isfinite(
+        fastcl.denoise(make("max entropy", 2), np.zeros((2, 2)), 0.3, estimator="map", n_samples=8)
+    ).all()
 
 
 # ---- bad input ---------------------------------------------------------------------------------------------------
@@ -244,14 +274,20 @@ def test_bad_parts_are_named(prior, reference, error, message):
         fastcl.GaussianisedPrior(prior, reference)
 
 
-@pytest.mark.parametrize("inner", [standard_normal(1), fastcl.MLPPrior(1, (4,), rng=0)], ids=["a measure", "no reference"])
+@pytest.mark.parametrize(
+    "inner",
+    [standard_normal(1), fastcl.MLPPrior(1, (4,), rng=0)],
+    ids=["a measure", "no reference"],
+)
 def test_an_inner_prior_without_a_tilt_of_the_normal_law_is_refused(inner):
     with pytest.raises((TypeError, ValueError), match=r"^prior "):
         fastcl.GaussianisedPrior(inner, LINE)
 
 
 @pytest.mark.parametrize("method", ["energy", "energy_grad", "energy_and_grad", "log_density"])
-@pytest.mark.parametrize("x", [np.zeros((3, 1)), np.zeros(2), np.full((3, 2), np.nan), np.zeros((0, 2))])
+@pytest.mark.parametrize(
+    "x", [np.zeros((3, 1)), np.zeros(2), np.full((3, 2), np.nan), np.zeros((0, 2))]
+)
 def test_bad_points_are_named(method, x):
     with pytest.raises(ValueError, match=r"^x "):
         getattr(make("max entropy", 2), method)(x)

@@ -14,7 +14,9 @@ N_ERRORS = 5  # standard errors
 NORMAL = fastcl.Gaussian([0.0], [[1.0]])
 PLANE = fastcl.Gaussian([0.3, -0.5], [[0.5, 0.2], [0.2, 0.3]])
 SCALES = fastcl.GaussianScaleMixture([[0.5, 0.2], [0.2, 0.3]], [0.5, 1.5], [0.6, 0.4])
-MIXTURE = fastcl.GaussianMixture([2.0, 1.0], [[-0.8, 0.3], [0.6, -0.2]], [[[0.5, 0.2], [0.2, 0.3]], [[0.1, 0.0], [0.0, 0.4]]])
+MIXTURE = fastcl.GaussianMixture(
+    [2.0, 1.0], [[-0.8, 0.3], [0.6, -0.2]], [[[0.5, 0.2], [0.2, 0.3]], [[0.1, 0.0], [0.0, 0.4]]]
+)
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +41,9 @@ def some_points(n=20, dim=2):
 def test_the_energy_is_written_out():
     prior, x = some_prior(), some_points()
     expected = -(features(x, prior.omega).conj() @ prior.c).real
-    np.testing.assert_allclose(prior.energy(x), expected, rtol=0, atol=100 * EPS * np.abs(prior.c).sum())
+    np.testing.assert_allclose(
+        prior.energy(x), expected, rtol=0, atol=100 * EPS * np.abs(prior.c).sum()
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -59,12 +63,17 @@ def test_energy_and_grad_against_central_differences(m, dtype):
     assert (energy.dtype, gradient.dtype) == (dtype, dtype)
     # The same sum in another order: a few eps of sum |c|, for phases of a few turns.
     np.testing.assert_allclose(
-        energy, prior.energy(x.astype(dtype)), rtol=0, atol=100 * np.finfo(dtype).eps * np.abs(prior.c).sum()
+        energy,
+        prior.energy(x.astype(dtype)),
+        rtol=0,
+        atol=100 * np.finfo(dtype).eps * np.abs(prior.c).sum(),
     )
     np.testing.assert_array_equal(gradient, prior.energy_grad(x.astype(dtype)))
     h = 1e-5
     steps = [h * direction for direction in np.eye(2)]
-    expected = np.stack([(prior.energy(x + step) - prior.energy(x - step)) / (2 * h) for step in steps], axis=1)
+    expected = np.stack(
+        [(prior.energy(x + step) - prior.energy(x - step)) / (2 * h) for step in steps], axis=1
+    )
     # Third derivatives are at most sum |c| |omega|^3, the energy is rounded to EPS sum |c| (1 + phase).
     size, radii = np.abs(prior.c), np.linalg.norm(prior.omega, axis=1)
     atol = h**2 / 6 * (size @ radii**3) + 100 * EPS / h * size.sum()
@@ -72,7 +81,9 @@ def test_energy_and_grad_against_central_differences(m, dtype):
     np.testing.assert_allclose(gradient, expected, rtol=0, atol=atol)
 
 
-@pytest.mark.parametrize("reference", [PLANE, SCALES, MIXTURE], ids=lambda reference: type(reference).__name__)
+@pytest.mark.parametrize(
+    "reference", [PLANE, SCALES, MIXTURE], ids=lambda reference: type(reference).__name__
+)
 def test_the_log_density_is_the_reference_times_the_tilt(reference):
     prior, x = some_prior(reference=reference), some_points()
     np.testing.assert_array_equal(prior.log_density(x), reference.log_density(x) - prior.energy(x))
@@ -87,7 +98,9 @@ def test_points_are_left_alone_and_may_be_lists():
     np.testing.assert_array_equal(prior.energy(x[::2]), prior.energy(x)[::2])
 
 
-@pytest.mark.parametrize("reference", [PLANE, SCALES, MIXTURE], ids=lambda reference: type(reference).__name__)
+@pytest.mark.parametrize(
+    "reference", [PLANE, SCALES, MIXTURE], ids=lambda reference: type(reference).__name__
+)
 def test_a_saved_prior_is_the_same_to_the_bit(tmp_path, reference):
     prior, x = some_prior(reference=reference), some_points()
     prior.save(tmp_path / "p.npz")
@@ -125,7 +138,9 @@ def test_bad_parts_of_a_prior_are_named(omega, c, reference, error, message):
 
 
 @pytest.mark.parametrize("method", ["energy", "energy_grad", "energy_and_grad", "log_density"])
-@pytest.mark.parametrize("x", [np.zeros((3, 1)), np.zeros(2), np.full((3, 2), np.nan), np.zeros((0, 2))])
+@pytest.mark.parametrize(
+    "x", [np.zeros((3, 1)), np.zeros(2), np.full((3, 2), np.nan), np.zeros((0, 2))]
+)
 def test_bad_points_are_named(method, x):
     with pytest.raises(ValueError, match=r"^x "):
         getattr(some_prior(), method)(x)
@@ -152,7 +167,9 @@ def known():
     x = NODES[rng.choice(len(NODES), 50_000, p=law(truth))] + CELL * (rng.random((50_000, 1)) - 0.5)
     sk = fastcl.sketch(x, OMEGA)
     with threads(1):
-        learned = [fastcl.max_entropy(sk, NORMAL, n_points=4096, n_iter=300, rng=seed) for seed in (1, 2)]
+        learned = [
+            fastcl.max_entropy(sk, NORMAL, n_points=4096, n_iter=300, rng=seed) for seed in (1, 2)
+        ]
     return SimpleNamespace(truth=truth, x=x, sketch=sk, learned=learned)
 
 
@@ -161,7 +178,9 @@ def test_the_density_has_the_moments_of_the_sketch(known):
         moments = law(prior) @ features(NODES, OMEGA)
         # c is a mean over 150 steps, of 4096 points each that some ten steps decorrelate: 60 000 points in effect.
         assert np.abs(moments - known.sketch.values).max() < N_ERRORS / np.sqrt(60_000)
-        assert np.abs(NORMAL.sketch(OMEGA) - known.sketch.values).max() > 0.1  # what there was to learn
+        assert (
+            np.abs(NORMAL.sketch(OMEGA) - known.sketch.values).max() > 0.1
+        )  # what there was to learn
 
 
 def test_the_coefficients_are_those_that_drew_the_data(known):
@@ -173,17 +192,21 @@ def test_the_coefficients_are_those_that_drew_the_data(known):
     spread = np.linalg.inv(centred.T * weights @ centred) * (1 / len(known.x) + 1 / 60_000)
     for prior in known.learned:
         off = np.concatenate([(prior.c - known.truth.c).real, (prior.c - known.truth.c).imag])
-        assert off @ np.linalg.solve(spread, off) < 60  # chi-squared with 8 degrees: exceeded with probability 5e-10
+        assert (
+            off @ np.linalg.solve(spread, off) < 60
+        )  # chi-squared with 8 degrees: exceeded with probability 5e-10
 
 
 def test_the_likelihood_is_nearly_that_of_the_truth(known):
     def nats(prior):
-        log_mass = np.log(np.exp(prior.log_density(NODES).astype(float)).sum() * CELL)
-        return prior.log_density(known.x).mean() - log_mass
+        log_normaliser = np.log(np.exp(prior.log_density(NODES).astype(float)).sum() * CELL)
+        return prior.log_density(known.x).mean() - log_normaliser
 
     base = NORMAL.log_density(known.x).mean()
     for prior in known.learned:
-        assert abs(nats(prior) - nats(known.truth)) < 0.002  # half a chi-squared of 8 over the points is 1e-4
+        assert (
+            abs(nats(prior) - nats(known.truth)) < 0.002
+        )  # half a chi-squared of 8 over the points is 1e-4
         assert nats(prior) > base + 0.05
 
 
@@ -199,7 +222,9 @@ def test_no_difference_from_the_reference_is_no_energy():
     assert np.abs(law(prior) - law(fastcl.MaxEntropyPrior(OMEGA, np.zeros(4), NORMAL))).sum() < 0.05
 
 
-@pytest.mark.parametrize("reference", [PLANE, SCALES, MIXTURE], ids=lambda reference: type(reference).__name__)
+@pytest.mark.parametrize(
+    "reference", [PLANE, SCALES, MIXTURE], ids=lambda reference: type(reference).__name__
+)
 def test_every_reference_is_moved_to_the_moments(reference):
     rng = np.random.default_rng(0)
     x = reference.sample(20_000, rng)
@@ -210,7 +235,11 @@ def test_every_reference_is_moved_to_the_moments(reference):
     nodes, cell = midpoints([-7.0, -7.0], [7.0, 7.0], 300)
     weights = np.exp(prior.log_density(nodes)) * cell
     moments = (weights / weights.sum()) @ features(nodes, omega)
-    assert np.abs(moments - sk.values).max() < 0.04 < np.abs(reference.sketch(omega) - sk.values).max() / 5
+    assert (
+        np.abs(moments - sk.values).max()
+        < 0.04
+        < np.abs(reference.sketch(omega) - sk.values).max() / 5
+    )
 
 
 def small_sketch(dim=1):
@@ -250,7 +279,9 @@ def test_an_interruption_returns_what_was_learned(monkeypatch):
 
 
 def test_coefficients_that_are_not_finite_are_an_error(monkeypatch):
-    monkeypatch.setattr("fastcl.priors.metric.WhitenedMetric.apply", lambda self, residual: residual * np.nan)
+    monkeypatch.setattr(
+        "fastcl.priors.metric.WhitenedMetric.apply", lambda self, residual: residual * np.nan
+    )
     with pytest.raises(FloatingPointError, match="smaller step or a larger ridge"):
         fastcl.max_entropy(small_sketch(), NORMAL, n_points=100, n_iter=5, rng=0)
 
@@ -270,7 +301,12 @@ def test_coefficients_that_are_not_finite_are_an_error(monkeypatch):
     ],
 )  # fmt: skip
 def test_bad_arguments_of_learning_are_named(change, error, message):
-    arguments = {"sketch": small_sketch(), "reference": NORMAL, "n_points": 50, "n_iter": 2} | change
+    arguments = {
+        "sketch": small_sketch(),
+        "reference": NORMAL,
+        "n_points": 50,
+        "n_iter": 2,
+    } | change
     with pytest.raises(error, match=message):
         fastcl.max_entropy(**arguments)
 
@@ -282,7 +318,14 @@ STANDARD = {dim: fastcl.Gaussian(np.zeros(dim), np.eye(dim)) for dim in (1, 2, 1
 
 @pytest.fixture
 def quick(monkeypatch):
-    for name, value in {"CHAINS": 2000, "BATCH": 1000, "REFINE": 20, "ASCENT": 15, "SCORED": 3000, "FIT": 8}.items():
+    for name, value in {
+        "CHAINS": 2000,
+        "BATCH": 1000,
+        "REFINE": 20,
+        "ASCENT": 15,
+        "SCORED": 3000,
+        "FIT": 8,
+    }.items():
         monkeypatch.setattr(adaptive, name, value)
 
 
@@ -299,7 +342,9 @@ def hidden(n, seed):
     x = rng.standard_normal((n, 12))
     direction = np.array([1.0, -1.0, 0.5, *np.zeros(9)])
     direction /= np.linalg.norm(direction)
-    along = 0.95 * rng.choice([-1, 1], n) + np.sqrt(1 - 0.95**2) * rng.standard_normal(n)  # of variance 1
+    along = 0.95 * rng.choice([-1, 1], n) + np.sqrt(1 - 0.95**2) * rng.standard_normal(
+        n
+    )  # of variance 1
     return x + np.outer(along - x @ direction, direction)
 
 
@@ -323,7 +368,10 @@ def test_adapted_frequencies_tell_more_than_random_ones(quick):
     directions = np.random.default_rng(1).standard_normal((24, 12))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     fresh = hidden(20_000, 2)
-    adapted, drawn = (differences(fresh, other) for other in (omega, directions * np.linalg.norm(omega, axis=1, keepdims=True)))
+    adapted, drawn = (
+        differences(fresh, other)
+        for other in (omega, directions * np.linalg.norm(omega, axis=1, keepdims=True))
+    )
     # A moment of fresh points is off by 1 / sqrt(20000) = 0.007, whatever the frequency.
     assert adapted.mean() > 2 * drawn.mean()
     assert adapted.max() > 0.3
@@ -337,7 +385,10 @@ def test_the_ascent_of_the_score_climbs_it(quick, monkeypatch):
     scores = adaptive._scores(x, points, candidates)
     omega = candidates[np.argsort(-scores)[:8]]  # of the others the scores are little but noise
     climbed = adaptive._climb_score(x, points, omega, rng)
-    fresh, fresh_points = hidden(20_000, 3).astype(np.float32), STANDARD[12].sample(20_000, rng, np.float32)
+    fresh, fresh_points = (
+        hidden(20_000, 3).astype(np.float32),
+        STANDARD[12].sample(20_000, rng, np.float32),
+    )
     before, after = (adaptive._scores(fresh, fresh_points, other) for other in (omega, climbed))
     assert after.mean() > 1.5 * before.mean()
 
@@ -353,13 +404,15 @@ def test_the_gradient_of_moments_against_central_differences():
     def value(omega):
         return (rho.conj() * features(x, omega).mean(axis=0)).real.sum()
 
-    packed = adaptive.PackedFrequencies.pack(omega, np.dtype(np.float64))
+    packed = adaptive.FeatureOperator.pack(omega, np.dtype(np.float64))
     gradient, h = adaptive._moment_gradient(x, packed, rho), 1e-5
     for i, j in np.ndindex(omega.shape):
         step = np.zeros_like(omega)
         step[i, j] = h
         # Third derivatives are at most |rho| |x|^3 of some hundred; the rounding of the value, over h, is 1e-10.
-        assert gradient[i, j] == pytest.approx((value(omega + step) - value(omega - step)) / (2 * h), abs=1e-8)
+        assert gradient[i, j] == pytest.approx(
+            (value(omega + step) - value(omega - step)) / (2 * h), abs=1e-8
+        )
 
 
 def test_candidates_have_radii_in_range_and_few_coordinates():

@@ -19,7 +19,9 @@ SYMMETRIC = {
     "box on a line": fastcl.Box([2.0], [3.5]),
     "gaussian off centre": fastcl.Gaussian([0.7, -1.5], SHAPE),
     "scales": fastcl.GaussianScaleMixture(SHAPE, [0.4, 1.0, 1.6], [0.5, 0.3, 0.2]),
-    "crossed scales": fastcl.MixtureOfScaleMixtures([SHAPE, np.diag([0.1, 0.9])], [0.5, 1.5], [[1.0, 2.0], [3.0, 1.0]]),
+    "crossed scales": fastcl.MixtureOfScaleMixtures(
+        [SHAPE, np.diag([0.1, 0.9])], [0.5, 1.5], [[1.0, 2.0], [3.0, 1.0]]
+    ),
     "one mean": fastcl.GaussianMixture([1.0, 2.0], [[0.3, 0.9]] * 2, [SHAPE, np.diag([0.1, 0.4])]),
 }
 ASYMMETRIC = {
@@ -169,7 +171,9 @@ def test_metric_is_self_adjoint_and_positive(name):
     # Eigenvalues lie between those of covariances of at most 15 features each of variance at most 1, and the ridge.
     for r in (a, b, 1j * a):
         power = (np.abs(r) ** 2).sum()
-        assert power / (30 + metric.ridge) <= np.vdot(r, metric.apply(r)).real <= power / metric.ridge
+        assert (
+            power / (30 + metric.ridge) <= np.vdot(r, metric.apply(r)).real <= power / metric.ridge
+        )
 
 
 @pytest.mark.parametrize("name", DOMAINS)
@@ -179,7 +183,9 @@ def test_metric_is_linear_over_the_reals(name):
     rng = np.random.default_rng(4)
     a, b = rng.standard_normal((2, 15)) + 1j * rng.standard_normal((2, 15))
     found, expected = metric.apply(2 * a - 3 * b), 2 * metric.apply(a) - 3 * metric.apply(b)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=100 * EPS * 5 * np.linalg.norm(a + b) / metric.ridge)
+    np.testing.assert_allclose(
+        found, expected, rtol=0, atol=100 * EPS * 5 * np.linalg.norm(a + b) / metric.ridge
+    )
 
 
 def test_large_ridge_is_the_plain_metric():
@@ -187,7 +193,9 @@ def test_large_ridge_is_the_plain_metric():
     metric = fastcl.WhitenedMetric(frequencies(domain), domain, ridge=1e8, dtype=np.float64)
     residual = np.arange(15) + 1j * np.arange(15)[::-1]
     # (Sigma + ridge)^-1 = 1 / ridge (1 - Sigma / ridge ...), Sigma below 30.
-    np.testing.assert_allclose(1e8 * metric.apply(residual), residual, rtol=0, atol=30e-8 * np.linalg.norm(residual))
+    np.testing.assert_allclose(
+        1e8 * metric.apply(residual), residual, rtol=0, atol=30e-8 * np.linalg.norm(residual)
+    )
 
 
 def test_moving_the_law_and_the_residual_moves_the_result():
@@ -195,11 +203,15 @@ def test_moving_the_law_and_the_residual_moves_the_result():
     omega, shift = frequencies(ASYMMETRIC["mixture"]), np.array([3.0, -7.0])
     weights, covariances = [2.0, 1.0], [SHAPE, np.diag([0.1, 0.4])]
     moved = fastcl.GaussianMixture(weights, np.array(MEANS) + shift, covariances)
-    metrics = [fastcl.WhitenedMetric(omega, law, 0.1, np.float64) for law in (ASYMMETRIC["mixture"], moved)]
+    metrics = [
+        fastcl.WhitenedMetric(omega, law, 0.1, np.float64) for law in (ASYMMETRIC["mixture"], moved)
+    ]
     residual, turn = np.arange(15) - 4j, np.exp(-1j * omega @ shift)
     # Phases of tens of radians: some hundred eps of numbers of size |residual| / ridge, and 1 / ridge of the covariance.
     tolerance = 1e3 * EPS * np.linalg.norm(residual) / 0.1**2
-    np.testing.assert_allclose(metrics[1].apply(turn * residual), turn * metrics[0].apply(residual), rtol=0, atol=tolerance)
+    np.testing.assert_allclose(
+        metrics[1].apply(turn * residual), turn * metrics[0].apply(residual), rtol=0, atol=tolerance
+    )
 
 
 # ---- gradients in the metric -------------------------------------------------------------------------------------
@@ -219,7 +231,10 @@ def measured(make, law=None):
     metric = fastcl.WhitenedMetric(omega, domain, ridge=0.1, dtype=np.float64)
     energy, jacobian = energy_and_jacobian(problem.prior, problem.nodes)
     jacobian[:, -1] = -1
-    mu, waves = problem.weights * np.exp(problem.prior.log_scale - energy), features(problem.nodes, omega)
+    mu, waves = (
+        problem.weights * np.exp(problem.prior.log_scale - energy),
+        features(problem.nodes, omega),
+    )
     residual = mu @ waves - problem.sketch.values
     m = len(omega)
     stacked = np.concatenate([residual.real, residual.imag])
@@ -234,7 +249,9 @@ LAWS = {"box": None, "asymmetric law": ASYMMETRIC["mixture on a line"]}
 @pytest.mark.parametrize("law", LAWS)
 def test_grid_gradient_in_the_metric_converges_to_the_integral(law):
     problem, metric, (value, gradient) = measured(line, LAWS[law])
-    found = fastcl.grid_gradient(problem.prior, problem.sketch, problem.domain, points_per_axis=1000, metric=metric)
+    found = fastcl.grid_gradient(
+        problem.prior, problem.sketch, problem.domain, points_per_axis=1000, metric=metric
+    )
     # Midpoints err as the square of the step, 6e-6 here, times second derivatives of some tens.
     np.testing.assert_allclose(found[0], value, rtol=1e-3)
     np.testing.assert_allclose(found[1], gradient, atol=1e-3 * np.linalg.norm(gradient))
@@ -247,7 +264,9 @@ def test_grid_gradient_in_the_metric_is_the_directional_derivative(law):
     theta = prior.theta.copy()
 
     def call():
-        return fastcl.grid_gradient(prior, problem.sketch, problem.domain, points_per_axis=100, metric=metric)
+        return fastcl.grid_gradient(
+            prior, problem.sketch, problem.domain, points_per_axis=100, metric=metric
+        )
 
     value, gradient = call()
     direction = gradient / np.linalg.norm(gradient)
@@ -262,7 +281,11 @@ def test_grid_gradient_in_the_metric_is_the_directional_derivative(law):
     assert np.linalg.norm(gradient) > 1e4 * tolerance
 
 
-CASES = {"box": (line, None), "asymmetric law": (line, ASYMMETRIC["mixture on a line"]), "reference": (scale_mixture_plane, None)}
+CASES = {
+    "box": (line, None),
+    "asymmetric law": (line, ASYMMETRIC["mixture on a line"]),
+    "reference": (scale_mixture_plane, None),
+}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -283,7 +306,9 @@ def test_public_unbiased_gradient_takes_the_metric():
     problem, metric, _ = measured(line)
     matching = SketchMatching(problem.sketch, problem.domain, np.float64, metric)
     expected = matching.gradient(problem.prior, "unbiased", 100, np.random.default_rng(7))
-    found = fastcl.unbiased_gradient(problem.prior, problem.sketch, problem.domain, 100, rng=7, metric=metric)
+    found = fastcl.unbiased_gradient(
+        problem.prior, problem.sketch, problem.domain, 100, rng=7, metric=metric
+    )
     assert found[0] == expected[0]
     np.testing.assert_array_equal(found[1], expected[1])
 
@@ -331,7 +356,9 @@ def test_bad_frequencies_are_named(name, omega):
         fastcl.WhitenedMetric(omega, DOMAINS[name])
 
 
-@pytest.mark.parametrize("call", [fastcl.grid_gradient, fastcl.naive_gradient, fastcl.unbiased_gradient])
+@pytest.mark.parametrize(
+    "call", [fastcl.grid_gradient, fastcl.naive_gradient, fastcl.unbiased_gradient]
+)
 def test_metric_of_other_frequencies_or_another_type_is_refused(call):
     problem, metric, _ = measured(line)
     arguments = problem.prior, problem.sketch, problem.domain, 10

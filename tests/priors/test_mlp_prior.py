@@ -35,7 +35,12 @@ def load(path):
 
 def test_theta_holds_he_initialised_matrices_zero_biases_and_the_log_scale():
     prior = fastcl.MLPPrior(dim=20, widths=(300, 200), rng=0)
-    assert (prior.dim, prior.widths, prior.dtype, prior.log_scale) == (20, (300, 200), np.float32, 0)
+    assert (prior.dim, prior.widths, prior.dtype, prior.log_scale) == (
+        20,
+        (300, 200),
+        np.float32,
+        0,
+    )
     assert prior.theta.shape == (20 * 300 + 300 + 300 * 200 + 200 + 200 * 20 + 20 + 1,)
     for matrix, bias in naive.mlp_layers(prior.theta, prior.sizes):
         # a mean of squares of N Gaussians of variance v has standard error v sqrt(2 / N)
@@ -55,7 +60,10 @@ def test_every_call_sees_the_parameters_as_they_are(backend, rng):
         theta = rng.standard_normal(prior.theta.size)
         prior.theta[:] = backend.array(theta)
         error = naive.mlp_error(theta, prior.sizes, x, np.ones(31), np.finfo(np.float64).eps)[0]
-        for points in (x, backend.array(x)):  # copies of theta beside the points are no older either
+        for points in (
+            x,
+            backend.array(x),
+        ):  # copies of theta beside the points are no older either
             energy = to_host(prior.energy(points))
             assert (np.abs(energy - naive.mlp_energy(theta, prior.sizes, x)) <= error).all()
 
@@ -69,8 +77,14 @@ def test_theta_moves_the_prior_and_x_says_where_results_are(backend, rng, gaussi
             assert type(prior.theta) is type(there)
             assert np.array_equal(to_host(prior.theta), theta)
             for points in (x, backend.array(x)):
-                error = naive.mlp_error(theta, prior.sizes, x, np.ones(31), np.finfo(np.float64).eps)
-                results = (prior.energy(points), prior.energy_grad(points), prior.log_density(points))
+                error = naive.mlp_error(
+                    theta, prior.sizes, x, np.ones(31), np.finfo(np.float64).eps
+                )
+                results = (
+                    prior.energy(points),
+                    prior.energy_grad(points),
+                    prior.log_density(points),
+                )
                 assert all(type(result) is type(points) for result in results)
                 energy, gradient, log_density = map(to_host, results)
                 assert (np.abs(energy - naive.mlp_energy(theta, prior.sizes, x)) <= error[0]).all()
@@ -87,9 +101,15 @@ def test_results_have_the_type_of_x(rng, dtype):
         prior = make_prior(theta_dtype)
         # parameters are rounded to the type of x first
         rounded = prior.theta.astype(dtype)
-        energy_error, _, x_error, clear = naive.mlp_error(rounded, prior.sizes, x, np.ones(31), np.finfo(dtype).eps)
-        assert (prior.energy(x).dtype, prior.energy_grad(x).dtype, prior.log_density(x).dtype) == (dtype,) * 3
-        assert (np.abs(prior.energy(x) - naive.mlp_energy(rounded, prior.sizes, x)) <= energy_error).all()
+        energy_error, _, x_error, clear = naive.mlp_error(
+            rounded, prior.sizes, x, np.ones(31), np.finfo(dtype).eps
+        )
+        assert (prior.energy(x).dtype, prior.energy_grad(x).dtype, prior.log_density(x).dtype) == (
+            dtype,
+        ) * 3
+        assert (
+            np.abs(prior.energy(x) - naive.mlp_energy(rounded, prior.sizes, x)) <= energy_error
+        ).all()
         exact = naive.mlp_gradients(rounded, prior.sizes, x, np.ones(31))[1]
         assert (np.abs(prior.energy_grad(x) - exact) <= x_error)[clear].all()
 
@@ -100,10 +120,19 @@ def test_layout_and_type_of_x_do_not_change_a_bit(rng):
     plain = base[::2, ::2].copy()
     read_only = plain.copy()
     read_only.flags.writeable = False
-    for x in (base[::2, ::2], np.asfortranarray(plain), read_only, plain.astype(int), plain.astype(">f8"), plain.tolist()):
+    for x in (
+        base[::2, ::2],
+        np.asfortranarray(plain),
+        read_only,
+        plain.astype(int),
+        plain.astype(">f8"),
+        plain.tolist(),
+    ):
         assert np.array_equal(prior.energy(x), prior.energy(plain))
         assert np.array_equal(prior.energy_grad(x), prior.energy_grad(plain))
-    assert np.array_equal(prior.energy(plain.astype(np.float16)), prior.energy(plain.astype(np.float32)))
+    assert np.array_equal(
+        prior.energy(plain.astype(np.float16)), prior.energy(plain.astype(np.float32))
+    )
 
 
 def test_log_density_is_log_scale_minus_energy(rng):
@@ -118,10 +147,16 @@ def test_log_density_adds_that_of_the_reference(rng, gaussian):
     prior.log_scale = -0.5
     difference = x - [0.5, -1.0]
     precision = np.linalg.inv([[2.0, 0.3], [0.3, 1.0]])
-    log_q = -0.5 * ((difference @ precision) * difference).sum(axis=1) - 0.5 * np.log((2 * np.pi) ** 2 * (2.0 * 1.0 - 0.09))
+    log_q = -0.5 * ((difference @ precision) * difference).sum(axis=1) - 0.5 * np.log(
+        (2 * np.pi) ** 2 * (2.0 * 1.0 - 0.09)
+    )
     expected = -0.5 - prior.energy(x) + log_q
     # a handful of operations on terms of these sizes; the condition of the covariance is below 3
-    bound = 30 * np.finfo(np.float64).eps * (0.5 + prior.energy(x) + np.abs(log_q) + (difference**2).sum(axis=1))
+    bound = (
+        30
+        * np.finfo(np.float64).eps
+        * (0.5 + prior.energy(x) + np.abs(log_q) + (difference**2).sum(axis=1))
+    )
     assert (np.abs(prior.log_density(x) - expected) <= bound).all()
 
 
@@ -144,9 +179,14 @@ def test_saved_prior_is_the_prior(backend, tmp_path, rng, gaussian, dtype, with_
     assert [file.name for file in tmp_path.iterdir()] == ["prior.npz"]
 
 
-@pytest.mark.parametrize("duplicate", [lambda prior: pickle.loads(pickle.dumps(prior)), copy.deepcopy])
+@pytest.mark.parametrize(
+    "duplicate", [lambda prior: pickle.loads(pickle.dumps(prior)), copy.deepcopy]
+)
 def test_copies_are_equal_and_apart(backend, rng, gaussian, duplicate):
-    prior, x = on_backend(backend, make_prior(reference=gaussian)), backend.array(rng.standard_normal((31, 2)))
+    prior, x = (
+        on_backend(backend, make_prior(reference=gaussian)),
+        backend.array(rng.standard_normal((31, 2))),
+    )
     before = prior.log_density(x)
     other = duplicate(prior)
     assert type(other.theta) is type(prior.theta)
@@ -182,7 +222,9 @@ def good_arrays():
 )  # fmt: skip
 def test_arrays_that_are_no_prior_are_refused(change):
     arrays = {name: array for name, array in (good_arrays() | change).items() if array is not None}
-    with pytest.raises((ValueError, TypeError), match=r"prior|theta|sizes|widths|dtype|reference|domain"):
+    with pytest.raises(
+        (ValueError, TypeError), match=r"prior|theta|sizes|widths|dtype|reference|domain"
+    ):
         fastcl.MLPPrior.from_arrays(arrays)
 
 
@@ -242,8 +284,10 @@ def test_start_near_gives_the_energy_and_the_mass_that_it_promises(backend, offs
     box = fastcl.Box([offset - 60, -0.1], [offset + 60, 0.1])
     normal = fastcl.Gaussian([offset, 1.0], [[900.0, 0.0], [0.0, 0.01]])
     for domain, volume, energy in ((box, box.volume, 5.0), (normal, 1.0, 0.1)):
-        prior = fastcl.MLPPrior(2, (32,), rng=0, reference=normal if domain is normal else None, dtype=np.float64)
-        on_backend(backend, prior).start_near(domain, rng=0)
+        prior = fastcl.MLPPrior(
+            2, (32,), rng=0, reference=normal if domain is normal else None, dtype=np.float64
+        )
+        on_backend(backend, prior).initialise_on(domain, rng=0)
         found = prior.energy(domain.sample(100_000, rng=1))
         mass = volume * np.exp(prior.log_scale - found)
         # both are set on 4096 points and looked at on others: five standard errors of the mean of 4096
@@ -257,6 +301,10 @@ def test_assigning_theta_copies_and_checks():
     prior.theta = np.arange(prior.theta.size)
     assert prior.theta is before
     assert prior.log_scale == prior.theta.size - 1
-    for bad, error in ((np.zeros(3), ValueError), (np.full(prior.theta.size, np.nan), ValueError), ("theta", TypeError)):
+    for bad, error in (
+        (np.zeros(3), ValueError),
+        (np.full(prior.theta.size, np.nan), ValueError),
+        ("theta", TypeError),
+    ):
         with pytest.raises(error, match="theta"):
             prior.theta = bad

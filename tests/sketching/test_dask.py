@@ -35,7 +35,11 @@ def combine(blocks, omega):
     parts = []
     for block in blocks:
         sketch = fastcl.Sketch(omega, method="direct")
-        parts.append((sketch.update(block)._total, len(block)) if len(block) else (np.zeros(len(omega), complex), 0))
+        parts.append(
+            (sketch.update(block)._total, len(block))
+            if len(block)
+            else (np.zeros(len(omega), complex), 0)
+        )
     while len(parts) > 1:
         groups = [parts[start : start + 8] for start in range(0, len(parts), 8)]
         parts = []
@@ -70,7 +74,9 @@ def sketch_synchronously(*arguments, **options):
 def test_every_scheduler_gives_the_bits_of_one_process(x, omega, scheduler, dtype):
     x = x.astype(dtype)
     with dask.config.set(scheduler=scheduler, num_workers=2):
-        sk = fastcl.sketch(da.from_array(x, chunks=(50, 3)), omega)  # 21 blocks: a tree of three levels
+        sk = fastcl.sketch(
+            da.from_array(x, chunks=(50, 3)), omega
+        )  # 21 blocks: a tree of three levels
     assert_same_bits(sk, in_blocks(x, 50), omega)
     assert np.array_equal(sk.omega, omega)
 
@@ -79,7 +85,10 @@ def test_every_scheduler_gives_the_bits_of_one_process(x, omega, scheduler, dtyp
 def test_it_is_the_sketch_of_the_array(x, omega, dtype):
     """Two sums of the same rounded features: mean errors of either, and eps for each of the eight of a task and three levels."""
     x = x.astype(dtype)
-    sk, whole = sketch_synchronously(da.from_array(x, chunks=(50, 3)), omega), fastcl.sketch(x, omega)
+    sk, whole = (
+        sketch_synchronously(da.from_array(x, chunks=(50, 3)), omega),
+        fastcl.sketch(x, omega),
+    )
     bound = 2 * naive.feature_error(x, omega, np.finfo(dtype).eps).mean(axis=0) + 3 * 8 * EPS
     assert (np.abs(sk.values - whole.values) <= bound).all()
     assert (sk.count, sk.dim) == (1003, 3)
@@ -87,7 +96,10 @@ def test_it_is_the_sketch_of_the_array(x, omega, dtype):
 
 
 def test_one_block_has_the_bits_of_the_array(x, omega):
-    assert np.array_equal(sketch_synchronously(da.from_array(x, chunks=-1), omega).values, fastcl.sketch(x, omega).values)
+    assert np.array_equal(
+        sketch_synchronously(da.from_array(x, chunks=-1), omega).values,
+        fastcl.sketch(x, omega).values,
+    )
 
 
 @pytest.mark.parametrize("scheduler", ["synchronous", "processes"])
@@ -96,7 +108,10 @@ def test_one_block_has_the_bits_of_the_array(x, omega):
     [(3, {"structure": "harmonic", "harmonics": 4}), (100, {"structure": "hadamard"})],
 )
 def test_structured_frequencies_travel(rng, scheduler, dim, options):
-    x, omega = rng.standard_normal((300, dim)), fastcl.draw_frequencies(512, dim, 5.0, rng=1, **options)
+    x, omega = (
+        rng.standard_normal((300, dim)),
+        fastcl.draw_frequencies(512, dim, 5.0, rng=1, **options),
+    )
     with dask.config.set(scheduler=scheduler, num_workers=2):
         sk = fastcl.sketch(da.from_array(x, chunks=(100, dim)), omega)
     assert_same_bits(sk, in_blocks(x, 100), omega)
@@ -108,7 +123,9 @@ def test_structured_frequencies_travel(rng, scheduler, dim, options):
 def test_quantised_features_are_those_of_the_array_to_the_bit(x, omega, scheduler, bits):
     with dask.config.set(scheduler=scheduler, num_workers=2):
         sk = fastcl.sketch(da.from_array(x, chunks=(50, 3)), omega, bits=bits, rng=5)
-    whole = fastcl.sketch(x, omega, bits=bits, rng=5)  # levels are whole numbers: the order of sums is no matter
+    whole = fastcl.sketch(
+        x, omega, bits=bits, rng=5
+    )  # levels are whole numbers: the order of sums is no matter
     assert np.array_equal(sk.values, whole.values)
     assert (sk.count, sk.bits, sk.fingerprint) == (1003, bits, whole.fingerprint)
     assert np.array_equal((sk + whole).values, sk.values)
@@ -116,13 +133,18 @@ def test_quantised_features_are_those_of_the_array_to_the_bit(x, omega, schedule
 
 def test_finufft_is_taken_by_name_alone(monkeypatch, x):
     pytest.importorskip("finufft")
-    omega, array = fastcl.draw_frequencies(40, dim=3, scale=0.7, rng=1), da.from_array(x, chunks=(500, 3))
+    omega, array = (
+        fastcl.draw_frequencies(40, dim=3, scale=0.7, rng=1),
+        da.from_array(x, chunks=(500, 3)),
+    )
     direct = sketch_synchronously(array, omega, method="direct").values
     monkeypatch.setattr("fastcl.fourier.nufft.SMALL_PAIRS", 0)
     monkeypatch.setattr("fastcl.fourier.nufft.is_cheaper", lambda *arguments: True)
     assert np.array_equal(sketch_synchronously(array, omega).values, direct)
     other = sketch_synchronously(array, omega, method="nufft").values
-    assert 0 < np.abs(other - direct).max() < 2e-12  # the accuracy of the sum, and of the direct one less
+    assert (
+        0 < np.abs(other - direct).max() < 2e-12
+    )  # the accuracy of the sum, and of the direct one less
 
 
 # ---- blocks of all kinds ----------------------------------------------------------------------------------------
@@ -133,16 +155,24 @@ def test_unknown_and_empty_blocks_are_read(x, omega):
     array = da.from_array(x, chunks=(50, 3))
     kept = array[array[:, 0] > -10]
     assert np.isnan(kept.shape[0])
-    assert_same_bits(sketch_synchronously(kept, omega), [block[block[:, 0] > -10] for block in in_blocks(x, 50)], omega)
     assert_same_bits(
-        sketch_synchronously(da.from_array(x, chunks=((0, 3, 0, 1000), 3)), omega), [x[:0], x[:3], x[:0], x[3:]], omega
+        sketch_synchronously(kept, omega),
+        [block[block[:, 0] > -10] for block in in_blocks(x, 50)],
+        omega,
+    )
+    assert_same_bits(
+        sketch_synchronously(da.from_array(x, chunks=((0, 3, 0, 1000), 3)), omega),
+        [x[:0], x[:3], x[:0], x[3:]],
+        omega,
     )
 
 
 def test_blocks_of_columns_are_joined(x, omega):
     array = da.from_array(x, chunks=(100, 2))
     assert_same_bits(sketch_synchronously(array, omega), in_blocks(x, 100), omega)
-    assert_same_bits(sketch_synchronously(array[array[:, 0] > -9], omega), in_blocks(x, 100), omega)  # rows unknown
+    assert_same_bits(
+        sketch_synchronously(array[array[:, 0] > -9], omega), in_blocks(x, 100), omega
+    )  # rows unknown
 
 
 @pytest.mark.parametrize("change", [
@@ -151,7 +181,11 @@ def test_blocks_of_columns_are_joined(x, omega):
 ])  # fmt: skip
 def test_blocks_are_whatever_an_array_can_be(x, omega, change):
     array = da.from_array(x, chunks=(300, 3)).map_blocks(change, dtype=float, meta=np.empty((0, 0)))
-    assert_same_bits(sketch_synchronously(array, omega), [np.asarray(change(block)) for block in in_blocks(x, 300)], omega)
+    assert_same_bits(
+        sketch_synchronously(array, omega),
+        [np.asarray(change(block)) for block in in_blocks(x, 300)],
+        omega,
+    )
 
 
 # ---- what tasks hold --------------------------------------------------------------------------------------------
@@ -168,7 +202,9 @@ def test_the_frequencies_are_in_the_graph_once(x):
 
 def test_tasks_have_one_thread_and_give_it_back(monkeypatch, x, omega):
     seen, add, array = [], fastcl.Sketch._sum, da.from_array(x, chunks=(200, 3))
-    monkeypatch.setattr(fastcl.Sketch, "_sum", lambda *args: (seen.append(numba.get_num_threads()), add(*args))[1])
+    monkeypatch.setattr(
+        fastcl.Sketch, "_sum", lambda *args: (seen.append(numba.get_num_threads()), add(*args))[1]
+    )
     before = numba.get_num_threads()
     assert before > 1
     with dask.config.set(scheduler="threads"):
@@ -199,7 +235,11 @@ def test_threads_take_turns_where_the_layer_of_numba_would_abort():
 
 def run_script(arguments, **environment):
     done = subprocess.run(
-        [sys.executable, *arguments], env={**os.environ, **environment}, capture_output=True, text=True, timeout=120
+        [sys.executable, *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done
@@ -213,7 +253,9 @@ def never(block):
 
 
 def unread(shape, dtype=float):
-    return da.ones(shape, chunks=3).map_blocks(never, dtype=dtype, meta=np.empty((0,) * len(shape), dtype))
+    return da.ones(shape, chunks=3).map_blocks(
+        never, dtype=dtype, meta=np.empty((0,) * len(shape), dtype)
+    )
 
 
 @pytest.mark.parametrize(
@@ -266,14 +308,22 @@ def test_blocks_that_are_not_what_was_said_are_refused(x, omega):
 
 def test_other_functions_say_what_to_do(x, omega):
     array = da.from_array(x)
-    for call in (lambda: fastcl.feature_sum(array, omega), lambda: fastcl.Sketch(omega).update(array)):
-        with pytest.raises(TypeError, match=r"x is a dask array, which fastcl.sketch alone reads: pass x.compute\(\)"):
+    for call in (
+        lambda: fastcl.feature_sum(array, omega),
+        lambda: fastcl.Sketch(omega).update(array),
+    ):
+        with pytest.raises(
+            TypeError,
+            match=r"x is a dask array, which fastcl.sketch alone reads: pass x.compute\(\)",
+        ):
             call()
 
 
 def test_progress_is_that_of_dask(monkeypatch, x, omega, capsys):
     bars, bar = [], pytest.importorskip("dask.diagnostics").ProgressBar
-    monkeypatch.setattr("dask.diagnostics.ProgressBar", lambda minimum: (bars.append(minimum), bar(minimum=0))[1])
+    monkeypatch.setattr(
+        "dask.diagnostics.ProgressBar", lambda minimum: (bars.append(minimum), bar(minimum=0))[1]
+    )
     sketch_synchronously(da.from_array(x), omega, progress=True)
     assert bars == [2]
     assert "100% Completed" in capsys.readouterr().out

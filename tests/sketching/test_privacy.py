@@ -39,7 +39,9 @@ def test_gaussian_noise_has_the_deviation_of_the_formula(sk):
     noise = np.concatenate([noise_of(sk, rng=seed, **given) for seed in range(20)])
     deviation = 2 * np.sqrt(M) * privacy.gaussian_deviation(0.5, 1e-5)
     assert abs(noise.std() / deviation - 1) < 5 / np.sqrt(2 * len(noise))
-    assert abs((noise**4).mean() / deviation**4 / 3 - 1) < 5 * np.sqrt(96 / 9 / len(noise))  # the fourth moment has variance 96
+    assert abs((noise**4).mean() / deviation**4 / 3 - 1) < 5 * np.sqrt(
+        96 / 9 / len(noise)
+    )  # the fourth moment has variance 96
 
 
 @pytest.mark.parametrize("delta", [1e-12, 1e-5, 0.3])
@@ -50,7 +52,9 @@ def test_the_gaussian_deviation_solves_the_exact_formula(epsilon, delta):
     s = privacy.gaussian_deviation(epsilon, delta)
 
     def loss(s):
-        return norm.cdf(0.5 / s - epsilon * s) - np.exp(epsilon + norm.logcdf(-0.5 / s - epsilon * s))
+        return norm.cdf(0.5 / s - epsilon * s) - np.exp(
+            epsilon + norm.logcdf(-0.5 / s - epsilon * s)
+        )
 
     assert loss(s) == pytest.approx(delta, rel=1e-4)
     assert loss(1.01 * s) < delta < loss(0.99 * s)
@@ -89,7 +93,12 @@ def test_no_replaced_point_moves_the_sums_further_and_some_nearly_as_far(bits):
     empty = fastcl.Sketch(omega, bits=bits, dither=dither)
     first, second = privacy.sensitivity(empty)
     phases = np.linspace(0, 2 * np.pi, 1001)[:, None] / omega[0]
-    sums = np.unique([fastcl.Sketch(omega, bits=bits, dither=dither).update(phase[None])._total[0] for phase in phases])
+    sums = np.unique(
+        [
+            fastcl.Sketch(omega, bits=bits, dither=dither).update(phase[None])._total[0]
+            for phase in phases
+        ]
+    )
     moved = sums[:, None] - sums
     lengths = np.abs(moved.real) + np.abs(moved.imag)
     assert lengths.max() <= first * (1 + 1e-12)
@@ -135,7 +144,10 @@ def test_the_account_outlives_files_and_copies(tmp_path, sk):
     sk.save(tmp_path / "raw.npz")
     copies = [fastcl.load(tmp_path / "raw.npz") for _ in range(2)]
     one, two = (fastcl.release(copy, 1.0, rng=seed) for seed, copy in enumerate(copies))
-    assert (one + two).privacy == (2.0, 0.0)  # of the same points, though neither copy knew of the other
+    assert (one + two).privacy == (
+        2.0,
+        0.0,
+    )  # of the same points, though neither copy knew of the other
 
 
 def test_noise_takes_no_raw_points_and_is_not_released_again(rng, sk):
@@ -156,20 +168,29 @@ def test_identities_are_older_than_merges(rng, sk):
     both = sk + other  # merged before anything was released
     released = fastcl.release(both, 1.0, rng=0)
     assert (sk.spent, other.spent) == ((0.0, 0.0), (0.0, 0.0))  # parts do not hear of it
-    assert (released + fastcl.release(sk, 0.25, rng=1) + fastcl.release(other, 0.5, rng=2)).privacy == (1.5, 0.0)
+    assert (
+        released + fastcl.release(sk, 0.25, rng=1) + fastcl.release(other, 0.5, rng=2)
+    ).privacy == (1.5, 0.0)
 
 
 def test_checkpoints_and_dask_arrays_have_identities(tmp_path, rng, sk):
     x, path = rng.standard_normal((100, 2)), tmp_path / "s.npz"
-    passes = [fastcl.sketch(x, sk.omega, checkpoint=path) for _ in range(2)]  # the second one reads the file alone
+    passes = [
+        fastcl.sketch(x, sk.omega, checkpoint=path) for _ in range(2)
+    ]  # the second one reads the file alone
     one, two = (fastcl.release(given, 1.0, rng=0) for given in passes)
     assert (one + two).privacy == (2.0, 0.0)
     array = pytest.importorskip("dask.array")
-    assert fastcl.release(fastcl.sketch(array.from_array(x), sk.omega), 1.0, rng=0).privacy == (1.0, 0.0)
+    assert fastcl.release(fastcl.sketch(array.from_array(x), sk.omega), 1.0, rng=0).privacy == (
+        1.0,
+        0.0,
+    )
 
 
 def test_files_from_before_the_account_are_raw(sk):
-    arrays = {name: array for name, array in sk.to_arrays().items() if not name.startswith("privacy.")}
+    arrays = {
+        name: array for name, array in sk.to_arrays().items() if not name.startswith("privacy.")
+    }
     loaded = fastcl.Sketch.from_arrays(arrays)
     assert fastcl.release(loaded, 1.0, rng=0).privacy == loaded.spent == (1.0, 0.0)
 
@@ -181,17 +202,28 @@ def test_an_empty_sketch_leaves_the_privacy_as_it_is(sk):
 
 def test_a_release_says_nothing_else_about_the_data(tmp_path, rng):
     x = rng.standard_normal((100, 2))
-    raw = fastcl.sketch(x, np.ones((3, 2)), checkpoint=tmp_path / "s.npz")  # which knows rows of x by their sum
+    raw = fastcl.sketch(
+        x, np.ones((3, 2)), checkpoint=tmp_path / "s.npz"
+    )  # which knows rows of x by their sum
     raw.domain = fastcl.Box(x.min(axis=0), x.max(axis=0))
     arrays = fastcl.release(raw, 1.0, rng=0).to_arrays()
-    assert {name.partition(".")[0] for name in arrays} == {"omega", "total", "count", "fingerprint", "privacy"}
+    assert {name.partition(".")[0] for name in arrays} == {
+        "omega",
+        "total",
+        "count",
+        "fingerprint",
+        "privacy",
+    }
 
 
 @pytest.mark.parametrize("name", ["state", "identities", "spent", "repeated"])
 def test_a_damaged_account_is_refused(sk, name):
     arrays = fastcl.release(sk, 1.0, rng=0).to_arrays()
     missing = {key: array for key, array in arrays.items() if key != f"privacy.{name}"}
-    for damaged in (missing, *(arrays | {f"privacy.{name}": strange} for strange in (np.nan, -np.ones((1, 2)), 1j))):
+    for damaged in (
+        missing,
+        *(arrays | {f"privacy.{name}": strange} for strange in (np.nan, -np.ones((1, 2)), 1j)),
+    ):
         with pytest.raises(ValueError, match="account of privacy is damaged"):
             fastcl.Sketch.from_arrays(damaged)
 
@@ -204,7 +236,11 @@ def test_a_damaged_account_is_refused(sk, name):
         ({"epsilon": 1e-300}, ValueError, "epsilon is too small"),
         ({"epsilon": 1, "delta": 0.1}, ValueError, "delta must be 0 for Laplace"),
         ({"epsilon": 1, "mechanism": "gaussian"}, ValueError, "delta must be"),
-        ({"epsilon": 1, "delta": 1.0, "mechanism": "gaussian"}, ValueError, "delta must be between"),
+        (
+            {"epsilon": 1, "delta": 1.0, "mechanism": "gaussian"},
+            ValueError,
+            "delta must be between",
+        ),
         ({"epsilon": 1, "mechanism": "cauchy"}, ValueError, "mechanism must be one of"),
     ],
 )

@@ -12,7 +12,11 @@ BITS = (1, 2, 3, 8)
 
 def make(dtype, n, m, d):
     rng = np.random.default_rng([n, m, d])
-    return rng.standard_normal((n, d)).astype(dtype), rng.standard_normal((m, d)), 2 * np.pi * rng.random(m)
+    return (
+        rng.standard_normal((n, d)).astype(dtype),
+        rng.standard_normal((m, d)),
+        2 * np.pi * rng.random(m),
+    )
 
 
 @pytest.mark.parametrize("bits", BITS)
@@ -26,7 +30,9 @@ def make(dtype, n, m, d):
 def test_sums_are_those_of_quantised_cosines(backend, dtype, n, m, d, bits):
     x, omega, dither = make(dtype, n, m, d)
     total = fastcl.Sketch(omega, bits=bits, dither=dither).update(backend.array(x))._total
-    exact, doubtful = naive.quantised_sum(x, omega, dither, bits, margin=(d + 4) * 16 * np.finfo(dtype).eps)
+    exact, doubtful = naive.quantised_sum(
+        x, omega, dither, bits, margin=(d + 4) * 16 * np.finfo(dtype).eps
+    )
     # A rounded phase may fall on the other side of a threshold, by one level of two: only where it is near one.
     for part, expected in ((total.real, exact.real), (total.imag, exact.imag)):
         assert (part == np.rint(part)).all()
@@ -37,8 +43,14 @@ def test_sums_are_those_of_quantised_cosines(backend, dtype, n, m, d, bits):
 def test_what_is_not_contiguous_is_read_as_it_stands():
     x, omega, dither = make(np.float64, 300, 40, 4)
     base = fastcl.Sketch(omega, bits=2, dither=dither).update(x)._total
-    for other in (np.asfortranarray(x), np.repeat(x, 2, axis=0)[::2], np.ascontiguousarray(x[::-1])[::-1]):
-        np.testing.assert_array_equal(fastcl.Sketch(omega, bits=2, dither=dither).update(other)._total, base)
+    for other in (
+        np.asfortranarray(x),
+        np.repeat(x, 2, axis=0)[::2],
+        np.ascontiguousarray(x[::-1])[::-1],
+    ):
+        np.testing.assert_array_equal(
+            fastcl.Sketch(omega, bits=2, dither=dither).update(other)._total, base
+        )
 
 
 @pytest.mark.parametrize("bits", BITS)
@@ -46,7 +58,9 @@ def test_the_mean_over_dithers_is_the_plain_sketch(bits):
     x, omega, _ = make(np.float64, 3, 5, 2)
     plain = fastcl.sketch(x, omega).values
     draws = np.stack([fastcl.sketch(x, omega, bits=bits, rng=seed).values for seed in range(400)])
-    error = np.sqrt((np.abs(draws - plain) ** 2).mean(axis=0) / len(draws))  # the standard error of the mean
+    error = np.sqrt(
+        (np.abs(draws - plain) ** 2).mean(axis=0) / len(draws)
+    )  # the standard error of the mean
     assert (np.abs(draws.mean(axis=0) - plain) <= 4 * error).all()
     assert error.max() < 0.1
 
@@ -58,14 +72,19 @@ def test_the_harmonics_that_remain_are_those_of_the_derivation():
         quantiser = Quantiser(bits, [xi], 1)
         h = np.array([(-1) ** k * (2 * k + 1) for k in range(200_000)])
         terms = [quantiser.coefficient(abs(k)) for k in h]
-        series = (np.array(terms) * np.exp(1j * (1 - h) * xi - 1j * h * phi)).sum() / quantiser.coefficient(1)
+        series = (
+            np.array(terms) * np.exp(1j * (1 - h) * xi - 1j * h * phi)
+        ).sum() / quantiser.coefficient(1)
         value = fastcl.Sketch([[1.0]], bits=bits, dither=[xi]).update([[phi]]).values[0]
         assert abs(value - series) < 1e-4  # an alternating series, cut where its terms are of 1e-6
 
 
 @pytest.mark.parametrize("bits", [1, 4])
 def test_values_are_the_moments_at_odd_multiples_of_the_frequency(bits):
-    x, xi = np.random.default_rng(0).standard_normal((5000, 2)), 2 * np.pi * np.random.default_rng(1).random(40)
+    x, xi = (
+        np.random.default_rng(0).standard_normal((5000, 2)),
+        2 * np.pi * np.random.default_rng(1).random(40),
+    )
     angle, radius = np.random.default_rng(2).uniform(0, [2 * np.pi, 1], (40, 2)).T
     omega = ((0.3 + radius) * [np.cos(angle), np.sin(angle)]).T
     quantiser = Quantiser(bits, xi, 40)
@@ -77,13 +96,17 @@ def test_values_are_the_moments_at_odd_multiples_of_the_frequency(bits):
     values = fastcl.sketch(x, omega, bits=bits, rng=np.random.default_rng(1)).values
     # Beyond the 50th term the moments are noise of 1 / sqrt(n), with shares of at most 4 / (pi h): 1e-3 together.
     assert np.abs(values - predicted).max() < 6e-3
-    assert np.abs(values - fastcl.sketch(x, omega).values).max() > 0.009  # the other terms are no trifle
+    assert (
+        np.abs(values - fastcl.sketch(x, omega).values).max() > 0.009
+    )  # the other terms are no trifle
 
 
 def test_parts_merge_and_files_keep_bits_and_dither(tmp_path):
     x, omega, _ = make(np.float32, 500, 40, 2)
     whole = fastcl.sketch(x, omega, bits=1, rng=3)
-    merged = fastcl.sketch(x[:200], omega, bits=1, rng=3) + fastcl.sketch(x[200:], omega, bits=1, rng=3)
+    merged = fastcl.sketch(x[:200], omega, bits=1, rng=3) + fastcl.sketch(
+        x[200:], omega, bits=1, rng=3
+    )
     np.testing.assert_array_equal(merged.values, whole.values)  # whole numbers, in any order
     merged.save(tmp_path / "s.npz")
     loaded = fastcl.load(tmp_path / "s.npz")
@@ -102,7 +125,9 @@ def test_a_pass_goes_on_with_the_same_seed(tmp_path):
     x, omega, _ = make(np.float32, 500, 40, 2)
     path = tmp_path / "state.npz"
     first = fastcl.sketch(x, omega, bits=1, rng=3, checkpoint=path)
-    np.testing.assert_array_equal(fastcl.sketch(x, omega, bits=1, rng=3, checkpoint=path).values, first.values)
+    np.testing.assert_array_equal(
+        fastcl.sketch(x, omega, bits=1, rng=3, checkpoint=path).values, first.values
+    )
     with pytest.raises(ValueError, match="other frequencies"):
         fastcl.sketch(x, omega, bits=1, rng=4, checkpoint=path)
 
@@ -110,7 +135,9 @@ def test_a_pass_goes_on_with_the_same_seed(tmp_path):
 def test_structured_frequencies_are_read_one_by_one():
     x = np.random.default_rng(0).standard_normal((300, 2))
     omega = fastcl.draw_frequencies(40, 2, 1.0, rng=0, structure="harmonic")
-    one, other = (fastcl.sketch(x, given, bits=2, rng=1).values for given in (omega, np.asarray(omega)))
+    one, other = (
+        fastcl.sketch(x, given, bits=2, rng=1).values for given in (omega, np.asarray(omega))
+    )
     np.testing.assert_array_equal(one, other)
 
 
@@ -126,7 +153,15 @@ def test_a_prior_is_learned_from_one_bit():
     omega, box = fastcl.draw_frequencies(200, 2, 0.2, rng=0), fastcl.Box([-1, -1], [1, 1])
     prior, plain = fastcl.MLPPrior(2, (16, 16), rng=0), fastcl.sketch(x, omega)
     before = fastcl.grid_gradient(prior, plain, box)[0]
-    fastcl.learn(prior, fastcl.sketch(x, omega, bits=1, rng=1), box, n_points=500, n_iter=200, optimizer=fastcl.Adam(3e-3), rng=0)
+    fastcl.learn(
+        prior,
+        fastcl.sketch(x, omega, bits=1, rng=1),
+        box,
+        n_points=500,
+        n_iter=200,
+        optimizer=fastcl.Adam(3e-3),
+        rng=0,
+    )
     assert fastcl.grid_gradient(prior, plain, box)[0] < before / 10
 
 
@@ -173,7 +208,10 @@ def test_a_part_of_many_stages_is_the_sum_of_them(device, monkeypatch, dtype, n,
 def test_rows_that_no_block_can_stage_are_refused(device, structure):
     x, options = device.array(np.zeros((3, 20_000))), {} if structure else {"bits": 1, "rng": 0}
     omega = fastcl.draw_frequencies(8, 20_000, 100.0, rng=0, structure=structure)
-    with pytest.raises(ValueError, match="no CUDA kernel for these frequencies in dimension 20000: pass NumPy arrays"):
+    with pytest.raises(
+        ValueError,
+        match="no CUDA kernel for these frequencies in dimension 20000: pass NumPy arrays",
+    ):
         fastcl.sketch(x, omega, **options)
 
 

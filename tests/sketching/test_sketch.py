@@ -175,7 +175,10 @@ def test_bad_data_are_an_error_that_names_x(omega, bad, error):
 
 
 def test_dask_arrays_are_refused_by_name(omega):
-    options = {"__module__": "dask.array.core", "__array__": lambda self, *args, **kwargs: np.zeros((3, 2))}
+    options = {
+        "__module__": "dask.array.core",
+        "__array__": lambda self, *args, **kwargs: np.zeros((3, 2)),
+    }
     for x in (type("Array", (), options)(), [type("Array", (), options)()]):
         with pytest.raises(TypeError, match="x is a dask"):
             fastcl.sketch(x, omega)
@@ -229,7 +232,9 @@ def test_compiled_code_forms_no_matrix_of_points_and_frequencies(rng):
     unit = 1 if sys.platform == "darwin" else 1024
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     fastcl.sketch(x, omega, method="direct")
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit - before < 50e6  # the matrix would be 400 MB
+    assert (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit - before < 50e6
+    )  # the matrix would be 400 MB
 
 
 def test_merged_sketches_know_the_domain_of_both():

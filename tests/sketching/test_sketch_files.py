@@ -34,7 +34,9 @@ def test_a_saved_sketch_goes_on_where_it_stopped(tmp_path, x, omega):
     assert loaded.count == 300
     assert np.array_equal(loaded.update(x[300:]).values, sk.update(x[300:]).values)
     assert np.array_equal((loaded + sk).values, sk.values)
-    assert [file.name for file in tmp_path.iterdir()] == ["data.sketch.npz"]  # that very name, and nothing beside it
+    assert [file.name for file in tmp_path.iterdir()] == [
+        "data.sketch.npz"
+    ]  # that very name, and nothing beside it
 
 
 def test_an_empty_sketch_can_be_saved(tmp_path, omega):
@@ -58,7 +60,9 @@ def test_a_flipped_byte_is_an_error_or_changes_nothing(tmp_path, x, omega):
     sk.save(path)
     content = path.read_bytes()
     for position in range(len(content)):
-        path.write_bytes(content[:position] + bytes([content[position] ^ 0xFF]) + content[position + 1 :])
+        path.write_bytes(
+            content[:position] + bytes([content[position] ^ 0xFF]) + content[position + 1 :]
+        )
         try:
             loaded = fastcl.Sketch.load(path)
         except ValueError:
@@ -70,7 +74,15 @@ def test_the_files_of_the_first_version_are_read(tmp_path, x, omega):
     """They have no fingerprint; what they hold stays under the same names."""
     sk = fastcl.sketch(x, omega)
     domain = {"domain.kind": "box", "domain.low": [-5.0, -5.0], "domain.high": [5.0, 5.0]}
-    np.savez(tmp_path / "s.npz", kind="fastcl-sketch", version=1, omega=omega, total=501 * sk.values, count=501, **domain)
+    np.savez(
+        tmp_path / "s.npz",
+        kind="fastcl-sketch",
+        version=1,
+        omega=omega,
+        total=501 * sk.values,
+        count=501,
+        **domain,
+    )
     loaded = fastcl.Sketch.load(tmp_path / "s.npz")
     np.testing.assert_allclose(loaded.values, sk.values, rtol=4 * EPS)
     assert (loaded.count, loaded.domain.volume, loaded.fingerprint) == (501, 100, sk.fingerprint)
@@ -80,7 +92,11 @@ def test_a_file_is_read_by_plain_numpy(tmp_path, x, omega):
     sk = fastcl.sketch(x, omega)
     sk.save(tmp_path / "s.npz")
     with np.load(tmp_path / "s.npz") as file:
-        assert (str(file["kind"]), int(file["version"]), int(file["count"])) == ("fastcl-sketch", 2, 501)
+        assert (str(file["kind"]), int(file["version"]), int(file["count"])) == (
+            "fastcl-sketch",
+            2,
+            501,
+        )
         np.testing.assert_array_equal(file["total"] / file["count"], sk.values)
         np.testing.assert_array_equal(file["omega"], omega)
         assert str(file["fingerprint"]) == sk.fingerprint
@@ -89,8 +105,16 @@ def test_a_file_is_read_by_plain_numpy(tmp_path, x, omega):
 def test_the_fingerprint_tells_frequencies_apart(omega):
     fingerprint = fastcl.Sketch(omega).fingerprint
     assert fastcl.Sketch(omega.copy()).fingerprint == fingerprint
-    others = (np.nextafter(omega, 9), omega[:-1], omega[::-1], omega.reshape(-1, 1), omega.reshape(1, -1))
-    assert len({fingerprint, *(fastcl.Sketch(other).fingerprint for other in others)}) == 1 + len(others)
+    others = (
+        np.nextafter(omega, 9),
+        omega[:-1],
+        omega[::-1],
+        omega.reshape(-1, 1),
+        omega.reshape(1, -1),
+    )
+    assert len({fingerprint, *(fastcl.Sketch(other).fingerprint for other in others)}) == 1 + len(
+        others
+    )
 
 
 def test_frequencies_of_another_fingerprint_are_refused(tmp_path, x, omega):
@@ -107,15 +131,23 @@ def npy(header, content=b""):
 
 
 HOSTILE = {
-    "more than there is": npy("{'descr': '<f8', 'fortran_order': False, 'shape': (10**12,)}".replace("10**12", "1" + 12 * "0")),
-    "a product that overflows": npy(f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({2**33}, {2**33})}}"),
+    "more than there is": npy(
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (10**12,)}".replace(
+            "10**12", "1" + 12 * "0"
+        )
+    ),
+    "a product that overflows": npy(
+        f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({2**33}, {2**33})}}"
+    ),
     "less than there is": npy("{'descr': '<f8', 'fortran_order': False, 'shape': (1,)}", bytes(80)),
     "negative": npy("{'descr': '<f8', 'fortran_order': False, 'shape': (-1,)}", bytes(8)),
     "objects": npy("{'descr': '|O', 'fortran_order': False, 'shape': (1,)}", bytes(8)),
     "fields": npy("{'descr': [('a', '<f8')], 'fortran_order': False, 'shape': (1,)}", bytes(8)),
     "dates": npy("{'descr': '<M8[s]', 'fortran_order': False, 'shape': (1,)}", bytes(8)),
     "strings of no length": npy("{'descr': '<U0', 'fortran_order': False, 'shape': (1000000000,)}"),
-    "code": npy("{'descr': __import__('os').system('true'), 'fortran_order': False, 'shape': ()}", bytes(8)),
+    "code": npy(
+        "{'descr': __import__('os').system('true'), 'fortran_order': False, 'shape': ()}", bytes(8)
+    ),
     "no header": b"\x93NUMPY\x09\x00",
     "nothing": b"",
 }
@@ -157,7 +189,10 @@ def test_members_that_share_a_name_or_bytes_are_refused(tmp_path, x, omega):
         fastcl.Sketch.load(path)
     path.unlink()
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("omega.npy", npy("{'descr': '<f8', 'fortran_order': False, 'shape': (125,)}", bytes(1000)))
+        archive.writestr(
+            "omega.npy",
+            npy("{'descr': '<f8', 'fortran_order': False, 'shape': (125,)}", bytes(1000)),
+        )
         for number in range(20):  # the central directory sends them all to the same bytes
             member = zipfile.ZipInfo(f"{number}.npy")
             for name in ("header_offset", "CRC", "file_size", "compress_size"):
@@ -177,7 +212,13 @@ class Payload:
 
 def foreign_files():
     """name -> arrays of an npz that is no sketch."""
-    good = {"kind": "fastcl-sketch", "version": 1, "omega": np.ones((3, 2)), "total": np.ones(3, complex), "count": 1}
+    good = {
+        "kind": "fastcl-sketch",
+        "version": 1,
+        "omega": np.ones((3, 2)),
+        "total": np.ones(3, complex),
+        "count": 1,
+    }
     return {
         "no kind": {"omega": np.ones((3, 2))},
         "other program": good | {"kind": "other-sketch"},
@@ -212,7 +253,11 @@ def test_other_kinds_of_file_are_refused(tmp_path):
     np.save(tmp_path / "array.npy", np.ones(3))
     with zipfile.ZipFile(tmp_path / "text.zip", "w") as archive:
         archive.writestr("kind.npy", "fastcl-sketch")
-    for content in (b"omega\n", (tmp_path / "array.npy").read_bytes(), (tmp_path / "text.zip").read_bytes()):
+    for content in (
+        b"omega\n",
+        (tmp_path / "array.npy").read_bytes(),
+        (tmp_path / "text.zip").read_bytes(),
+    ):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"s\.npz"):
             fastcl.Sketch.load(path)

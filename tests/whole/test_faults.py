@@ -37,11 +37,15 @@ def assert_old_is_intact(path):
 
 
 @pytest.mark.parametrize("buffer", [1, 100, 1 << 20])
-def test_a_disk_that_is_full_after_any_number_of_bytes_leaves_the_old_file(tmp_path, monkeypatch, buffer):
+def test_a_disk_that_is_full_after_any_number_of_bytes_leaves_the_old_file(
+    tmp_path, monkeypatch, buffer
+):
     path = tmp_path / "s.npz"
     OLD.save(path)
     size = path.stat().st_size
-    monkeypatch.setattr(os, "fdopen", lambda handle, mode: io.BufferedWriter(SmallDisk(handle, "w"), buffer))
+    monkeypatch.setattr(
+        os, "fdopen", lambda handle, mode: io.BufferedWriter(SmallDisk(handle, "w"), buffer)
+    )
     for room in [*range(0, size, 61), size - 1]:
         monkeypatch.setattr(SmallDisk, "room", room)
         with pytest.raises(OSError, match="No space left"):
@@ -71,7 +75,9 @@ def test_what_gets_the_name_is_on_the_disk(tmp_path, monkeypatch):
     path, calls = tmp_path / "s.npz", []
     for step in ("fsync", "replace"):
         do = getattr(os, step)
-        monkeypatch.setattr(os, step, lambda *given, step=step, do=do: (calls.append(step), do(*given)))
+        monkeypatch.setattr(
+            os, step, lambda *given, step=step, do=do: (calls.append(step), do(*given))
+        )
     NEW.save(path)
     assert calls == ["fsync", "replace"]
 
@@ -90,7 +96,9 @@ def test_a_process_killed_before_the_renaming_leaves_the_old_file(tmp_path):
     assert np.array_equal(fastcl.Sketch.load(path).values, OLD.values)
     (left,) = (file.name for file in tmp_path.iterdir() if file != path)
     assert left.startswith(".s.npz.")
-    assert left.endswith(".part")  # hidden, and of no suffix that a folder of images or a command takes for its own
+    assert left.endswith(
+        ".part"
+    )  # hidden, and of no suffix that a folder of images or a command takes for its own
     NEW.save(path)
     assert np.array_equal(fastcl.Sketch.load(path).values, NEW.values)
 
@@ -103,11 +111,16 @@ def test_processes_may_fill_one_compile_cache_at_once(tmp_path):
     )
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-W", "error", "-c", program]
-    started = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(3)]
+    started = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(3)
+    ]
     ended = [(*process.communicate(timeout=200), process.returncode) for process in started]
     x = np.linspace(-1, 1, 62).reshape(31, 2)
     expected = fastcl.feature_sum(x, x[:9], method="direct").tobytes().hex().encode()
-    assert [(out.strip(), error, status) for out, error, status in ended] == [(expected, b"", 0)] * 3
+    assert [(out.strip(), error, status) for out, error, status in ended] == [
+        (expected, b"", 0)
+    ] * 3
     assert any(tmp_path.rglob("*.nbi"))
 
 
@@ -123,15 +136,31 @@ def test_ten_resumes_at_random_steps_give_the_bits_of_an_unbroken_run(tmp_path, 
             return iteration == stop
 
         problem = line()
-        settings = {"method": method, "average": average, "n_points": 32, "n_iter": n_iter, "rng": 0, "checkpoint_every": 7}
-        return fastcl.learn(problem.prior, problem.sketch, problem.domain, checkpoint=checkpoint, callback=callback, **settings)
+        settings = {
+            "method": method,
+            "average": average,
+            "n_points": 32,
+            "n_iter": n_iter,
+            "rng": 0,
+            "checkpoint_every": 7,
+        }
+        return fastcl.learn(
+            problem.prior,
+            problem.sketch,
+            problem.domain,
+            checkpoint=checkpoint,
+            callback=callback,
+            **settings,
+        )
 
     with threads(1):
         whole = learn()
         for number, stop in enumerate(np.sort(rng.choice(n_iter - 1, 10, replace=False))):
             how = ("interrupt", "stop", "copy")[number % 3]
             kept = tmp_path / "kept.npz"
-            if how == "copy" and path.exists():  # go on from the file as it was before a later run wrote it anew
+            if (
+                how == "copy" and path.exists()
+            ):  # go on from the file as it was before a later run wrote it anew
                 shutil.copy(path, kept)
             part = learn(path, stop, how)
             assert len(part.history["value"]) == stop + 1

@@ -20,8 +20,8 @@ import fastcl
 from fastcl.cli import main as cli
 from fastcl.data import readers
 
-MOST_MEMORY = 64 << 20  # bytes that a damaged file of some KiB may make its reader take
-MOST_SECONDS = 30  # a hang, not slowness: thousands of times what reading takes
+MAX_MEMORY = 64 << 20  # bytes that a damaged file of some KiB may make its reader take
+MAX_SECONDS = 30  # a hang, not slowness: thousands of times what reading takes
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,11 @@ def one_thread():
 
 
 def damage(content, rng):
-    return damage_archive(content, rng) if content[:2] == b"PK" and rng.integers(3) else damage_bytes(content, rng)
+    return (
+        damage_archive(content, rng)
+        if content[:2] == b"PK" and rng.integers(3)
+        else damage_bytes(content, rng)
+    )
 
 
 def cases(examples, contents):
@@ -44,7 +48,7 @@ def cases(examples, contents):
         yield f"[{seed}, {number}] of {name}", name, damage(contents[name], rng)
 
 
-def within_bounds(call, most=MOST_MEMORY):
+def within_bounds(call, most=MAX_MEMORY):
     """What call() returns; asserts that it took little time and memory."""
     tracemalloc.start()
     start = time.perf_counter()
@@ -53,7 +57,7 @@ def within_bounds(call, most=MOST_MEMORY):
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert time.perf_counter() - start < MOST_SECONDS
+        assert time.perf_counter() - start < MAX_SECONDS
         assert peak < most
 
 
@@ -76,7 +80,10 @@ def test_damaged_files_are_an_error_or_a_sound_object(tmp_path):
             raise AssertionError(label) from error
         try:
             use(thing)
-        except (ValueError, FloatingPointError):  # numbers that are no density or no transform at all, named when used
+        except (
+            ValueError,
+            FloatingPointError,
+        ):  # numbers that are no density or no transform at all, named when used
             continue
         except Exception as error:
             raise AssertionError(label) from error
@@ -91,7 +98,9 @@ def use(thing):
             thing.energy(np.zeros((2, thing.dim)))
 
 
-@pytest.mark.parametrize("header", [*HEADERS, "{'descr': '<f8', 'shape': ((", "\0", "{'descr': '<i8', 'shape': (1L,), "])
+@pytest.mark.parametrize(
+    "header", [*HEADERS, "{'descr': '<f8', 'shape': ((", "\0", "{'descr': '<i8', 'shape': (1L,), "]
+)
 def test_headers_that_make_no_sense_are_named(tmp_path, header):
     path, members = tmp_path / "damaged.npz", members_of(saved_bytes(tmp_path, SAVED["sketch"]))
     path.write_bytes(pack((members | {"total.npy": npy(header)}).items()))
@@ -103,7 +112,15 @@ def test_headers_that_make_no_sense_are_named(tmp_path, header):
 
 
 @pytest.mark.parametrize(
-    "count", [np.uint64(2**63), np.float64(1.5), np.float16(0.5), np.array([50]), np.int64(-1), np.str_("50")]
+    "count",
+    [
+        np.uint64(2**63),
+        np.float64(1.5),
+        np.float16(0.5),
+        np.array([50]),
+        np.int64(-1),
+        np.str_("50"),
+    ],
 )
 def test_a_count_that_is_none_is_refused(tmp_path, count):
     path, members = tmp_path / "damaged.npz", members_of(saved_bytes(tmp_path, SAVED["sketch"]))
@@ -119,9 +136,14 @@ def test_a_header_longer_than_its_file_takes_no_memory(tmp_path):
 
 
 def test_complex_precisions_are_refused(tmp_path):
-    path, members = tmp_path / "damaged.npz", members_of(saved_bytes(tmp_path, SAVED["image-model"]))
+    path, members = (
+        tmp_path / "damaged.npz",
+        members_of(saved_bytes(tmp_path, SAVED["image-model"])),
+    )
     header = "{'descr': '<c16', 'fortran_order': False, 'shape': (2,), }"
-    path.write_bytes(pack((members | {"precisions.npy": npy(header, np.array([1 + 1j, 2]).tobytes())}).items()))
+    path.write_bytes(
+        pack((members | {"precisions.npy": npy(header, np.array([1 + 1j, 2]).tobytes())}).items())
+    )
     with pytest.raises(ValueError, match="precisions must be real"):
         fastcl.load(path)
 
@@ -134,7 +156,13 @@ def test_text_that_is_no_unicode_is_refused(tmp_path, code, order):
     path.write_bytes(
         pack(
             (
-                members | {"kind.npy": npy(f"{{'descr': '{order}U2', 'fortran_order': False, 'shape': ()}}", text.tobytes())}
+                members
+                | {
+                    "kind.npy": npy(
+                        f"{{'descr': '{order}U2', 'fortran_order': False, 'shape': ()}}",
+                        text.tobytes(),
+                    )
+                }
             ).items()
         )
     )
@@ -146,7 +174,9 @@ def test_damaged_checkpoints_are_an_error_or_go_on(tmp_path):
     def learn(path, n_iter=3):
         prior = fastcl.MLPPrior(3, (4,), rng=0)
         box = fastcl.Box(-np.ones(3), np.ones(3))
-        return fastcl.learn(prior, SAVED["sketch"], box, n_points=8, n_iter=n_iter, rng=0, checkpoint=path)
+        return fastcl.learn(
+            prior, SAVED["sketch"], box, n_points=8, n_iter=n_iter, rng=0, checkpoint=path
+        )
 
     learn(tmp_path / "c.npz", 2)
     content, path = (tmp_path / "c.npz").read_bytes(), tmp_path / "damaged.npz"
@@ -166,7 +196,9 @@ def make_inputs(folder):
     np.save(folder / "rows.npy", rng.standard_normal((40, 3)))
     iio.imwrite(folder / "grey.png", rng.integers(0, 256, (9, 11), np.uint8))
     SAVED["sketch"].save(folder / "sketch.npz")
-    fastcl.ImageModel(SAVED["patch-sketch"].transform, SAVED["patch-sketch"].reference).save(folder / "model.npz")
+    fastcl.ImageModel(SAVED["patch-sketch"].transform, SAVED["patch-sketch"].reference).save(
+        folder / "model.npz"
+    )
     SAVED["prior"].save(folder / "prior.npz")
     (folder / "images").mkdir()
     return {
@@ -178,21 +210,31 @@ def make_inputs(folder):
     }
 
 
-def test_commands_on_damaged_files_are_one_line_and_leave_what_there_was(tmp_path, monkeypatch, capsys):
+def test_commands_on_damaged_files_are_one_line_and_leave_what_there_was(
+    tmp_path, monkeypatch, capsys
+):
     commands = make_inputs(tmp_path)
     monkeypatch.chdir(tmp_path)
     contents = {name: (tmp_path / name).read_bytes() for name in commands}
     for label, name, content in cases(100, contents):
         rng = np.random.default_rng(len(content))
         if name.endswith(".npy") and rng.integers(2):
-            content = npy(HEADERS[rng.integers(len(HEADERS))]) if rng.integers(2) else as_npy(contents[name], rng)
-        most = np.inf if name.endswith(".png") else MOST_MEMORY  # Pillow has a bound of its own on pixels
+            content = (
+                npy(HEADERS[rng.integers(len(HEADERS))])
+                if rng.integers(2)
+                else as_npy(contents[name], rng)
+            )
+        most = (
+            np.inf if name.endswith(".png") else MAX_MEMORY
+        )  # Pillow has a bound of its own on pixels
         damaged = tmp_path / f"damaged-{name}"
         damaged.write_bytes(content)
         out = commands[name].split(" -o ")[1].split()[0]
         (tmp_path / out).write_bytes(b"what there was")
         try:
-            status = within_bounds(functools.partial(cli.main, commands[name].format(damaged.name).split()), most)
+            status = within_bounds(
+                functools.partial(cli.main, commands[name].format(damaged.name).split()), most
+            )
         except BaseException as error:
             raise AssertionError(label) from error
         errors = capsys.readouterr().err

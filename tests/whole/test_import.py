@@ -33,24 +33,34 @@ def test_objects_tell_what_they_are():
             0.01, schedule=fastcl.Cosine(9, 0.1)
         ),
         "SGD(step=0.1, momentum=0.0, nesterov=False, schedule=Constant())": fastcl.SGD(0.1),
-        "SGD(step=0.1, momentum=0.5, nesterov=True, schedule=sqrt)": fastcl.SGD(0.1, 0.5, nesterov=True, schedule=np.sqrt),
+        "SGD(step=0.1, momentum=0.5, nesterov=True, schedule=sqrt)": fastcl.SGD(
+            0.1, 0.5, nesterov=True, schedule=np.sqrt
+        ),
         "Diminishing(offset=100.0, power=0.6)": fastcl.Diminishing(),
         "Box(low=[-1.0, 0.0], high=[1.0, 2.5])": box,
         "Box(dim=64)": fastcl.Box(np.zeros(64), np.ones(64)),
         "Gaussian(dim=2)": normal,
         "GaussianMixture(k=2, dim=3)": mixture,
         "GaussianScaleMixture(scales=2, dim=2)": scales,
-        "MixtureOfScaleMixtures(k=1, scales=2, dim=2)": fastcl.MixtureOfScaleMixtures([np.eye(2)], [1, 2], np.ones((1, 2))),
+        "MixtureOfScaleMixtures(k=1, scales=2, dim=2)": fastcl.MixtureOfScaleMixtures(
+            [np.eye(2)], [1, 2], np.ones((1, 2))
+        ),
         "MaxEntropyPrior(m=1, dim=2, reference=Gaussian(dim=2))": entropy,
-        "MLPPrior(dim=2, widths=(4,), dtype=float32, reference=None)": fastcl.MLPPrior(2, (4,), rng=0),
+        "MLPPrior(dim=2, widths=(4,), dtype=float32, reference=None)": fastcl.MLPPrior(
+            2, (4,), rng=0
+        ),
         "GaussianisedPrior(prior=MaxEntropyPrior(m=1, dim=2, reference=Gaussian(dim=2)), "
-        "reference=GaussianScaleMixture(scales=2, dim=2))": fastcl.GaussianisedPrior(entropy, scales),
+        "reference=GaussianScaleMixture(scales=2, dim=2))": fastcl.GaussianisedPrior(
+            entropy, scales
+        ),
         "Chains(domain=Gaussian(dim=2), n_points=7)": fastcl.Chains(normal, 7),
         "PatchTransform(patch=2, dim=3)": transform,
         "PatchSketch(patch=2, reference=GaussianMixture(k=2, dim=3), sketch=Sketch(m=5, dim=3, count=0))": fastcl.PatchSketch(
             transform, mixture, fastcl.Sketch(np.ones((5, 3)))
         ),
-        "ImageModel(patch=2, prior=GaussianMixture(k=2, dim=3))": fastcl.ImageModel(transform, mixture),
+        "ImageModel(patch=2, prior=GaussianMixture(k=2, dim=3))": fastcl.ImageModel(
+            transform, mixture
+        ),
     }
     assert [repr(thing) for thing in written.values()] == list(written)
 
@@ -62,18 +72,34 @@ def test_no_class_is_left_with_the_address_alone():
 
 
 # Whose examples stand with what they are used with: `learn_image_prior`, `denoise_audio`, `learn`; and what cannot fail.
-WITHOUT_EXAMPLES = {"sketch_images", "learn_patches", "denoise_image", "learn_audio_prior", "PatchSketch", "ImageModel"}
+WITHOUT_EXAMPLES = {
+    "sketch_images",
+    "learn_patches",
+    "denoise_image",
+    "learn_audio_prior",
+    "PatchSketch",
+    "ImageModel",
+}
 PLAIN = {"Constant", "LearnResult"}
 MADE_ELSEWHERE = {"PatchSketch", "ImageModel"}  # they list attributes
 
 
 def test_public_names_document_parameters_errors_and_an_example():
-    public = {name: thing for name, thing in vars(fastcl).items() if callable(thing) and thing.__module__.startswith("fastcl")}
+    public = {
+        name: thing
+        for name, thing in vars(fastcl).items()
+        if callable(thing) and thing.__module__.startswith("fastcl")
+    }
     assert len(public) > 40
     lacking = [
         (name, section)
         for name, thing in public.items()
-        for section, exempt in (("Parameters", PLAIN | MADE_ELSEWHERE), ("Raises", PLAIN), ("Examples", PLAIN | WITHOUT_EXAMPLES))
-        if name not in exempt and f"\n{section}\n{'-' * len(section)}\n" not in inspect.getdoc(thing)
+        for section, exempt in (
+            ("Parameters", PLAIN | MADE_ELSEWHERE),
+            ("Raises", PLAIN),
+            ("Examples", PLAIN | WITHOUT_EXAMPLES),
+        )
+        if name not in exempt
+        and f"\n{section}\n{'-' * len(section)}\n" not in inspect.getdoc(thing)
     ]
     assert lacking == []

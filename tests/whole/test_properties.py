@@ -46,7 +46,9 @@ def points(draw, dim=None, finite=True):
     dtype = draw(st.sampled_from(REALS + WHOLE))
     shape = draw(st.integers(1, 12)), dim or draw(st.integers(1, 5))
     elements = None
-    if dtype.kind == "f":  # drawn as what NumPy holds exactly in the type, then in its order of bytes
+    if (
+        dtype.kind == "f"
+    ):  # drawn as what NumPy holds exactly in the type, then in its order of bytes
         width = 8 * min(dtype.itemsize, 8)
         large = draw(st.sampled_from([1.0, 8.0, float(np.finfo(f"f{width // 8}").max)]))
         elements = st.floats(-large, large, width=width) if finite else st.floats(width=width)
@@ -60,11 +62,15 @@ def points(draw, dim=None, finite=True):
 def frequencies(draw, dim):
     large = draw(st.sampled_from([1.0, 100.0, 1e300]))
     shape = draw(st.integers(1, 9)), dim
-    return as_laid_out(draw(hnp.arrays(np.float64, shape, elements=st.floats(-large, large))), draw(LAYOUTS))
+    return as_laid_out(
+        draw(hnp.arrays(np.float64, shape, elements=st.floats(-large, large))), draw(LAYOUTS)
+    )
 
 
 def work_eps(x):
-    return np.finfo(np.float32 if x.dtype.newbyteorder("=") in (np.float16, np.float32) else np.float64).eps
+    return np.finfo(
+        np.float32 if x.dtype.newbyteorder("=") in (np.float16, np.float32) else np.float64
+    ).eps
 
 
 def have_digits(x, omega):
@@ -84,7 +90,9 @@ def maps(draw):
     omega = draw(frequencies(x.shape[1]))
     rng = np.random.default_rng(draw(SEEDS))
     w = rng.standard_normal(len(x)) * 10.0 ** rng.integers(-20, 20)
-    c = (rng.standard_normal(len(omega)) + 1j * rng.standard_normal(len(omega))) * 10.0 ** rng.integers(-20, 20)
+    c = (
+        rng.standard_normal(len(omega)) + 1j * rng.standard_normal(len(omega))
+    ) * 10.0 ** rng.integers(-20, 20)
     return x, omega, w, c
 
 
@@ -124,7 +132,10 @@ def test_values_that_are_not_finite_are_refused(x, seed):
     omega = 1e-3 * np.random.default_rng(seed).standard_normal((3, x.shape[1]))
     with np.errstate(over="ignore"):
         finite = np.isfinite(np.asarray(x, np.float32 if work_eps(x) > EPS else np.float64)).all()
-    for call in (lambda: fastcl.feature_sum(x, omega), lambda: fastcl.feature_adjoint(x, omega, [1, 2, 3j])):
+    for call in (
+        lambda: fastcl.feature_sum(x, omega),
+        lambda: fastcl.feature_adjoint(x, omega, [1, 2, 3j]),
+    ):
         try:
             result = call()
         except ValueError as error:
@@ -143,7 +154,11 @@ def test_any_split_of_the_rows_is_the_same_sketch(data, dim, seed):
     x = rng.standard_normal((n, dim)).astype(data.draw(st.sampled_from([np.float32, np.float64])))
     cuts = sorted(data.draw(st.lists(st.integers(0, n), max_size=5)))
     parts = [x[a:b] for a, b in zip([0, *cuts], [*cuts, n], strict=True) if b > a]
-    whole, updated, sketches = fastcl.sketch(x, omega), fastcl.Sketch(omega), [fastcl.sketch(part, omega) for part in parts]
+    whole, updated, sketches = (
+        fastcl.sketch(x, omega),
+        fastcl.Sketch(omega),
+        [fastcl.sketch(part, omega) for part in parts],
+    )
     for part in parts:
         updated.update(part)
     left = right = fastcl.Sketch(omega)
@@ -165,14 +180,18 @@ def test_a_saved_sketch_is_the_same_to_the_bit(data, dim, seed):
     for _ in range(data.draw(st.integers(0, 2))):
         sk.update(scale * rng.standard_normal((5, dim)))
     low = data.draw(hnp.arrays(np.float64, dim, elements=st.floats(-1e6, 1e6)))
-    sk.domain = data.draw(st.sampled_from([None, fastcl.Box(low, low + 1), fastcl.Gaussian(low, np.eye(dim))]))
+    sk.domain = data.draw(
+        st.sampled_from([None, fastcl.Box(low, low + 1), fastcl.Gaussian(low, np.eye(dim))])
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "s.npz"
         sk.save(path)
         for loaded in (fastcl.Sketch.load(path), fastcl.load(path)):
             one, other = sk.to_arrays(), loaded.to_arrays()
             assert one.keys() == other.keys()
-            assert all(np.asarray(one[name]).tobytes() == np.asarray(other[name]).tobytes() for name in one)
+            assert all(
+                np.asarray(one[name]).tobytes() == np.asarray(other[name]).tobytes() for name in one
+            )
 
 
 @look(30)
@@ -188,7 +207,9 @@ def test_domains_sample_what_their_density_and_sketch_say(data, dim, seed):
     slack = 4 * np.finfo(dtype).eps * (np.abs(low) + side)
     assert ((x >= low - slack) & (x <= low + side + slack)).all()
     inside = box.log_density(box.centre[None] + 0 * x.astype(np.float64))
-    np.testing.assert_allclose(inside, -np.log(side).sum(), rtol=0, atol=1e-10)  # logs of a product: d roundings of 1e4 at most
+    np.testing.assert_allclose(
+        inside, -np.log(side).sum(), rtol=0, atol=1e-10
+    )  # logs of a product: d roundings of 1e4 at most
     root = np.random.default_rng(seed).standard_normal((dim, dim)) + 3 * np.eye(dim)
     normal = fastcl.Gaussian(low, root @ root.T)
     for domain in (box, normal):
@@ -206,11 +227,16 @@ def test_domains_sample_what_their_density_and_sketch_say(data, dim, seed):
 )  # fmt: skip
 def test_frequencies_scale_and_follow_from_the_seed(groups, dim, scale, law, structure, seed):
     m = 4 * groups
-    unit, omega, again = (np.asarray(fastcl.draw_frequencies(m, dim, s, law, seed, structure)) for s in (1.0, scale, scale))
+    unit, omega, again = (
+        np.asarray(fastcl.draw_frequencies(m, dim, s, law, seed, structure))
+        for s in (1.0, scale, scale)
+    )
     assert omega.shape == (m, dim)
     assert np.isfinite(omega).all()
     np.testing.assert_array_equal(omega, again)
-    np.testing.assert_allclose(omega * scale, unit, rtol=8 * EPS, atol=0)  # a few quotients, each rounded
+    np.testing.assert_allclose(
+        omega * scale, unit, rtol=8 * EPS, atol=0
+    )  # a few quotients, each rounded
 
 
 @look(10)
@@ -219,26 +245,51 @@ def test_denoising_stays_finite_and_between_data_and_prior(data, dim, seed):
     rng = np.random.default_rng(seed)
     normal = fastcl.Gaussian(np.zeros(dim), np.eye(dim))
     prior = data.draw(
-        st.sampled_from([normal, fastcl.MLPPrior(dim, (4,), rng=0), fastcl.MLPPrior(dim, (4,), rng=0, reference=normal)])
+        st.sampled_from(
+            [
+                normal,
+                fastcl.MLPPrior(dim, (4,), rng=0),
+                fastcl.MLPPrior(dim, (4,), rng=0, reference=normal),
+            ]
+        )
     )
-    y = rng.standard_normal((data.draw(st.integers(1, 5)), dim)) * data.draw(st.sampled_from([0.0, 1e-30, 1.0, 50.0]))
-    y, sigma = y.astype(data.draw(st.sampled_from([np.float32, np.float64]))), data.draw(st.floats(1e-3, 1e3))
+    y = rng.standard_normal((data.draw(st.integers(1, 5)), dim)) * data.draw(
+        st.sampled_from([0.0, 1e-30, 1.0, 50.0])
+    )
+    y, sigma = (
+        y.astype(data.draw(st.sampled_from([np.float32, np.float64]))),
+        data.draw(st.floats(1e-3, 1e3)),
+    )
     for estimator in ("map", "mean"):
         clean = fastcl.denoise(prior, y, sigma, estimator=estimator, n_iter=5, n_samples=8)
         assert clean.shape == y.shape
         assert clean.dtype == y.dtype
         assert np.isfinite(clean).all()
         if prior is normal and estimator == "mean":
-            np.testing.assert_allclose(clean, y / (1 + sigma**2), rtol=1e3 * np.finfo(y.dtype).eps, atol=0)
+            np.testing.assert_allclose(
+                clean, y / (1 + sigma**2), rtol=1e3 * np.finfo(y.dtype).eps, atol=0
+            )
 
 
 @look(30)
-@given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 6), st.sampled_from([np.float32, np.float64]), LAYOUTS, SEEDS)
-def test_adding_patches_is_the_adjoint_of_extracting_them(height, width, patch, dtype, layout, seed):
+@given(
+    st.integers(1, 12),
+    st.integers(1, 12),
+    st.integers(1, 6),
+    st.sampled_from([np.float32, np.float64]),
+    LAYOUTS,
+    SEEDS,
+)
+def test_adding_patches_is_the_adjoint_of_extracting_them(
+    height, width, patch, dtype, layout, seed
+):
     patch, rng = min(patch, height, width), np.random.default_rng(seed)
     image = as_laid_out(rng.standard_normal((height, width)).astype(dtype), layout)
     patches = extract_patches(image, patch)
-    given_patches, total = rng.standard_normal(patches.shape).astype(dtype), np.zeros((height, width), dtype)
+    given_patches, total = (
+        rng.standard_normal(patches.shape).astype(dtype),
+        np.zeros((height, width), dtype),
+    )
     add_patches(as_laid_out(given_patches, layout), total, patch)
     one, other = patches.astype(np.float64) * given_patches, image.astype(np.float64) * total
     # A pixel is a sum of at most patch^2 terms in the working type; the two sums of products are in float64.
@@ -256,4 +307,6 @@ def test_the_transform_of_patches_is_white_and_comes_back(patch, exponent, seed)
     np.testing.assert_allclose(
         white.T @ white / len(white), np.eye(transform.dim), atol=1e-9
     )  # of eigenvectors: eps times condition
-    np.testing.assert_allclose(transform.inverse(white, means), patches, atol=1e3 * EPS * np.abs(patches).max())
+    np.testing.assert_allclose(
+        transform.inverse(white, means), patches, atol=1e3 * EPS * np.abs(patches).max()
+    )

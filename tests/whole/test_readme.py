@@ -29,7 +29,10 @@ def _in_a_folder_of_its_own(tmp_path, monkeypatch):
 def run_blocks(text, apart_from=()):
     """The names that the Python blocks leave behind, those apart that need a GPU or hold one of the words `apart_from`."""
     blocks = [block for on_device, block in BLOCK.findall(text) if not on_device]
-    namespace, blocks = {}, [block for block in blocks if not any(word in block for word in apart_from)]
+    namespace, blocks = (
+        {},
+        [block for block in blocks if not any(word in block for word in apart_from)],
+    )
     assert len(blocks) >= 3
     for block in blocks:
         exec(compile(block, str(README), "exec"), namespace)
@@ -56,7 +59,10 @@ def test_the_block_for_a_gpu_runs(text, monkeypatch, device):
 def test_the_python_blocks_run_in_order(text, monkeypatch):
     do_little(monkeypatch)  # the photographs would take half a minute
     namespace = run_blocks(text)
-    before, after = (((namespace[name] - namespace["x"][:100]) ** 2).mean() for name in ("noisy_points", "clean_points"))
+    before, after = (
+        ((namespace[name] - namespace["x"][:100]) ** 2).mean()
+        for name in ("noisy_points", "clean_points")
+    )
     assert after < before / 2  # noise of 0.3 on a cloud of deviation 0.2 leaves 0.31 of it at best
     assert namespace["clean"].shape == (100, 100)
 

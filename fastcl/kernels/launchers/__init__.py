@@ -4,7 +4,18 @@ Each module launches the kernels of the `.cu` file of its name, and lists in `VA
 `tile` has no such file.
 """
 
-from . import features, harmonics, mixtures, mlp, objective, optimizers, patches, quantised, random, tile
+from . import (
+    features,
+    harmonics,
+    mixtures,
+    mlp,
+    objective,
+    optimizers,
+    patches,
+    quantised,
+    random,
+    tile,
+)
 
 VARIANTS = {
     "features": features.VARIANTS,
@@ -22,7 +33,7 @@ LAUNCHERS = {
     "feature_sum": features.feature_sum,
     "feature_adjoint": features.feature_adjoint,
     "frequency_blocks": features.frequency_blocks,
-    "point_parts": features.point_parts,
+    "rows_per_part": features.rows_per_part,
     "point_lanes": features.point_lanes,
     "column_magnitudes": features.column_magnitudes,
     "harmonic_sum": harmonics.harmonic_sum,
@@ -37,7 +48,7 @@ LAUNCHERS = {
     "energy_backward": mlp.energy_backward,
     "energy_grad": mlp.energy_grad,
     "add_parts": mlp.add_parts,
-    "mixture_shares": mixtures.mixture_shares,
+    "mixture_responsibilities": mixtures.mixture_responsibilities,
     "mixture_means": mixtures.mixture_means,
     "product": tile.product,
     "add_patches": patches.add_patches,

@@ -21,7 +21,11 @@ VARIANTS = [
     *expressions("feature_adjoint_tiled", ["double"], ADJOINT_POINTS[DOUBLE]),
     *expressions("column_magnitudes", TYPES.values()),
 ]
-TENSOR_VARIANTS = ["feature_sum_tensor", *expressions("feature_adjoint_tensor", ADJOINT_POINTS[FLOAT]), "pack_frequencies"]
+TENSOR_VARIANTS = [
+    "feature_sum_tensor",
+    *expressions("feature_adjoint_tensor", ADJOINT_POINTS[FLOAT]),
+    "pack_frequencies",
+]
 
 
 def _row_bytes(numbers, dtype):
@@ -35,21 +39,21 @@ def _frequency_threads(m, dtype):
     return blocks, 32 * -(-m // (32 * FREQUENCIES[dtype] * blocks))
 
 
-def frequency_blocks(turns):
+def frequency_blocks(freqs):
     """Frequencies (m, d) in the layout (blocks, d, lanes) of `feature_sum`, zeros beyond m."""
-    (m, dim), dtype = turns.shape, turns.dtype
+    (m, dim), dtype = freqs.shape, freqs.dtype
     if dim in SMALL_DIMS:
         blocks, threads = _frequency_threads(m, dtype)
         lanes = threads * FREQUENCIES[dtype]
     else:
         lanes = TILE[dtype]
         blocks = -(-m // lanes)
-    padded = np.zeros((blocks * lanes, dim), dtype, like=turns)
-    padded[:m] = turns
+    padded = np.zeros((blocks * lanes, dim), dtype, like=freqs)
+    padded[:m] = freqs
     return padded.reshape(blocks, lanes, dim).swapaxes(1, 2).copy()
 
 
-def point_parts(n, blocks):
+def rows_per_part(n, blocks):
     """Rows of each part of n points: enough parts to fill the device, of whole tiles where there are many points."""
     count, dim, lanes = blocks.shape
     rows = -(-n // max(1, BLOCKS // count))
@@ -59,18 +63,18 @@ def point_parts(n, blocks):
     return tile * -(-rows // tile)
 
 
-def feature_sum(x, weights, turns, part_rows, partial):
+def feature_sum(x, weights, freqs, part_rows, partial):
     """Twin of `features.feature_sum`."""
     parts, blocks, _, lanes = partial.shape
     (n, dim), dtype = x.shape, x.dtype
     weights = weights if weights.size else np.uint64(0)  # a null pointer
-    arguments = x, weights, turns, np.int64(part_rows), partial, np.int64(n), np.int32(blocks)
+    arguments = x, weights, freqs, np.int64(part_rows), partial, np.int64(n), np.int32(blocks)
     if dim in SMALL_DIMS:
         launch("features", "feature_sum", (TYPES[dtype], dim), parts * blocks, lanes // FREQUENCIES[dtype],
                (*arguments, np.int32(lanes)), ROWS * _row_bytes(dim + 1, dtype))  # fmt: skip
         return
     if dtype == FLOAT:
-        packed, scales = _pack_frequencies(x, turns, blocks * lanes, lanes, (dim * lanes, 1, lanes))
+        packed, scales = _pack_frequencies(x, freqs, blocks * lanes, lanes, (dim * lanes, 1, lanes))
         staged = 2 * 2 * lanes * CHUNK // 4 * UNIT_BYTES
         launch("features_tensor", "feature_sum_tensor", (), parts * blocks, THREADS,
                (x, weights, packed, *arguments[3:5], scales, *arguments[5:], np.int32(dim)),
@@ -81,17 +85,17 @@ def feature_sum(x, weights, turns, part_rows, partial):
            (*arguments, np.int32(dim)), staged * dtype.itemsize)  # fmt: skip
 
 
-def _pack_frequencies(x, turns, m, lanes, strides):
-    """(frequencies in blocks of `lanes`, scales) for the points x; `strides` of `turns` along blocks, lanes and columns."""
+def _pack_frequencies(x, freqs, m, lanes, strides):
+    """(frequencies in blocks of `lanes`, scales) for the points x; `strides` of `freqs` along blocks, lanes and columns."""
     dim, blocks = x.shape[1], -(-m // lanes)
     width = -(-dim // CHUNK) * CHUNK
     bits, scales = np.empty((2, dim), np.int64, like=x), np.empty(width + 1, x.dtype, like=x)
     packed = np.empty((blocks, width // CHUNK, lanes, CHUNK), x.dtype, like=x)  # of the same bytes
     bits[...] = 0
-    for array, out in zip((x, turns), bits, strict=True):
+    for array, out in zip((x, freqs), bits, strict=True):
         _launch_magnitudes(array, out)
     launch("features_tensor", "pack_frequencies", (), min(BLOCKS, -(-packed.size // (4 * THREADS))), THREADS,
-           (turns, bits.view(np.float64), packed, scales, np.int32(blocks), np.int32(lanes), np.int32(m), np.int32(dim),
+           (freqs, bits.view(np.float64), packed, scales, np.int32(blocks), np.int32(lanes), np.int32(m), np.int32(dim),
             *map(np.int64, strides)), 4 * THREADS)  # fmt: skip
     return packed, scales
 
@@ -103,14 +107,14 @@ def point_lanes(n):
     return 128 if n >= BLOCKS // 4 * 128 else 32
 
 
-def feature_adjoint(x, turns, moduli, arguments, lanes, out):
+def feature_adjoint(x, freqs, amplitudes, phase_offsets, lanes, out):
     """Twin of `features.feature_adjoint`; beyond small d a block takes at most as many points as its tile."""
-    dtype, (n, dim), m = x.dtype, x.shape, len(turns)
+    dtype, (n, dim), m = x.dtype, x.shape, len(freqs)
     if dim in SMALL_DIMS:
         points = POINTS[dtype][lanes == 32]
         groups = THREADS * points // lanes
         launch("features", "feature_adjoint", (TYPES[dtype], dim, points), -(-n // lanes), THREADS,
-               (x, turns, moduli, arguments, np.int32(lanes), out, np.int64(n), np.int32(m)),
+               (x, freqs, amplitudes, phase_offsets, np.int32(lanes), out, np.int64(n), np.int32(m)),
                ROWS * _row_bytes(dim + 2, dtype) + 8 * groups * lanes)  # fmt: skip
         return
     points = ADJOINT_POINTS[dtype][lanes == 32]
@@ -118,16 +122,16 @@ def feature_adjoint(x, turns, moduli, arguments, lanes, out):
     if dtype == FLOAT:
         frequencies = 128 if points == 128 else 256
         columns = 16 if points == 128 else 32  # of threads, which keep sums of their own
-        packed, scales = _pack_frequencies(x, turns, m, frequencies, (frequencies * dim, dim, 1))
+        packed, scales = _pack_frequencies(x, freqs, m, frequencies, (frequencies * dim, dim, 1))
         staged = 2 * (points + frequencies) * CHUNK // 4 * UNIT_BYTES
         launch("features_tensor", "feature_adjoint_tensor", (points,), -(-n // points), THREADS,
-               (x, packed, moduli, arguments, np.int32(points), out, scales, *sizes),
+               (x, packed, amplitudes, phase_offsets, np.int32(points), out, scales, *sizes),
                staged + 4 * (4 * frequencies + columns * (points + 8)))  # fmt: skip
         return
     frequencies = THREADS * 16 // points  # 4 of a thread, by as many points
     staged = 2 * (CHUNK * (_stride(points, dtype) + _stride(frequencies, dtype)) + 2 * frequencies)
     launch("features", "feature_adjoint_tiled", (TYPES[dtype], points), -(-n // points), THREADS,
-           (x, turns, moduli, arguments, np.int32(points), out, *sizes), staged * dtype.itemsize)  # fmt: skip
+           (x, freqs, amplitudes, phase_offsets, np.int32(points), out, *sizes), staged * dtype.itemsize)  # fmt: skip
 
 
 def _stride(length, dtype):
@@ -144,7 +148,7 @@ def column_magnitudes(x, out):
 
 
 def _launch_magnitudes(x, bits):
-    """The largest moduli over all axes of x but the second, as bits of float64, into `bits` (d,), zero beforehand."""
+    """The largest amplitudes over all axes of x but the second, as bits of float64, into `bits` (d,), zero beforehand."""
     n, dim, inner = (*x.shape, 1)[:3]
     launch("features", "column_magnitudes", (TYPES[x.dtype],), min(BLOCKS, -(-x.size // THREADS)), THREADS,
            (x, bits, np.int64(n), np.int32(dim), np.int32(inner)))  # fmt: skip

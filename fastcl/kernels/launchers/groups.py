@@ -9,7 +9,9 @@ STAGED = 32 << 10  # bytes in shared memory, about: several blocks of a multipro
 def staged_rows(row_bytes, dim):
     """Rows that are staged at once; ValueError where not even a group of this dimension fits."""
     if GROUP * row_bytes > shared_bytes():
-        raise ValueError(f"no CUDA kernel for these frequencies in dimension {dim}: pass NumPy arrays")
+        raise ValueError(
+            f"no CUDA kernel for these frequencies in dimension {dim}: pass NumPy arrays"
+        )
     return min(ROWS, max(GROUP, STAGED // row_bytes // GROUP * GROUP))
 
 

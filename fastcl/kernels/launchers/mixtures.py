@@ -11,7 +11,7 @@ SHARED = 64 << 10  # bytes of a block where there is a choice
 FEWEST = 4 * 132  # blocks below which they are made smaller
 
 VARIANTS = [
-    name for kernel in ("mixture_shares", "mixture_means") for dtype in ROWS
+    name for kernel in ("mixture_responsibilities", "mixture_means") for dtype in ROWS
     for name in expressions(kernel, (TYPES[dtype],), ROWS[dtype])
 ]  # fmt: skip
 
@@ -23,7 +23,9 @@ def _launch(name, arrays, vectors):
     tiles = -(-dim // COLUMNS)
     row_bytes = (dim + vectors * tiles * COLUMNS + scales + 3) * x.dtype.itemsize
     if GROUPS * row_bytes > shared_bytes():
-        raise ValueError(f"no CUDA kernel for {scales} scales in dimension {dim}: pass NumPy arrays")
+        raise ValueError(
+            f"no CUDA kernel for {scales} scales in dimension {dim}: pass NumPy arrays"
+        )
     choices = [GROUPS * rows for rows in ROWS[x.dtype]]
     fitting = [rows for rows in choices if rows * row_bytes <= SHARED and n >= rows * FEWEST]
     rows = (fitting or choices[-1:])[0]
@@ -32,9 +34,13 @@ def _launch(name, arrays, vectors):
            (*arrays, np.int64(n), *map(np.int32, (dim, components, scales, padded))), rows * row_bytes)  # fmt: skip
 
 
-def mixture_shares(x, bases, precisions, constants, shares, log_density):
-    """Twin of `mixtures.mixture_shares`."""
-    _launch("mixture_shares", (x, bases, precisions, constants, shares, log_density), 1)
+def mixture_responsibilities(x, bases, precisions, constants, responsibilities, log_density):
+    """Twin of `mixtures.mixture_responsibilities`."""
+    _launch(
+        "mixture_responsibilities",
+        (x, bases, precisions, constants, responsibilities, log_density),
+        1,
+    )
 
 
 def mixture_means(x, bases, precisions, constants, gains, inverses, out):

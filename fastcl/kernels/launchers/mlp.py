@@ -11,7 +11,7 @@ HALVES = {FLOAT: 2, DOUBLE: 1}  # of the shared memory of weight_gradients, as i
 TRANSPOSED_SIDE = 32  # of the tiles of transpose_weights
 MAX_PART_ROWS = 256  # rows whose gradients are added in the working precision
 PARTS = 16  # that fill the device, together with the tiles of the matrices
-MOST_SIZES = 255  # of struct Sizes
+MAX_SIZES = 255  # of struct Sizes
 FITS = {True: "true", False: "false"}  # whether the rows of a block stay in shared memory
 
 VARIANTS = [
@@ -26,9 +26,11 @@ VARIANTS = [
 
 @cache
 def _struct(sizes):
-    if len(sizes) > MOST_SIZES:
-        raise ValueError(f"networks on a device have at most {MOST_SIZES - 1} layers, got {len(sizes) - 1}")
-    struct = np.zeros((), [("layers", np.int32), ("widths", np.int32, MOST_SIZES)])
+    if len(sizes) > MAX_SIZES:
+        raise ValueError(
+            f"networks on a device have at most {MAX_SIZES - 1} layers, got {len(sizes) - 1}"
+        )
+    struct = np.zeros((), [("layers", np.int32), ("widths", np.int32, MAX_SIZES)])
     struct["layers"] = len(sizes) - 1
     struct["widths"][: len(sizes)] = sizes
     return struct
@@ -85,14 +87,14 @@ def energy_forward(theta, transposed, sizes, x, part_rows, activations, energy):
            shared if fits else dtype.itemsize * 2 * CHUNK)  # fmt: skip
 
 
-def energy_backward(theta, transposed, sizes, x, activations, row_weights, part_rows, partial):
+def energy_backward(theta, transposed, sizes, x, activations, grad_energy, part_rows, partial):
     """Twin of `mlp.energy_backward`, in two kernels: the deltas of all layers, and the gradients of the weights."""
     n, dtype = len(x), x.dtype
     capacity = int((sizes[:-1] + sizes[1:]).max())
     shared, fits = _shared(capacity, dtype)
     deltas = np.empty(activation_size(sizes, n), dtype, like=x)
     launch("mlp", "energy_deltas", (TYPES[dtype], FITS[fits]), min(_blocks(n), BLOCKS), THREADS,
-           (transposed, _sizes(sizes), activations, row_weights, deltas, np.int64(n), np.int64(sizes.sum()), np.int32(capacity)),
+           (transposed, _sizes(sizes), activations, grad_energy, deltas, np.int64(n), np.int64(sizes.sum()), np.int32(capacity)),
            shared if fits else dtype.itemsize * 2 * CHUNK)  # fmt: skip
     parts, parameters = partial.shape
     tiles = _tiles(sizes, SIDE)
@@ -107,7 +109,9 @@ def energy_grad(theta, transposed, sizes, x, part_rows, energy, x_grad):
     n, dtype, units = len(x), x.dtype, int(sizes.sum())
     shared, fits = _shared(units, dtype)
     grid = min(_blocks(n), BLOCKS)
-    scratch = np.uint64(0) if fits else np.empty(grid * ROWS * units, dtype, like=x)  # or a null pointer
+    scratch = (
+        np.uint64(0) if fits else np.empty(grid * ROWS * units, dtype, like=x)
+    )  # or a null pointer
     launch("mlp", "energy_grad", (TYPES[dtype], FITS[fits]), grid, THREADS,
            (theta, transposed, _sizes(sizes), x, energy, x_grad, scratch, np.int64(n), np.int64(units)),
            shared if fits else dtype.itemsize * 2 * CHUNK)  # fmt: skip

@@ -7,9 +7,12 @@ from ..cuda import THREADS, TYPES, expressions, launch
 NULL = np.uint64(0)
 WIDE = 512  # threads of the kernels that are one block
 RUN_SIZE = 4  # counters of a captured run, as in run.cuh: step, row, diverged, bad
-NAMES = ("density", "residual", "row_weights", "finish_gradient")
+NAMES = ("density", "residual", "grad_energy", "finish_gradient")
 
-VARIANTS = [*(variant for name in NAMES for variant in expressions(name, TYPES.values())), "next_step"]
+VARIANTS = [
+    *(variant for name in NAMES for variant in expressions(name, TYPES.values())),
+    "next_step",
+]
 
 
 def _launch(name, dtype, grid, threads, arguments):
@@ -23,19 +26,19 @@ def density(energy, log_scale, mu, volume, normalised):
             (energy, log_scale, mu, np.int64(n), np.float64(volume), np.int32(normalised)))  # fmt: skip
 
 
-def residual(partial, z, tracked, shares, run, moduli, arguments, terms, factor):
+def residual(partial, z, tracked, shares, run, amplitudes, phase_offsets, terms, factor):
     """Moduli and arguments (m,) of the residual, from the parts of a feature sum (parts, blocks, 2, lanes); terms (m,) of G."""
     parts, blocks, _, lanes = partial.shape
     m = len(z)
     tracked, shares = (NULL if array is None else array for array in (tracked, shares))
-    _launch("residual", moduli.dtype, -(-m // 32), THREADS,
-            (partial, z, tracked, shares, run, moduli, arguments, terms, np.float64(factor), np.int32(parts), np.int32(blocks),
+    _launch("residual", amplitudes.dtype, -(-m // 32), THREADS,
+            (partial, z, tracked, shares, run, amplitudes, phase_offsets, terms, np.float64(factor), np.int32(parts), np.int32(blocks),
              np.int32(lanes), np.int32(m)))  # fmt: skip
 
 
-def row_weights(mu, adjoint, terms, weights, results, volume, tracked, normalised):
+def grad_energy(mu, adjoint, terms, weights, results, volume, tracked, normalised):
     """Weights (n,) of the points in the gradient; results (2,): the value of G and its derivative by the log-scale."""
-    _launch("row_weights", mu.dtype, 1, WIDE,
+    _launch("grad_energy", mu.dtype, 1, WIDE,
             (mu, adjoint, terms, weights, results, np.float64(volume), np.int64(len(mu)), np.int32(len(terms)),
              np.int32(tracked), np.int32(normalised)))  # fmt: skip
 

@@ -30,8 +30,21 @@ HOST = Path(__file__).parent
 if "CUDA_HOST_KERNELS" in os.environ:  # other sources than those of the package
     cuda.FOLDER = Path(os.environ["CUDA_HOST_KERNELS"])
 COMPILER = shutil.which("g++")
-CHECKS = ["-fsanitize=alignment,bounds,shift,integer-divide-by-zero", "-fno-sanitize-recover=all"]  # as a device would fault
-FLAGS = ["-std=c++20", "-O1", "-ffp-contract=off", "-fPIC", "-shared", "-pthread", "-w", f"-I{cuda.FOLDER}", *CHECKS]
+CHECKS = [
+    "-fsanitize=alignment,bounds,shift,integer-divide-by-zero",
+    "-fno-sanitize-recover=all",
+]  # as a device would fault
+FLAGS = [
+    "-std=c++20",
+    "-O1",
+    "-ffp-contract=off",
+    "-fPIC",
+    "-shared",
+    "-pthread",
+    "-w",
+    f"-I{cuda.FOLDER}",
+    *CHECKS,
+]
 GUARD, PATTERN = 64, 0xA5
 SHARED = 227 << 10  # most shared memory of a block: that of an H100
 
@@ -169,19 +182,31 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __array_function__(self, function, types, args, kwargs):
         dtype = kwargs.get("dtype", args[1] if len(args) > 1 else None)
-        if function is np.asarray and isinstance(args[0], DeviceArray) and dtype in (None, args[0].dtype):
+        if (
+            function is np.asarray
+            and isinstance(args[0], DeviceArray)
+            and dtype in (None, args[0].dtype)
+        ):
             return args[0]
-        assert Stream.capturing is None or function is np.empty, f"{function.__name__} is not captured by the stand-in"
+        assert Stream.capturing is None or function is np.empty, (
+            f"{function.__name__} is not captured by the stand-in"
+        )
         check_in_cupy(function, args, kwargs)
         if function in (np.empty, np.zeros):
             result = allocate(*args, **kwargs) if function is np.empty else None
             return result if result is not None else _device(function(*args, **kwargs))
-        if function in (np.asarray, np.array, np.ascontiguousarray):  # through `like=`: NumPy arrays are copied over
+        if function in (
+            np.asarray,
+            np.array,
+            np.ascontiguousarray,
+        ):  # through `like=`: NumPy arrays are copied over
             if isinstance(args[0], DeviceArray):
                 return _wrap(function(args[0]._data, *args[1:], **kwargs), args[0])
             return _device(function(*args, **kwargs))
         if function is np.empty_like:
-            return allocate(args[0].shape, kwargs.get("dtype", args[1] if len(args) > 1 else args[0].dtype))
+            return allocate(
+                args[0].shape, kwargs.get("dtype", args[1] if len(args) > 1 else args[0].dtype)
+            )
         return _wrap(function(*_unwrap(args), **_unwrap(kwargs)), self)
 
 
@@ -231,7 +256,9 @@ def build(name, more=()):
     """The path of the shared library of one `.cu` file with every variant in `VARIANTS`, made where it is not there yet."""
     wrappers = [f"HOST_KERNEL({i}, {expression})" for i, expression in enumerate(VARIANTS[name])]
     text = "\n".join(['#include "host.h"', cuda.source(name), *wrappers])
-    headers = "".join(path.read_text() for path in (HOST / "host.h", *sorted(cuda.FOLDER.glob("*.cuh"))))
+    headers = "".join(
+        path.read_text() for path in (HOST / "host.h", *sorted(cuda.FOLDER.glob("*.cuh")))
+    )
     flags = [*FLAGS, *more]
     key = hashlib.sha256((text + headers + " ".join(flags)).encode()).hexdigest()[:16]
     folder = Path(tempfile.gettempdir()) / f"fastcl-cuda-host-{os.getuid()}"
@@ -240,7 +267,14 @@ def build(name, more=()):
     if not path.exists():
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             (Path(scratch) / f"{name}.cpp").write_text(text)
-            command = [COMPILER, *flags, f"-I{HOST}", f"{scratch}/{name}.cpp", "-o", f"{scratch}/{name}.so"]
+            command = [
+                COMPILER,
+                *flags,
+                f"-I{HOST}",
+                f"{scratch}/{name}.cpp",
+                "-o",
+                f"{scratch}/{name}.so",
+            ]
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
                 raise RuntimeError(done.stderr)
@@ -473,7 +507,9 @@ module = SimpleNamespace(
     ndarray=DeviceArray,
     RawModule=RawModule,
     asnumpy=lambda array: array.get() if isinstance(array, DeviceArray) else np.asarray(array),
-    asarray=lambda array, dtype=None: array if isinstance(array, DeviceArray) else _device(np.asarray(array, dtype)),
+    asarray=lambda array, dtype=None: (
+        array if isinstance(array, DeviceArray) else _device(np.asarray(array, dtype))
+    ),
     empty=lambda shape, dtype=np.float64: allocate(shape, dtype),
     zeros=lambda shape, dtype=np.float64: _device(np.zeros(shape, dtype)),
 )

@@ -1,4 +1,4 @@
-"""wave_gradient, the derivative of waves in their points or frequencies, against loops; and the gradient built on it."""
+"""sum_gradient, the derivative of waves in their points or frequencies, against loops; and the gradient built on it."""
 
 import naive
 import numpy as np
@@ -24,15 +24,20 @@ def make_problem(dtype, r, s, d):
     rng = np.random.default_rng([r, s, d])
     rows = rng.standard_normal((r, d)).astype(dtype)
     columns = (rng.standard_normal((s, d)) / np.sqrt(d)).astype(dtype)
-    factors = [(rng.standard_normal(n) + 1j * rng.standard_normal(n)).astype(np.complex64) for n in (r, s)]
+    factors = [
+        (rng.standard_normal(n) + 1j * rng.standard_normal(n)).astype(np.complex64) for n in (r, s)
+    ]
     return rows, columns, *factors
 
 
-def wave_gradient(rows, columns, row, column):
+def sum_gradient(rows, columns, row, column):
     """(values, gradient) that the kernel makes of arrays of one type, from outputs that hold NaN."""
-    parts = [np.ascontiguousarray(part, rows.dtype) for part in (row.real, row.imag, column.real, column.imag)]
+    parts = [
+        np.ascontiguousarray(part, rows.dtype)
+        for part in (row.real, row.imag, column.real, column.imag)
+    ]
     values, out = np.full(len(rows), np.nan, rows.dtype), np.full_like(rows, np.nan)
-    kernel("wave_gradient", like=rows)(rows, columns, *parts, values, out)
+    kernel("sum_gradient", like=rows)(rows, columns, *parts, values, out)
     return values, out
 
 
@@ -42,7 +47,11 @@ def naive_wave_gradient(rows, columns, row, column):
     values, out = np.zeros(len(rows)), np.zeros_like(rows)
     for i in range(len(rows)):
         for s in range(len(columns)):
-            wave = row[i].astype(np.complex128) * column[s] * np.exp(2j * np.pi * (rows[i] @ columns[s]))
+            wave = (
+                row[i].astype(np.complex128)
+                * column[s]
+                * np.exp(2j * np.pi * (rows[i] @ columns[s]))
+            )
             values[i] += wave.real
             out[i] += (1j * wave).real * columns[s]
     return values, out
@@ -66,7 +75,9 @@ def test_wave_gradient_is_the_sum(dtype, r, s, d):
     rows, columns, row, column = make_problem(dtype, r, s, d)
     arguments = rows, columns, row, column
     tolerances = bound(*arguments, EPS[dtype])
-    for found, exact, allowed in zip(wave_gradient(*arguments), naive_wave_gradient(*arguments), tolerances, strict=True):
+    for found, exact, allowed in zip(
+        sum_gradient(*arguments), naive_wave_gradient(*arguments), tolerances, strict=True
+    ):
         assert (np.abs(found - exact) <= allowed).all()
         # The bound grows with the length of the sum, and the sum with its root: even so it would refuse a wrong sign.
         assert np.median(allowed) < 0.01 * np.median(np.abs(exact))
@@ -83,17 +94,22 @@ def test_wave_gradient_is_the_derivative_of_the_waves_either_way_round(d):
 
     towards = rng.standard_normal(rows.shape), rng.standard_normal(columns.shape)
     slopes = [
-        2 * np.pi * (wave_gradient(rows, columns, row, column)[1] * towards[0]).sum(),
-        2 * np.pi * (wave_gradient(columns, rows, column, row)[1] * towards[1]).sum(),
+        2 * np.pi * (sum_gradient(rows, columns, row, column)[1] * towards[0]).sum(),
+        2 * np.pi * (sum_gradient(columns, rows, column, row)[1] * towards[1]).sum(),
     ]
     differences = [
-        (value(rows + step * towards[0], columns) - value(rows - step * towards[0], columns)) / (2 * step),
-        (value(rows, columns + step * towards[1]) - value(rows, columns - step * towards[1])) / (2 * step),
+        (value(rows + step * towards[0], columns) - value(rows - step * towards[0], columns))
+        / (2 * step),
+        (value(rows, columns + step * towards[1]) - value(rows, columns - step * towards[1]))
+        / (2 * step),
     ]
     # Third derivatives are the moduli times (2 pi times a product of standard normal vectors)^3; rounding of the sum of
     # the moduli over the step. Phases of a few turns are worth some tens of eps.
     moduli = np.abs(row).sum() * np.abs(column).sum()
-    speeds = [2 * np.pi * np.abs(towards[0] @ columns.T).max(), 2 * np.pi * np.abs(rows @ towards[1].T).max()]
+    speeds = [
+        2 * np.pi * np.abs(towards[0] @ columns.T).max(),
+        2 * np.pi * np.abs(rows @ towards[1].T).max(),
+    ]
     for slope, difference, speed in zip(slopes, differences, speeds, strict=True):
         tolerance = moduli * (step**2 * speed**3 / 6 + 100 * EPS[np.float64] / step)
         assert abs(slope - difference) <= tolerance
@@ -103,9 +119,9 @@ def test_wave_gradient_is_the_derivative_of_the_waves_either_way_round(d):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_rows_do_not_know_their_block(dtype):
     rows, columns, row, column = make_problem(dtype, 259, 300, 3)
-    values, whole = wave_gradient(rows, columns, row, column)
+    values, whole = sum_gradient(rows, columns, row, column)
     for i in (0, 127, 128, 258):
-        value, alone = wave_gradient(rows[i : i + 1], columns, row[i : i + 1], column)
+        value, alone = sum_gradient(rows[i : i + 1], columns, row[i : i + 1], column)
         np.testing.assert_array_equal(value, values[i : i + 1])
         np.testing.assert_array_equal(alone, whole[i : i + 1])
 
@@ -116,7 +132,9 @@ def test_rows_do_not_know_their_block(dtype):
 def make_prior(d, m=33):
     rng = np.random.default_rng([d, m])
     c = rng.standard_normal(m) + 1j * rng.standard_normal(m)
-    return fastcl.MaxEntropyPrior(rng.standard_normal((m, d)), c, fastcl.Gaussian(np.zeros(d), np.eye(d)))
+    return fastcl.MaxEntropyPrior(
+        rng.standard_normal((m, d)), c, fastcl.Gaussian(np.zeros(d), np.eye(d))
+    )
 
 
 @pytest.mark.parametrize("d", [1, 2, 3, 8, 35])
@@ -152,9 +170,11 @@ def test_max_entropy_gradient_in_float32_is_that_in_float64(d):
 # ---- bits --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("dtype", "r", "s", "d"), [(np.float32, 300, 257, 8), (np.float64, 257, 300, 17)])
+@pytest.mark.parametrize(
+    ("dtype", "r", "s", "d"), [(np.float32, 300, 257, 8), (np.float64, 257, 300, 17)]
+)
 def test_number_of_threads_does_not_change_a_bit(on_threads, dtype, r, s, d):
     problem = make_problem(dtype, r, s, d)
-    one, two = on_threads(lambda: wave_gradient(*problem))
+    one, two = on_threads(lambda: sum_gradient(*problem))
     for part, other in zip(one, two, strict=True):
         np.testing.assert_array_equal(part, other)
