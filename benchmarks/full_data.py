@@ -52,7 +52,9 @@ class ScoreGradient:
 
     def __init__(self, prior, domain, draw, noise):
         self.prior, self.draw, self.noise = prior, draw, noise
-        self.normal = domain.is_reference  # the score of N(0, I) belongs to the density
+        self.normal = isinstance(
+            domain, fastcl.ReferenceMeasure
+        )  # the score of N(0, I) belongs to the density
 
     def __call__(self, rng):
         data = torch.from_numpy(self.draw(N_DATA, rng))
@@ -121,7 +123,9 @@ def learn_all(first, sketch, domain, draw, noise, step, seconds, quick):
     learned = {}
     prior = copy.deepcopy(first)
     n_points = N_MODEL // 2  # drawn twice a step
-    box = None if domain.is_reference else domain  # the reference of a prior goes without saying
+    box = (
+        domain if isinstance(domain, fastcl.Box) else None
+    )  # the reference of a prior goes without saying
     history = learn_for(
         seconds, prior, sketch, box, method="normalised", n_points=n_points, step=step
     )

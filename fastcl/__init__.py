@@ -8,9 +8,11 @@ from .fourier.frequencies import draw_frequencies, estimate_scale
 from .fourier.features import feature_adjoint, feature_sum
 from .sketching.sketch import Sketch, sketch
 from .sketching.privacy import release
+from .measures.base import ReferenceMeasure
 from .measures.box import Box
 from .measures.mixtures import Gaussian, GaussianMixture
 from .measures.scale_mixtures import GaussianScaleMixture, MixtureOfScaleMixtures
+from .priors.base import Prior
 from .priors.metric import WhitenedMetric
 from .priors.chains import Chains, log_normaliser
 from .priors.max_entropy import MaxEntropyPrior, max_entropy

@@ -1,4 +1,9 @@
-"""Files that survive an interruption and hold nothing that runs: npz archives of plain arrays."""
+"""Files that survive an interruption and hold nothing executable: npz archives of plain arrays.
+
+`Storable` is the registry by which every saved object is read back.
+"""
+
+from __future__ import annotations
 
 import contextlib
 import math
@@ -7,14 +12,28 @@ import tempfile
 import tokenize
 import warnings
 import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
-VERSION = 2  # 1: sketches without a fingerprint; read as ever
-HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-PLAIN = "biufcSU"  # kinds of numbers and strings; what else there is can run code, or has parts
-# All that NumPy and zipfile were seen to raise over damaged bytes.
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+T = TypeVar("T", bound="Storable")
+Arrays = dict[str, Any]  # name -> array or scalar
+PathLike = str | os.PathLike
+# Version 1 has sketches without a fingerprint, version 2 priors inside other objects without their
+# kind.  Both are still read.
+VERSION = 3
+HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+PLAIN = "biufcSU"  # dtype kinds that are accepted: any other can hold code, or has fields
+# Everything that NumPy and zipfile have been seen to raise on damaged bytes.
 DAMAGE = (
     ValueError,
     KeyError,
@@ -30,8 +49,8 @@ DAMAGE = (
 
 
 @contextlib.contextmanager
-def replacing(path):
-    """A binary file to write; it takes the name `path` when the block ends well, and vanishes when it does not."""
+def replacing(path: PathLike) -> Iterator[IO[bytes]]:
+    """A binary file to write, renamed to `path` if the block succeeds and deleted if it fails."""
     path = Path(os.path.realpath(path))  # a link keeps pointing where it did
     if path.exists() and not path.is_file():
         raise OSError(f"{str(path)!r} is not a regular file")
@@ -39,14 +58,13 @@ def replacing(path):
         raise FileNotFoundError(f"the folder {str(path.parent)!r} does not exist")
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
-        if hasattr(os, "fchmod"):  # a temporary file is private, what the user asked for is not
+        if hasattr(os, "fchmod"):  # temporary files are private, the user's file should not be
             os.fchmod(handle, 0o666 & ~_umask())
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
-            os.fsync(
-                file.fileno()
-            )  # a power cut may otherwise leave the name with an empty file behind it
+            # Without this, a power cut may leave an empty file under the new name.
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
@@ -54,14 +72,17 @@ def replacing(path):
         raise
 
 
-def _umask():
+def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
 
-def check_writable(path, apart_from=()):
-    """OSError now, rather than after minutes of work, where `path` could not be written."""
+def check_writable(path: PathLike, apart_from: Iterable[PathLike | None] = ()) -> None:
+    """OSError now, rather than after minutes of work, if `path` cannot be written.
+
+    ValueError if it is one of the files in `apart_from`, which are still to be read.
+    """
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{str(path)!r} is a folder, a file name is needed")
@@ -78,14 +99,14 @@ def check_writable(path, apart_from=()):
         raise PermissionError(f"the folder {str(path.parent)!r} cannot be written")
 
 
-def write_npz(path, kind, arrays):
-    """Write `arrays` (name -> array or scalar) with the name of their `kind`; atomic, never a pickle."""
+def write_npz(path: PathLike, kind: str, arrays: Arrays) -> None:
+    """Write `arrays` and the name of their `kind` to an npz file, atomically, without pickles."""
     with replacing(path) as file:
         np.savez(file, kind=f"fastcl-{kind}", version=VERSION, **arrays)
 
 
-def read_npz(path, kinds):
-    """(kind, arrays) of a file that `write_npz` wrote with one of `kinds`.
+def read_npz(path: PathLike, expected: str | None = None) -> tuple[str, Arrays]:
+    """(kind, arrays) of a file that `write_npz` wrote, of the `expected` kind if one is given.
 
     Raises FileNotFoundError, or ValueError for a truncated, foreign or newer file.
     """
@@ -95,34 +116,36 @@ def read_npz(path, kinds):
     try:
         with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
             arrays = _read_members(archive, os.fstat(file.fileno()).st_size)
-        kind, version = str(arrays.pop("kind")), int(arrays.pop("version"))
+        kind = str(arrays.pop("kind"))
+        version = int(arrays.pop("version"))
     except PermissionError:
         raise
-    except (*DAMAGE, zipfile.BadZipFile, zipfile.zlib.error) as error:
+    except (*DAMAGE, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(
             f"{str(path)!r} is truncated or was not written by fastcl ({error})"
         ) from None
-    if not kind.startswith("fastcl-") or kind.removeprefix("fastcl-") not in kinds:
-        raise ValueError(
-            f"{str(path)!r} holds a {kind}, expected {' or '.join(f'fastcl-{k}' for k in kinds)}"
-        )
     if version > VERSION:
         raise ValueError(
             f"{str(path)!r} has format version {version}, this fastcl reads up to {VERSION}"
         )
-    return kind.removeprefix("fastcl-"), arrays
+    if not kind.startswith("fastcl-"):
+        raise ValueError(f"{str(path)!r} was not written by fastcl: it holds a {kind}")
+    kind = kind.removeprefix("fastcl-")
+    if expected not in (None, kind):
+        raise ValueError(f"{str(path)!r} holds a {kind}, expected a {expected}")
+    return kind, arrays
 
 
-def _read_members(archive, size):
-    """name -> array of an npz archive in a file of `size` bytes, beyond which its members cannot make memory grow."""
+def _read_members(archive: zipfile.ZipFile, size: int) -> Arrays:
+    """name -> array of an npz archive; reading never takes more memory than its `size` bytes."""
     members = archive.infolist()
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         raise ValueError(
-            "its members are compressed, which fastcl never does: read and write it again with numpy.savez"
+            "its members are compressed, which fastcl never does: "
+            "read and write it again with numpy.savez"
         )
-    if sum(member.file_size for member in members) > size or len(
-        {member.filename for member in members}
-    ) < len(members):
+    names = {member.filename for member in members}
+    if len(names) < len(members) or sum(member.file_size for member in members) > size:
         raise ValueError("its members overlap or share a name")
     arrays = {}
     for member in members:
@@ -132,15 +155,15 @@ def _read_members(archive, size):
 
 
 @contextlib.contextmanager
-def silence():
-    """No warnings of NumPy: damage that it remarks on is an error, or none at all."""
+def silence() -> Iterator[None]:
+    """Suppress NumPy's warnings: damaged input either raises an error or does no harm."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         yield
 
 
-def _read_array(stream, size):
-    """The array of a .npy stream of `size` bytes; nothing is allocated that the stream does not hold."""
+def _read_array(stream: IO[bytes], size: int) -> np.ndarray:
+    """The array in a .npy stream of `size` bytes; never allocates more than the stream holds."""
     read_header = HEADERS.get(np.lib.format.read_magic(stream))
     if read_header is None:
         raise ValueError("an array of an unknown format")
@@ -153,21 +176,134 @@ def _read_array(stream, size):
     array = np.ndarray(shape, dtype, bytearray(stream.read()), order="F" if by_columns else "C")
     if dtype.kind == "U":
         codes = np.frombuffer(array.tobytes(), np.dtype(np.uint32).newbyteorder(dtype.byteorder))
-        if (
-            (codes > 0x10FFFF) | ((codes >= 0xD800) & (codes < 0xE000))
-        ).any():  # Python would make a string of them
-            raise ValueError("text that is no Unicode")
+        surrogates = (codes >= 0xD800) & (codes < 0xE000)
+        if (surrogates | (codes > 0x10FFFF)).any():  # Python would make a string of them
+            raise ValueError("text that is not Unicode")
     return array
 
 
-def with_prefix(prefix, arrays):
-    """The same arrays under names that start with `prefix.`, to keep several objects in one file."""
+def with_prefix(prefix: str, arrays: Arrays) -> Arrays:
+    """The same arrays under names that start with `prefix.`: several objects share one file."""
     return {f"{prefix}.{name}": array for name, array in arrays.items()}
 
 
-def without_prefix(prefix, arrays):
-    """What `with_prefix` put there: the arrays whose names start with `prefix.`, under their own names."""
+def without_prefix(prefix: str, arrays: Arrays) -> Arrays:
+    """The inverse of `with_prefix`: the arrays whose names start with `prefix.`, without it."""
     start = f"{prefix}."
     return {
         name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)
     }
+
+
+# ---- objects ----------------------------------------------------------------------------------
+
+
+class Storable:
+    """An object that a file can hold: `to_arrays` takes it apart, `from_arrays` puts it together.
+
+    A class is entered in the registry under its kind, ``class Box(Storable, kind="box")``. Its
+    name in files is that kind, so it must never change. Subclasses without a kind keep their
+    parent's.
+    """
+
+    kinds: ClassVar[dict[str, type[Storable]]] = {}
+    kind: ClassVar[str | None] = None
+
+    def __init_subclass__(cls, kind: str | None = None, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        if kind is not None:
+            cls.kind = kind
+            Storable.kinds[kind] = cls
+
+    def to_arrays(self) -> Arrays:
+        """The parts that a file keeps: name -> array or scalar."""
+        raise TypeError(f"{type(self).__name__} has no method to_arrays, so it cannot be saved")
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> Self:
+        """The object whose `to_arrays` gave `arrays`; KeyError or ValueError if they do not fit."""
+        raise TypeError(f"{cls.__name__} has no method from_arrays, so it cannot be loaded")
+
+    def save(self, path: PathLike) -> None:
+        """Write the object to an npz file, atomically; `fastcl.load` reads it back."""
+        write_npz(path, _kind_of(self), self.to_arrays())
+
+    @classmethod
+    def load(cls, path: PathLike) -> Self:
+        """Read back an object of this class.
+
+        Raises FileNotFoundError, or ValueError for a file that is truncated, foreign or holds
+        something else.
+        """
+        return load(path, cls)
+
+
+def _kind_of(thing: Storable) -> str:
+    if thing.kind is None:
+        name = type(thing).__name__
+        raise TypeError(
+            f'{name} has no kind to be saved under: define it as class {name}(..., kind="a-name")'
+        )
+    return thing.kind
+
+
+def parts_of(prefix: str, thing: Storable) -> Arrays:
+    """The arrays of one part of a larger object, with its kind, under names with a prefix."""
+    return with_prefix(prefix, {"kind": _kind_of(thing), **thing.to_arrays()})
+
+
+def part_from(prefix: str, arrays: Arrays, base: Any) -> Any:
+    """The inverse of `parts_of`: an object of the class `base`, or of one of the classes `base`.
+
+    ValueError if it is missing or damaged.
+    """
+    parts = without_prefix(prefix, arrays)
+    if not parts:
+        raise ValueError(f"{prefix} is missing")
+    kind = str(parts.pop("kind")) if "kind" in parts else _old_kind(parts)
+    return restore(kind, parts, base)
+
+
+def _old_kind(arrays: Arrays) -> str:
+    """The kind of a part of another object, which files before version 3 do not always name."""
+    names = {name.partition(".")[0] for name in arrays}
+    kinds = {
+        "sizes": "prior",
+        "c": "max-entropy-prior",
+        "inner": "gaussianised-prior",
+        "axes": "patch-transform",
+        "total": "sketch",
+    }
+    return next((kind for name, kind in kinds.items() if name in names), "?")
+
+
+def restore(kind: str, arrays: Arrays, base: Any = Storable) -> Any:
+    """The object of this kind that `arrays` describe; ValueError unless it is a `base`."""
+    found = Storable.kinds.get(kind)
+    if found is None:
+        raise ValueError(f"unknown kind {kind!r}: import the module that defines it first")
+    if not issubclass(found, base):
+        raise ValueError(f"a {kind} is not what belongs there")
+    try:
+        with np.errstate(all="ignore"):  # damaged numbers overflow; the result is then refused
+            return found.from_arrays(arrays)
+    except KeyError as error:
+        raise ValueError(f"not a {kind}: {error} is missing") from None
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"not a {kind}: {error}") from None
+
+
+def load(path: PathLike, *bases: type[T]) -> T:
+    """Read back an object of one of the classes `bases`, or of a subclass.
+
+    Raises FileNotFoundError, or ValueError for a file that is truncated, foreign, newer than this
+    package, or holds something else.
+    """
+    kind, arrays = read_npz(path)
+    if not issubclass(Storable.kinds.get(kind, object), bases):
+        expected = "an object" if Storable in bases else " or ".join(c.__name__ for c in bases)
+        raise ValueError(f"{str(path)!r} holds a {kind}, expected {expected}")
+    try:
+        return restore(kind, arrays)
+    except ValueError as error:
+        raise ValueError(f"{str(path)!r} is damaged: {error}") from None

@@ -1,36 +1,29 @@
-"""Reading back whatever a `save` of this package wrote."""
+"""Reading back whatever a `save` of this package wrote.
 
-import numpy as np
+Importing this module enters every class of the package in the registry of `files`.
+"""
+
+from __future__ import annotations
 
 from . import files
 from .denoising.patch_model import ImageModel
-from .denoising.patch_sketch import PatchSketch
-from .priors.gaussianised import GaussianisedPrior
-from .priors.max_entropy import MaxEntropyPrior
-from .priors.mlp import MLPPrior
-from .sketching.sketch import Sketch
-
-_PRIORS = {
-    "prior": MLPPrior,
-    "max-entropy-prior": MaxEntropyPrior,
-    "gaussianised-prior": GaussianisedPrior,
-    "image-model": ImageModel,
-}
-_CLASSES = {"sketch": Sketch, "patch-sketch": PatchSketch} | _PRIORS
+from .files import PathLike, Storable
+from .measures.base import ReferenceMeasure
+from .priors.base import Prior
 
 
-def load(path, kinds=tuple(_CLASSES)):
-    """Read back what a `save` of this package wrote.
+def load(path: PathLike) -> Storable:
+    """Read back any saved object: a sketch, a prior, a measure, an image model.
+
+    Objects of your own classes are read too, once the module that defines them is imported.
 
     Parameters
     ----------
     path : path
-    kinds : sequence of str, optional
-        What the file may hold: "sketch", "patch-sketch", "prior", "max-entropy-prior", "gaussianised-prior", "image-model".
 
     Returns
     -------
-    Sketch, PatchSketch, MLPPrior, MaxEntropyPrior, GaussianisedPrior or ImageModel
+    Sketch, PatchSketch, Prior, ImageModel, ReferenceMeasure or Box
 
     Raises
     ------
@@ -48,18 +41,11 @@ def load(path, kinds=tuple(_CLASSES)):
     ...     fastcl.load(os.path.join(folder, "sketch.npz"))
     Sketch(m=1, dim=1, count=2)
     """
-    kind, arrays = files.read_npz(path, kinds)
-    try:
-        with np.errstate(
-            all="ignore"
-        ):  # damaged numbers overflow, and are refused as what they become
-            return _CLASSES[kind].from_arrays(arrays)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{str(path)!r} is damaged: {error}") from None
+    return files.load(path, Storable)
 
 
-def load_prior(path):
-    """Read back a prior or an `ImageModel`.
+def load_prior(path: PathLike) -> Prior | ReferenceMeasure | ImageModel:
+    """Read back what can denoise: a prior, a reference measure or an `ImageModel`.
 
     Parameters
     ----------
@@ -67,7 +53,7 @@ def load_prior(path):
 
     Returns
     -------
-    MLPPrior, MaxEntropyPrior, GaussianisedPrior or ImageModel
+    Prior, ReferenceMeasure or ImageModel
 
     Raises
     ------
@@ -82,4 +68,4 @@ def load_prior(path):
     ...     fastcl.load_prior(os.path.join(folder, "prior.npz"))
     MLPPrior(dim=2, widths=(8,), dtype=float32, reference=None)
     """
-    return load(path, tuple(_PRIORS))
+    return files.load(path, Prior, ReferenceMeasure, ImageModel)

@@ -12,6 +12,7 @@ from ..data.datasets import make_spiral, two_gaussians
 from ..fourier.frequencies import draw_frequencies
 from ..learning.objective import METHODS, SketchMatching
 from ..learning.optimizers import Adam
+from ..measures.base import ReferenceMeasure
 from ..measures.box import Box
 from ..priors.mlp import MLPPrior
 from ..sketching.sketch import sketch
@@ -51,8 +52,12 @@ def run(sk, seconds=10.0, n_points=4096, report=print):
     )
     for method in METHODS:
         points = POINTS_PER_AXIS**sk.dim if method == "grid" else n_points
-        if method == "grid" and (sk.domain.is_reference or points > GRID_LIMIT):
-            reason = "needs a box" if sk.domain.is_reference else f"{points:.1e} points do not fit"
+        if method == "grid" and (isinstance(sk.domain, ReferenceMeasure) or points > GRID_LIMIT):
+            reason = (
+                "needs a box"
+                if isinstance(sk.domain, ReferenceMeasure)
+                else f"{points:.1e} points do not fit"
+            )
             results["methods"][method] = {"points": points, "left_out": reason}
             report(f"{method:10}{points:>10.3g}  left out: {reason}")
             continue
@@ -66,7 +71,7 @@ def run(sk, seconds=10.0, n_points=4096, report=print):
 
 
 def _run_method(sk, method, points, seconds):
-    reference = sk.domain if sk.domain.is_reference else None
+    reference = sk.domain if isinstance(sk.domain, ReferenceMeasure) else None
     prior = MLPPrior(sk.dim, rng=0, reference=reference)
     prior.initialise_on(sk.domain, rng=0)
     objective, optimizer = SketchMatching(sk, sk.domain, prior.dtype), Adam(1e-3)
@@ -99,7 +104,9 @@ def _peak_mib(sk, method, points):
     """Largest memory that NumPy holds at once for one step of a new prior, in MiB; kernels add some 100 KiB a thread."""
     tracemalloc.start()
     try:
-        prior = MLPPrior(sk.dim, rng=0, reference=sk.domain if sk.domain.is_reference else None)
+        prior = MLPPrior(
+            sk.dim, rng=0, reference=sk.domain if isinstance(sk.domain, ReferenceMeasure) else None
+        )
         SketchMatching(sk, sk.domain, prior.dtype).gradient(
             prior, method, points, np.random.default_rng(0)
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import __version__, files, storage
+from .. import __version__, files
 from ..data.readers import IMAGE_SUFFIXES, read_array, read_image
 from ..data.sources import Rows
 from ..denoising.patch_model import IMAGE_METHODS, ImageModel, learn_patches
@@ -16,11 +16,13 @@ from ..denoising.vectors import ESTIMATORS, denoise
 from ..fourier.frequencies import draw_frequencies, estimate_scale
 from ..learning.loop import learn
 from ..learning.objective import METHODS
+from ..measures.base import ReferenceMeasure
 from ..measures.box import Box
 from ..measures.mixtures import Gaussian
 from ..priors.mlp import MLPPrior
 from ..sketching.checkpoint import resume, run_pass
 from ..sketching.sketch import Sketch
+from ..storage import load_prior
 from ..validation import as_positive
 
 MAX_BOX = (
@@ -224,7 +226,7 @@ def sketch_rows(x, m, scale, seed, checkpoint):
 def run_learn(options):
     """`fastcl learn`."""
     files.check_writable(options.out, [options.sketch, options.checkpoint])
-    source = storage.load(options.sketch, ("sketch", "patch-sketch"))
+    source = files.load(options.sketch, Sketch, PatchSketch)
     given = {
         "method": options.method,
         "n_iter": options.iterations,
@@ -248,7 +250,7 @@ def run_learn(options):
             raise ValueError(
                 f"{options.sketch!r} has no domain to draw points from: make it with `fastcl sketch`"
             )
-        reference = source.domain if source.domain.is_reference else None
+        reference = source.domain if isinstance(source.domain, ReferenceMeasure) else None
         prior = MLPPrior(source.dim, rng=options.seed, reference=reference)
         prior.initialise_on(source.domain, rng=options.seed)
         result = learn(prior, source, source.domain, **chosen)
@@ -265,7 +267,7 @@ def run_denoise(options):
     """`fastcl denoise`."""
     files.check_writable(options.out)
     sigma = None if options.sigma is None else as_positive(options.sigma, "sigma")
-    model = storage.load_prior(options.prior)
+    model = load_prior(options.prior)
     noisy_path, out = Path(options.noisy), Path(options.out)
     settings = {"strength": options.strength, "estimator": options.estimator}
     suffix = out.suffix.lower()
@@ -318,7 +320,7 @@ def run_bench(options):
     sk = (
         bench.example_sketch(options.dim)
         if options.sketch is None
-        else storage.load(options.sketch, ("sketch", "patch-sketch"))
+        else files.load(options.sketch, Sketch, PatchSketch)
     )
     if isinstance(sk, PatchSketch):
         sk = sk.sketch

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ..backend import DeviceCache, contiguous, kernel, product
+from ..files import Storable
 from ..validation import as_array, as_count, as_vector
 
 CHUNK_PATCHES = 1 << 15  # patches held at a time
@@ -61,7 +62,7 @@ def patch_bands(shape, patch, on_device=False):
     return [slice(start, min(start + step, height)) for start in range(0, height, step)]
 
 
-class PatchTransform:
+class PatchTransform(Storable, kind="patch-transform"):
     """The white coordinates of patches without their mean: principal axes, each divided by its standard deviation.
 
     Parameters

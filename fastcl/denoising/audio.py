@@ -7,7 +7,9 @@ from ..backend import product
 from ..fourier.frequencies import draw_frequencies
 from ..learning.loop import learn
 from ..learning.optimizers import Adam, Cosine
+from ..measures.base import ReferenceMeasure
 from ..measures.scale_mixtures import GaussianScaleMixture
+from ..priors.base import Prior
 from ..priors.mlp import MLPPrior
 from ..sketching.sketch import sketch
 from ..validation import as_generator, as_positive, as_vector
@@ -143,7 +145,7 @@ def denoise_audio(
     >>> fastcl.denoise_audio(prior, note[:100], sigma=0.2, rate=16000, n_samples=64).shape
     (100,)
     """
-    if not isinstance(prior, MLPPrior) and not getattr(prior, "is_reference", False):
+    if not isinstance(prior, (Prior, ReferenceMeasure)):
         raise TypeError(
             f"prior must be an MLPPrior or a reference measure of dimension 3, got {type(prior).__name__}"
         )
@@ -199,7 +201,7 @@ def learn_audio_prior(
     rng = as_generator(rng)
     bands = split_bands(signal, rate, cutoffs)
     reference = GaussianScaleMixture.fit(bands)
-    values, vectors = np.linalg.eigh(reference.covariances[0] / reference.scales[0] ** 2)
+    values, vectors = np.linalg.eigh(reference.covariance)
     whitening = vectors / np.sqrt(values)
     omega = product(draw_frequencies(m, 3, 1.0, rng=rng), whitening.T)
     prior = MLPPrior(3, widths, rng=rng, reference=reference, dtype=np.float64)

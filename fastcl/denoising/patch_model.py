@@ -1,5 +1,7 @@
 """A prior of the patches of photographs, learned from their sketch: by largest entropy, or a network."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from .. import files
@@ -7,8 +9,11 @@ from ..data.patches import PatchTransform
 from ..learning.loop import learn
 from ..learning.objective import METHODS
 from ..learning.optimizers import Adam, Cosine
+from ..measures.base import ReferenceMeasure
+from ..measures.mixtures import standard_normal
 from ..measures.scale_mixtures import GaussianScaleMixture, MixtureOfScaleMixtures
-from ..priors.gaussianised import GaussianisedPrior, prior_from_arrays, standard_normal
+from ..priors.base import Prior
+from ..priors.gaussianised import GaussianisedPrior
 from ..priors.max_entropy import max_entropy
 from ..priors.mlp import MLPPrior
 from ..validation import as_choice, as_count, as_generator, as_positive, as_vector
@@ -23,7 +28,7 @@ PRECISIONS = (1.5, 4.0)
 IMAGE_METHODS = ("max_entropy", *(method for method in METHODS if method != "grid"))
 
 
-class ImageModel:
+class ImageModel(files.Storable, kind="image-model"):
     """A prior of image patches: the transform to white coordinates and the density of these.
 
     Attributes
@@ -66,31 +71,23 @@ class ImageModel:
     def __repr__(self):
         return f"ImageModel(patch={self.transform.patch}, prior={self.prior})"
 
-    def to_arrays(self):
-        """What `save` writes: name -> array."""
-        arrays = files.with_prefix("transform", self.transform.to_arrays()) | files.with_prefix(
-            "prior", self.prior.to_arrays()
-        )
+    def to_arrays(self) -> files.Arrays:
+        """The parts that a file keeps: name -> array."""
+        arrays = files.parts_of("transform", self.transform) | files.parts_of("prior", self.prior)
         if self.density is not None:
-            arrays |= files.with_prefix("density", self.density.to_arrays())
+            arrays |= files.parts_of("density", self.density)
         return arrays | {"precisions": np.array(self.precisions)}
 
     @classmethod
-    def from_arrays(cls, arrays):
+    def from_arrays(cls, arrays: files.Arrays) -> ImageModel:
         """The model whose `to_arrays` gave `arrays`."""
-        transform = PatchTransform.from_arrays(files.without_prefix("transform", arrays))
-        prior, density = (files.without_prefix(name, arrays) for name in ("prior", "density"))
-        precisions = arrays.get("precisions", PRECISIONS)
+        has_density = any(name.startswith("density.") for name in arrays)
         return cls(
-            transform,
-            prior_from_arrays(prior),
-            prior_from_arrays(density) if density else None,
-            precisions,
+            files.part_from("transform", arrays, PatchTransform),
+            files.part_from("prior", arrays, (Prior, ReferenceMeasure)),
+            files.part_from("density", arrays, Prior) if has_density else None,
+            arrays.get("precisions", PRECISIONS),
         )
-
-    def save(self, path):
-        """Write the model to one npz file, atomically; `fastcl.load_prior` reads it."""
-        files.write_npz(path, "image-model", self.to_arrays())
 
 
 def learn_patches(

@@ -1,5 +1,7 @@
 """The sketch of the patches of photographs, in the coordinates in which a prior is learned from them."""
 
+from __future__ import annotations
+
 import hashlib
 import os
 from pathlib import Path
@@ -11,9 +13,9 @@ from ..data.patches import PatchTransform, as_image
 from ..data.readers import ImageFolder
 from ..data.sources import Patches
 from ..learning.adaptive import adapt_frequencies
-from ..measures.box import domain_from_arrays
+from ..measures.base import ReferenceMeasure
+from ..measures.mixtures import standard_normal
 from ..measures.scale_mixtures import GaussianScaleMixture
-from ..priors.gaussianised import standard_normal
 from ..sketching.checkpoint import POINTS_BETWEEN, Partial, run_pass
 from ..sketching.sketch import Sketch
 from ..validation import as_count, as_generator
@@ -24,7 +26,7 @@ SUBSAMPLE = (
 DITHER = 1 / 255  # width of the uniform noise that undoes the rounding of 8-bit photographs
 
 
-class PatchSketch:
+class PatchSketch(files.Storable, kind="patch-sketch"):
     """The sketch of the patches of photographs, with the transform and the reference measure that learning needs.
 
     Attributes
@@ -43,7 +45,7 @@ class PatchSketch:
     """
 
     def __init__(self, transform, reference, sketch):
-        if not reference.is_reference or not transform.dim == reference.dim == sketch.dim:
+        if not transform.dim == reference.dim == sketch.dim:
             raise ValueError(
                 f"transform, reference and sketch must share the dimension, got {transform.dim}, {reference.dim}, {sketch.dim}"
             )
@@ -52,24 +54,22 @@ class PatchSketch:
     def __repr__(self):
         return f"PatchSketch(patch={self.transform.patch}, reference={self.reference}, sketch={self.sketch})"
 
-    def to_arrays(self):
-        """What `save` writes: name -> array."""
-        return (
-            files.with_prefix("transform", self.transform.to_arrays())
-            | files.with_prefix("reference", self.reference.to_arrays())
-            | files.with_prefix("sketch", self.sketch.to_arrays())
-        )
+    def to_arrays(self) -> files.Arrays:
+        """The parts that a file keeps: name -> array."""
+        parts = {"transform": self.transform, "reference": self.reference, "sketch": self.sketch}
+        arrays = {}
+        for name, part in parts.items():
+            arrays |= files.parts_of(name, part)
+        return arrays
 
     @classmethod
-    def from_arrays(cls, arrays):
+    def from_arrays(cls, arrays: files.Arrays) -> PatchSketch:
         """The sketch whose `to_arrays` gave `arrays`."""
-        transform = PatchTransform.from_arrays(files.without_prefix("transform", arrays))
-        reference = domain_from_arrays(files.without_prefix("reference", arrays))
-        return cls(transform, reference, Sketch.from_arrays(files.without_prefix("sketch", arrays)))
-
-    def save(self, path):
-        """Write everything to one npz file, atomically; `fastcl.load` reads it."""
-        files.write_npz(path, "patch-sketch", self.to_arrays())
+        return cls(
+            files.part_from("transform", arrays, PatchTransform),
+            files.part_from("reference", arrays, ReferenceMeasure),
+            files.part_from("sketch", arrays, Sketch),
+        )
 
 
 class ImageList:
@@ -180,7 +180,7 @@ def _started(checkpoint, pass_over):
     files.check_writable(checkpoint)
     if not Path(checkpoint).exists():
         return None
-    started = PatchSketch.from_arrays(files.read_npz(checkpoint, ["patch-sketch"])[1])
+    started = PatchSketch.load(checkpoint)
     if getattr(started.sketch.partial, "data", None) != pass_over.data:
         raise ValueError(
             f"checkpoint {str(checkpoint)!r} belongs to other images or settings: remove it to start anew"

@@ -7,7 +7,7 @@ from ..data.patches import add_patches, as_image, extract_patches, patch_bands, 
 from ..progress import progress_bar
 from ..validation import as_choice, as_count, as_positive
 from .patch_model import ImageModel
-from .vectors import ESTIMATORS, map_estimate, normal_points, posterior_mean
+from .vectors import ESTIMATORS, closed_form_mean, map_estimate, normal_points, posterior_mean
 
 MAP_PRECISIONS = (
     4.0,
@@ -137,8 +137,9 @@ def denoise_image(
 
 
 def _mean_by_chunks(prior, y, noise, strength, normals, rows=8192):
-    if getattr(prior, "is_reference", False) and strength == 1:
-        return prior.posterior_mean(y, noise)
+    known = closed_form_mean(prior, y, noise, strength)
+    if known is not None:
+        return known
     return np.concatenate(
         [
             posterior_mean(prior, y[i : i + rows], noise, strength, normals)

@@ -4,6 +4,7 @@ import numpy as np
 
 from ..backend import kernel
 from ..fourier.features import FeatureOperator
+from ..measures.base import ReferenceMeasure
 from ..priors.chains import Chains
 from ..priors.max_entropy import MaxEntropyPrior, ascend
 from ..priors.metric import WhitenedMetric
@@ -72,7 +73,7 @@ def adapt_frequencies(x, m, reference, rng=None, progress=False):
     >>> fastcl.adapt_frequencies(x, 16, fastcl.Gaussian([0.0], [[1.0]]), rng=0).shape
     (16, 1)
     """
-    if not getattr(reference, "is_reference", False):
+    if not isinstance(reference, ReferenceMeasure):
         raise TypeError(f"reference must be a reference measure, got {type(reference).__name__}")
     x = as_points(x, "x", reference.dim)
     with np.errstate(
@@ -92,7 +93,8 @@ def adapt_frequencies(x, m, reference, rng=None, progress=False):
             c = np.concatenate([c, np.zeros(share)])
             z = _moments(x, FeatureOperator.pack(omega, np.dtype(np.float32)))
             metric = WhitenedMetric(omega, reference, RIDGE)
-            c = ascend(z, omega, c, reference, metric, chains, FIT_STEP, FIT).c
+            prior = MaxEntropyPrior(omega, c, reference)
+            c = ascend(prior, z, metric, chains, FIT_STEP, FIT).c
             bar.update(1)
         omega = _refine(x, omega, c, chains, rng)
         bar.update(2)
@@ -171,7 +173,7 @@ def _refine(x, omega, c, chains, rng):
             x[rng.integers(len(x), size=BATCH)],
             chains.points[rng.integers(len(chains.points), size=BATCH)],
         )
-        packed = prior._pack(x.dtype)
+        packed = prior.operator(x.dtype)
         gradient = _moment_gradient(data, packed, c) - _moment_gradient(model, packed, c)
         residual = _moments(data, packed) - _moments(model, packed)
         optimizers[0].update(theta[:size], -gradient.reshape(-1))

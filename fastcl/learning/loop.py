@@ -360,7 +360,7 @@ class _Run:
 
     def load(self, path, settings, objective):
         """Take the state of the file; returns its seed. ValueError, and nothing taken, where it belongs to another run."""
-        _, arrays = files.read_npz(path, ["checkpoint"])
+        _, arrays = files.read_npz(path, "checkpoint")
         try:
             same = np.array_equal(arrays["z"], to_host(objective.z)) and np.array_equal(
                 arrays["omega"], objective.packed.omega

@@ -4,6 +4,7 @@ import numpy as np
 
 from ..backend import kernel, to_device_of, to_host
 from ..fourier.features import FeatureOperator
+from ..measures.base import ReferenceMeasure
 from ..measures.box import Box
 from ..priors.mlp import MLPPrior
 from ..sketching.sketch import Sketch
@@ -44,7 +45,7 @@ class SketchMatching:
     def __init__(self, sketch, domain, dtype, metric=None, like=None):
         if not isinstance(sketch, Sketch):
             raise TypeError(f"sketch must be a fastcl.Sketch, got {type(sketch).__name__}")
-        if not (isinstance(domain, Box) or getattr(domain, "is_reference", False)):
+        if not isinstance(domain, (Box, ReferenceMeasure)):
             raise TypeError(
                 f"domain must be a Box or a reference measure, got {type(domain).__name__}"
             )
@@ -57,10 +58,11 @@ class SketchMatching:
         self.domain, self.dtype, self.metric, self.tracked = domain, np.dtype(dtype), metric, None
         self.z = to_device_of(sketch.values, sketch.values if like is None else like)
         self.packed = FeatureOperator.pack(sketch.omega, self.dtype, self.z)
-        self.scale, self.offset = (1.0, 1.0) if domain.is_reference else (domain.volume, 0.0)
+        self.in_box = isinstance(domain, Box)
+        self.scale, self.offset = (domain.volume, 0.0) if self.in_box else (1.0, 1.0)
         self.base = (
             to_device_of(domain.sketch(sketch.omega), self.z)
-            if domain.is_reference
+            if not self.in_box
             else np.zeros_like(self.z)
         )
 
@@ -70,7 +72,7 @@ class SketchMatching:
             raise TypeError(f"prior must be a fastcl.MLPPrior, got {type(prior).__name__}")
         if prior.dim != self.domain.dim:
             raise ValueError(f"prior has dimension {prior.dim}, the sketch {self.domain.dim}")
-        if prior.reference is not (self.domain if self.domain.is_reference else None):
+        if prior.reference is not (None if self.in_box else self.domain):
             raise ValueError(
                 "domain must be prior.reference itself where the prior has one, and a Box where it has none"
             )
@@ -84,7 +86,7 @@ class SketchMatching:
         as_choice(method, "method", METHODS)
         as_choice(log_scale, "log_scale", LOG_SCALES)
         if method == "grid":
-            if self.domain.is_reference:
+            if not self.in_box:
                 raise ValueError("domain must be a Box for the grid method")
             x = independent = self._grid(points)
         else:

@@ -1,129 +1,125 @@
-"""Gaussian mixtures as reference measures: sampled, with a density, a sketch and a posterior in closed form."""
+"""Gaussian mixtures as reference measures: sampling, density, sketch and posterior in closed form.
+
+For terms ``weight_t N(mean_t, C_t)`` the sketch is ``sum_t weight_t exp(-i <omega, mean_t> - omega^T
+C_t omega / 2)``, and the posterior of x given y = x + N(0, S) is again such a mixture, with gains
+``C_t (C_t + S)^-1`` and covariances ``(C_t^-1 + S^-1)^-1``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ..backend import DeviceCache, is_device, product, to_host
+from ..files import Arrays
 from ..validation import as_array, as_generator, as_points, as_vector
+from .base import ReferenceMeasure
 
-CHUNK_ROWS = 1 << 14  # rows for which one array per mixture component is held at a time
-DEVICE_CHUNK_ROWS = 1 << 16  # likewise on a device
+CHUNK_ROWS = 1 << 14  # rows for which one array per component is held at a time
+DEVICE_CHUNK_ROWS = 1 << 16  # the same on a device
 
 
-def log_sum_exp(terms, axis=0):
-    """log(sum(exp(terms))) along an axis, for terms not all of which are minus infinity."""
+def log_sum_exp(terms: NDArray, axis: int = 0) -> NDArray:
+    """log(sum(exp(terms))) along an axis; not all terms along it may be minus infinity."""
     largest = terms.max(axis=axis, keepdims=True)
     return np.log(np.exp(terms - largest).sum(axis=axis)) + largest.squeeze(axis)
 
 
-class GaussianMixture:
-    """A mixture of Gaussians, as a reference measure.
+class GaussianTerms(ReferenceMeasure):
+    """A sum of weighted Gaussians, the base of every Gaussian mixture here.
 
     Parameters
     ----------
-    weights : array (k,)
-        Positive; normalised to sum to 1.
-    means : array (k, d)
-    covariances : array (k, d, d)
+    weights : array (t,)
+        Above zero; normalised to sum to 1.
+    means : array (t, d)
+    covariances : array (t, d, d)
         Symmetric positive definite, in units of x squared.
 
-    Raises
-    ------
-    TypeError, ValueError
-        Shapes that do not fit, numbers that are not finite, weights that are not positive, covariances that are not
-        positive definite.
-
-    Examples
-    --------
-    >>> import numpy as np, fastcl
-    >>> mixture = fastcl.GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], np.full((2, 1, 1), 0.04))
-    >>> mixture.sketch([[0.0], [np.pi]]).real.round(3), mixture.sample(5, rng=0).shape
-    (array([ 1.   , -0.821]), (5, 1))
+    Attributes
+    ----------
+    term_weights, term_means, term_covariances : arrays (t,), (t, d), (t, d, d)
     """
 
-    is_reference = True
-
-    def __init__(self, weights, means, covariances):
-        self.weights = as_vector(weights, "weights")
-        self.means = as_points(means, "means").astype(np.float64)
-        self.covariances = as_array(covariances, "covariances").astype(np.float64)
-        k, dim = self.means.shape
-        if self.weights.size != k or self.covariances.shape != (k, dim, dim):
+    def __init__(self, weights: NDArray, means: NDArray, covariances: NDArray) -> None:
+        k, dim = means.shape
+        if weights.size != k or covariances.shape != (k, dim, dim):
             raise ValueError(
-                f"weights {self.weights.shape}, means {self.means.shape} and covariances {self.covariances.shape} do not fit"
+                f"weights {weights.shape}, means {means.shape} and covariances "
+                f"{covariances.shape} do not fit"
             )
-        if not (self.weights > 0).all():
+        if not (weights > 0).all():
             raise ValueError("weights must be above zero")
-        if not np.isfinite(self.covariances).all():
+        if not np.isfinite(covariances).all():
             raise ValueError("covariances holds NaN or infinity")
-        if not np.allclose(self.covariances, self.covariances.swapaxes(1, 2), rtol=1e-10, atol=0):
+        if not np.allclose(covariances, covariances.swapaxes(1, 2), rtol=1e-10, atol=0):
             raise ValueError("covariances must be symmetric positive definite")
-        total = self.weights.sum()
-        if (
-            abs(total - 1) > k * np.finfo(np.float64).eps
-        ):  # weights read back from a file keep their bits
-            self.weights = self.weights / total
+        total = weights.sum()
+        if abs(total - 1) > k * np.finfo(np.float64).eps:  # weights read from a file stay as saved
+            weights = weights / total
+        self.term_weights = weights
+        self.term_means = means
+        self.term_covariances = covariances
         self._cache = DeviceCache()
         try:
-            self._roots = np.linalg.cholesky(self.covariances)
+            self._roots = np.linalg.cholesky(covariances)
         except np.linalg.LinAlgError:
             raise ValueError("covariances must be symmetric positive definite") from None
 
-    def __repr__(self):
-        return f"GaussianMixture(k={self.weights.size}, dim={self.dim})"
+    @property
+    def dim(self) -> int:
+        """Dimension d."""
+        return self.term_means.shape[1]
 
     @property
-    def dim(self):
-        """Dimension d."""
-        return self.means.shape[1]
+    def centre(self) -> NDArray:
+        """Mean of the mixture, (d,)."""
+        return (self.term_weights[:, None] * self.term_means).sum(axis=0)
 
-    def sample(self, n, rng=None, dtype=np.float64):
+    def sample(self, n: int, rng: Any = None, dtype: DTypeLike = np.float64) -> NDArray:
         """n points of the mixture, (n, d)."""
         rng = as_generator(rng)
-        component = rng.choice(self.weights.size, size=n, p=self.weights)
+        component = rng.choice(self.term_weights.size, size=n, p=self.term_weights)
         points = rng.standard_normal((n, self.dim), dtype=dtype)
         for k, root in enumerate(self._roots):
             mine = component == k
-            points[mine] = product(points[mine], root.T) + self.means[k].astype(dtype)
+            points[mine] = product(points[mine], root.T) + self.term_means[k].astype(dtype)
         return points
 
-    def propose(self, x, step, rng):
-        """(y (n, d), log of the density at y over that at x (n,)): a random walk of `step` standard deviations from x."""
-        spread = np.einsum("k,kij->ij", self.weights, self.covariances) + np.cov(
-            self.means.T, bias=True, aweights=self.weights
-        )
-        noise = product(
-            rng.standard_normal(x.shape, dtype=x.dtype), step * np.linalg.cholesky(spread).T
-        )
-        y = x + noise
+    def propose(self, x: NDArray, step: float, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
+        """(y (n, d), log q(y) - log q(x) (n,)): a random walk of `step` standard deviations."""
+        spread = np.einsum("k,kij->ij", self.term_weights, self.term_covariances)
+        spread = spread + np.cov(self.term_means.T, bias=True, aweights=self.term_weights)
+        root = np.linalg.cholesky(spread)
+        y = x + product(rng.standard_normal(x.shape, dtype=x.dtype), step * root.T)
         return y, self.log_density(y) - self.log_density(x)
 
-    def sketch(self, omega):
-        """Sketch in closed form, (m,) complex: sum_k weight_k exp(-i <omega, mean_k> - omega^T C_k omega / 2)."""
+    def sketch(self, omega: ArrayLike) -> NDArray:
+        """Sketch in closed form, (m,) complex, for omega (m, d)."""
         omega = as_points(omega, "omega", self.dim).astype(np.float64)
         total = np.zeros(len(omega), np.complex128)
-        for weight, mean, covariance in zip(
-            self.weights, self.means, self.covariances, strict=True
-        ):
-            total += weight * np.exp(
-                -1j * (omega * mean).sum(axis=1)
-                - (product(omega, covariance) * omega).sum(axis=1) / 2
-            )
+        terms = zip(self.term_weights, self.term_means, self.term_covariances, strict=True)
+        for weight, mean, covariance in terms:
+            phases = (omega * mean).sum(axis=1)
+            squares = (product(omega, covariance) * omega).sum(axis=1)
+            total += weight * np.exp(-1j * phases - squares / 2)
         return total
 
-    @property
-    def centre(self):
-        """Mean of the law, (d,)."""
-        return (self.weights[:, None] * self.means).sum(axis=0)
+    def pair_sketches(self, omega: NDArray) -> tuple[NDArray, NDArray]:
+        """The sketch around the centre at omega_l - omega_l' and omega_l + omega_l', (m, m).
 
-    def pair_sketches(self, omega):
-        """The sketch around the centre at omega_l - omega_l' and omega_l + omega_l': two (m, m) arrays, real where all
-        components share one mean."""
-        offsets = self.means - self.centre
-        symmetric = np.abs(offsets).max() <= 1e-12 * np.sqrt(np.abs(self.covariances).max())
-        minus, plus = np.zeros(
-            (2, len(omega), len(omega)), np.float64 if symmetric else np.complex128
-        )
-        for weight, offset, covariance in zip(self.weights, offsets, self.covariances, strict=True):
+        Real if all components share one mean, complex otherwise.
+        """
+        offsets = self.term_means - self.centre
+        largest = np.sqrt(np.abs(self.term_covariances).max())
+        symmetric = np.abs(offsets).max() <= 1e-12 * largest
+        dtype = np.float64 if symmetric else np.complex128
+        minus, plus = np.zeros((2, len(omega), len(omega)), dtype)
+        terms = zip(self.term_weights, offsets, self.term_covariances, strict=True)
+        for weight, offset, covariance in terms:
             gram = product(omega, product(covariance, omega.T))
             squares = np.diag(gram) / 2
             near = weight * np.exp(gram - squares[:, None] - squares)
@@ -137,21 +133,21 @@ class GaussianMixture:
                 plus += far * phase[:, None] * phase
         return minus, plus
 
-    def log_density(self, x):
-        """Log-density, (n,)."""
+    def log_density(self, x: ArrayLike) -> NDArray:
+        """Log-density, (n,), for x (n, d)."""
         return self._by_chunks(
             x, lambda chunk: log_sum_exp(self._log_terms(chunk, *self._own_factors(chunk)))
         )
 
-    def log_density_grad(self, x):
+    def log_density_grad(self, x: ArrayLike) -> NDArray:
         """Gradient of the log-density, (n, d), in the type of x."""
         return self._by_chunks(x, lambda chunk: -self._energy_parts(chunk)[1])
 
-    def energy_parts(self, x):
-        """(-log density (n,), its gradient (n, d), the mean diagonal of its majorising curvature (n, d)).
+    def energy_parts(self, x: ArrayLike) -> tuple[NDArray, NDArray, NDArray]:
+        """(-log density (n,), its gradient (n, d), the diagonal of a majorising curvature (n, d)).
 
-        With responsibilities p_k(x), the quadratic with curvature sum_k p_k C_k^-1 that touches -log density at x
-        lies above it, which makes it the right preconditioner of a descent.
+        With responsibilities p_k(x), the quadratic with curvature sum_k p_k C_k^-1 that touches
+        -log density at x lies above it, so it is the right preconditioner of a descent.
         """
         return self._by_chunks(x, self._energy_parts)
 
@@ -167,33 +163,33 @@ class GaussianMixture:
             curvature += share[:, None] * np.diag(precision)
         return energy, gradient, curvature
 
-    def posterior(self, y, noise):
-        """Posterior of x given y = x + N(0, diag(noise^2)): a mixture, as (responsibilities (k, n), means (k, n, d),
-        square roots of the covariances (k, d, d)) for one chunk y (n, d)."""
+    def posterior(self, y: NDArray, noise: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+        """The mixture that x follows given y = x + N(0, diag(noise^2)), for one chunk y (n, d).
+
+        As (responsibilities (k, n), means (k, n, d), square roots of the covariances (k, d, d)).
+        """
         centres, whitenings, constants, gains, roots = self._posterior_factors(y, noise)
         log_terms = self._log_terms(y, centres, whitenings, constants)
         responsibilities = np.exp(log_terms - log_sum_exp(log_terms))
-        means = np.stack(
-            [mean + product(y - mean, gain) for mean, gain in zip(centres, gains, strict=True)]
-        )
+        pairs = zip(centres, gains, strict=True)
+        means = np.stack([mean + product(y - mean, gain) for mean, gain in pairs])
         return responsibilities, means, roots
 
-    def _posterior_factors(self, y, noise):
-        """What `posterior` needs that does not depend on the values of y, kept for the next chunk: that of `_log_terms` for
-        the law of y, the gains (k, d, d) that multiply rows y - mean, and the square roots (k, d, d) of the posterior
-        covariances."""
-        noise = to_host(noise)
+    def posterior_points(
+        self, y: NDArray, noise: NDArray, normals: NDArray
+    ) -> tuple[NDArray, NDArray, None]:
+        """(mean (n, d), points (n, s, d), None) of the posterior, components by systematic sampling."""
+        responsibilities, means, roots = self.posterior(y.astype(np.float64), noise)
+        centre = np.einsum("kn,knd->nd", responsibilities, means)
+        levels = (np.arange(len(normals), like=y) + 0.5) / len(normals)
+        cumulative = np.cumsum(responsibilities, axis=0)[:-1]
+        component = (cumulative[:, :, None] < levels).sum(axis=0)  # (n, s)
+        offsets = np.einsum("sd,ked->kse", normals, roots)  # (k, s, d)
+        rows, columns = np.arange(len(y), like=y)[:, None], np.arange(len(normals), like=y)
+        points = means[component, rows] + offsets[component, columns]
+        return centre, points.astype(y.dtype), None
 
-        def make():
-            total = self.covariances + np.diag(noise**2)
-            gains = np.linalg.solve(total, self.covariances)
-            precisions = np.linalg.inv(self.covariances) + np.diag(noise**-2.0)
-            roots = np.linalg.inv(np.linalg.cholesky(precisions)).swapaxes(1, 2)
-            return *self._term_factors(np.linalg.cholesky(total)), gains, roots
-
-        return self._cache(y, "posterior", make, noise.tobytes())
-
-    def posterior_mean(self, y, noise):
+    def posterior_mean(self, y: ArrayLike, noise: NDArray) -> NDArray:
         """E[x | y] in closed form, (n, d), for y = x + N(0, diag(noise^2)) and noise (d,)."""
 
         def mean(chunk):
@@ -207,45 +203,116 @@ class GaussianMixture:
 
         return self._by_chunks(y, mean)
 
+    def _posterior_factors(self, y, noise):
+        """What `posterior` needs besides y, cached for the next chunk.
+
+        The three factors of `_log_terms` for the distribution of y, the gains (k, d, d) that
+        multiply rows y - mean, and square roots (k, d, d) of the posterior covariances.
+        """
+        noise = to_host(noise)
+
+        def make():
+            total = self.term_covariances + np.diag(noise**2)
+            gains = np.linalg.solve(total, self.term_covariances)
+            precisions = np.linalg.inv(self.term_covariances) + np.diag(noise**-2.0)
+            roots = np.linalg.inv(np.linalg.cholesky(precisions)).swapaxes(1, 2)
+            return *self._term_factors(np.linalg.cholesky(total)), gains, roots
+
+        return self._cache(y, "posterior", make, noise.tobytes())
+
     def _own_factors(self, like):
         return self._cache(like, "terms", lambda: self._term_factors(self._roots))
 
     def _term_factors(self, roots):
-        """(means (k, d), W (k, d, d) with W W^T the inverse covariance, logarithm (k,) of the largest value) of Gaussians of
-        the weights and means of the mixture, for the Cholesky factors of their covariances."""
-        constants = np.log(self.weights) - self.dim / 2 * np.log(2 * np.pi)
+        """Factors of Gaussians with the weights and means of the mixture and these Cholesky factors.
+
+        (means (k, d), W (k, d, d) with W W^T the inverse covariance, log of the peak values (k,)).
+        """
+        constants = np.log(self.term_weights) - self.dim / 2 * np.log(2 * np.pi)
         constants -= np.log(np.diagonal(roots, axis1=1, axis2=2)).sum(axis=1)
-        return self.means, np.linalg.inv(roots).swapaxes(1, 2), constants
+        return self.term_means, np.linalg.inv(roots).swapaxes(1, 2), constants
 
     def _log_terms(self, x, means, whitenings, constants):
-        """log(weight_k N(x; mean_k, ...)), (k, n)."""
-        terms = np.empty((self.weights.size, len(x)), like=x)
+        """log(weight_k N(x; mean_k, C_k)), (k, n)."""
+        terms = np.empty((self.term_weights.size, len(x)), like=x)
         for k, (mean, whitening) in enumerate(zip(means, whitenings, strict=True)):
             terms[k] = np.square(product(x - mean, whitening)).sum(axis=1) / -2
         terms += constants[:, None]
         return terms
 
-    def _by_chunks(self, x, function):
-        """`function` of chunks of rows, joined, in the type of x: bounds what one array a component takes."""
+    def _by_chunks(self, x: ArrayLike, function: Callable) -> Any:
+        """`function` of chunks of rows, joined, in the type of x; bounds the memory."""
         x = as_points(x, "x", self.dim)
         rows = DEVICE_CHUNK_ROWS if is_device(x) else CHUNK_ROWS
-        results = [
-            function(x[start : start + rows].astype(np.float64)) for start in range(0, len(x), rows)
-        ]
+        starts = range(0, len(x), rows)
+        results = [function(x[start : start + rows].astype(np.float64)) for start in starts]
         if isinstance(results[0], tuple):
-            return tuple(
-                np.concatenate(part).astype(x.dtype) for part in zip(*results, strict=True)
-            )
+            parts = zip(*results, strict=True)
+            return tuple(np.concatenate(part).astype(x.dtype) for part in parts)
         return np.concatenate(results).astype(x.dtype)
 
-    def to_arrays(self):
-        """What a file keeps of the measure: name -> array."""
-        return {
-            "kind": "gaussian_mixture",
-            "weights": self.weights,
-            "means": self.means,
-            "covariances": self.covariances,
-        }
+
+class GaussianMixture(GaussianTerms, kind="gaussian_mixture"):
+    """A mixture of Gaussians, as a reference measure.
+
+    Parameters
+    ----------
+    weights : array (k,)
+        Above zero; normalised to sum to 1.
+    means : array (k, d)
+    covariances : array (k, d, d)
+        Symmetric positive definite, in units of x squared.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Shapes that do not fit, numbers that are not finite, weights not above zero, covariances
+        that are not positive definite.
+
+    Examples
+    --------
+    >>> import numpy as np, fastcl
+    >>> mixture = fastcl.GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], np.full((2, 1, 1), 0.04))
+    >>> mixture.sketch([[0.0], [np.pi]]).real.round(3), mixture.sample(5, rng=0).shape
+    (array([ 1.   , -0.821]), (5, 1))
+    """
+
+    def __init__(self, weights: ArrayLike, means: ArrayLike, covariances: ArrayLike) -> None:
+        super().__init__(
+            as_vector(weights, "weights"),
+            as_points(means, "means").astype(np.float64),
+            as_array(covariances, "covariances").astype(np.float64),
+        )
+
+    @property
+    def weights(self) -> NDArray:
+        """Weights of the components, (k,), which sum to 1."""
+        return self.term_weights
+
+    @property
+    def means(self) -> NDArray:
+        """Means of the components, (k, d)."""
+        return self.term_means
+
+    @property
+    def covariances(self) -> NDArray:
+        """Covariances of the components, (k, d, d)."""
+        return self.term_covariances
+
+    def __repr__(self) -> str:
+        return f"GaussianMixture(k={self.weights.size}, dim={self.dim})"
+
+    def to_arrays(self) -> Arrays:
+        """The parts that a file keeps: name -> array."""
+        return {"weights": self.weights, "means": self.means, "covariances": self.covariances}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> GaussianMixture:
+        """The mixture whose `to_arrays` gave `arrays`; a `Gaussian` if it has one component."""
+        mixture = GaussianMixture(arrays["weights"], arrays["means"], arrays["covariances"])
+        if len(mixture.weights) > 1:
+            return mixture
+        return Gaussian(mixture.means[0], mixture.covariances[0])
 
 
 class Gaussian(GaussianMixture):
@@ -269,16 +336,21 @@ class Gaussian(GaussianMixture):
     array([-0.9189])
     """
 
-    def __init__(self, mean, covariance):
+    def __init__(self, mean: ArrayLike, covariance: ArrayLike) -> None:
         mean = as_vector(mean, "mean")
         super().__init__([1.0], mean[None], as_array(covariance, "covariance")[None])
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Gaussian(dim={self.dim})"
 
-    def propose(self, x, step, rng):
-        """(y, 0): an autoregressive step, under which the law is invariant, of at most 1 standard deviation."""
+    def propose(self, x: NDArray, step: float, rng: np.random.Generator) -> tuple[NDArray, float]:
+        """(y, 0): an autoregressive step of at most 1 standard deviation, which leaves q invariant."""
         y = product(rng.standard_normal(x.shape, dtype=x.dtype), step * self._roots[0].T)
         mean = self.means[0].astype(x.dtype)
         y += mean + x.dtype.type(np.sqrt(1 - step**2)) * (x - mean)
-        return y, 0
+        return y, 0.0
+
+
+def standard_normal(dim: int) -> Gaussian:
+    """The reference measure N(0, I) in `dim` dimensions."""
+    return Gaussian(np.zeros(dim), np.eye(dim))

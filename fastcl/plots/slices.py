@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..backend import to_host
+from ..measures.base import ReferenceMeasure
 from ..measures.box import Box
 from ..validation import as_count, as_points
 
@@ -70,9 +71,7 @@ def default_box(prior, points):
         return Box(low - margin, high + margin)
     if isinstance(prior, Box):
         return prior
-    reference = (
-        prior if getattr(prior, "is_reference", False) else getattr(prior, "reference", None)
-    )
+    reference = prior if isinstance(prior, ReferenceMeasure) else getattr(prior, "reference", None)
     if reference is None:
         raise ValueError(
             "box is needed for a prior without a reference measure where no points are given"

@@ -1,23 +1,34 @@
-"""The density of largest entropy relative to a reference among those with a given sketch: convex, without a network."""
+"""The maximum-entropy density with the moments of a sketch: a convex problem without a network.
+
+Among all densities with given moments z, the one of maximum entropy relative to a reference q has
+the form ``q exp(A* c)``, and c solves ``min_c log E_q exp(A* c) - Re <c, z>``. This is also the maximum
+of the likelihood over c, in which the data appear only through their sketch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from .. import files
 from ..backend import kernel
+from ..files import Arrays, part_from, parts_of
 from ..fourier.features import FeatureOperator
 from ..fourier.structured import frequencies_from_arrays, frequencies_to_arrays
-from ..measures.box import domain_from_arrays
+from ..measures.base import ReferenceMeasure
 from ..progress import progress_bar
 from ..sketching.sketch import Sketch
 from ..validation import as_array, as_count, as_frequencies, as_points, as_positive
+from .base import Prior, check_reference
 from .chains import Chains
 from .metric import WhitenedMetric
 
-POINTS = 8192
+N_POINTS = 8192
 
 
-class MaxEntropyPrior:
-    """The unnormalised density ``q(x) exp(h(x))``, ``h(x) = Re sum_l c_l exp(i <omega_l, x>)``, q a reference measure.
+class MaxEntropyPrior(Prior, kind="max-entropy-prior"):
+    """The unnormalised density ``q(x) exp(h(x))``, ``h(x) = Re sum_l c_l exp(i <omega_l, x>)``.
 
     Parameters
     ----------
@@ -25,7 +36,8 @@ class MaxEntropyPrior:
         Frequencies, radians per unit of x.
     c : array (m,), complex
         Coefficients.
-    reference : reference measure
+    reference : ReferenceMeasure
+        q.
 
     Attributes
     ----------
@@ -35,7 +47,8 @@ class MaxEntropyPrior:
     Raises
     ------
     TypeError, ValueError
-        omega or c not finite, or of other lengths; a reference that is none, or of another dimension.
+        omega or c not finite, or of different lengths; no reference measure, or one of another
+        dimension.
 
     Examples
     --------
@@ -45,105 +58,89 @@ class MaxEntropyPrior:
     (array([-0.5]), array([[0.]]))
     """
 
-    log_scale = 0.0  # the density is not normalised
+    reference: ReferenceMeasure
 
-    def __init__(self, omega, c, reference):
+    def __init__(self, omega: ArrayLike, c: ArrayLike, reference: ReferenceMeasure) -> None:
         self.omega = as_frequencies(omega)
         self.c = as_array(c, "c", kinds="fiubc").astype(np.complex128)
         if self.c.shape != (len(self.omega),) or not np.isfinite(self.c).all():
             raise ValueError(
-                f"c must hold {len(self.omega)} finite coefficients, one a frequency, got shape {self.c.shape}"
+                f"c must hold {len(self.omega)} finite coefficients, one per frequency, "
+                f"got shape {self.c.shape}"
             )
-        if not getattr(reference, "is_reference", False) or reference.dim != self.omega.shape[1]:
-            raise ValueError(
-                f"reference must be a reference measure of dimension {self.omega.shape[1]}, got {reference!r}"
-            )
-        self.reference, self.interrupted = reference, False
-        self._packed = {}
+        check_reference(reference, self.omega.shape[1])
+        self.reference = reference
+        self.interrupted = False
+        self._operators: dict = {}
 
     @property
-    def dim(self):
+    def dim(self) -> int:
         """Dimension d of the points."""
         return self.omega.shape[1]
 
-    def _pack(self, dtype):
-        if dtype not in self._packed:
-            self._packed[dtype] = FeatureOperator.pack(self.omega, dtype)
-        return self._packed[dtype]
+    def operator(self, dtype: np.dtype) -> FeatureOperator:
+        """The feature operator of the frequencies for points of `dtype`, made once."""
+        if dtype not in self._operators:
+            self._operators[dtype] = FeatureOperator.pack(self.omega, dtype)
+        return self._operators[dtype]
 
-    def energy(self, x):
+    def energy(self, x: ArrayLike) -> NDArray:
         """-h(x), (n,), in the type of x, for x (n, d)."""
         x = as_points(x, "x", self.dim)
-        return self._pack(x.dtype).adjoint(x, -self.c, np.empty(len(x), x.dtype))
+        return self.operator(x.dtype).adjoint(x, -self.c, np.empty(len(x), x.dtype))
 
-    def energy_grad(self, x):
-        """Gradient of -h with respect to x, (n, d), in the type of x."""
-        return self.energy_and_grad(x)[1]
-
-    def energy_and_grad(self, x):
+    def energy_and_grad(self, x: ArrayLike) -> tuple[NDArray, NDArray]:
         """(-h(x) (n,), its gradient with respect to x (n, d))."""
         x = as_points(x, "x", self.dim)
-        freqs, energy, gradient = (
-            self._pack(x.dtype).freqs,
-            np.empty(len(x), x.dtype),
-            np.empty_like(x),
-        )
+        freqs = self.operator(x.dtype).freqs
+        energy, gradient = np.empty(len(x), x.dtype), np.empty_like(x)
         ones, zeros = np.ones(len(x), x.dtype), np.zeros(len(x), x.dtype)
-        real, imag = (
-            np.ascontiguousarray(-self.c.real, x.dtype),
-            np.ascontiguousarray(-self.c.imag, x.dtype),
-        )
+        real = np.ascontiguousarray(-self.c.real, x.dtype)
+        imag = np.ascontiguousarray(-self.c.imag, x.dtype)
         kernel("sum_gradient", like=x)(x, freqs, ones, zeros, real, imag, energy, gradient)
         gradient *= x.dtype.type(2 * np.pi)
         return energy, gradient
 
-    def log_density(self, x):
-        """h(x) plus the log-density of the reference, (n,), unnormalised."""
-        return self.reference.log_density(x) - self.energy(x)
-
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"MaxEntropyPrior(m={len(self.omega)}, dim={self.dim}, reference={self.reference})"
 
-    def to_arrays(self):
-        """What `save` writes: name -> array."""
-        return (
-            frequencies_to_arrays(self.omega)
-            | {"c": self.c}
-            | files.with_prefix("reference", self.reference.to_arrays())
-        )
+    def to_arrays(self) -> Arrays:
+        """The parts that a file keeps: name -> array."""
+        arrays = frequencies_to_arrays(self.omega) | {"c": self.c}
+        return arrays | parts_of("reference", self.reference)
 
     @classmethod
-    def from_arrays(cls, arrays):
-        """The prior whose `to_arrays` gave `arrays`; ValueError where they do not fit together."""
-        try:
-            reference = domain_from_arrays(files.without_prefix("reference", arrays))
-            return cls(frequencies_from_arrays(arrays), arrays["c"], reference)
-        except KeyError as error:
-            raise ValueError(f"not a maximum-entropy prior: {error} is missing") from None
-
-    def save(self, path):
-        """Write the prior to an npz file, atomically; `fastcl.load_prior` reads it."""
-        files.write_npz(path, "max-entropy-prior", self.to_arrays())
+    def from_arrays(cls, arrays: Arrays) -> MaxEntropyPrior:
+        """The prior whose `to_arrays` gave `arrays`; ValueError if they do not fit together."""
+        reference = part_from("reference", arrays, ReferenceMeasure)
+        return cls(frequencies_from_arrays(arrays), arrays["c"], reference)
 
 
 def max_entropy(
-    sketch, reference, ridge=0.01, step=0.1, n_points=POINTS, n_iter=300, rng=None, progress=False
-):
-    """Learn the density of largest entropy relative to a reference that has the moments of a sketch.
+    sketch: Sketch,
+    reference: ReferenceMeasure,
+    ridge: float = 0.01,
+    step_size: float = 0.1,
+    n_points: int = N_POINTS,
+    n_iter: int = 300,
+    rng: Any = None,
+    progress: bool = False,
+) -> MaxEntropyPrior:
+    """Learn the maximum-entropy density, relative to a reference, with the moments of a sketch.
 
-    Among all densities with these moments it is the only one of the form ``q exp(A* c)``, and c solves the convex problem
-    ``min_c log E_q exp(A* c) - Re <c, z>``: it is also the maximum of the likelihood over all c, of which the data enter
-    by their sketch alone. Every step moves c by the residual of the moments, whitened by their covariance under q; the
-    moments of the current density are means over Markov chains, and the result is the mean of c over the second half.
+    Every step moves c by the residual of the moments, whitened by their covariance under the
+    reference. The moments of the current density are means over Markov chains, and the result is
+    the mean of c over the second half of the steps.
 
     Parameters
     ----------
     sketch : Sketch
-    reference : reference measure
+    reference : ReferenceMeasure
     ridge : float
-        Of the metric, see `WhitenedMetric`: the larger, the less weakly resolved moments are followed.
-    step : float
-        Of the descent: 1 is Newton's step at q. It falls to zero over the second half.
+        Of the metric, see `WhitenedMetric`: the larger, the less closely moments are followed that
+        the sketch hardly resolves.
+    step_size : float
+        1 is Newton's step at the reference. It falls to zero over the second half.
     n_points : int
         Number of chains.
     n_iter : int
@@ -164,8 +161,9 @@ def max_entropy(
 
     Notes
     -----
-    Jaynes 1957; the stochastic approximation with chains is that of Younes, "Parametric inference for imperfectly
-    observed Gibbsian fields", 1989. Memory: that of the metric, and some vectors of n_points d numbers.
+    Jaynes 1957. Stochastic approximation with chains is due to Younes, "Parametric inference for
+    imperfectly observed Gibbsian fields", 1989. Memory: that of the metric, and a few vectors of
+    n_points d numbers.
 
     Examples
     --------
@@ -180,32 +178,44 @@ def max_entropy(
     """
     if not isinstance(sketch, Sketch):
         raise TypeError(f"sketch must be a fastcl.Sketch, got {type(sketch).__name__}")
-    if not getattr(reference, "is_reference", False):
+    if not isinstance(reference, ReferenceMeasure):
         raise TypeError(f"reference must be a reference measure, got {type(reference).__name__}")
     if reference.dim != sketch.dim:
         raise ValueError(f"reference has dimension {reference.dim}, the sketch {sketch.dim}")
-    ridge, step = as_positive(ridge, "ridge"), as_positive(step, "step")
-    n_points, n_iter = as_count(n_points, "n_points"), as_count(n_iter, "n_iter")
-    z, chains = sketch.values, Chains(reference, n_points, rng)
+    ridge = as_positive(ridge, "ridge")
+    step_size = as_positive(step_size, "step_size")
+    n_points = as_count(n_points, "n_points")
+    n_iter = as_count(n_iter, "n_iter")
+    z = sketch.values
+    chains = Chains(reference, n_points, rng)
     metric = WhitenedMetric(sketch.omega, reference, ridge)
+    prior = MaxEntropyPrior(sketch.omega, np.zeros_like(z), reference)
     with progress_bar(progress, n_iter, "maximum entropy", "step") as bar:
-        return ascend(
-            z, sketch.omega, np.zeros_like(z), reference, metric, chains, step, n_iter, bar
-        )
+        return ascend(prior, z, metric, chains, step_size, n_iter, bar)
 
 
-def ascend(z, omega, c, reference, metric, chains, step, n_iter, bar=None):
-    """The density of mean c over the second half of `n_iter` steps that bring its moments to z, (m,)."""
-    prior, mean, averaged = MaxEntropyPrior(omega, c, reference), np.zeros_like(c), 0
-    packed, weights = (
-        prior._pack(chains.points.dtype),
-        np.full(len(chains.points), 1 / len(chains.points), chains.points.dtype),
-    )
+def ascend(
+    prior: MaxEntropyPrior,
+    z: NDArray,
+    metric: WhitenedMetric,
+    chains: Chains,
+    step_size: float,
+    n_iter: int,
+    bar: Any = None,
+) -> MaxEntropyPrior:
+    """Take `n_iter` steps that bring the moments of a density to z (m,), from its c onwards.
+
+    The result has the mean c over the second half. With a progress bar, a KeyboardInterrupt ends
+    the steps early.
+    """
+    operator = prior.operator(chains.points.dtype)
+    weights = np.full(len(chains.points), 1 / len(chains.points), chains.points.dtype)
+    mean, averaged = np.zeros_like(prior.c), 0
     try:
         for k in range(n_iter):
             chains.advance(prior)
-            residual = z - packed.sum(chains.points, weights)
-            prior.c = prior.c + step * min(1, 2 * (1 - k / n_iter)) * metric.apply(residual)
+            residual = z - operator.sum(chains.points, weights)
+            prior.c = prior.c + step_size * min(1, 2 * (1 - k / n_iter)) * metric.apply(residual)
             if not np.isfinite(prior.c).all():
                 raise FloatingPointError(
                     f"the coefficients diverged at step {k}: take a smaller step or a larger ridge"

@@ -1,8 +1,17 @@
-"""The metric in which residuals of a sketch are measured: the inverse covariance of the features."""
+"""The metric in which residuals of a sketch are measured: the inverse covariance of the features.
+
+With ``e_l(x) = exp(-i <omega_l, x - centre>)`` and k the characteristic function of q around its
+centre, the covariances of the real and imaginary parts of e_l and e_l' follow from
+``k(omega_l - omega_l')`` and ``k(omega_l + omega_l')`` in closed form.
+"""
+
+from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ..backend import product
+from ..measures.box import Domain
 from ..validation import as_frequencies, as_positive
 
 BLOCK = 64  # side of the matrices that LAPACK factorises: too small for it to use threads
@@ -10,23 +19,22 @@ PANEL = 512  # columns of the rest of the matrix that are updated at a time
 
 
 class WhitenedMetric:
-    """The quadratic form ``r* M r``, ``M = (Sigma + ridge I)^-1``, Sigma the covariance of the features under a law q.
+    """The quadratic form ``r* M r``, ``M = (Sigma + ridge I)^-1``, with Sigma the covariance under q.
 
-    With ``e_l(x) = exp(-i <omega_l, x - centre>)`` and k the characteristic function of q around its centre, the
-    covariances of the real and imaginary parts of e_l and e_l' follow from ``k(omega_l - omega_l')`` and
-    ``k(omega_l + omega_l')`` in closed form. It is the optimal weighting of the generalised method of moments where
-    the data follow q, and makes every resolved deviation from q count alike, however little it moves the moments.
+    Sigma is that of the features. This is the optimal weighting of the generalised method of
+    moments if the data follow q: every deviation from q that the sketch resolves counts alike,
+    however little it moves the moments.
 
     Parameters
     ----------
     omega : array (m, d)
         Frequencies, radians per unit of x.
-    domain : Box or reference measure
-        The law q.
+    domain : Box or ReferenceMeasure
+        q.
     ridge : float
         Above zero; the features have variance one half.
     dtype : numpy dtype
-        Of the inverse.
+        Type of the inverse.
 
     Raises
     ------
@@ -35,18 +43,26 @@ class WhitenedMetric:
 
     Notes
     -----
-    Hansen, "Large sample properties of generalized method of moments estimators", Econometrica 1982. Memory: two
-    m x m matrices in `dtype` (one 2m x 2m for mixtures with several means), and three times that in float64 while it is built.
+    Hansen, "Large sample properties of generalized method of moments estimators", Econometrica
+    1982. Memory: two m x m matrices in `dtype` (one 2m x 2m matrix if q is not symmetric), and
+    three times that in float64 while it is built.
 
     Examples
     --------
     >>> import numpy as np, fastcl
-    >>> metric = fastcl.WhitenedMetric([[1.0], [2.0]], fastcl.Gaussian([0.0], [[1.0]]), ridge=0.01)
+    >>> normal = fastcl.Gaussian([0.0], [[1.0]])
+    >>> metric = fastcl.WhitenedMetric([[1.0], [2.0]], normal, ridge=0.01)
     >>> metric.apply(np.array([1.0 + 0j, 0.0])).round(2)
     array([ 9.5 +0.j, -4.38+0.j])
     """
 
-    def __init__(self, omega, domain, ridge=0.01, dtype=np.float32):
+    def __init__(
+        self,
+        omega: ArrayLike,
+        domain: Domain,
+        ridge: float = 0.01,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
         self.omega = np.asarray(as_frequencies(omega))
         self.ridge = as_positive(ridge, "ridge")
         if self.omega.shape[1] != domain.dim:
@@ -55,26 +71,26 @@ class WhitenedMetric:
         covariances = _covariances(self.omega, domain, domain.sketch(self.omega) / self._shift)
         self._inverses = [_inverse(a + self.ridge * np.eye(len(a)), dtype) for a in covariances]
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"WhitenedMetric(m={len(self.omega)}, ridge={self.ridge})"
 
-    def apply(self, residual):
-        """M r, (m,) complex128, of a residual r (m,) complex."""
+    def apply(self, residual: NDArray) -> NDArray:
+        """M r, (m,) complex128, for a residual r (m,) complex."""
         centred = residual / self._shift
         parts = np.stack([centred.real, centred.imag])
         if len(self._inverses) == 1:
             real, imag = product(self._inverses[0], parts.reshape(-1, 1)).reshape(2, -1)
         else:
-            real, imag = (
-                product(a, part[:, None])[:, 0]
-                for a, part in zip(self._inverses, parts, strict=True)
-            )
+            pairs = zip(self._inverses, parts, strict=True)
+            real, imag = (product(a, part[:, None])[:, 0] for a, part in pairs)
         return (real + 1j * imag.astype(np.float64)) * self._shift
 
 
 def _covariances(omega, domain, here):
-    """Covariance of the real and imaginary parts of the centred features, whose means are `here` (m,): two (m, m)
-    matrices where the two parts are uncorrelated, one (2m, 2m) otherwise."""
+    """Covariance of the real and imaginary parts of the centred features with means `here` (m,).
+
+    Two (m, m) matrices if the two parts are uncorrelated, otherwise one (2m, 2m).
+    """
     minus, plus = domain.pair_sketches(omega)
     real = (minus + plus).real / 2 - np.outer(here.real, here.real)
     imag = (minus - plus).real / 2 - np.outer(here.imag, here.imag)
@@ -87,7 +103,8 @@ def _covariances(omega, domain, here):
 def _inverse(a, dtype):
     """The inverse, in `dtype`, of a symmetric positive definite matrix (m, m), which is overwritten.
 
-    By a blocked Cholesky factorisation L and its inverse: LAPACK's own bits may follow the number of threads.
+    By a blocked Cholesky factorisation L and its inverse: the result of LAPACK's own may depend on
+    the number of threads.
     """
     m = len(a)
     upper = np.zeros_like(a)  # the transposed inverse of L
@@ -96,9 +113,8 @@ def _inverse(a, dtype):
         corner = np.linalg.inv(np.linalg.cholesky(a[start:end, start:end])).T
         upper[start:end, start:end] = corner
         if start:
-            upper[:start, start:end] = -product(
-                product(upper[:start, :start], a[start:end, :start].T), corner
-            )
+            above = product(upper[:start, :start], a[start:end, :start].T)
+            upper[:start, start:end] = -product(above, corner)
         if end < m:
             a[end:, start:end] = product(a[end:, start:end], corner)
             for row in range(end, m, PANEL):  # the rest, below the diagonal

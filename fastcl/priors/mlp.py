@@ -1,27 +1,38 @@
-"""The neural prior: an energy ||f_theta(x)||^2 with hand-written gradients, its parameters in one flat vector."""
+"""The neural prior: an energy ||f_theta(x)||^2 with hand-written gradients.
+
+f_theta is a network of ReLU layers with a linear last layer. All parameters are in one flat vector,
+layer by layer the matrix (inputs, outputs) row by row and the bias, then the log-scale a.
+"""
+
+from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from .. import files
 from ..backend import empty, empty_aligned, is_device, kernel, to_device_of, to_host
-from ..measures.box import domain_from_arrays
+from ..files import Arrays, part_from, parts_of
+from ..measures.base import ReferenceMeasure
+from ..measures.box import Box, Domain
 from ..validation import FLOATS, as_array, as_count, as_generator, as_points, as_vector
+from .base import Prior, check_reference
 
-MAX_PARTS = 16  # most partial gradients of one backward pass: bounds the memory, and the threads that can work
+MAX_PARTS = 16  # partial gradients of one backward pass: bounds the memory, and the threads at work
 
 
-def count_parameters(sizes):
-    """Of a network with layers of these sizes: weights, biases, and the log-scale."""
+def count_parameters(sizes: Sequence[int]) -> int:
+    """Weights, biases and the log-scale of a network with layers of these sizes."""
     sizes = [int(size) for size in sizes]
     return sum((n_in + 1) * n_out for n_in, n_out in itertools.pairwise(sizes)) + 1
 
 
-class MLPPrior:
-    """An unnormalised density ``exp(a - ||f_theta(x)||^2)``, times a reference density where there is one.
+class MLPPrior(Prior, kind="prior"):
+    """An unnormalised density ``exp(a - ||f_theta(x)||^2)``, times a reference density if given.
 
-    f_theta is a network of ReLU layers R^d -> R^d with a linear last layer, drawn by He's initialisation.
+    f_theta is a network of ReLU layers R^d -> R^d with a linear last layer, initialised as He et al.
 
     Parameters
     ----------
@@ -30,29 +41,28 @@ class MLPPrior:
     widths : sequence of int
         Widths of the hidden layers, at least one.
     rng : int or numpy.random.Generator, optional
-    reference : reference measure, optional
-        A `Gaussian`, `GaussianMixture`, `GaussianScaleMixture` or `MixtureOfScaleMixtures` of the same dimension that
-        multiplies the density.
+    reference : ReferenceMeasure, optional
+        A measure of the same dimension that multiplies the density, such as a `Gaussian`.
     dtype : {float32, float64}
-        Type of `theta`, and of the points that gradients are computed at.
+        Type of `theta`, and of the points at which gradients are computed.
 
     Attributes
     ----------
     theta : array (P,)
-        Every parameter, writable in place: layer by layer the matrix (inputs, outputs) row by row and the bias, then
-        the log-scale a. Assigning a CuPy vector moves the prior to the device, a NumPy vector back to the host.
+        Every parameter, writable in place: layer by layer the matrix (inputs, outputs) row by row
+        and the bias, then the log-scale a. Assigning a CuPy vector moves the prior to the device,
+        a NumPy vector back to the host.
 
     Raises
     ------
     TypeError, ValueError
-        dim or a width below 1, no width; a reference that is none, or of another dimension; another dtype.
+        dim or a width below 1, no width; no reference measure, or one of another dimension;
+        another dtype.
 
     Notes
     -----
-    ``R_theta`` in arXiv 2310.03085.
-
-    `theta` decides where the prior lives, and x where an energy is computed and its result is: either may be on the host or on
-    the device.
+    ``R_theta`` in arXiv 2310.03085. `theta` decides where the prior lives; an energy is computed
+    where x is. Either may be on the host or on the device.
 
     Examples
     --------
@@ -62,19 +72,22 @@ class MLPPrior:
     (42051, array([0., 0., 0.]))
     """
 
-    def __init__(self, dim, widths=(64, 128, 256), rng=None, reference=None, dtype=np.float32):
+    def __init__(
+        self,
+        dim: int,
+        widths: Sequence[int] = (64, 128, 256),
+        rng: Any = None,
+        reference: ReferenceMeasure | None = None,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
         dim = as_count(dim, "dim")
         if np.ndim(widths) != 1:
             raise TypeError(f"widths must be a sequence of integers, got {widths!r}")
         if len(widths) == 0:
             raise ValueError("widths is empty: at least one hidden layer is needed")
         widths = tuple(as_count(w, "widths") for w in widths)
-        if reference is not None and (
-            not getattr(reference, "is_reference", False) or reference.dim != dim
-        ):
-            raise ValueError(
-                f"reference must be a reference measure of dimension {dim}, got {reference!r}"
-            )
+        if reference is not None:
+            check_reference(reference, dim)
         self.reference = reference
         self.sizes = np.array([dim, *widths, dim], np.int64)
         try:
@@ -85,67 +98,56 @@ class MLPPrior:
             raise ValueError(f"dtype must be float32 or float64, got {dtype}")
         self._theta = empty_aligned(count_parameters(self.sizes), dtype)
         self._theta[:] = 0
-        rng, offset = as_generator(rng), 0
-        for n_in, n_out in zip(self.sizes[:-1], self.sizes[1:], strict=True):
-            self.theta[offset : offset + n_in * n_out] = rng.standard_normal(
-                n_in * n_out
-            ) * np.sqrt(2 / n_in)
+        rng = as_generator(rng)
+        offset = 0
+        for n_in, n_out in itertools.pairwise(self.sizes):
+            weights = rng.standard_normal(n_in * n_out) * np.sqrt(2 / n_in)
+            self.theta[offset : offset + n_in * n_out] = weights
             offset += n_in * n_out + n_out
-        self._workspace = {}
+        self._workspace: dict = {}
 
     @property
-    def theta(self):
-        """Every parameter (P,): one vector, writable in place; assigning to it copies, to where the given vector is."""
+    def theta(self) -> NDArray:  # type: ignore[override]
+        """Every parameter (P,), writable in place; assigning copies, to the device of the vector."""
         return self._theta
 
     @theta.setter
-    def theta(self, value):
+    def theta(self, value: ArrayLike) -> None:
         value = as_vector(value, "theta", self._theta.size, self.dtype)
         if is_device(value) != is_device(self._theta):
-            self._theta, self._workspace = empty(value.size, self.dtype, value), {}
+            self._theta = empty(value.size, self.dtype, value)
+            self._workspace = {}
         self._theta[:] = value
 
     @property
-    def dim(self):
+    def dim(self) -> int:
         """Dimension d of the points."""
         return int(self.sizes[0])
 
     @property
-    def widths(self):
+    def widths(self) -> tuple[int, ...]:
         """Widths of the hidden layers."""
         return tuple(int(w) for w in self.sizes[1:-1])
 
     @property
-    def dtype(self):
+    def dtype(self) -> np.dtype:  # type: ignore[override]
         """Type of `theta`."""
         return self.theta.dtype
 
-    @property
-    def log_scale(self):
-        """The learned parameter a, last of `theta`; may be set."""
-        return float(self.theta[-1])
-
-    @log_scale.setter
-    def log_scale(self, value):
-        self.theta[-1] = value
-
-    def energy(self, x):
+    def energy(self, x: ArrayLike) -> NDArray:
         """R_theta(x) = ||f_theta(x)||^2, (n,), in the type of x, for x (n, d)."""
         x = as_points(x, "x", self.dim)
         theta, transposed = self.weights(x.dtype, x)
-        part_rows, nothing = kernel("rows_of_part", like=x)(len(x)), np.empty(0, x.dtype, like=x)
+        part_rows = kernel("rows_of_part", like=x)(len(x))
+        nothing = np.empty(0, x.dtype, like=x)
         energy = np.empty(len(x), x.dtype, like=x)
         kernel("energy_forward", like=x)(
             theta, transposed, self.sizes, x, part_rows, nothing, energy
         )
         return energy
 
-    def energy_grad(self, x):
-        """Gradient of R_theta with respect to x, (n, d), in the type of x."""
-        return self.energy_and_grad(x)[1]
-
-    def energy_and_grad(self, x):
-        """(R_theta(x), its gradient with respect to x) for the price of the gradient: (n,) and (n, d)."""
+    def energy_and_grad(self, x: ArrayLike) -> tuple[NDArray, NDArray]:
+        """(R_theta(x) (n,), its gradient with respect to x (n, d)), at the cost of the gradient."""
         x = as_points(x, "x", self.dim)
         theta, transposed = self.weights(x.dtype, x)
         part_rows = kernel("rows_of_part", like=x)(len(x))
@@ -153,42 +155,40 @@ class MLPPrior:
         kernel("energy_grad", like=x)(theta, transposed, self.sizes, x, part_rows, energy, gradient)
         return energy, gradient
 
-    def log_density(self, x):
-        """a - R_theta(x), plus the log-density of the reference where there is one: (n,), unnormalised."""
-        value = self.log_scale - self.energy(x)
-        return value if self.reference is None else value + self.reference.log_density(x)
-
-    def initialise_on(self, domain, energy=None, rng=None):
+    def initialise_on(self, domain: Domain, energy: float | None = None, rng: Any = None) -> None:
         """Adapt the initial parameters to a domain: a Box, or the reference of the prior.
 
-        He's initialisation suits inputs of deviation one around zero in few dimensions; elsewhere the energy is so large
-        that the density vanishes, and its gradient with it. This centres and scales the inputs of the first layer, then
-        scales the last one so that R_theta has mean `energy` over the domain, and chooses a so that the mass is one.
+        He's initialisation suits inputs around zero with standard deviation one in few dimensions.
+        Elsewhere the energy is so large that the density vanishes, and its gradient with it. This
+        centres and scales the inputs of the first layer, then scales the last layer so that R_theta
+        has mean `energy` over the domain, and chooses a so that the mass is one.
 
         Parameters
         ----------
         domain : Box or reference measure
         energy : float, optional
-            5 for a box, where structure has to emerge from a flat density, and 0.1 for a reference, which is near already.
+            By default 5 for a box, where structure has to emerge from a flat density, and 0.1 for a
+            reference measure, which is close to the data already.
         rng : int or numpy.random.Generator, optional
         """
-        energy = (0.1 if domain.is_reference else 5.0) if energy is None else energy
+        in_box = isinstance(domain, Box)
+        energy = (5.0 if in_box else 0.1) if energy is None else energy
         x = domain.sample(4096, rng, np.float64)
-        deviations, (n_in, n_out) = x.std(axis=0), self.sizes[:2]
+        stds, (n_in, n_out) = x.std(axis=0), self.sizes[:2]
         first = self.theta[: n_in * n_out].reshape(n_in, n_out)
-        first /= to_device_of(deviations[:, None], first, self.dtype)
-        self.theta[n_in * n_out : n_in * n_out + n_out] = -(
-            to_device_of(x.mean(axis=0)[:, None], first) * first
-        ).sum(axis=0)
+        first /= to_device_of(stds[:, None], first, self.dtype)
+        means = to_device_of(x.mean(axis=0)[:, None], first)
+        self.theta[n_in * n_out : n_in * n_out + n_out] = -(means * first).sum(axis=0)
         n_in, n_out = self.sizes[-2:]
         self.theta[-1 - n_in * n_out - n_out : -1] *= np.sqrt(energy / self.energy(x).mean())
-        volume = 1.0 if domain.is_reference else domain.volume
+        volume = domain.volume if in_box else 1.0
         self.log_scale = -np.log(volume * np.exp(-self.energy(x)).mean())
 
-    def weights(self, dtype=None, like=None):
-        """(theta without a, its transposed matrices), in the type of theta and beside it by default: what the kernels read.
+    def weights(self, dtype: DTypeLike = None, like: NDArray | None = None) -> tuple:
+        """(theta without a, its transposed matrices): the weights in the layouts of the kernels.
 
-        In a buffer that the next call overwrites; to be asked for anew once theta has changed.
+        In the type of theta and on its device by default. The next call overwrites the buffer; call
+        again after theta has changed.
         """
         like = self.theta if like is None else like
         theta = self.theta[:-1].astype(self.dtype if dtype is None else dtype, copy=False)
@@ -197,17 +197,18 @@ class MLPPrior:
         kernel("transpose_weights", like=theta)(theta, self.sizes, transposed)
         return theta, transposed
 
-    def forward(self, x, keep=True, weights=None):
-        """(R_theta(x), what `backward` needs) for x (n, d) in the type of theta and beside it, already validated.
+    def forward(
+        self, x: NDArray, keep: bool = True, weights: tuple | None = None
+    ) -> tuple[NDArray, tuple]:
+        """(R_theta(x), the state that `backward` needs) for x (n, d) in the type of theta.
 
-        Both live in buffers that the next call overwrites. Without `keep` nothing is stored for a backward. `weights` are
-        those of `weights()`, for several calls with one theta.
+        x is validated and on the device of theta. The results are in buffers that the next call
+        overwrites. Without `keep` nothing is stored for a backward pass. `weights` are those of
+        `weights()`, for several calls with the same theta.
         """
         size = kernel("activation_size", like=x)(self.sizes, len(x)) if keep else 0
-        activations, energy = (
-            self._buffer("activations", size, x),
-            self._buffer("energy", len(x), x),
-        )
+        activations = self._buffer("activations", size, x)
+        energy = self._buffer("energy", len(x), x)
         theta, transposed = self.weights() if weights is None else weights
         part_rows = kernel("rows_of_part", like=x)(len(x))
         kernel("energy_forward", like=x)(
@@ -215,85 +216,73 @@ class MLPPrior:
         )
         return energy, (x, transposed, activations)
 
-    def backward(self, grad_energy, state, out=None):
-        """Gradient (P,) of ``sum_i row_weights_i R_theta(x_i)``; that of a, which R does not see, is zero."""
+    def backward(self, grad_energy: NDArray, state: tuple, out: NDArray | None = None) -> NDArray:
+        """Gradient (P,) of ``sum_i grad_energy_i R_theta(x_i)``; its last entry, that of a, is 0."""
         x, transposed, activations = state
-        part_rows, size = kernel("rows_of_part", like=x)(len(x)), self.theta.size - 1
+        part_rows = kernel("rows_of_part", like=x)(len(x))
+        size = self.theta.size - 1
         out = np.empty_like(self.theta) if out is None else out
-        theta, total = self.theta[:-1], self._buffer("total", size, x, np.float64)
+        theta = self.theta[:-1]
+        total = self._buffer("total", size, x, np.float64)
         total[:] = 0
         for start in range(0, len(x), MAX_PARTS * part_rows):
             rows = slice(start, start + MAX_PARTS * part_rows)
-            points, kept = (
-                x[rows],
-                activations[kernel("activation_size", like=x)(self.sizes, start) :],
-            )
-            partial = self._buffer("partial", -(-len(points) // part_rows) * size, x).reshape(
-                -1, size
-            )
+            points = x[rows]
+            kept = activations[kernel("activation_size", like=x)(self.sizes, start) :]
+            parts = -(-len(points) // part_rows)
+            partial = self._buffer("partial", parts * size, x).reshape(-1, size)
             kernel("energy_backward", like=x)(
                 theta, transposed, self.sizes, points, kept, grad_energy[rows], part_rows, partial
-            )  # fmt: skip
+            )
             kernel("add_parts", like=x)(partial, total, out[:-1])
         out[-1] = 0
         return out
 
     def _buffer(self, name, size, like, dtype=None):
-        """A scratch array kept between calls, beside `like`; grown when a larger one is asked for."""
+        """A scratch array on the device of `like`, kept between calls and grown on demand."""
         dtype = np.dtype(dtype or like.dtype)
         key = (name, dtype, is_device(like))
         if key not in self._workspace or self._workspace[key].size < size:
             self._workspace[key] = empty(size, dtype, like)
         return self._workspace[key][:size]
 
-    def scratch(self):
-        """The scratch arrays that there are, for whoever must outlive their being outgrown."""
+    def scratch(self) -> list[NDArray]:
+        """The scratch arrays in use: a CUDA graph that reads them must keep them alive."""
         return list(self._workspace.values())
 
-    def __repr__(self):
-        return f"MLPPrior(dim={self.dim}, widths={self.widths}, dtype={self.dtype}, reference={self.reference})"
+    def __repr__(self) -> str:
+        settings = f"dim={self.dim}, widths={self.widths}, dtype={self.dtype}"
+        return f"MLPPrior({settings}, reference={self.reference})"
 
     def __getstate__(self):
         return {**self.__dict__, "_workspace": {}}
 
-    def to_arrays(self):
-        """What `save` writes: name -> array."""
+    def to_arrays(self) -> Arrays:
+        """The parts that a file keeps: name -> array."""
         arrays = {"sizes": self.sizes, "theta": to_host(self.theta)}
         if self.reference is not None:
-            arrays |= files.with_prefix("reference", self.reference.to_arrays())
+            arrays |= parts_of("reference", self.reference)
         return arrays
 
     @classmethod
-    def from_arrays(cls, arrays):
-        """The prior whose `to_arrays` gave `arrays`; ValueError where they do not fit together."""
-        try:
-            sizes, theta = as_array(arrays["sizes"], "sizes"), as_array(arrays["theta"], "theta")
-        except KeyError as error:
-            raise ValueError(f"not a prior: {error} is missing") from None
-        reference = files.without_prefix("reference", arrays)
-        good = (
-            sizes.dtype.kind in "iu"
-            and sizes.ndim == 1
-            and sizes.size >= 3
-            and sizes[0] == sizes[-1]
-            and (sizes > 0).all()
-        )
-        if not good:
-            raise ValueError(f"not a prior: layer sizes {sizes.tolist()}")
-        if theta.shape != (count_parameters(sizes),):  # before so many are made
-            raise ValueError("not a prior: theta does not fit the layer sizes")
+    def from_arrays(cls, arrays: Arrays) -> MLPPrior:
+        """The prior whose `to_arrays` gave `arrays`; ValueError if they do not fit together."""
+        sizes = as_array(arrays["sizes"], "sizes")
+        theta = as_array(arrays["theta"], "theta")
+        plausible = sizes.dtype.kind in "iu" and sizes.ndim == 1 and sizes.size >= 3
+        if not (plausible and sizes[0] == sizes[-1] and (sizes > 0).all()):
+            raise ValueError(f"layer sizes {sizes.tolist()}")
+        if theta.shape != (count_parameters(sizes),):  # before a network of that size is made
+            raise ValueError("theta does not fit the layer sizes")
+        has_reference = any(name.startswith("reference.") for name in arrays)
         prior = cls(
             int(sizes[0]),
             [int(width) for width in sizes[1:-1]],
             rng=0,
-            reference=domain_from_arrays(reference) if reference else None,
+            reference=part_from("reference", arrays, ReferenceMeasure) if has_reference else None,
             dtype=theta.dtype,
         )
         if not np.isfinite(theta).all():
-            raise ValueError("not a prior: theta is not finite")
+            raise ValueError("theta is not finite")
         prior.theta[:] = theta
         return prior
-
-    def save(self, path):
-        """Write the prior to an npz file, atomically; `fastcl.load_prior` reads it."""
-        files.write_npz(path, "prior", self.to_arrays())

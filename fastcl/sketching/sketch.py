@@ -10,7 +10,8 @@ from ..data.sources import open_source
 from ..fourier.features import FeatureOperator, place, sum_of_rows
 from ..fourier.nufft import Nufft
 from ..fourier.structured import frequencies_from_arrays, frequencies_to_arrays, same_frequencies
-from ..measures.box import domain_from_arrays, merge_domains
+from ..measures.base import ReferenceMeasure
+from ..measures.box import Box, merge_domains
 from ..validation import (
     as_count,
     as_frequencies,
@@ -26,7 +27,7 @@ from .dask import add_dask
 from .quantised import Quantiser, draw_dither
 
 
-class Sketch:
+class Sketch(files.Storable, kind="sketch"):
     """The empirical moments of a data set at given frequencies: ``z_l = (1/n) sum_i exp(-i <omega_l, x_i>)``.
 
     A sketch is a sum and a count, so it can be updated, merged and stopped at any time; it is 16 bytes a frequency
@@ -207,7 +208,7 @@ class Sketch:
         if self._quantiser is not None:
             arrays |= files.with_prefix("quantised", self._quantiser.to_arrays())
         if self.domain is not None:
-            arrays |= files.with_prefix("domain", self.domain.to_arrays())
+            arrays |= files.parts_of("domain", self.domain)
         return (
             arrays
             if self.partial is None
@@ -248,21 +249,14 @@ class Sketch:
         partial = files.without_prefix("partial", arrays)
         sketch.partial = Partial.from_arrays(partial) if partial else None
         domain = files.without_prefix("domain", arrays)
-        sketch.domain = domain_from_arrays(domain) if domain else None
+        sketch.domain = (
+            files.part_from("domain", arrays, (Box, ReferenceMeasure)) if domain else None
+        )
         if domain and sketch.domain.dim != sketch.dim:
             raise ValueError(
                 f"not a sketch: a domain of dimension {sketch.domain.dim} for frequencies of dimension {sketch.dim}"
             )
         return sketch
-
-    def save(self, path):
-        """Write the sketch to an npz file, atomically."""
-        files.write_npz(path, "sketch", self.to_arrays())
-
-    @classmethod
-    def load(cls, path):
-        """Read a sketch that `save` wrote; FileNotFoundError, or ValueError for a truncated or foreign file."""
-        return cls.from_arrays(files.read_npz(path, ["sketch"])[1])
 
 
 def sketch(

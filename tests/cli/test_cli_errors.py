@@ -248,7 +248,7 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_work(
         ("sketch nan.npy -o old", "NaN"), ("sketch line.npy -o old", "line.npy must be 2-D"),
         ("sketch images -o old --patch 1", "patch must be at least 2"), ("sketch images -o old -m 0", "m must be at least 1"),
         ("denoise model.npz alpha.png -o old.png --sigma 25", "alpha"), ("learn cut-s2.npz -o old", "cut-s2.npz' is truncated"),
-        ("denoise s2.npz noisy.png -o old.png --sigma 25", "holds a fastcl-sketch"),
+        ("denoise s2.npz noisy.png -o old.png --sigma 25", "holds a sketch, expected"),
         ("denoise p2.npz noisy.png -o old.png --sigma 25", "prior of vectors"),
         ("denoise model.npz noisy.png -o old.gif --sigma 25", "must end in .npy or .png"),
         ("denoise model.npz noisy.png -o old.png --sigma -1", "sigma must be above zero"),

@@ -189,7 +189,7 @@ def test_learning_from_a_sketch_alone_gives_a_model(trained):
     assert network.density is None
     mixture = trained.models["mixture"]
     assert isinstance(mixture.prior, fastcl.MixtureOfScaleMixtures)
-    assert len(mixture.prior.shapes) == 3
+    assert len(mixture.prior.covariances) == 3
     assert isinstance(mixture.density, fastcl.GaussianisedPrior)
     assert mixture.density.reference is trained.sketch.reference
     np.testing.assert_array_equal(mixture.density.prior.omega, trained.sketch.sketch.omega)
@@ -206,7 +206,7 @@ def test_the_mixture_is_fitted_to_the_density(trained):
     mixture, density = trained.models["mixture"].prior, trained.models["mixture"].density
     points = density.sample(8000, rng=1).astype(float)
     # Four thousand heavy-tailed points were fitted, others are drawn here.
-    ours = np.einsum("k,kij->ij", mixture.weights, mixture.covariances)
+    ours = np.einsum("k,kij->ij", mixture.term_weights, mixture.term_covariances)
     np.testing.assert_allclose(np.diag(ours), (points**2).mean(axis=0), rtol=0.3)
     gaussian = fastcl.Gaussian(np.zeros(mixture.dim), np.cov(points.T))
     assert mixture.log_density(points).mean() > gaussian.log_density(points).mean() + 1

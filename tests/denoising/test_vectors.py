@@ -119,7 +119,7 @@ def posterior_by_quadrature(prior, y, noise, strength, n_samples):
     first order. A proposal of known mean c takes the mean of x - c away from that.
     """
     x = around(y, noise)
-    reference = prior if getattr(prior, "is_reference", False) else prior.reference
+    reference = prior if isinstance(prior, fastcl.ReferenceMeasure) else prior.reference
     log_proposal = -misfit(x, y, noise) + (0 if reference is None else reference.log_density(x))
     log_target = -misfit(x, y, noise) + strength * prior.log_density(x)
     proposal, target = (

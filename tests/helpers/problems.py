@@ -177,7 +177,7 @@ def variance_term(problem, n_points):
     )
     energy, jacobian = energy_and_jacobian(prior, nodes)
     jacobian[:, -1] = -1
-    mu, offset = np.exp(prior.log_scale - energy), float(problem.domain.is_reference)
+    mu, offset = np.exp(prior.log_scale - energy), float(not isinstance(problem.domain, fastcl.Box))
     constant = offset * (weights @ features(nodes, omega))
     mean_square, mean_square_grad, _ = objective(prior, omega, constant, nodes, weights)
     factor = weights.sum() * len(omega)

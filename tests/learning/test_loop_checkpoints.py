@@ -251,7 +251,7 @@ def test_arrays_of_a_checkpoint_that_do_not_fit_are_refused(tmp_path, name, arra
     path, problem = tmp_path / "c.npz", line()
     settings = {"n_points": 16, "n_iter": 3, "rng": 0, "checkpoint": path}
     fastcl.learn(problem.prior, problem.sketch, problem.domain, **settings)
-    kind, arrays = files.read_npz(path, ["checkpoint"])
+    kind, arrays = files.read_npz(path, "checkpoint")
     array = np.resize(array, arrays["theta"].size) if np.size(array) == 25 else array
     files.write_npz(path, kind, arrays | {name: array})
     with pytest.raises(ValueError, match="is damaged or incomplete"):

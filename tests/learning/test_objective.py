@@ -165,7 +165,7 @@ def test_public_function_draws_what_the_shared_objective_draws(method):
 
 def best_log_scale(prior, sketch, domain, x):
     """The a that minimises ||S_X mu - z||^2, by a search."""
-    waves, offset = features(x, sketch.omega), float(domain.is_reference)
+    waves, offset = features(x, sketch.omega), float(not isinstance(domain, fastcl.Box))
     volume = 1.0 if offset else domain.volume
     base = domain.sketch(sketch.omega) if offset else 0
     unit = np.exp(-prior.energy(x))

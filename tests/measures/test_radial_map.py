@@ -34,7 +34,7 @@ def test_gaussianised_points_are_standard_normal(d):
     assert (np.abs(products.mean(axis=0) - np.eye(d).ravel()) <= N_ERRORS * error).all()
     # The law itself, white, is told apart by the same statistic.
     white = np.linalg.solve(
-        np.linalg.cholesky(law.covariances.T @ law.weights), law.sample(n, rng=4).T
+        np.linalg.cholesky(law.term_covariances.T @ law.term_weights), law.sample(n, rng=4).T
     )
     assert np.sqrt(n) * stats.kstest(np.linalg.norm(white, axis=0), stats.chi(d).cdf).statistic > 5
 
@@ -47,10 +47,10 @@ def test_radius_is_the_one_exceeded_as_often(d):
     ratios = (r[:, None] / law.scales) ** 2
     # The table has some 180 nodes a decade: a monotone cubic errs by a millionth, relative to both tails.
     np.testing.assert_allclose(
-        stats.chi2.cdf(t**2, d), stats.chi2.cdf(ratios, d) @ law.weights, rtol=1e-4
+        stats.chi2.cdf(t**2, d), stats.chi2.cdf(ratios, d) @ law.term_weights, rtol=1e-4
     )
     np.testing.assert_allclose(
-        stats.chi2.sf(t**2, d), stats.chi2.sf(ratios, d) @ law.weights, rtol=1e-4
+        stats.chi2.sf(t**2, d), stats.chi2.sf(ratios, d) @ law.term_weights, rtol=1e-4
     )
 
 
@@ -58,7 +58,7 @@ def test_radius_is_the_one_exceeded_as_often(d):
 def test_one_scale_is_whitened_alone(d):
     law = scale_law(d, scales=(0.7,), weights=(1.0,))
     x = law.sample(65, rng=5)
-    white = np.linalg.solve(np.linalg.cholesky(law.covariances[0]), x.T).T
+    white = np.linalg.solve(np.linalg.cholesky(law.term_covariances[0]), x.T).T
     # The table is exact at its nodes to the precision of scipy's inverse distribution functions.
     np.testing.assert_allclose(law.gaussianise(x), white, rtol=0, atol=1e-10 * np.abs(white).max())
 

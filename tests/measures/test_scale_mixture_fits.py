@@ -51,9 +51,9 @@ def test_fit_recovers_two_crossed_laws():
     # less: log(1.1) / 2.
     mean, error = gain(true, fitted, fresh)
     assert -N_ERRORS * error < mean < 0.07
-    order = np.argsort(-fitted.shapes[:, 0, 0] / fitted.shapes[:, 1, 1])
-    np.testing.assert_allclose(fitted.shape_weights.sum(axis=1)[order], [0.6, 0.4], atol=0.03)
-    second = (fitted.shape_weights[order] @ fitted.scales**2)[:, None, None] * fitted.shapes[order]
+    order = np.argsort(-fitted.covariances[:, 0, 0] / fitted.covariances[:, 1, 1])
+    np.testing.assert_allclose(fitted.weights.sum(axis=1)[order], [0.6, 0.4], atol=0.03)
+    second = (fitted.weights[order] @ fitted.scales**2)[:, None, None] * fitted.covariances[order]
     expected = (np.array(weights) @ np.array([0.3, 1.5]) ** 2)[:, None, None] * np.array(shapes)
     # The long axes to the standard error of a variance with heavy tails.
     np.testing.assert_allclose(
@@ -68,7 +68,9 @@ def test_fit_has_the_second_moments_of_the_points(dtype):
     fitted = fastcl.GaussianScaleMixture.fit(x)
     # A step of the fit leaves the mean of x x^T / s^2 alone, not that of x x^T: equal to what the points tell of the law.
     np.testing.assert_allclose(
-        fitted.covariances.T @ fitted.weights, law.covariances.T @ law.weights, atol=0.15
+        fitted.term_covariances.T @ fitted.term_weights,
+        law.term_covariances.T @ law.term_weights,
+        atol=0.15,
     )
     mean, error = gain(law, fitted, law.sample(4000, rng=15))
     assert -N_ERRORS * error < mean < 0.05
@@ -80,9 +82,9 @@ def test_same_seed_gives_the_same_fit_and_another_seed_does_not():
         fastcl.MixtureOfScaleMixtures.fit(x, 3, 4, n_iter=3, rng=rng)
         for rng in (5, np.random.default_rng(5), 6)
     ]
-    for name in ("shapes", "scales", "shape_weights"):
+    for name in ("covariances", "scales", "weights"):
         np.testing.assert_array_equal(getattr(fits[0], name), getattr(fits[1], name))
-    assert (fits[0].shapes != fits[2].shapes).any()
+    assert (fits[0].covariances != fits[2].covariances).any()
     ones = [fastcl.GaussianScaleMixture.fit(x, 4, n_iter=3) for _ in range(2)]
     np.testing.assert_array_equal(ones[0].covariance, ones[1].covariance)
     np.testing.assert_array_equal(ones[0].weights, ones[1].weights)
@@ -115,15 +117,15 @@ def test_every_row_counts_across_the_chunks_of_a_fit(monkeypatch):
     monkeypatch.setattr(scale_mixtures, "CHUNK_ROWS", 300)
     parts = fastcl.MixtureOfScaleMixtures.fit(x, 3, 4, n_iter=3, rng=0)
     # Sums of 1000 rows in another order, three times over, each step moved by what the one before it lost.
-    np.testing.assert_allclose(parts.shapes, whole.shapes, rtol=0, atol=1e5 * DOUBLE)
-    np.testing.assert_allclose(parts.shape_weights, whole.shape_weights, rtol=0, atol=1e5 * DOUBLE)
+    np.testing.assert_allclose(parts.covariances, whole.covariances, rtol=0, atol=1e5 * DOUBLE)
+    np.testing.assert_allclose(parts.weights, whole.weights, rtol=0, atol=1e5 * DOUBLE)
 
 
 def test_fit_of_points_at_the_origin_and_fewer_points_than_components_is_finite():
     x = np.random.default_rng(17).standard_normal((40, 3))
     x[::4] = 0
     fitted = fastcl.MixtureOfScaleMixtures.fit(x, 50, 3, n_iter=3, rng=0)
-    assert np.isfinite(fitted.shapes).all()
+    assert np.isfinite(fitted.covariances).all()
     assert np.isfinite(fitted.log_density(x)).all()
 
 
@@ -157,8 +159,8 @@ def test_fit_recovers_a_known_scale_law():
     loss = (true.log_density(fresh) - fitted.log_density(fresh)).mean()
     assert -0.005 < loss < 0.02
     # The two scales are a factor of five apart: the weight of the points between them and below is the law's.
-    size = np.linalg.det(fitted.covariances) ** 0.25 / np.linalg.det(SHAPE) ** 0.25
-    assert abs(fitted.weights[size < np.sqrt(0.3 * 1.5)].sum() - 0.7) < 0.03
+    size = np.linalg.det(fitted.term_covariances) ** 0.25 / np.linalg.det(SHAPE) ** 0.25
+    assert abs(fitted.term_weights[size < np.sqrt(0.3 * 1.5)].sum() - 0.7) < 0.03
     # The shape is that of largest likelihood: every one of its entries is known to a few over sqrt(n).
     shape = fitted.covariance * np.sqrt(np.linalg.det(SHAPE) / np.linalg.det(fitted.covariance))
     np.testing.assert_allclose(shape, SHAPE, atol=5 * np.abs(SHAPE).max() / np.sqrt(len(x)))

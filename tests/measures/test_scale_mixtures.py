@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from problems import SHAPE, crossed, scale_law
+from round_trips import through_arrays
 
 import fastcl
 from fastcl.kernels.launchers import mixtures as launchers
 from fastcl.measures import scale_mixtures
-from fastcl.measures.box import domain_from_arrays
 
 EPS = {dtype: np.finfo(dtype).eps for dtype in (np.float32, np.float64)}
 DOUBLE = EPS[np.float64]
@@ -50,7 +50,7 @@ def make_mixture(d, k=3, j=4):
 
 def expanded(mixture):
     """The plain mixture of the same terms, expanded here: component by component, scale by scale."""
-    terms = [(w, s**2 * c) for c, row in zip(mixture.shapes, mixture.shape_weights, strict=True)
+    terms = [(w, s**2 * c) for c, row in zip(mixture.covariances, mixture.weights, strict=True)
              for w, s in zip(row, mixture.scales, strict=True)]  # fmt: skip
     weights, covariances = zip(*terms, strict=True)
     return fastcl.GaussianMixture(weights, np.zeros((len(terms), mixture.dim)), covariances)
@@ -77,7 +77,7 @@ def log_terms_error(mixture, x, eps=DOUBLE):
     squares double; a sum of d of them, padded to 16, adds d + 16, and constants and logarithms of the sum some more.
     """
     squares = (
-        np.einsum("ni,kij,nj->nk", x, np.linalg.inv(mixture.shapes), x).max(axis=1)
+        np.einsum("ni,kij,nj->nk", x, np.linalg.inv(mixture.covariances), x).max(axis=1)
         / mixture.scales.min() ** 2
     )
     return eps * ((2 * 10 + 1) * (mixture.dim + 16) * squares + 100 * mixture.dim)
@@ -104,7 +104,7 @@ def test_energy_parts_are_those_of_the_terms(backend, n, d, k, j):
     error = log_terms_error(mixture, x)
     # Shares err by twice what their logarithms do; precisions of condition 100, sums of d.
     precision = (
-        np.linalg.norm(np.linalg.inv(mixture.shapes), 2, axis=(1, 2)).max()
+        np.linalg.norm(np.linalg.inv(mixture.covariances), 2, axis=(1, 2)).max()
         / mixture.scales.min() ** 2
     )
     size = np.linalg.norm(x, axis=1)
@@ -119,11 +119,17 @@ def test_energy_parts_are_those_of_the_terms(backend, n, d, k, j):
 
 @over_table
 @over_types
-def test_shares_are_those_of_the_terms(backend, dtype, n, d, k, j):
+def test_responsibilities_are_those_of_the_terms(backend, dtype, n, d, k, j):
     mixture = make_mixture(d, k, j)
     x = some_points(mixture, n, dtype)
-    shares, log_density = (backend.host(part) for part in mixture._shares(backend.array(x)))
-    assert (shares.shape, shares.dtype, log_density.dtype) == ((n, k, j), dtype, dtype)
+    responsibilities, log_density = (
+        backend.host(part) for part in mixture._responsibilities(backend.array(x))
+    )
+    assert (responsibilities.shape, responsibilities.dtype, log_density.dtype) == (
+        (n, k, j),
+        dtype,
+        dtype,
+    )
     x = x.astype(np.float64)
     plain = expanded(mixture)
     terms = plain._log_terms(x, *plain._own_factors(x))
@@ -136,7 +142,7 @@ def test_shares_are_those_of_the_terms(backend, dtype, n, d, k, j):
         + (k * j + 8) * EPS[dtype] * exact
         + np.finfo(dtype).tiny
     )
-    assert (np.abs(shares.reshape(n, -1) - exact) <= bound).all()
+    assert (np.abs(responsibilities.reshape(n, -1) - exact) <= bound).all()
     assert np.median(error) < (0.5 if dtype == np.float32 else 1e-9)  # the bound says something
 
 
@@ -145,13 +151,13 @@ def posterior_bound(mixture, y, noise, eps):
 
     Coordinates in the basis of a component err by d + 1 roundings of the sum of moduli M. The logarithm of a share errs
     by these times the slope of its square, by padded + 3 of the square, by those of its constant and of the sum of the
-    K J shares. A share that moves shifts the mean towards the mean of its term; the rest is products of sums of moduli:
+    K J responsibilities. A share that moves shifts the mean towards the mean of its term; the rest is products of sums of moduli:
     J scales, p coordinates, K components.
     """
-    (k, j), d = mixture.shape_weights.shape, mixture.dim
+    (k, j), d = mixture.weights.shape, mixture.dim
     padded = d + -d % scale_mixtures.LANES
     logs, errors, means, moduli = [], [], [], np.zeros(y.shape)
-    values, vectors = np.linalg.eigh(mixture.shapes / (noise[:, None] * noise))
+    values, vectors = np.linalg.eigh(mixture.covariances / (noise[:, None] * noise))
     for c in range(k):
         basis, inverse = vectors[c] / noise[:, None], vectors[c].T * noise
         coordinates, sums = y @ basis, np.abs(y) @ np.abs(basis)
@@ -159,7 +165,7 @@ def posterior_bound(mixture, y, noise, eps):
         for s in range(j):
             variance = mixture.scales[s] ** 2 * values[c]
             precision, gain = 1 / (1 + variance), variance / (1 + variance)
-            constant = np.log(mixture.shape_weights[c, s]) + np.log(precision).sum() / 2
+            constant = np.log(mixture.weights[c, s]) + np.log(precision).sum() / 2
             square = (precision * coordinates**2).sum(axis=1) / 2
             logs.append(constant - square)
             slope = (precision * np.abs(coordinates) * sums).sum(axis=1)
@@ -177,11 +183,11 @@ def posterior_bound(mixture, y, noise, eps):
             largest = np.maximum(largest, gain)
         moduli += (sums * largest) @ np.abs(inverse)
     logs, errors, means = np.array(logs), np.array(errors), np.array(means)
-    shares = np.exp(logs - logs.max(axis=0))
-    shares /= shares.sum(axis=0)
-    mean = (shares[:, :, None] * means).sum(axis=0)
-    common = (shares * errors).sum(axis=0)
-    moved = (shares * (errors + common))[:, :, None] * np.abs(means - mean)
+    responsibilities = np.exp(logs - logs.max(axis=0))
+    responsibilities /= responsibilities.sum(axis=0)
+    mean = (responsibilities[:, :, None] * means).sum(axis=0)
+    common = (responsibilities * errors).sum(axis=0)
+    moved = (responsibilities * (errors + common))[:, :, None] * np.abs(means - mean)
     return moved.sum(axis=0) + eps * (2 * d + 1 + j + padded * k + 3) * moduli
 
 
@@ -236,12 +242,18 @@ def test_rows_of_cuda_blocks_have_the_same_bits_in_any_of_them(backend, monkeypa
     for rows in launchers.ROWS[np.dtype(dtype)]:
         monkeypatch.setitem(launchers.ROWS, np.dtype(dtype), (rows,))
         results.append(
-            [backend.host(part) for part in (mixture.posterior_mean(y, noise), *mixture._shares(y))]
+            [
+                backend.host(part)
+                for part in (mixture.posterior_mean(y, noise), *mixture._responsibilities(y))
+            ]
         )
         results.append(
             [
                 backend.host(part)
-                for part in (mixture.posterior_mean(y[30:], noise), *mixture._shares(y[30:]))
+                for part in (
+                    mixture.posterior_mean(y[30:], noise),
+                    *mixture._responsibilities(y[30:]),
+                )
             ]
         )
     for whole, rest in zip(results[::2], results[1::2], strict=True):
@@ -341,10 +353,6 @@ def test_number_of_threads_does_not_change_a_bit(on_threads, dtype, d):
 # ---- files -------------------------------------------------------------------------------------------------------
 
 
-def through_arrays(law):
-    return domain_from_arrays({name: np.asarray(value) for name, value in law.to_arrays().items()})
-
-
 LAWS = {"crossed": make_mixture(3), "one shape": scale_law(3)}
 
 
@@ -352,10 +360,10 @@ LAWS = {"crossed": make_mixture(3), "one shape": scale_law(3)}
 def test_law_survives_the_way_through_arrays(name):
     law, copy = LAWS[name], through_arrays(LAWS[name])
     assert type(copy) is type(law)
-    np.testing.assert_array_equal(copy.shapes, law.shapes)
+    np.testing.assert_array_equal(copy.covariances, law.covariances)
     np.testing.assert_array_equal(copy.scales, law.scales)
     # Weights may be normalised once more.
-    np.testing.assert_allclose(copy.shape_weights, law.shape_weights, rtol=4 * DOUBLE)
+    np.testing.assert_allclose(copy.weights, law.weights, rtol=4 * DOUBLE)
     np.testing.assert_array_equal(copy.sample(65, rng=0), law.sample(65, rng=0))
 
 
@@ -370,15 +378,14 @@ def test_law_keeps_its_bits_on_the_way_through_arrays(kind):
         else:
             law = fastcl.GaussianScaleMixture(SHAPE, [0.5, 1.0, 2.0], weights[0])
         copy = through_arrays(law)
-        for attribute in ("shapes", "scales", "shape_weights", "weights"):
+        for attribute in ("covariances", "scales", "weights", "term_weights"):
             np.testing.assert_array_equal(getattr(copy, attribute), getattr(law, attribute))
 
 
 @pytest.mark.parametrize("lost", ["covariances", "scales", "weights"])
 def test_arrays_that_are_no_law_are_refused(lost):
-    arrays = LAWS["crossed"].to_arrays()
-    with pytest.raises(ValueError, match=f"not a domain: .*{lost}"):
-        domain_from_arrays({key: value for key, value in arrays.items() if key != lost})
+    with pytest.raises(ValueError, match=f"not a .*{lost}"):
+        through_arrays(LAWS["crossed"], lost)
 
 
 # ---- bad input ---------------------------------------------------------------------------------------------------

@@ -232,11 +232,11 @@ def test_a_move_gives_the_energies_of_its_points_and_takes_those_before():
     one, other = (fastcl.Chains(fastcl.Gaussian([0.0], [[1.0]]), 300, rng=0) for _ in range(2))
     here = None
     for _ in range(10):
-        here = one.move(energy, here)
+        here = one.metropolis_step(energy, here)
         np.testing.assert_array_equal(here, one.points[:, 0] ** 2)
     assert len(calls) == 11  # one a move, and one for the first
     for _ in range(10):
-        other.move(energy)
+        other.metropolis_step(energy)
     np.testing.assert_array_equal(one.points, other.points)
 
 
@@ -347,8 +347,8 @@ def test_a_flow_gives_the_energies_of_its_points_and_takes_those_before():
         None,
     )
     for _ in range(5):
-        here = one.flow(first, here)
-        other.flow(second)
+        here = one.hmc_step(first, here)
+        other.hmc_step(second)
         for part, expected in zip(here, STEEP.energy_and_grad(one.points), strict=True):
             np.testing.assert_allclose(
                 part, expected, rtol=1e-5, atol=1e-4
@@ -364,7 +364,7 @@ def test_the_step_of_a_flow_is_steered_towards_its_acceptance():
         before = chains.points
         chains.hmc_step(Quadratic(100 * STEEP.precision, STEEP.b))
         taken.append((chains.points != before).any(axis=1).mean())
-    assert abs(np.mean(taken[-20:]) - chains_module.FLOW_ACCEPTANCE) < 0.05
+    assert abs(np.mean(taken[-20:]) - chains_module.HMC_ACCEPTANCE) < 0.05
 
 
 def test_a_cliff_rejects_and_stays_finite():
@@ -380,13 +380,13 @@ def test_a_cliff_rejects_and_stays_finite():
 def test_chains_advance_by_flows_where_the_reference_is_gaussian():
     flowing, same = (fastcl.Chains(DOMAINS["gaussian"], 50, rng=0) for _ in range(2))
     assert [part.shape for part in flowing.advance(STEEP)] == [(50,), (50, 2)]
-    same.flow(STEEP)
+    same.hmc_step(STEEP)
     np.testing.assert_array_equal(flowing.points, same.points)
     for name in ("box", "mixture"):
         moving, same = (fastcl.Chains(DOMAINS[name], 50, rng=0) for _ in range(2))
         (here,) = moving.advance(STEEP, factor=0.5)
         moving.advance(STEEP, (here,))
-        same.move(STEEP.energy, same.move(STEEP.energy, factor=0.5))
+        same.metropolis_step(STEEP.energy, same.metropolis_step(STEEP.energy, factor=0.5))
         np.testing.assert_array_equal(moving.points, same.points)
 
 
@@ -398,9 +398,9 @@ def test_flows_reach_a_narrow_law_in_many_dimensions():
     )
     here = None
     for _ in range(100):
-        flowing.flow(energy)
+        flowing.hmc_step(energy)
         for _ in range(chains_module.N_LEAPFROG + 1):
-            here = walking.move(energy.energy, here)
+            here = walking.metropolis_step(energy.energy, here)
     expected = 1 / (1 + np.diag(energy.precision))
     ratios = [
         np.log((chains.points.astype(float) ** 2).mean(axis=0) / expected)

@@ -30,7 +30,7 @@ def on_backend(backend, prior):
 
 
 def load(path):
-    return fastcl.MLPPrior.from_arrays(files.read_npz(path, ["prior"])[1])
+    return fastcl.MLPPrior.load(path)
 
 
 def test_theta_holds_he_initialised_matrices_zero_biases_and_the_log_scale():
@@ -225,13 +225,13 @@ def test_arrays_that_are_no_prior_are_refused(change):
     with pytest.raises(
         (ValueError, TypeError), match=r"prior|theta|sizes|widths|dtype|reference|domain"
     ):
-        fastcl.MLPPrior.from_arrays(arrays)
+        files.restore("prior", arrays)
 
 
 def test_a_file_of_another_kind_or_cut_short_is_refused(tmp_path):
     path = tmp_path / "prior.npz"
     fastcl.Sketch(np.ones((3, 2))).save(path)
-    with pytest.raises(ValueError, match="holds a fastcl-sketch, expected fastcl-prior"):
+    with pytest.raises(ValueError, match="holds a sketch, expected MLPPrior"):
         load(path)
     make_prior().save(path)
     content = path.read_bytes()

@@ -17,7 +17,7 @@ sketched = fastcl.sketch_images([data.coins(), data.moon()], patch=5, m=300, rng
 model = fastcl.learn_patches(sketched, rng=0, n_iter=5)
 noisy = data.camera()[:50, :70] / 255 + 0.1 * np.random.default_rng(0).standard_normal((50, 70))
 results = [model.transform.axes, sketched.reference.covariances, sketched.sketch.values, model.density.prior.c]
-results += [model.prior.shapes, model.prior.shape_weights]
+results += [model.prior.covariances, model.prior.weights]
 results += [fastcl.denoise_image(model, noisy, 0.1, estimator=name) for name in ("mean", "map")]
 print([hashlib.sha256(np.ascontiguousarray(result)).hexdigest() for result in results])
 """

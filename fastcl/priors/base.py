@@ -1,0 +1,123 @@
+"""What a prior is: an unnormalised density mu(x) = q(x) exp(a - R(x))."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..backend import is_device
+from ..files import Storable
+from ..measures.base import ReferenceMeasure
+
+
+class Prior(Storable):
+    """An unnormalised density ``q(x) exp(a - R(x))``: an energy R, a log-scale a, a reference q.
+
+    A subclass that defines `dim`, `energy` and `energy_and_grad` can denoise. One that also has
+    `theta`, `dtype` and `backward` can be learned. To save it, add `to_arrays`, `from_arrays` and a
+    kind, ``class Mine(Prior, kind="mine")``.
+
+    Attributes
+    ----------
+    reference : ReferenceMeasure or None
+        q; None for a density with respect to volume.
+    log_scale : float
+        a. For a prior with `theta` it is the last parameter.
+    theta : array (P,)
+        Every parameter in one vector, writable in place, the last one a.
+    dtype : numpy dtype
+        Type of `theta`, and of the points at which gradients are computed.
+
+    Examples
+    --------
+    >>> import numpy as np, fastcl
+    >>> class Quartic(fastcl.Prior):
+    ...     dim = 1
+    ...     def energy_and_grad(self, x):
+    ...         return np.sum(x**4, axis=1), 4 * x**3
+    ...     def energy(self, x):
+    ...         return self.energy_and_grad(x)[0]
+    >>> fastcl.denoise(Quartic(), [[1.0]], sigma=1.0).round(4)
+    array([[0.5]])
+    """
+
+    reference: ReferenceMeasure | None = None
+    theta: NDArray
+    dtype: np.dtype
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(dim={self.dim}, reference={self.reference})"
+
+    # ---- what every prior defines ---------------------------------------------------------------
+
+    @property
+    def dim(self) -> int:
+        """Dimension d of the points."""
+        raise NotImplementedError
+
+    def energy(self, x: ArrayLike) -> NDArray:
+        """R(x), (n,), in the type of x, for x (n, d)."""
+        raise NotImplementedError
+
+    def energy_and_grad(self, x: ArrayLike) -> tuple[NDArray, NDArray]:
+        """(R(x) (n,), its gradient with respect to x (n, d))."""
+        raise NotImplementedError
+
+    # ---- what follows -----------------------------------------------------------------------------
+
+    def energy_grad(self, x: ArrayLike) -> NDArray:
+        """Gradient of R with respect to x, (n, d), in the type of x."""
+        return self.energy_and_grad(x)[1]
+
+    @property
+    def log_scale(self) -> float:
+        """a: the last entry of `theta`, which may be set; 0 for a prior without parameters."""
+        return float(self.theta[-1]) if is_trainable(self) else 0.0
+
+    @log_scale.setter
+    def log_scale(self, value: float) -> None:
+        self.theta[-1] = value
+
+    def log_density(self, x: ArrayLike) -> NDArray:
+        """a - R(x), plus the log-density of the reference if there is one: (n,), unnormalised."""
+        value = self.log_scale - self.energy(x)
+        return value if self.reference is None else value + self.reference.log_density(x)
+
+    # ---- what learning needs ----------------------------------------------------------------------
+
+    def backward(self, grad_energy: NDArray, state: Any, out: NDArray | None = None) -> NDArray:
+        """Gradient (P,) with respect to theta of ``sum_i grad_energy_i R(x_i)``.
+
+        `state` is what `forward` returned for x: x itself unless the subclass defines `forward`.
+        The entry of a, which R does not see, is ignored. `out` (P,), if given, is where the result
+        may be written.
+        """
+        raise NotImplementedError
+
+    def forward(self, x: NDArray, keep: bool = True, weights: Any = None) -> tuple[NDArray, Any]:
+        """(R(x), the state that `backward` needs) for x (n, d) in the type of theta.
+
+        Without `keep` no state is needed. `weights` are those of `weights()`, for several calls
+        with the same theta.
+        """
+        return self.energy(x), x
+
+    def weights(self) -> Any:
+        """What `forward` derives from theta alone, computed once per step; None here."""
+        return None
+
+
+def check_reference(reference: ReferenceMeasure | None, dim: int) -> None:
+    """ValueError unless `reference` is a reference measure in `dim` dimensions."""
+    if not isinstance(reference, ReferenceMeasure) or reference.dim != dim:
+        raise ValueError(
+            f"reference must be a reference measure of dimension {dim}, got {reference!r}"
+        )
+
+
+def is_trainable(prior: object) -> bool:
+    """Whether a prior has parameters that `learn` can move."""
+    theta = getattr(prior, "theta", None)
+    return isinstance(prior, Prior) and (isinstance(theta, np.ndarray) or is_device(theta))

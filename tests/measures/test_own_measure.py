@@ -1,0 +1,73 @@
+"""A measure of one's own with dim, sample, log_density and sketch serves wherever one is asked for."""
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+
+import fastcl
+
+
+class Laplace(fastcl.ReferenceMeasure):
+    """Independent Laplace coordinates of scale one."""
+
+    def __init__(self, dim):
+        self._dim = dim
+
+    @property
+    def dim(self):
+        return self._dim
+
+    def sample(self, n, rng=None, dtype=np.float64):
+        return np.random.default_rng(rng).laplace(size=(n, self.dim)).astype(dtype)
+
+    def log_density(self, x):
+        return -np.abs(np.asarray(x)).sum(axis=1) - self.dim * np.log(2)
+
+    def sketch(self, omega):
+        return (1 / (1 + np.asarray(omega) ** 2)).prod(axis=1) + 0j
+
+
+def test_the_gradient_is_that_of_the_density():
+    x = np.random.default_rng(0).standard_normal((50, 3)) + 0.1
+    np.testing.assert_allclose(Laplace(3).log_density_grad(x), -np.sign(x), atol=1e-8)
+
+
+def test_pair_sketches_are_sketches_of_sums_and_differences():
+    omega = np.random.default_rng(0).standard_normal((5, 2))
+    minus, plus = Laplace(2).pair_sketches(omega)
+    for i in range(5):
+        for j in range(5):
+            expected = Laplace(2).sketch(np.stack([omega[i] - omega[j], omega[i] + omega[j]]))
+            np.testing.assert_allclose([minus[i, j], plus[i, j]], expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize("y", [-2.0, 0.5, 4.0])
+def test_the_posterior_mean_is_the_quadrature(y):
+    def weight(x):
+        return np.exp(-abs(x) - (x - y) ** 2 / 2)
+
+    limits = {"points": [0.0], "epsabs": 1e-12}
+    mass = quad(weight, -12, 12, **limits)[0]
+    expected = quad(lambda x: x * weight(x), -12, 12, **limits)[0] / mass
+    found = fastcl.denoise(Laplace(1), [[y]], sigma=1.0, estimator="mean", n_samples=4096)
+    assert abs(found[0, 0] - expected) < 0.01
+
+
+def test_the_map_estimate_is_soft_thresholding():
+    y = np.array([[3.0], [-2.5], [0.2]])
+    found = fastcl.denoise(Laplace(1), y, sigma=1.0, n_iter=200)
+    np.testing.assert_allclose(found[:2], [[2.0], [-1.5]], atol=1e-6)
+    assert abs(found[2, 0]) < 0.05  # the kink, where differences of the density see both sides
+
+
+def test_a_tilt_of_it_is_learned_and_denoises():
+    q = Laplace(2)
+    rng = np.random.default_rng(0)
+    x = np.sign(rng.standard_normal((20_000, 2))) * 1.5 + 0.3 * rng.standard_normal((20_000, 2))
+    sk = fastcl.sketch(x, fastcl.draw_frequencies(40, 2, 0.5, rng=1))
+    prior = fastcl.max_entropy(sk, q, n_points=2000, n_iter=80, rng=0)
+    gain = (prior.log_density(x) - q.log_density(x)).mean() - fastcl.log_normaliser(prior)
+    assert gain > 0.5
+    y = x[:200] + 0.5 * rng.standard_normal((200, 2))
+    clean = fastcl.denoise(prior, y, sigma=0.5, estimator="mean")
+    assert ((clean - x[:200]) ** 2).mean() < 0.6 * ((y - x[:200]) ** 2).mean()

@@ -1,0 +1,83 @@
+"""A prior of one's own is one class in one file: it saves, loads and denoises like the package's."""
+
+import numpy as np
+import pytest
+
+import fastcl
+
+
+class Ring(fastcl.Prior, kind="ring"):
+    """A density around a circle: R(x) = (|x| - radius)^2 / (2 width^2)."""
+
+    dim = 2
+
+    def __init__(self, radius, width):
+        self.radius = float(radius)
+        self.width = float(width)
+
+    def energy_and_grad(self, x):
+        lengths = np.linalg.norm(x, axis=1)
+        offsets = (lengths - self.radius) / self.width
+        return offsets**2 / 2, (offsets / self.width / lengths)[:, None] * x
+
+    def energy(self, x):
+        return self.energy_and_grad(x)[0]
+
+    def to_arrays(self):
+        return {"radius": self.radius, "width": self.width}
+
+    @classmethod
+    def from_arrays(cls, arrays):
+        return cls(arrays["radius"], arrays["width"])
+
+
+RING = Ring(1.0, 0.1)
+
+
+@pytest.fixture
+def noisy():
+    angle = np.random.default_rng(0).uniform(0, 2 * np.pi, 300)
+    clean = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return clean, clean + 0.3 * np.random.default_rng(1).standard_normal(clean.shape)
+
+
+@pytest.mark.parametrize("estimator", ["map", "mean"])
+def test_it_denoises(noisy, estimator):
+    clean, y = noisy
+    estimate = fastcl.denoise(RING, y, sigma=0.3, estimator=estimator)
+    assert ((estimate - clean) ** 2).mean() < 0.7 * ((y - clean) ** 2).mean()
+    if estimator == "map":  # along the radius the objective is a parabola: sigma^2 against width^2
+        lengths = np.linalg.norm(y, axis=1)
+        expected = (lengths * 0.1**2 + 1.0 * 0.3**2) / (0.1**2 + 0.3**2)
+        np.testing.assert_allclose(np.linalg.norm(estimate, axis=1), expected, rtol=1e-3)
+
+
+def test_it_is_saved_and_loaded(tmp_path, noisy):
+    RING.save(tmp_path / "ring.npz")
+    loaded = fastcl.load_prior(tmp_path / "ring.npz")
+    assert type(loaded) is Ring
+    np.testing.assert_array_equal(loaded.log_density(noisy[1]), RING.log_density(noisy[1]))
+    np.testing.assert_array_equal(Ring.load(tmp_path / "ring.npz").energy_grad(noisy[1]),
+                                  RING.energy_grad(noisy[1]))  # fmt: skip
+
+
+def test_it_is_part_of_other_objects(tmp_path):
+    transform = fastcl.PatchTransform(2, np.eye(4)[:, 1:3], np.ones(2))
+    fastcl.ImageModel(transform, RING).save(tmp_path / "model.npz")
+    assert type(fastcl.load(tmp_path / "model.npz").prior) is Ring
+
+
+def test_without_a_kind_it_is_not_saved(tmp_path):
+    class Nameless(fastcl.Prior):
+        dim = 1
+
+    with pytest.raises(TypeError, match=r"Nameless has no kind to be saved under"):
+        Nameless().save(tmp_path / "p.npz")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_its_mass_is_found():
+    box = fastcl.Box([-2, -2], [2, 2])
+    # The mass is 2 pi times the integral of r exp(-(r - 1)^2 / (2 width^2)): that of a Gaussian.
+    expected = np.log(2 * np.pi * 0.1 * np.sqrt(2 * np.pi))
+    assert abs(fastcl.log_normaliser(RING, box, n_points=4000) - expected) < 0.1
