@@ -1,6 +1,7 @@
-"""Where points are drawn: probability measures that can be sampled, with a density and a sketch in closed form.
+"""Where points are drawn: measures that can be sampled, with a density and a sketch in closed form.
 
-`box` is the uniform measure on a box, the domain of arXiv 2310.03085; `mixtures` and `scale_mixtures` are reference measures q
-that a prior multiplies: ``mu = q exp(a - R)``. `counter_rng` draws the points of a box so that they depend on seed, step and
-index alone.
+`base` says what a reference measure q is, which a prior multiplies: ``mu = q exp(a - R)``.
+`mixtures` and `scale_mixtures` are such measures; `radial_map` makes the latter standard normal.
+`box` is the uniform measure on a box, the domain of arXiv 2310.03085, and `counter_rng` draws its
+points so that they depend on seed, step and index alone.
 """

@@ -1,4 +1,4 @@
-"""What a reference measure is: the probability measure q that a prior multiplies, mu = q exp(a - R)."""
+"""Reference measures: the probability measure q that a prior multiplies, mu = q exp(a - R)."""
 
 from __future__ import annotations
 

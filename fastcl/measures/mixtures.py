@@ -1,8 +1,8 @@
 """Gaussian mixtures as reference measures: sampling, density, sketch and posterior in closed form.
 
-For terms ``weight_t N(mean_t, C_t)`` the sketch is ``sum_t weight_t exp(-i <omega, mean_t> - omega^T
-C_t omega / 2)``, and the posterior of x given y = x + N(0, S) is again such a mixture, with gains
-``C_t (C_t + S)^-1`` and covariances ``(C_t^-1 + S^-1)^-1``.
+The sketch of ``weight N(mean, C)`` is ``weight exp(-i <omega, mean> - omega^T C omega / 2)``, and
+the posterior of x given y = x + N(0, S) is again a mixture, with gains ``C (C + S)^-1`` and
+covariances ``(C^-1 + S^-1)^-1``.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ class GaussianTerms(ReferenceMeasure):
     def posterior_points(
         self, y: NDArray, noise: NDArray, normals: NDArray
     ) -> tuple[NDArray, NDArray, None]:
-        """(mean (n, d), points (n, s, d), None) of the posterior, components by systematic sampling."""
+        """(mean (n, d), points (n, s, d), None) of the posterior; terms sampled systematically."""
         responsibilities, means, roots = self.posterior(y.astype(np.float64), noise)
         centre = np.einsum("kn,knd->nd", responsibilities, means)
         levels = (np.arange(len(normals), like=y) + 0.5) / len(normals)
@@ -224,9 +224,10 @@ class GaussianTerms(ReferenceMeasure):
         return self._cache(like, "terms", lambda: self._term_factors(self._roots))
 
     def _term_factors(self, roots):
-        """Factors of Gaussians with the weights and means of the mixture and these Cholesky factors.
+        """Factors of Gaussians with the weights and means of the mixture and other covariances.
 
-        (means (k, d), W (k, d, d) with W W^T the inverse covariance, log of the peak values (k,)).
+        From Cholesky factors (k, d, d) to (means (k, d), W (k, d, d) with W W^T the inverse
+        covariance, logarithms of the peak values (k,)).
         """
         constants = np.log(self.term_weights) - self.dim / 2 * np.log(2 * np.pi)
         constants -= np.log(np.diagonal(roots, axis1=1, axis2=2)).sum(axis=1)
@@ -344,7 +345,7 @@ class Gaussian(GaussianMixture):
         return f"Gaussian(dim={self.dim})"
 
     def propose(self, x: NDArray, step: float, rng: np.random.Generator) -> tuple[NDArray, float]:
-        """(y, 0): an autoregressive step of at most 1 standard deviation, which leaves q invariant."""
+        """(y, 0): an autoregressive step, at most 1 standard deviation, that leaves q invariant."""
         y = product(rng.standard_normal(x.shape, dtype=x.dtype), step * self._roots[0].T)
         mean = self.means[0].astype(x.dtype)
         y += mean + x.dtype.type(np.sqrt(1 - step**2)) * (x - mean)

@@ -1,8 +1,8 @@
 """The radial map that makes a Gaussian scale mixture standard normal.
 
-If v = r u has a uniform direction u and a radius with distribution function F, the vector
-``T(v) = u F_chi^-1(F(r))`` is standard normal: its radius has the distribution of chi with d degrees
-of freedom. log r -> log F_chi^-1(F(r)) and its inverse are tabulated as piecewise cubics.
+If v = r u has a uniform direction u and a radius r with distribution function F, the vector
+``T(v) = u F_chi^-1(F(r))`` is standard normal: its radius follows the chi distribution with d
+degrees of freedom. log r -> log F_chi^-1(F(r)) and its inverse are tabulated as piecewise cubics.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Gaussian scale mixtures and mixtures of them: heavy-tailed, with fast posteriors.
 
-Their distribution is ``sum_kj weight_kj N(0, scale_j^2 C_k)``: a point is a Gaussian vector of one of K
-covariances times one of J scales, as centred image patches nearly are. In a basis that diagonalises
-C_k and the noise, all J scales of a component share one projection of the data.
+Their distribution is ``sum_kj weight_kj N(0, scale_j^2 C_k)``: a point is a Gaussian vector with
+one of K covariances, times one of J scales; centred image patches are nearly of this form. In a
+basis that diagonalises C_k and the noise, all scales of a component share one projection.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         return weights, moments
 
     def _responsibilities(self, x):
-        """(posterior probabilities (n, K, J) of the terms, log-density (n,)) of a chunk x (n, d)."""
+        """(posterior probabilities (n, K, J) of the terms, log-density (n,)) for a chunk (n, d)."""
         responsibilities = np.empty((len(x), *self._weights.shape), x.dtype, like=x)
         log_density = np.empty(len(x), x.dtype, like=x)
         kernel("mixture_responsibilities", like=x)(
@@ -159,7 +159,7 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         return weighted.reshape(len(responsibilities), -1).T
 
     def _factors(self, like):
-        """(bases, precisions, constants) for `mixture_responsibilities`, cached per dtype and device."""
+        """(bases, precisions, constants) for `mixture_responsibilities`, cached."""
         dtype = like.dtype
 
         def make():
@@ -369,7 +369,7 @@ class GaussianScaleMixture(MixtureOfScaleMixtures, kind="gaussian_scale_mixture"
         return product(pull_back(v, gradient, table), whitening.T).astype(x.dtype)
 
     def _radial(self, like):
-        """(W, Cholesky factor of C, table of the radial map, table of its inverse), on the device."""
+        """(W, Cholesky factor of C, table of the radial map, table of its inverse)."""
 
         def make():
             roots = np.linalg.cholesky(self.covariance)

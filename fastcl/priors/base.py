@@ -50,7 +50,7 @@ class Prior(Storable):
     def __repr__(self) -> str:
         return f"{type(self).__name__}(dim={self.dim}, reference={self.reference})"
 
-    # ---- what every prior defines ---------------------------------------------------------------
+    # ---- what every prior defines -------------------------------------------------------------
 
     @property
     def dim(self) -> int:
@@ -65,7 +65,7 @@ class Prior(Storable):
         """(R(x) (n,), its gradient with respect to x (n, d))."""
         raise NotImplementedError
 
-    # ---- what follows -----------------------------------------------------------------------------
+    # ---- what follows -------------------------------------------------------------------------
 
     def energy_grad(self, x: ArrayLike) -> NDArray:
         """Gradient of R with respect to x, (n, d), in the type of x."""
@@ -85,7 +85,7 @@ class Prior(Storable):
         value = self.log_scale - self.energy(x)
         return value if self.reference is None else value + self.reference.log_density(x)
 
-    # ---- what learning needs ----------------------------------------------------------------------
+    # ---- what learning needs ------------------------------------------------------------------
 
     def backward(self, grad_energy: NDArray, state: Any, out: NDArray | None = None) -> NDArray:
         """Gradient (P,) with respect to theta of ``sum_i grad_energy_i R(x_i)``.

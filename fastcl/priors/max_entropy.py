@@ -1,8 +1,8 @@
 """The maximum-entropy density with the moments of a sketch: a convex problem without a network.
 
 Among all densities with given moments z, the one of maximum entropy relative to a reference q has
-the form ``q exp(A* c)``, and c solves ``min_c log E_q exp(A* c) - Re <c, z>``. This is also the maximum
-of the likelihood over c, in which the data appear only through their sketch.
+the form ``q exp(A* c)``, and c solves ``min_c log E_q exp(A* c) - Re <c, z>``. This also maximises
+the likelihood over c, in which the data appear only through their sketch.
 """
 
 from __future__ import annotations

@@ -19,11 +19,11 @@ PANEL = 512  # columns of the rest of the matrix that are updated at a time
 
 
 class WhitenedMetric:
-    """The quadratic form ``r* M r``, ``M = (Sigma + ridge I)^-1``, with Sigma the covariance under q.
+    """The quadratic form ``r* M r``, ``M = (Sigma + ridge I)^-1``.
 
-    Sigma is that of the features. This is the optimal weighting of the generalised method of
-    moments if the data follow q: every deviation from q that the sketch resolves counts alike,
-    however little it moves the moments.
+    Sigma is the covariance of the features under a distribution q. This is the optimal weighting of
+    the generalised method of moments if the data follow q: every deviation from q that the sketch
+    resolves counts alike, however little it moves the moments.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def _covariances(omega, domain, here):
 
 
 def _inverse(a, dtype):
-    """The inverse, in `dtype`, of a symmetric positive definite matrix (m, m), which is overwritten.
+    """The inverse, in `dtype`, of a symmetric positive definite matrix (m, m); overwrites it.
 
     By a blocked Cholesky factorisation L and its inverse: the result of LAPACK's own may depend on
     the number of threads.

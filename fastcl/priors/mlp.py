@@ -32,7 +32,7 @@ def count_parameters(sizes: Sequence[int]) -> int:
 class MLPPrior(Prior, kind="prior"):
     """An unnormalised density ``exp(a - ||f_theta(x)||^2)``, times a reference density if given.
 
-    f_theta is a network of ReLU layers R^d -> R^d with a linear last layer, initialised as He et al.
+    f_theta is a network of ReLU layers R^d -> R^d with a linear last layer and He's initialisation.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ class MLPPrior(Prior, kind="prior"):
 
     @property
     def theta(self) -> NDArray:  # type: ignore[override]
-        """Every parameter (P,), writable in place; assigning copies, to the device of the vector."""
+        """Every parameter (P,), writable in place; assigning copies to the vector's device."""
         return self._theta
 
     @theta.setter
@@ -217,7 +217,7 @@ class MLPPrior(Prior, kind="prior"):
         return energy, (x, transposed, activations)
 
     def backward(self, grad_energy: NDArray, state: tuple, out: NDArray | None = None) -> NDArray:
-        """Gradient (P,) of ``sum_i grad_energy_i R_theta(x_i)``; its last entry, that of a, is 0."""
+        """Gradient (P,) of ``sum_i grad_energy_i R_theta(x_i)``; 0 in the last entry, that of a."""
         x, transposed, activations = state
         part_rows = kernel("rows_of_part", like=x)(len(x))
         size = self.theta.size - 1
