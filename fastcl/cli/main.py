@@ -175,7 +175,7 @@ def run_sketch(options):
         sk = result = sketch_rows(
             read_array(source), options.m, options.scale, options.seed, checkpoint
         )
-    sk.partial = None
+    sk.pass_state = None
     result.save(options.out)
     checkpoint.unlink(missing_ok=True)
     print(f"{options.out}: {sk.count} points of dimension {sk.dim} in {len(sk.omega)} moments")
@@ -197,7 +197,7 @@ def sketch_rows(x, m, scale, seed, checkpoint):
     if result.domain is not None:  # of the rows that were read before
         low, high = result.domain.low.copy(), np.nextafter(result.domain.high, -np.inf)
 
-    def see(rows, first, last):
+    def observer(rows, first, last):
         np.minimum(low, rows[first:last].min(axis=0), out=low)
         np.maximum(high, rows[first:last].max(axis=0), out=high)
         if np.isfinite(high - low).all():
@@ -210,7 +210,7 @@ def sketch_rows(x, m, scale, seed, checkpoint):
         source,
         progress=True,
         checkpoint=checkpoint,
-        see=see if x.shape[1] <= MAX_BOX else None,
+        observer=observer if x.shape[1] <= MAX_BOX else None,
     )
     if x.shape[1] <= MAX_BOX:
         margin = np.maximum(0.1 * (high - low), scale)

@@ -71,13 +71,13 @@ class PatchTransform(Storable, kind="patch-transform"):
         Side of the patches, at least 2.
     axes : array (patch^2, d)
         Orthonormal columns, orthogonal to the constant patch.
-    deviations : array (d,)
+    stds : array (d,)
         Standard deviation of the patches along each axis.
 
     Raises
     ------
     TypeError, ValueError
-        Shapes that do not fit, numbers that are not finite, deviations not above zero.
+        Shapes that do not fit, numbers that are not finite, stds not above zero.
 
     Examples
     --------
@@ -89,16 +89,16 @@ class PatchTransform(Storable, kind="patch-transform"):
     ([1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], True)
     """
 
-    def __init__(self, patch, axes, deviations):
+    def __init__(self, patch, axes, stds):
         self.patch = as_count(patch, "patch", least=2)
         self.axes = as_array(axes, "axes").astype(np.float64)
-        self.deviations = as_vector(deviations, "deviations")
-        if self.axes.shape != (self.patch**2, self.deviations.size):
+        self.stds = as_vector(stds, "stds")
+        if self.axes.shape != (self.patch**2, self.stds.size):
             raise ValueError(
-                f"axes {self.axes.shape} and deviations {self.deviations.shape} do not fit patches of side {self.patch}"
+                f"axes {self.axes.shape} and stds {self.stds.shape} do not fit patches of side {self.patch}"
             )
-        if not np.isfinite(self.axes).all() or not (self.deviations > 0).all():
-            raise ValueError("axes must be finite, and deviations above zero")
+        if not np.isfinite(self.axes).all() or not (self.stds > 0).all():
+            raise ValueError("axes must be finite, and stds above zero")
         self._cache = DeviceCache()
 
     def __repr__(self):
@@ -124,7 +124,7 @@ class PatchTransform(Storable, kind="patch-transform"):
     @property
     def dim(self):
         """Number of coordinates, patch^2 - 1."""
-        return self.deviations.size
+        return self.stds.size
 
     def forward(self, patches):
         """(white coordinates (n, d), means (n, 1)) of flat patches (n, patch^2)."""
@@ -138,15 +138,15 @@ class PatchTransform(Storable, kind="patch-transform"):
         """What `forward` and `inverse` multiply by, in the type of `like` and where it is."""
 
         def make():
-            return (self.axes / self.deviations).astype(like.dtype), (
-                self.axes * self.deviations
-            ).T.astype(like.dtype)
+            return (self.axes / self.stds).astype(like.dtype), (self.axes * self.stds).T.astype(
+                like.dtype
+            )
 
         return self._cache(like, f"matrices in {like.dtype}", make)
 
     def to_arrays(self):
         """What a file keeps of the transform: name -> array."""
-        return {"patch": self.patch, "axes": self.axes, "deviations": self.deviations}
+        return {"patch": self.patch, "axes": self.axes, "deviations": self.stds}
 
     @classmethod
     def from_arrays(cls, arrays):

@@ -16,7 +16,7 @@ from ..learning.adaptive import adapt_frequencies
 from ..measures.base import ReferenceMeasure
 from ..measures.mixtures import standard_normal
 from ..measures.scale_mixtures import GaussianScaleMixture
-from ..sketching.checkpoint import POINTS_BETWEEN, Partial, run_pass
+from ..sketching.checkpoint import POINTS_BETWEEN, PassState, run_pass
 from ..sketching.sketch import Sketch
 from ..validation import as_count, as_generator
 
@@ -152,17 +152,19 @@ def sketch_images(
     checkpoint_every = as_count(checkpoint_every, "checkpoint_every")
     given, rng = rng is not None, as_generator(rng)
     seed = int(rng.integers(2**63))
-    started, pass_over = None, None
+    started, pass_state = None, None
     if checkpoint is not None:
-        pass_over = Partial(f"{source.describe()} m={m} seed={seed if given else None}", seed=seed)
-        started = _started(checkpoint, pass_over)
+        pass_state = PassState(
+            f"{source.describe()} m={m} seed={seed if given else None}", seed=seed
+        )
+        started = _started(checkpoint, pass_state)
     if started is None:
         started = _start(images, patch, m, rng, progress)
-        started.sketch.partial = pass_over
+        started.sketch.pass_state = pass_state
         if checkpoint is not None:  # what was fitted took longer than many a pass
             started.save(checkpoint)
     transform, reference, result = started.transform, started.reference, started.sketch
-    seed = seed if result.partial is None else result.partial.seed
+    seed = seed if result.pass_state is None else result.pass_state.seed
 
     def prepare(index):
         noise = np.random.default_rng([seed, index])
@@ -175,13 +177,13 @@ def sketch_images(
     return started
 
 
-def _started(checkpoint, pass_over):
+def _started(checkpoint, pass_state):
     """The `PatchSketch` of a checkpoint, None where there is no such file; ValueError where it is of another pass."""
     files.check_writable(checkpoint)
     if not Path(checkpoint).exists():
         return None
     started = PatchSketch.load(checkpoint)
-    if getattr(started.sketch.partial, "data", None) != pass_over.data:
+    if getattr(started.sketch.pass_state, "data", None) != pass_state.data:
         raise ValueError(
             f"checkpoint {str(checkpoint)!r} belongs to other images or settings: remove it to start anew"
         )

@@ -120,7 +120,7 @@ def denoise_image(
     image = noisy
     with progress_bar(progress, len(precisions) * len(bands), "denoise", "band") as bar:
         for beta in precisions:
-            noise = sigma / np.sqrt(beta) / transform.deviations
+            noise = sigma / np.sqrt(beta) / transform.stds
             patches_sum = np.zeros_like(image)
             for band in bands:
                 coordinates, means = transform.forward(

@@ -12,7 +12,7 @@ POINTS_BETWEEN = 10_000_000  # points from one checkpoint to the next
 
 
 @dataclass(frozen=True)
-class Partial:
+class PassState:
     """Where a pass over data stands whose sketch it belongs to: `count` of the sketch is the number of points behind it."""
 
     data: str  # tells the data from others
@@ -40,7 +40,7 @@ def resume(checkpoint, result, source):
     if not Path(checkpoint).exists():
         return result
     started = type(result).load(checkpoint)
-    if started.partial is None or started.partial.data != source.describe():
+    if started.pass_state is None or started.pass_state.data != source.describe():
         raise ValueError(
             f"checkpoint {str(checkpoint)!r} belongs to other data: remove it to start anew"
         )
@@ -48,11 +48,11 @@ def resume(checkpoint, result, source):
         raise ValueError(
             f"checkpoint {str(checkpoint)!r} belongs to other frequencies: remove it to start anew"
         )
-    result._total, result.count, result.domain, result.partial = (
+    result._total, result.count, result.domain, result.pass_state = (
         started._total,
         started.count,
         started.domain,
-        started.partial,
+        started.pass_state,
     )
     result._ledger = started._ledger
     return result
@@ -65,23 +65,23 @@ def run_pass(
     checkpoint=None,
     checkpoint_every=POINTS_BETWEEN,
     save=None,
-    see=None,
+    observer=None,
 ):
     """Add to `result` the points of `source` that it has not counted yet.
 
-    `save(path)` writes the state, by default that of the sketch; `see(rows, first, last)` is shown every part before it counts.
+    `save(path)` writes the state, by default that of the sketch; `observer(rows, first, last)` is shown every part before it counts.
     """
-    if result.partial is not None and result.partial.complete:
+    if result.pass_state is not None and result.pass_state.complete:
         return
     save = result.save if save is None else save
-    if checkpoint is not None and result.partial is None:
-        result.partial = Partial(source.describe())
+    if checkpoint is not None and result.pass_state is None:
+        result.pass_state = PassState(source.describe())
     state, saved = (result._total, result.count), result.count
     try:
         with progress_bar(progress, source.total, "sketch", source.unit, initial=saved) as bar:
             for rows, first, last in source.parts(saved):
-                if see is not None:
-                    see(rows, first, last)
+                if observer is not None:
+                    observer(rows, first, last)
                 result._add(rows, first, last)
                 del rows
                 state = result._total, result.count  # in one assignment: no interruption parts them
@@ -90,7 +90,7 @@ def run_pass(
                     save(checkpoint)
                     saved = result.count
         if checkpoint is not None:
-            result.partial = replace(result.partial, complete=True)
+            result.pass_state = replace(result.pass_state, complete=True)
     except BaseException as error:
         result._total, result.count = state
         if checkpoint is None or result.count == 0:

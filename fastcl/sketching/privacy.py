@@ -111,7 +111,7 @@ def release(sketch, epsilon, delta=0.0, mechanism="laplace", rng=None):
     else:
         noise = np.rint(steps * rng.standard_normal(total.shape))
     released = copy.copy(sketch)
-    released._packed, released.domain, released.partial = {}, None, None
+    released._packed, released.domain, released.pass_state = {}, None, None
     released._total = GRID * ((total[0] + noise[0]) + 1j * (total[1] + noise[1]))
     released._ledger = ledger.copy()
     released._ledger.state, released._ledger.spent = (

@@ -22,7 +22,7 @@ from ..validation import (
     work_dtype,
 )
 from .accountant import Ledger
-from .checkpoint import POINTS_BETWEEN, Partial, resume, run_pass
+from .checkpoint import POINTS_BETWEEN, PassState, resume, run_pass
 from .dask import add_dask
 from .quantised import Quantiser, draw_dither
 
@@ -51,7 +51,7 @@ class Sketch(files.Storable, kind="sketch"):
         Points seen so far.
     domain : Box or reference measure, optional
         Where the data lie, where the maker of the sketch knows it; kept in files, and joined by ``+``.
-    partial : Partial or None
+    pass_state : PassState or None
         Of the state of a pass that `sketch` keeps in its checkpoint: which data it reads, and whether it has read them all.
     privacy : (epsilon, delta) or None
         What holds for every point where the sketch was released, see `release`; None where it has points without noise.
@@ -89,7 +89,7 @@ class Sketch(files.Storable, kind="sketch"):
         self._quantiser = None if bits is None else Quantiser(bits, dither, len(self.omega))
         self._ledger = Ledger()
         self.count = 0
-        self.domain = self.partial = None
+        self.domain = self.pass_state = None
         self._total = np.zeros(len(self.omega), np.complex128)
         self._packed = {}
 
@@ -142,7 +142,7 @@ class Sketch(files.Storable, kind="sketch"):
         """Add the points x (n, d) to the sketch; nothing is added if any chunk of x is bad. Returns the sketch."""
         x = as_rows(x, "x", self.dim)
         self._add(x, 0, len(x))
-        self.partial = None
+        self.pass_state = None
         return self
 
     def _add(self, x, first, last):
@@ -211,8 +211,8 @@ class Sketch(files.Storable, kind="sketch"):
             arrays |= files.parts_of("domain", self.domain)
         return (
             arrays
-            if self.partial is None
-            else arrays | files.with_prefix("partial", vars(self.partial))
+            if self.pass_state is None
+            else arrays | files.with_prefix("partial", vars(self.pass_state))
         )
 
     @classmethod
@@ -247,7 +247,7 @@ class Sketch(files.Storable, kind="sketch"):
         if count and not ledger:  # a file of an earlier version, which knew of no releases
             sketch._ledger.begin()
         partial = files.without_prefix("partial", arrays)
-        sketch.partial = Partial.from_arrays(partial) if partial else None
+        sketch.pass_state = PassState.from_arrays(partial) if partial else None
         domain = files.without_prefix("domain", arrays)
         sketch.domain = (
             files.part_from("domain", arrays, (Box, ReferenceMeasure)) if domain else None

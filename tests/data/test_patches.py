@@ -116,7 +116,7 @@ def test_transform_takes_patches_apart_and_puts_them_together(rng, patch):
     assert coordinates.shape == (500, transform.dim) == (500, patch**2 - 1)
     np.testing.assert_allclose(means[:, 0], x.mean(axis=1), rtol=10 * EPS)
     # Sums of patch^2 products; what the division by a deviation magnifies, the product with it takes back.
-    spread = transform.deviations.max() / transform.deviations.min()
+    spread = transform.stds.max() / transform.stds.min()
     np.testing.assert_allclose(
         transform.inverse(coordinates, means), x, rtol=0, atol=10 * patch**2 * spread * EPS
     )
@@ -128,23 +128,23 @@ def test_coordinates_of_the_fitted_patches_are_white(rng, patch):
     transform = PatchTransform.fit(x)
     coordinates, _ = transform.forward(x)
     # Eigenvectors are orthonormal to rounding; eigenvalues are divided by.
-    spread = (transform.deviations.max() / transform.deviations.min()) ** 2
+    spread = (transform.stds.max() / transform.stds.min()) ** 2
     np.testing.assert_allclose(
         coordinates.T @ coordinates / 500, np.eye(patch**2 - 1), atol=10 * patch**2 * spread * EPS
     )
-    assert (np.diff(transform.deviations) <= 0).all()
+    assert (np.diff(transform.stds) <= 0).all()
 
 
 def test_axes_are_orthonormal_and_blind_to_constants(rng):
     transform = PatchTransform.fit(correlated_patches(rng, 4))
     np.testing.assert_allclose(transform.axes.T @ transform.axes, np.eye(15), atol=100 * EPS)
     # The constant patch is the eigenvector of zero, turned by rounding over the gap to the next eigenvalue.
-    gap = (transform.deviations.min() / transform.deviations.max()) ** 2
+    gap = (transform.stds.min() / transform.stds.max()) ** 2
     np.testing.assert_allclose(transform.axes.sum(axis=0), 0, atol=4 * 10 * EPS / gap)
     x = correlated_patches(rng, 4, n=10)
     # A shift of one is a few deviations of the smallest axis, which divides the rounding.
     shifted = transform.forward(x + 1)[0]
-    atol = 4 * 10 * EPS / gap / transform.deviations.min()
+    atol = 4 * 10 * EPS / gap / transform.stds.min()
     np.testing.assert_allclose(shifted, transform.forward(x)[0], rtol=0, atol=atol)
     assert atol < 0.01
 
@@ -152,7 +152,7 @@ def test_axes_are_orthonormal_and_blind_to_constants(rng):
 def test_transform_works_in_the_type_of_the_patches_and_where_they_are(backend, rng):
     x = correlated_patches(rng, 3)
     transform = PatchTransform.fit(x)
-    spread = transform.deviations.max() / transform.deviations.min()
+    spread = transform.stds.max() / transform.stds.min()
     for dtype in (np.float32, np.float64):
         coordinates, means = transform.forward(backend.array(x.astype(dtype)))
         parts = [
@@ -170,7 +170,7 @@ def test_transform_survives_the_way_through_arrays(rng):
     )
     assert copy.patch == 3
     np.testing.assert_array_equal(copy.axes, transform.axes)
-    np.testing.assert_array_equal(copy.deviations, transform.deviations)
+    np.testing.assert_array_equal(copy.stds, transform.stds)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_patches_that_do_not_span_all_patterns_are_refused(rng, span):
 )  # fmt: skip
 def test_arrays_that_are_no_transform_are_refused(change):
     arrays = {"patch": 2, "axes": np.eye(4)[:, :3], "deviations": np.ones(3)} | change
-    with pytest.raises((ValueError, TypeError), match=r"patch|axes|deviations|integer"):
+    with pytest.raises((ValueError, TypeError), match=r"patch|axes|stds|deviations|integer"):
         PatchTransform.from_arrays(
             {name: np.asarray(array) for name, array in arrays.items() if array is not None}
         )

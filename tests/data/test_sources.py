@@ -94,7 +94,7 @@ def test_every_source_has_the_sketch_of_its_rows(tmp_path, x, omega, kind):
         )
     else:
         np.testing.assert_array_equal(sk.values, fastcl.sketch(x, omega).values)
-    assert sk.partial is None
+    assert sk.pass_state is None
 
 
 def test_the_rows_of_a_sliced_source_are_read_once_and_in_slices(x, omega):
@@ -138,7 +138,7 @@ def test_an_interrupted_pass_goes_on_to_the_bits_of_an_unbroken_one(
             fastcl.sketch(interrupted(x, after, error), omega, **given)
         state = fastcl.Sketch.load(path)  # a sketch like any other, of the first points
         assert state.count == counted
-        assert not state.partial.complete
+        assert not state.pass_state.complete
         np.testing.assert_allclose(
             state.values, fastcl.sketch(x[:counted], omega).values, rtol=1e-15
         )
@@ -248,7 +248,7 @@ def test_a_complete_pass_reads_nothing_again(tmp_path, x, omega):
     again = fastcl.sketch(source, omega, checkpoint=path)
     assert source.read == min(ROWS, sources.PROBES)
     np.testing.assert_array_equal(again.values, first.values)
-    assert again.partial.complete
+    assert again.pass_state.complete
 
 
 def test_a_checkpoint_of_other_data_or_frequencies_is_refused_and_kept(tmp_path, x, omega):
@@ -273,7 +273,7 @@ def test_a_checkpoint_of_other_data_or_frequencies_is_refused_and_kept(tmp_path,
 @pytest.mark.parametrize("name", ["data", "complete", "seed"])
 def test_a_damaged_state_of_a_pass_is_refused(tmp_path, x, omega, name):
     arrays = fastcl.sketch(x, omega, checkpoint=tmp_path / "state.npz").to_arrays()
-    assert fastcl.Sketch.from_arrays(arrays).partial.complete
+    assert fastcl.Sketch.from_arrays(arrays).pass_state.complete
     missing = {key: array for key, array in arrays.items() if key != f"partial.{name}"}
     for damaged in (
         missing,
@@ -288,8 +288,8 @@ def test_a_damaged_state_of_a_pass_is_refused(tmp_path, x, omega, name):
 
 def test_updates_and_merges_are_no_longer_a_pass(tmp_path, x, omega):
     sk = fastcl.sketch(x, omega, checkpoint=tmp_path / "state.npz")
-    assert (sk + sk).partial is None
-    assert sk.update(x).partial is None
+    assert (sk + sk).pass_state is None
+    assert sk.update(x).pass_state is None
 
 
 SCRIPT = """
@@ -448,7 +448,7 @@ def test_a_pass_over_images_goes_on_where_it_stopped(tmp_path, folder, monkeypat
     result = fastcl.sketch_images(images, **given)
     assert result.sketch.count == whole.sketch.count
     np.testing.assert_array_equal(result.sketch.values, whole.sketch.values)
-    assert result.sketch.partial.complete
+    assert result.sketch.pass_state.complete
 
 
 # ---- the command line -------------------------------------------------------------------------------------------

@@ -103,7 +103,7 @@ def test_sketch_does_not_depend_on_the_bands(small_fit, monkeypatch):
     assert parts.sketch.count == whole.sketch.count
     # The dither is drawn in the same order; white coordinates are single-precision sums of patch^2 products, magnified by
     # the smallest deviation, and a feature moves by at most |omega| of about 4 times that.
-    rounding = PATCH**2 * np.finfo(np.float32).eps / whole.transform.deviations.min()
+    rounding = PATCH**2 * np.finfo(np.float32).eps / whole.transform.stds.min()
     np.testing.assert_allclose(parts.sketch.values, whole.sketch.values, rtol=0, atol=4 * rounding)
     assert 4 * rounding < 0.01
 
@@ -124,7 +124,7 @@ def test_rounding_to_grey_levels_does_not_leave_flat_patches(small_fit):
     image = np.round(np.linspace(0, 10, 40 * 48).reshape(40, 48)).astype(np.uint8)
     result = fastcl.sketch_images([image], PATCH, m=50, rng=0)
     # No axis is quieter than the dither, of deviation 1 / (255 sqrt(12)); a sample covariance of 2000 is 10 % off there.
-    assert result.transform.deviations.min() > 0.8 / 255 / np.sqrt(12)
+    assert result.transform.stds.min() > 0.8 / 255 / np.sqrt(12)
 
 
 def test_random_patches_are_patches_from_every_image(monkeypatch):
@@ -310,7 +310,7 @@ def test_a_turned_photograph_of_a_turned_model_is_turned(trained, estimator):
     transform = trained.sketch.transform
     turned = np.arange(PATCH**2).reshape(PATCH, PATCH).T.ravel()
     other = fastcl.ImageModel(
-        fastcl.PatchTransform(PATCH, transform.axes[turned], transform.deviations),
+        fastcl.PatchTransform(PATCH, transform.axes[turned], transform.stds),
         trained.sketch.reference,
     )
     noisy = with_noise(photograph(102, (9, 13)))

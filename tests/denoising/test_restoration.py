@@ -172,7 +172,7 @@ def test_one_pass_is_written_out():
     for i, j in corners:
         window = given[i : i + PATCH, j : j + PATCH].reshape(1, -1)
         coordinates, mean = TRANSFORM.forward(window)
-        clean = PRIOR.posterior_mean(coordinates, sigma / np.sqrt(beta) / TRANSFORM.deviations)
+        clean = PRIOR.posterior_mean(coordinates, sigma / np.sqrt(beta) / TRANSFORM.stds)
         total[i : i + PATCH, j : j + PATCH] += TRANSFORM.inverse(clean, mean).reshape(PATCH, PATCH)
         counts[i : i + PATCH, j : j + PATCH] += 1
     model = fastcl.ImageModel(TRANSFORM, PRIOR, precisions=[beta])
@@ -227,7 +227,7 @@ def test_an_image_on_a_device_is_denoised_there(backend, monkeypatch, model, set
         assert np.abs(expected - given).max() > 0.001
         # Some fifty roundings of numbers below one in each of two or three passes, which the division by the smallest deviation
         # magnifies and the product with it takes back.
-        magnified = model.transform.deviations.max() / model.transform.deviations.min()
+        magnified = model.transform.stds.max() / model.transform.stds.min()
         np.testing.assert_allclose(
             found, expected, rtol=0, atol=100 * magnified * np.finfo(dtype).eps
         )
