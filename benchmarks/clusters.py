@@ -1,10 +1,10 @@
-"""One process of two threads against dask with two worker processes of one thread each, on one memory map.
+"""One process of two threads against two dask workers of one thread: python benchmarks/clusters.py
 
-Both read the same .npy file: the first in one pass, the workers block by block, each mapping the file itself, so that no point is
-sent anywhere. With --kill one of the workers is killed half-way, and the bits have to be those of the unbroken run.
+Both read the same .npy file: one process in one pass, the workers block by block, each mapping the
+file itself, so that no points are sent anywhere. With --kill, one of the workers is killed half-way
+and the result must be bitwise identical to that of the unbroken run.
 """
 
-import argparse
 import os
 import signal
 import tempfile
@@ -12,13 +12,17 @@ import threading
 import time
 from pathlib import Path
 
+from command import new_parser, require
 from timing import in_turn, machine
 
 import numpy as np  # isort: skip
 
 import fastcl
 
-BLOCK = 100_000  # rows of a block
+BLOCK = 100_000  # rows per block
+QUICK = {"n": 400_000, "dim": 4, "m": 200}
+ONE = "one process, two threads"
+TWO = "two workers of one thread"
 
 
 def read_block(path, block_id):
@@ -28,7 +32,7 @@ def read_block(path, block_id):
 
 
 def open_blocks(path, x):
-    """The file as a dask array whose graph holds its path alone."""
+    """The file as a dask array whose graph holds nothing but its path."""
     import dask.array as da
 
     rows = tuple(min(BLOCK, len(x) - start) for start in range(0, len(x), BLOCK))
@@ -40,7 +44,8 @@ def open_blocks(path, x):
 
 def write_points(path, n, dim):
     """A .npy file of n normal points, (n, dim) float32."""
-    x, rng = np.lib.format.open_memmap(path, "w+", np.float32, (n, dim)), np.random.default_rng(0)
+    x = np.lib.format.open_memmap(path, "w+", np.float32, (n, dim))
+    rng = np.random.default_rng(0)
     for start in range(0, n, BLOCK):
         rows = x[start : start + BLOCK]
         rows[:] = rng.standard_normal(rows.shape, dtype=np.float32)
@@ -48,9 +53,12 @@ def write_points(path, n, dim):
 
 
 def check_agreement(whole, parts, alone, n):
-    """RuntimeError where the cluster has other bits than one process with its blocks, or is far from the sketch of the map."""
+    """RuntimeError unless the cluster agrees bitwise with one process on its blocks.
+
+    It must also be close to the sketch of the map; returns the largest difference from that.
+    """
     if not np.array_equal(parts.values, alone.values):
-        raise RuntimeError("the cluster has other bits than one process")
+        raise RuntimeError("the cluster and one process differ")
     if not whole.count == parts.count == n:
         raise RuntimeError("points are missing")
     difference = np.abs(whole.values - parts.values).max()
@@ -66,20 +74,39 @@ def kill_half_way(pid, seconds):
     return thread
 
 
-def main():
-    import dask
-    from distributed import Client, LocalCluster
+def survive(client, blocks, omega, alone, seconds):
+    """Sketch again while a worker is killed half-way; whether the result is the same."""
+    victim = next(iter(client.run(os.getpid).values()))
+    killer = kill_half_way(victim, seconds)
+    start = time.perf_counter()
+    survived = fastcl.sketch(blocks, omega)
+    took = time.perf_counter() - start
+    killer.join()
+    same = np.array_equal(survived.values, alone.values) and survived.count == alone.count
+    in_time = took > seconds / 2
+    print(
+        f"a worker killed after {seconds / 2:.2f} s: {took:.2f} s in all, "
+        f"{'bitwise identical' if same else 'DIFFERENT'}"
+        + ("" if in_time else " (but the run was over by then)")
+    )
+    return same and in_time
 
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-n", type=int, default=4_000_000)
-    parser.add_argument("--dim", type=int, default=16)
-    parser.add_argument("-m", type=int, default=2000)
+
+def main():
+    parser = new_parser(__doc__)
+    parser.add_argument("-n", type=int, default=4_000_000, help="points (%(default)s)")
+    parser.add_argument("--dim", type=int, default=16, help="dimension (%(default)s)")
+    parser.add_argument("-m", type=int, default=2000, help="frequencies (%(default)s)")
     parser.add_argument(
         "--kill",
         action="store_true",
-        help="kill a worker half-way through another run, and compare the bits",
+        help="kill a worker half-way through another run, and compare the results",
     )
     options = parser.parse_args()
+    dask = require("dask")
+    distributed = require("distributed")
+    if options.quick:
+        vars(options).update(QUICK)
     print(machine())
     omega = fastcl.draw_frequencies(options.m, options.dim, 1.0, rng=0)
     with tempfile.TemporaryDirectory() as folder:
@@ -92,8 +119,8 @@ def main():
         start = time.perf_counter()
         settings = {"host": "127.0.0.1", "dashboard_address": None, "local_directory": folder}
         with (
-            LocalCluster(n_workers=2, threads_per_worker=1, **settings) as cluster,
-            Client(cluster) as client,
+            distributed.LocalCluster(n_workers=2, threads_per_worker=1, **settings) as cluster,
+            distributed.Client(cluster) as client,
         ):
             client.wait_for_workers(2)
             started = time.perf_counter() - start
@@ -101,33 +128,22 @@ def main():
             parts = fastcl.sketch(blocks, omega)
             first = time.perf_counter() - start
             difference = check_agreement(fastcl.sketch(x, omega), parts, alone, options.n)
-            print(f"{options.n:,} points, d = {options.dim}, m = {options.m}, {blocks.npartitions} blocks; largest difference"
-                  f" {difference:.1e}; cluster and one process: the same bits")  # fmt: skip
-            names = "one process, two threads", "two workers of one thread"
-            one, two = in_turn({
-                names[0]: lambda: fastcl.sketch(x, omega),
-                names[1]: lambda: fastcl.sketch(blocks, omega),
-            }).values()  # fmt: skip
-            print(f"{'':28}{'s':>8}{'ns/pair':>10}{'ratio':>8}")
-            for name, seconds in zip(names, (one, two), strict=True):
-                print(
-                    f"{name:28}{seconds:>8.3f}{1e9 * seconds / (options.n * options.m):>10.3f}{seconds / one:>8.2f}"
-                )
             print(
-                f"start of the cluster {started:.2f} s; its first sketch, with imports and compiled code read, {first:.2f} s"
+                f"{options.n:,} points, d = {options.dim}, m = {options.m}, "
+                f"{blocks.npartitions} blocks; largest difference {difference:.1e}"
             )
-            if options.kill:
-                victim = next(iter(client.run(os.getpid).values()))
-                killer, start = kill_half_way(victim, two), time.perf_counter()
-                survived = fastcl.sketch(blocks, omega)
-                seconds = time.perf_counter() - start
-                killer.join()
-                same = np.array_equal(survived.values, alone.values) and survived.count == options.n
-                cut = seconds > two / 2
-                print(f"a worker killed after {two / 2:.2f} s: {seconds:.2f} s in all, {'the same bits' if same else 'DIFFERENT'}"
-                      + ("" if cut else " (but it was done by then)"))  # fmt: skip
-                if not same or not cut:
-                    raise SystemExit(1)
+            print("cluster and one process on the same blocks: bitwise identical")
+            times = in_turn(
+                {ONE: lambda: fastcl.sketch(x, omega), TWO: lambda: fastcl.sketch(blocks, omega)}
+            )
+            print(f"{'':28}{'s':>8}{'ns/pair':>10}{'ratio':>8}")
+            for name, seconds in times.items():
+                pair = 1e9 * seconds / (options.n * options.m)
+                print(f"{name:28}{seconds:>8.3f}{pair:>10.3f}{seconds / times[ONE]:>8.2f}")
+            print(f"start of the cluster: {started:.2f} s")
+            print(f"its first sketch, with imports and reading compiled code: {first:.2f} s")
+            if options.kill and not survive(client, blocks, omega, alone, times[TWO]):
+                raise SystemExit(1)
 
 
 if __name__ == "__main__":

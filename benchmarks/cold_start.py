@@ -1,12 +1,13 @@
-"""What import, first calls and steady calls cost in new processes: python benchmarks/cold_start.py
+"""Import, first call and steady call in new processes: python benchmarks/cold_start.py
 
-Every figure is a median over processes. The cache of compiled kernels is a temporary folder (NUMBA_CACHE_DIR), empty for the
-first process of a repeat and filled for the second. The files themselves are in the memory of the system by then. The probe is
-one small loop, compiled serial and parallel: what a cached kernel of each kind costs to load, and what a second one. The first
-of a process, of either kind, also pays for what Numba sets up once; fastcl's import has paid part of that before its first call.
+Every figure is a median over processes. The cache of compiled kernels is a temporary folder
+(NUMBA_CACHE_DIR), empty for the first process of a repeat and filled for the second. By then the
+files themselves are in the system's memory. The probe is one small loop, compiled serial and
+parallel; it shows what the first and the second cached kernel of each kind cost to load. The first
+kernel of a process, of either kind, also pays for what Numba sets up once; importing fastcl has
+paid part of that before its first call.
 """
 
-import argparse
 import json
 import os
 import re
@@ -15,9 +16,11 @@ import sys
 import tempfile
 
 import numpy as np
+from command import new_parser
 from timing import machine
 
-IMPORT_AIM, CACHED_AIM = 0.4, 1.0  # seconds
+IMPORT_TARGET = 0.4  # seconds
+CACHED_TARGET = 1.0  # seconds
 
 IMPORTS = """
 import json, time
@@ -25,7 +28,8 @@ start = time.perf_counter()
 import numba
 middle = time.perf_counter()
 import fastcl
-print(json.dumps({"import numba": middle - start, "import fastcl beyond it": time.perf_counter() - middle}))
+end = time.perf_counter()
+print(json.dumps({"import numba": middle - start, "import fastcl after it": end - middle}))
 """
 PREPARE = """
 import json, sys, time
@@ -33,13 +37,17 @@ import numpy as np, fastcl
 from fastcl.learning.objective import SketchMatching
 rng = np.random.default_rng(0)
 x, omega = rng.standard_normal((4000, 2), dtype=np.float32), rng.standard_normal((500, 2))
-sketch = fastcl.Sketch.from_arrays({"omega": omega, "total": np.ones(500, complex), "count": 1})  # without a kernel
+sketch = fastcl.Sketch.from_arrays(
+    {"omega": omega, "total": np.ones(500, complex), "count": 1}  # without a kernel
+)
 prior, box = fastcl.MLPPrior(2, rng=0), fastcl.Box([-1, -1], [1, 1])
+made = []
 def step():
-    if not step.made:
-        step.made = SketchMatching(sketch, box, prior.dtype), fastcl.Adam(1e-3)
-    step.made[1].update(prior.theta, step.made[0].gradient(prior, "normalised", 400, rng, "normalised")[1])
-step.made = None
+    if not made:
+        made[:] = SketchMatching(sketch, box, prior.dtype), fastcl.Adam(1e-3)
+    objective, optimizer = made
+    gradient = objective.gradient(prior, "unbiased", 400, rng, "normalised")[1]
+    optimizer.update(prior.theta, gradient)
 tasks = {
     "feature_sum": lambda: fastcl.feature_sum(x, omega),
     "feature_adjoint": lambda: fastcl.feature_adjoint(x, omega, np.ones(500)),
@@ -84,6 +92,11 @@ def parallel_again(x):
     for i in numba.prange(x.size):
         x[i] = 3 * x[i] + 1
 """
+PROBES = (
+    ("serial", "serial_again"),
+    ("parallel", "parallel_again"),
+    ("serial", "parallel", "parallel_again"),
+)
 LOAD = """
 import json, sys, time
 import numpy as np
@@ -95,6 +108,7 @@ for name in sys.argv[1:]:
     times[name] = time.perf_counter() - start
 print(json.dumps(times))
 """
+TASKS = ("feature_sum", "feature_adjoint", "learning step")
 
 
 def run(code, *arguments, cache=None, path=None, flags=()):
@@ -103,9 +117,8 @@ def run(code, *arguments, cache=None, path=None, flags=()):
     if cache:
         environment["NUMBA_CACHE_DIR"] = cache
     if path:
-        environment["PYTHONPATH"] = os.pathsep.join(
-            filter(None, [path, environment.get("PYTHONPATH")])
-        )
+        folders = filter(None, [path, environment.get("PYTHONPATH")])
+        environment["PYTHONPATH"] = os.pathsep.join(folders)
     child = subprocess.run(
         [sys.executable, *flags, "-c", code, *arguments],
         check=True,
@@ -124,8 +137,9 @@ def report_imports(repeats):
     run(IMPORTS)  # brings the files into memory
     times = medians([json.loads(run(IMPORTS)[0]) for _ in range(repeats)])
     for name, value in times.items():
-        print(f"{name:40}{value:>9.3f} s{f'   aim {IMPORT_AIM}' if 'beyond' in name else ''}")
-    # -X importtime: "import time: self [us] | cumulative | name", the name indented by its depth
+        target = f"   target {IMPORT_TARGET}" if "fastcl" in name else ""
+        print(f"{name:40}{value:>9.3f} s{target}")
+    # -X importtime prints "import time: self [us] | cumulative | name", the name indented by depth
     lines = re.findall(
         r"^import time:\s+(\d+) \|\s+(\d+) \| (.*)$",
         run("import numba; import fastcl", flags=("-X", "importtime"))[1],
@@ -133,16 +147,14 @@ def report_imports(repeats):
     )
     last = max(i for i, (_, _, name) in enumerate(lines) if name.strip() == "numba")
     slowest = sorted(lines[last + 1 :], key=lambda line: -int(line[1]))[:12]
-    print("  slowest after numba, with what they import, ms: ", end="")
-    print(
-        ", ".join(f"{name.strip()} {int(cumulative) / 1e3:.0f}" for _, cumulative, name in slowest),
-        flush=True,
-    )
+    names = ", ".join(f"{name.strip()} {int(total) / 1e3:.0f}" for _, total, name in slowest)
+    print(f"  slowest after numba, with what they import, ms: {names}", flush=True)
 
 
 def report_calls(repeats, tasks):
     print(
-        f"{'':40}{'empty cache':>13}{'filled cache':>14}{'steady':>12}   aim of the filled one {CACHED_AIM} s"
+        f"{'':40}{'empty cache':>13}{'filled cache':>14}{'steady':>12}"
+        f"   target with a filled cache {CACHED_TARGET} s"
     )
     for task in tasks:
         empty, filled = [], []
@@ -150,9 +162,9 @@ def report_calls(repeats, tasks):
             with tempfile.TemporaryDirectory() as cache:
                 empty.append(json.loads(run(PREPARE + CALLS, task, cache=cache)[0]))
                 filled.append(json.loads(run(PREPARE + CALLS, task, cache=cache)[0]))
-        empty, filled = medians(empty), medians(filled)
+        first, cached = medians(empty)["first"], medians(filled)
         print(
-            f"{task:40}{empty['first']:>11.2f} s{filled['first']:>12.3f} s{1e3 * filled['steady']:>9.3f} ms",
+            f"{task:40}{first:>11.2f} s{cached['first']:>12.3f} s{1e3 * cached['steady']:>9.3f} ms",
             flush=True,
         )
 
@@ -167,43 +179,37 @@ def report_probe(repeats):
     with tempfile.TemporaryDirectory() as folder:
         with open(os.path.join(folder, "probe.py"), "w") as file:
             file.write(PROBE)
-        for names in (
-            ("serial", "serial_again"),
-            ("parallel", "parallel_again"),
-            ("serial", "parallel", "parallel_again"),
-        ):
-            load = (LOAD, *names)
-            run(*load, cache=folder, path=folder)  # compiles
+        for names in PROBES:
+            run(LOAD, *names, cache=folder, path=folder)  # compiles
             times = medians(
-                [json.loads(run(*load, cache=folder, path=folder)[0]) for _ in range(repeats)]
+                [
+                    json.loads(run(LOAD, *names, cache=folder, path=folder)[0])
+                    for _ in range(repeats)
+                ]
             )
-            print(
-                "  cached, ms: "
-                + ", then ".join(f"{name} {1e3 * value:.1f}" for name, value in times.items()),
-                flush=True,
-            )
+            loads = ", then ".join(f"{name} {1e3 * value:.1f}" for name, value in times.items())
+            print(f"  cached, ms: {loads}", flush=True)
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--repeats", type=int, default=3)
-    tasks = ("feature_sum", "feature_adjoint", "learning step")
+    parser = new_parser(__doc__)
+    parser.add_argument("--repeats", type=int, default=3, help="processes (%(default)s)")
     parser.add_argument(
-        "--task", choices=tasks, action="append", help="of the first calls; by default all"
+        "--task", choices=TASKS, action="append", help="first call to time; by default all"
     )
     parser.add_argument(
-        "--profile", choices=tasks, help="only a profile of this first call with a filled cache"
+        "--profile", choices=TASKS, help="only a profile of this first call with a filled cache"
     )
     options = parser.parse_args()
+    if options.quick:
+        options.repeats, options.task = 1, options.task or ["feature_sum"]
     print(machine())
     if options.profile:
         report_profile(options.profile)
         return
     report_imports(options.repeats)
     report_probe(options.repeats)
-    report_calls(options.repeats, options.task or tasks)
+    report_calls(options.repeats, options.task or TASKS)
 
 
 if __name__ == "__main__":

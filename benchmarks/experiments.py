@@ -1,57 +1,58 @@
-"""What the experiments share: their options, the two planar problems of known law, and the figures that judge a density.
+"""What the experiments share: their options, two planar problems, and how a density is judged.
 
-It runs nothing by itself: see convergence.py, sensitivity.py, dimension.py and inertia.py, each `python benchmarks/NAME.py`.
+It runs nothing by itself: see convergence.py, sensitivity.py, dimension.py and inertia.py, each
+`python benchmarks/NAME.py`.
 """
 
-import argparse
 import copy
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from command import new_parser
 from timing import machine
 
 import fastcl
 from fastcl.cli.demo import WIDTHS, normalised_log_likelihood, signal_to_noise
 from fastcl.data.datasets import make_spiral, two_gaussians
 
-SIGMA = 0.15  # standard deviation of the noise on the points that are denoised
-CHUNK = 1_000_000  # points that are held at a time
-TRIAL = 0.1  # of the seconds of a run, for the trial that tells how long a step takes
+# The methods of arXiv 2310.03085, and the default of `learn`, as settings of `learn`.
+METHODS = {
+    "grid": {"method": "grid", "log_scale": "learned"},
+    "naive": {"method": "naive", "log_scale": "learned"},
+    "unbiased": {"method": "unbiased", "log_scale": "learned"},
+    "normalised": {"method": "unbiased", "log_scale": "normalised"},
+}
+SIGMA = 0.15  # standard deviation of the noise on the points to denoise
+CHUNK = 1_000_000  # points held in memory at a time
+TRIAL = 0.1  # share of the seconds of a run that the trial takes, which times a step
 BOX = fastcl.Box([-1, -1], [1, 1])
 
 
 def parse_options(documentation, methods=(), photographs=False):
-    """The options of one experiment; prints the machine and makes the folder of the picture.
+    """The options of one experiment; prints the machine and makes the folder for the picture.
 
-    Where there are methods, `--method` (repeatable) takes some of them instead of all; where photographs are used, their
-    folder is an optional argument.
+    With `methods`, the option `--method` (repeatable) takes some of them instead of all. With
+    `photographs`, their folder is an optional argument.
     """
-    parser = argparse.ArgumentParser(
-        description=documentation, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(documentation)
     parser.add_argument(
         "--out",
         type=Path,
         default=Path("fastcl-experiments"),
-        help="folder of the picture (%(default)s)",
-    )
-    parser.add_argument(
-        "--quick",
-        action="store_true",
-        help="a few seconds only: shows that the script runs, and nothing else",
+        help="folder for the picture (%(default)s)",
     )
     if photographs:
         parser.add_argument(
             "photographs",
             type=Path,
             nargs="?",
-            help="folder of photographs; the spiral alone without",
+            help="folder of photographs; without it, only the spiral",
         )
     if methods:
         parser.add_argument(
-            "--method", choices=methods, action="append", help="may be repeated; all by default"
+            "--method", choices=methods, action="append", help="repeatable; by default all"
         )
     options = parser.parse_args()
     options.methods = getattr(options, "method", None) or methods
@@ -62,31 +63,32 @@ def parse_options(documentation, methods=(), photographs=False):
 
 @dataclass
 class Problem:
-    """A sketch of planar data in [-1, 1]^2, with held-out points, clean and noisy, to judge what is learned from it."""
+    """A sketch of planar data in [-1, 1]^2, and held-out points to judge what it teaches."""
 
     name: str
     sketch: fastcl.Sketch
-    held_out: np.ndarray
-    noisy: np.ndarray
-    points_per_axis: int  # of the quadrature
+    held_out: np.ndarray  # clean, (n, 2)
+    noisy: np.ndarray  # the same points with noise
+    points_per_axis: int  # for quadrature
 
     @classmethod
     def make(cls, name, sketch, draw, quick):
-        """The problem of a sketch and of `draw(n, rng=seed)`, which gives points of the law."""
+        """A problem from its sketch and `draw(n, rng=seed)`, which gives points of the density."""
         held_out = draw(100 if quick else 2000, rng=1)
-        highest = np.abs(sketch.omega).max()  # the quadrature must follow its phase
+        highest = np.abs(sketch.omega).max()  # the quadrature must resolve its phase
         points_per_axis = 100 if quick else max(400, int(np.ceil(2 * highest / np.pi)))
         return cls(name, sketch, held_out, add_noise(held_out), points_per_axis)
 
 
 def add_noise(x):
-    """Points x (n, d) with Gaussian noise of deviation `SIGMA`."""
+    """Points x (n, d) with Gaussian noise of standard deviation `SIGMA`."""
     return x + SIGMA * np.random.default_rng(2).standard_normal(x.shape)
 
 
 def spiral_problem(quick, m=500, n=20_000, scale=0.03):
-    """The spiral, n points drawn and sketched chunk by chunk in m frequencies."""
-    rng, omega = np.random.default_rng(0), fastcl.draw_frequencies(m, 2, scale, rng=0)
+    """The spiral: n points, drawn and sketched chunk by chunk at m frequencies."""
+    rng = np.random.default_rng(0)
+    omega = fastcl.draw_frequencies(m, 2, scale, rng=0)
     chunks = (
         make_spiral(min(CHUNK, n - start), rng=rng).astype(np.float32)
         for start in range(0, n, CHUNK)
@@ -95,12 +97,11 @@ def spiral_problem(quick, m=500, n=20_000, scale=0.03):
 
 
 def gaussian_problem(quick, m=500, n=20_000, scale=0.1):
-    """The mixture of two Gaussians, n points in m frequencies."""
-    law = two_gaussians()
-    sketch = fastcl.sketch(
-        law.sample(n, rng=0).astype(np.float32), fastcl.draw_frequencies(m, 2, scale, rng=0)
-    )
-    return Problem.make("two Gaussians", sketch, law.sample, quick)
+    """The mixture of two Gaussians: n points at m frequencies."""
+    mixture = two_gaussians()
+    x = mixture.sample(n, rng=0).astype(np.float32)
+    sketch = fastcl.sketch(x, fastcl.draw_frequencies(m, 2, scale, rng=0))
+    return Problem.make("two Gaussians", sketch, mixture.sample, quick)
 
 
 def new_prior(dim=2, widths=WIDTHS):
@@ -109,10 +110,11 @@ def new_prior(dim=2, widths=WIDTHS):
 
 
 def judge(prior, problem, estimators=("map", "mean")):
-    """G by quadrature, held-out nats a point, and the signal-to-noise ratio of the denoised points, in dB."""
+    """G by quadrature, nats per held-out point, and the signal-to-noise ratio after denoising."""
+    quadrature = problem.points_per_axis
     figures = {
-        "G": fastcl.grid_gradient(prior, problem.sketch, BOX, problem.points_per_axis)[0],
-        "nats": normalised_log_likelihood(prior, BOX, problem.held_out, problem.points_per_axis),
+        "G": fastcl.grid_gradient(prior, problem.sketch, BOX, quadrature)[0],
+        "nats": normalised_log_likelihood(prior, BOX, problem.held_out, quadrature),
     }
     for estimator in estimators:
         denoised = fastcl.denoise(prior, problem.noisy, SIGMA, estimator=estimator)
@@ -121,7 +123,10 @@ def judge(prior, problem, estimators=("map", "mean")):
 
 
 def steps_in(seconds, run):
-    """How many steps of `run(go_on)`, which calls go_on() after each step until it is false, take some seconds."""
+    """How many steps of `run` take some seconds, by a short trial.
+
+    `run(go_on)` takes steps and calls go_on() after each, until that returns False.
+    """
     ends = [time.perf_counter()]
 
     def go_on():
@@ -129,32 +134,37 @@ def steps_in(seconds, run):
         return ends[-1] < ends[0] + TRIAL * seconds or len(ends) < 9
 
     run(go_on)
-    return max(2, round(seconds / np.mean(np.diff(ends[3:]))))  # the first ones may compile
+    return max(2, round(seconds / np.mean(np.diff(ends[3:]))))  # the first steps may compile
 
 
-def learn_for(seconds, prior, sketch, box, step=2e-3, **settings):
-    """Learn by as many steps of Adam as take some seconds, by a short trial; returns the history."""
+def learn_for(seconds, prior, sketch, box, step_size=2e-3, **settings):
+    """Learn for some seconds of Adam, timed by a short trial; returns the history."""
 
     def run(go_on):
         fastcl.learn(
-            copy.deepcopy(prior), sketch, box, n_iter=100_000, rng=0, callback=lambda *_: not go_on(), **settings
-        )  # fmt: skip
+            copy.deepcopy(prior),
+            sketch,
+            box,
+            n_iter=100_000,
+            rng=0,
+            callback=lambda *_: not go_on(),
+            **settings,
+        )
 
     n_iter = steps_in(seconds, run)
-    optimizer = fastcl.Adam(step, schedule=fastcl.Cosine(n_iter))
-    return fastcl.learn(
-        prior, sketch, box, n_iter=n_iter, optimizer=optimizer, rng=0, **settings
-    ).history
+    optimizer = fastcl.Adam(step_size, schedule=fastcl.Cosine(n_iter))
+    result = fastcl.learn(prior, sketch, box, n_iter=n_iter, optimizer=optimizer, rng=0, **settings)
+    return result.history
 
 
 def check_unbiased(prior, sketch, draws=400, n_points=1000):
-    """Assert that stochastic gradients have the mean that quadrature gives, within five of their standard errors."""
-    draw = [
+    """Assert that stochastic gradients average to that of quadrature, within 5 standard errors."""
+    gradients = [
         fastcl.unbiased_gradient(prior, sketch, BOX, n_points, rng=k)[1].astype(np.float64)
         for k in range(draws)
     ]
     exact = fastcl.grid_gradient(prior, sketch, BOX, 200)[1].astype(np.float64)
-    direction = exact / np.linalg.norm(exact)
-    along = np.array(draw) @ direction
-    error = abs(along.mean() - np.linalg.norm(exact)) / (along.std() / np.sqrt(draws))
+    norm = np.linalg.norm(exact)
+    along = np.array(gradients) @ (exact / norm)
+    error = abs(along.mean() - norm) / (along.std() / np.sqrt(draws))
     assert error < 5, error

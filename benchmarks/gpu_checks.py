@@ -1,4 +1,7 @@
-"""The checks of `gpu.py`: what the device says against the host in float64, which speaks from processes of its own."""
+"""The checks of `gpu.py`: the device against the host in float64.
+
+The part of the host runs in processes of its own.
+"""
 
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -15,24 +18,24 @@ from fastcl.data.datasets import make_spiral
 from fastcl.kernels import cuda
 from fastcl.kernels.launchers import VARIANTS
 
-TYPES = {
-    "float32": 1e-6,
-    "float64": 1e-14,
-}  # and the largest error of the maps, over the sum of moduli
-CHECKED, CHECKED_M = 10_007, 1021  # points and frequencies of the checks
-CHECKED_DIMS, QUANTISED_DIMS, QUANTISED_BITS = (
-    (1, 2, 3, 4, 8, 16, 35, 64, 192),
-    (1, 2, 8, 35, 192),
-    (1, 4),
-)
-LEVELS = {"float32": 1e-4, "float64": 1e-9}  # share of them that may differ
+# dtype -> largest error of the maps, relative to the sum of amplitudes
+TYPES = {"float32": 1e-6, "float64": 1e-14}
+CHECKED = 10_007  # points of the checks
+CHECKED_M = 1021  # frequencies of the checks
+CHECKED_DIMS = (1, 2, 3, 4, 8, 16, 35, 64, 192)
+QUANTISED_DIMS = (1, 2, 8, 35, 192)
+QUANTISED_BITS = (1, 4)
+LEVELS = {"float32": 1e-4, "float64": 1e-9}  # share of the levels that may differ
 NETWORKS = ((2, (64, 128, 256)), (8, (64, 128)), (35, (128, 64)))
-STEPS = 100  # of the run that host and device share
-WORKERS, WORKER_THREADS = 4, 4  # processes of the host's part of the checks, and their threads
+# A ReLU unit that flips moves the energy by 1e-3 or more.
+NETWORK_TOLERANCE = 1e-5
+STEPS = 100  # of the run on host and device
+WORKERS = 4  # processes of the host's part of the checks
+WORKER_THREADS = 4  # threads of each
 
 
 def image_model():
-    """(a clean image, the model of some images, hardly learned)."""
+    """(a clean image, a model of some images after a few steps of learning)."""
     rng = np.random.default_rng(0)
     images = [rng.random((96, 96)).cumsum(axis=0).cumsum(axis=1) for _ in range(4)]
     images = [image / image.max() for image in images]
@@ -42,7 +45,7 @@ def image_model():
 
 
 def compile_kernels():
-    """Every variant of every kernel, by all cores: they are compiled one by one where they are first launched."""
+    """Compile every variant of every kernel on all cores, instead of one by one at first launch."""
     start = time.perf_counter()
     with ThreadPoolExecutor(initializer=cupy().cuda.Device(0).use) as pool:
         variants = [(name, variant) for name, group in VARIANTS.items() for variant in group]
@@ -50,53 +53,51 @@ def compile_kernels():
     print(f"\n{len(variants)} kernels compiled in {time.perf_counter() - start:.1f} s", flush=True)
 
 
+# ---- the maps ------------------------------------------------------------------------------------
+
+
 def map_inputs(dim, dtype):
     """(x, omega, w, c)."""
     rng = np.random.default_rng(dim)
     x = (rng.standard_normal((CHECKED, dim)) / np.sqrt(dim)).astype(dtype)
-    omega, w = rng.standard_normal((CHECKED_M, dim)), rng.random(len(x)).astype(dtype)
-    return (
-        x,
-        omega,
-        w,
-        (rng.standard_normal(CHECKED_M) + 1j * rng.standard_normal(CHECKED_M)).astype(np.complex64),
-    )
+    omega = rng.standard_normal((CHECKED_M, dim))
+    w = rng.random(len(x)).astype(dtype)
+    c = rng.standard_normal(CHECKED_M) + 1j * rng.standard_normal(CHECKED_M)
+    return x, omega, w, c.astype(np.complex64)
 
 
 def maps_on_host(dim, dtype):
     x, omega, w, c = map_inputs(dim, dtype)
     x = x.astype(np.float64)
-    return fastcl.feature_sum(x, omega, w, method="direct"), fastcl.feature_adjoint(
-        x, omega, c, method="direct"
-    )
+    exact_sum = fastcl.feature_sum(x, omega, w, method="direct")
+    return exact_sum, fastcl.feature_adjoint(x, omega, c, method="direct")
 
 
 def check_maps(results):
-    cp, table = (
-        cupy(),
-        Table("Errors of the maps, over the sum of moduli", ("d", "type", "sum", "adjoint")),
-    )
+    title = "Errors of the maps, relative to the sum of amplitudes"
+    table = Table(title, ("d", "type", "sum", "adjoint"))
     for (dim, dtype), result in results.items():
         x, omega, w, c = map_inputs(dim, dtype)
-        points, weights = cp.asarray(x), cp.asarray(w)
+        points, weights = cupy().asarray(x), cupy().asarray(w)
         sums = [fastcl.feature_sum(points, omega, weights).get() for _ in range(4)]
-        exact, waves = result()
-        errors = [
-            float(np.abs(sums[0] - exact).max() / w.sum()),
-            float(
-                np.abs(fastcl.feature_adjoint(points, omega, c).get() - waves).max()
-                / np.abs(c).sum()
-            ),
-        ]
+        adjoint = fastcl.feature_adjoint(points, omega, c).get()
+        exact_sum, exact_adjoint = result()
+        errors = (
+            float(np.abs(sums[0] - exact_sum).max() / w.sum()),
+            float(np.abs(adjoint - exact_adjoint).max() / np.abs(c).sum()),
+        )
         same = all(np.array_equal(sums[0], other) for other in sums[1:])  # from run to run
         table.add(dim, dtype, *errors, good=same and all(error <= TYPES[dtype] for error in errors))
 
 
+# ---- quantised sums ------------------------------------------------------------------------------
+
+
 def quantised_inputs(dim, dtype):
+    """(x, omega)."""
     rng = np.random.default_rng(dim)
-    return (rng.standard_normal((CHECKED, dim)) / np.sqrt(dim)).astype(dtype), rng.standard_normal(
-        (CHECKED_M, dim)
-    )
+    x = (rng.standard_normal((CHECKED, dim)) / np.sqrt(dim)).astype(dtype)
+    return x, rng.standard_normal((CHECKED_M, dim))
 
 
 def quantised_on_host(dim, dtype, bits):
@@ -104,28 +105,26 @@ def quantised_on_host(dim, dtype, bits):
 
 
 def check_quantised(results):
-    columns = ("d", "type", "bits", "share")
-    table = Table(
-        "Quantised sums, share of the levels that differ from the host's, at least", columns
-    )
+    title = "Quantised sums, share of the levels that differ from the host's, at least"
+    table = Table(title, ("d", "type", "bits", "share"))
     for (dim, dtype, bits), result in results.items():
         x, omega = quantised_inputs(dim, dtype)
-        total, again = (
-            fastcl.sketch(cupy().asarray(x), omega, bits=bits, rng=0)._total for _ in range(2)
-        )
-        difference = np.abs(
-            [(total - result()).real, (total - result()).imag]
-        ).sum()  # of a level two
+        points = cupy().asarray(x)
+        total, again = (fastcl.sketch(points, omega, bits=bits, rng=0)._total for _ in range(2))
+        difference = total - result()
+        difference = np.abs([difference.real, difference.imag]).sum()  # two per level
         share = float(difference / 2 / (2 * CHECKED * CHECKED_M))
-        table.add(
-            dim, dtype, bits, share, good=np.array_equal(total, again) and share <= LEVELS[dtype]
-        )
+        good = np.array_equal(total, again) and share <= LEVELS[dtype]
+        table.add(dim, dtype, bits, share, good=good)
+
+
+# ---- the network ---------------------------------------------------------------------------------
 
 
 def network_inputs(dim, widths):
-    return fastcl.MLPPrior(dim, widths, rng=0), np.random.default_rng(0).standard_normal(
-        (CHECKED, dim)
-    ).astype(np.float32)
+    """(prior, x)."""
+    x = np.random.default_rng(0).standard_normal((CHECKED, dim)).astype(np.float32)
+    return fastcl.MLPPrior(dim, widths, rng=0), x
 
 
 def network_on_host(dim, widths):
@@ -135,7 +134,7 @@ def network_on_host(dim, widths):
 
 
 def check_network(results):
-    title = "The network, largest difference from float64 on the host over the largest value"
+    title = "The network, largest difference from float64 on the host relative to the largest value"
     table = Table(title, ("d", "energy", "gradient"))
     for (dim, widths), result in results.items():
         prior, x = network_inputs(dim, widths)
@@ -145,41 +144,40 @@ def check_network(results):
             float(np.abs(a - b).max() / np.abs(b).max())
             for a, b in zip(found, result(), strict=True)
         ]
-        table.add(
-            dim, *errors, good=all(error < 1e-5 for error in errors)
-        )  # a unit that flips moves it by 1e-3 or more
+        table.add(dim, *errors, good=all(error < NETWORK_TOLERANCE for error in errors))
+
+
+# ---- a run ---------------------------------------------------------------------------------------
 
 
 def spiral_run(place, dtype, factors):
-    """theta after a run where `place` puts arrays, which starts from its usual parameters times `factors`."""
+    """theta after a run on the arrays that `place` makes.
+
+    The run starts from its usual parameters times `factors`.
+    """
     x = make_spiral(20_000, rng=0).astype(dtype)
     box = fastcl.Box(x.min(axis=0) - 0.1, x.max(axis=0) + 0.1)
     omega = fastcl.draw_frequencies(500, 2, 0.03, rng=0)
     prior = fastcl.MLPPrior(2, rng=0, dtype=dtype)
     prior.initialise_on(box, rng=0)
     prior.theta = place((prior.theta * factors).astype(dtype))
-    fastcl.learn(
-        prior,
-        fastcl.sketch(place(x), omega, method="direct"),
-        box,
-        method="unbiased",
-        n_iter=STEPS,
-        rng=0,
-    )
+    sketch = fastcl.sketch(place(x), omega, method="direct")
+    fastcl.learn(prior, sketch, box, method="unbiased", log_scale="learned", n_iter=STEPS, rng=0)
     return to_host(prior.theta)
 
 
 def run_on_host(dtype):
-    """theta of the run, and of one whose start is a rounding away: where roundings of the start grow, so do those of steps."""
+    """theta of the run, and of one whose start differs by a rounding.
+
+    Where roundings of the start grow, so do those of the steps.
+    """
     noise = np.random.default_rng(0).standard_normal(fastcl.MLPPrior(2).theta.size)
-    return [
-        spiral_run(np.asarray, dtype, factors)
-        for factors in (1.0, 1 + np.finfo(dtype).eps / 2 * noise)
-    ]
+    rounded = 1 + np.finfo(dtype).eps / 2 * noise
+    return [spiral_run(np.asarray, dtype, factors) for factors in (1.0, rounded)]
 
 
 def check_run(results):
-    """The spiral by device and by host from one seed: the same points, and parameters that stay together."""
+    """The spiral on device and host from one seed: equal points, parameters that stay together."""
     box = fastcl.Box([-1.0, -0.5], [1.0, 2.0])
     points = [
         to_host(box.sample(4096, 3, np.float32, like=like)) for like in (None, cupy().empty(0))
@@ -190,38 +188,38 @@ def check_run(results):
         device = spiral_run(cupy().asarray, dtype, 1.0)
         host, rounded = result()
         difference, spread = (float(np.abs(theta - host).max()) for theta in (device, rounded))
-        # The device rounds otherwise at every step, the other run of the host at its start alone: errors of STEPS roundings.
-        table.add(
-            dtype,
-            difference,
-            spread,
-            good=np.array_equal(*points) and difference <= max(1e-4, np.sqrt(STEPS) * spread),
-        )
+        # The device rounds differently at every step, the host's other run only at its start: the
+        # device may differ by the errors of STEPS roundings.
+        good = np.array_equal(*points) and difference <= max(1e-4, np.sqrt(STEPS) * spread)
+        table.add(dtype, difference, spread, good=good)
 
 
-CHECKS = (  # the longest first
-    (check_run, run_on_host, [(dtype,) for dtype in TYPES]),
-    (check_maps, maps_on_host, list(product(CHECKED_DIMS, TYPES))),
-    (check_network, network_on_host, list(NETWORKS)),
-    (check_quantised, quantised_on_host, list(product(QUANTISED_DIMS, TYPES, QUANTISED_BITS))),
-)
+# ---- all of them ---------------------------------------------------------------------------------
 
 
-def check_everything():
+def make_checks(quick):
+    """(check on the device, its part on the host, cases), the longest first."""
+    dims, quantised_dims, networks = CHECKED_DIMS, QUANTISED_DIMS, NETWORKS
+    if quick:
+        dims, quantised_dims, networks = (2, 16), (2,), NETWORKS[:1]
+    return (
+        (check_run, run_on_host, [(dtype,) for dtype in TYPES]),
+        (check_maps, maps_on_host, list(product(dims, TYPES))),
+        (check_network, network_on_host, list(networks)),
+        (check_quantised, quantised_on_host, list(product(quantised_dims, TYPES, QUANTISED_BITS))),
+    )
+
+
+def check_everything(quick=False):
+    """Run every check; whether all came to their end."""
     threads = min(WORKER_THREADS, numba.config.NUMBA_NUM_THREADS)
-    with ProcessPoolExecutor(
-        WORKERS, get_context("spawn"), numba.set_num_threads, (threads,)
-    ) as pool:
+    settings = (WORKERS, get_context("spawn"), numba.set_num_threads, (threads,))
+    with ProcessPoolExecutor(*settings) as pool:
         jobs = [
             (check, {case: pool.submit(host, *case).result for case in cases})
-            for check, host, cases in CHECKS
+            for check, host, cases in make_checks(quick)
         ]
-        pool.submit(
-            image_model
-        )  # for the code that it compiles, which the times of denoising are without
-        return all(
-            [
-                attempt(compile_kernels),
-                *(attempt(check, results) for check, results in reversed(jobs)),
-            ]
-        )
+        pool.submit(image_model)  # compiles the host's code, which is not timed with denoising
+        compiled = attempt(compile_kernels)
+        checked = [attempt(check, results) for check, results in reversed(jobs)]
+    return compiled and all(checked)

@@ -1,12 +1,20 @@
-"""Peak memory of a sketch and of a learning step beyond their input: growth of the largest resident size, in new processes.
+"""Peak memory of a sketch and of a learning step above their input: python benchmarks/memory.py
 
-Neither forms an array of points x frequencies: the last column is what one would take.
+Measured as the growth of the peak resident size, each in a new process. Neither forms an array of
+points x frequencies; the last column is what one would take.
 """
 
 import subprocess
 import sys
 
+from command import new_parser
 from timing import machine
+
+SKETCHES = ((1_000_000, 16, 500), (1_000_000, 16, 4000), (4_000_000, 16, 4000))  # n, d, m
+SKETCHES_QUICK = ((100_000, 16, 500),)
+STEPS = ((4000, 2, 500), (4000, 2, 16_000), (64_000, 2, 500), (64_000, 2, 16_000))  # n, d, m
+STEPS_QUICK = ((4000, 2, 500),)
+WIDTHS = (64, 128, 256)
 
 MEASURE = """
 import resource, sys, time
@@ -21,9 +29,9 @@ def report(function, limit):
     if limit:
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")  # forget the largest size so far
+        file.write("5")  # forget the peak so far
     before, times = status("VmRSS"), []
-    function()  # the first one also finds its memory
+    function()  # the first call also allocates
     while len(times) < 5 and sum(times) < 10:
         start = time.perf_counter()
         function()
@@ -32,15 +40,18 @@ def report(function, limit):
 
 def make_step(dim, m, widths, method, points):
     omega = fastcl.draw_frequencies(m, dim, 0.1, rng=0)
-    sketch = fastcl.sketch(np.random.default_rng(0).uniform(-1, 1, (1000, dim)).astype(np.float32), omega)
+    x = np.random.default_rng(0).uniform(-1, 1, (1000, dim)).astype(np.float32)
+    sketch = fastcl.sketch(x, omega)
     prior, box = fastcl.MLPPrior(dim, widths, rng=0), fastcl.Box([-1] * dim, [1] * dim)
-    objective, optimizer, rng = SketchMatching(sketch, box, prior.dtype), fastcl.Adam(1e-3), np.random.default_rng(0)
+    objective = SketchMatching(sketch, box, prior.dtype)
+    optimizer, rng = fastcl.Adam(1e-3), np.random.default_rng(0)
 
     def step():
         optimizer.update(prior.theta, objective.gradient(prior, method, points, rng)[1])
 
+    # Another prior and box compile the kernels, and leave no buffers behind.
     other, other_box = fastcl.MLPPrior(dim, widths, rng=0), fastcl.Box([-1] * dim, [1] * dim)
-    SketchMatching(sketch, other_box, other.dtype).gradient(other, method, 2, rng)  # compiles, and leaves no buffers behind
+    SketchMatching(sketch, other_box, other.dtype).gradient(other, method, 2, rng)
     return step
 
 """
@@ -58,7 +69,10 @@ report(make_step(dim, m, tuple(map(int, sys.argv[6:])), method, points), limit)
 
 
 def in_child(task, *arguments):
-    """(peak MiB beyond what was there, median seconds) of a task in a new process; MemoryError where it met its limit."""
+    """(peak MiB above what was there, median seconds) of a task in a new process.
+
+    MemoryError if the task met its limit.
+    """
     command = [sys.executable, "-c", MEASURE + task, *map(str, arguments)]
     child = subprocess.run(command, capture_output=True, text=True)
     if "MemoryError" in child.stderr:
@@ -69,23 +83,26 @@ def in_child(task, *arguments):
 
 
 def step_in_child(method, dim, m, points, widths, limit=0):
-    """As `in_child`, of one learning step; `points` is a number an axis for the grid, `limit` in bytes of address space."""
+    """`in_child` for one learning step.
+
+    `points` is a number per axis for the grid; `limit` is in bytes of address space, 0 for none.
+    """
     return in_child(STEP, method, dim, m, points, limit, *widths)
 
 
 def main():
+    options = new_parser(__doc__).parse_args()
     print(machine())
     print(f"sketch{'n':>10}{'d':>5}{'m':>7}{'input MiB':>11}{'extra MiB':>11}{'n x m MiB':>11}")
-    for n, d, m in ((1_000_000, 16, 500), (1_000_000, 16, 4000), (4_000_000, 16, 4000)):
+    for n, d, m in SKETCHES_QUICK if options.quick else SKETCHES:
         extra, _ = in_child(SKETCH, n, d, m)
-        print(
-            f"{n:>16}{d:>5}{m:>7}{n * d * 4 / 2**20:>11.0f}{extra:>11.1f}{n * m * 4 / 2**20:>11.0f}",
-            flush=True,
-        )
-    print(f"step, unbiased, 64-128-256{'n':>7}{'d':>5}{'m':>7}{'extra MiB':>11}{'n x m MiB':>11}")
-    for n, d, m in ((4000, 2, 500), (4000, 2, 16_000), (64_000, 2, 500), (64_000, 2, 16_000)):
-        extra, _ = step_in_child("unbiased", d, m, n, (64, 128, 256))
-        print(f"{n:>33}{d:>5}{m:>7}{extra:>11.1f}{n * m * 4 / 2**20:>11.0f}", flush=True)
+        given, product = 4 * n * d / 2**20, 4 * n * m / 2**20
+        print(f"{n:>16}{d:>5}{m:>7}{given:>11.0f}{extra:>11.1f}{product:>11.0f}", flush=True)
+    network = "-".join(map(str, WIDTHS))
+    print(f"step, unbiased, {network}{'n':>7}{'d':>5}{'m':>7}{'extra MiB':>11}{'n x m MiB':>11}")
+    for n, d, m in STEPS_QUICK if options.quick else STEPS:
+        extra, _ = step_in_child("unbiased", d, m, n, WIDTHS)
+        print(f"{n:>33}{d:>5}{m:>7}{extra:>11.1f}{4 * n * m / 2**20:>11.0f}", flush=True)
 
 
 if __name__ == "__main__":

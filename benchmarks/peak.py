@@ -1,4 +1,7 @@
-"""The most float32 multiply-adds a second of all threads, from registers alone: python benchmarks/peak.py"""
+"""The peak rate of float32 multiply-adds of all threads, from registers: python benchmarks/peak.py
+
+It takes about a second.
+"""
 
 import time
 
@@ -12,14 +15,16 @@ from numba.extending import intrinsic
 
 from fastcl.kernels.lanes import VECTOR_BYTES, Lanes
 
-CHAINS = 12  # independent sums of one thread: more than latency times throughput, and with the factor they fit 16 registers
-COUNT = 4_000_000  # multiply-adds of one chain: some 20 to 50 ms
+# Independent sums per thread: more than latency times throughput; with the factor they fit into
+# 16 registers.
+CHAINS = 12
+COUNT = 4_000_000  # multiply-adds per chain: some 20 to 50 ms
 REPEATS = 7
 
 
 @intrinsic
 def chain_multiply_adds(typingctx, factor, out, i, count):
-    """f(factor, out, i, count): out[i] = the sum of CHAINS chains of `count` multiply-adds by factor[0], in vectors."""
+    """out[i] = the sum of CHAINS chains of `count` multiply-adds by factor[0], in vectors."""
 
     def codegen(context, builder, signature, arguments):
         emit = Lanes(context, builder, signature.args[0].dtype)
@@ -27,9 +32,8 @@ def chain_multiply_adds(typingctx, factor, out, i, count):
             emit.array(*pair) for pair in zip(signature.args[:2], arguments[:2], strict=True)
         )
         factor = emit.load_everywhere(factor, emit.index(0))
-        starts = [
-            emit.constant(float(k)) for k in range(CHAINS)
-        ]  # all different, or they would be computed once
+        # The chains start at different values, or they would be computed once.
+        starts = [emit.constant(float(k)) for k in range(CHAINS)]
         ends = emit.loop(
             emit.index(0),
             arguments[3],
@@ -52,12 +56,10 @@ def run_chains(factor, out, count):
         chain_multiply_adds(factor, out, i, count)
 
 
-def multiply_adds_a_second():
-    """Median of a few runs, in multiply-adds a second on all threads together."""
-    factor, out = (
-        np.full(1, 0.5, np.float32),
-        np.empty((numba.get_num_threads(), VECTOR_BYTES // 4), np.float32),
-    )
+def multiply_adds_per_second():
+    """Multiply-adds per second on all threads together, the median of a few runs."""
+    factor = np.full(1, 0.5, np.float32)
+    out = np.empty((numba.get_num_threads(), VECTOR_BYTES // 4), np.float32)
     run_chains(factor, out, 10)  # compiles
     times = []
     time.sleep(PAUSE)
@@ -70,6 +72,5 @@ def multiply_adds_a_second():
 
 
 if __name__ == "__main__":
-    print(
-        f"{multiply_adds_a_second() / 1e9:.1f} G multiply-adds a second in float32 on {numba.get_num_threads()} threads"
-    )
+    rate = multiply_adds_per_second() / 1e9
+    print(f"{rate:.1f} G float32 multiply-adds per second on {numba.get_num_threads()} threads")

@@ -1,72 +1,78 @@
-"""feature_sum and feature_adjoint beside every rival, in ns a (point, frequency) pair, in float32: python benchmarks/rivals.py
+"""feature_sum and feature_adjoint against every rival, in float32: python benchmarks/rivals.py
 
-Every rival is first compared with fastcl in float64 at the very size at which it is timed (largest error over the sum of
-|weights|); then all take turns in one process, median of five. One whose call would take longer than --limit seconds gets only
-the first points (marked *): its time a pair does not depend on their number. Just before and after each block of one d the peak
-of the machine is measured; the share of the larger of the two that fastcl reaches counts d + 15 multiply-adds a pair.
+Times are in ns per (point, frequency) pair. Every rival is first compared with fastcl in float64 at
+the very size at which it is timed (largest error divided by the sum of |weights|); then all take
+turns in one process, median of five. One whose call would take longer than --limit seconds gets
+only the first points (marked *): its time per pair does not depend on their number. Just before and
+after each block of one d the peak rate of the machine is measured. "Share" is the part of the
+larger of the two rates that fastcl reaches, counting d + 15 multiply-adds per pair.
 
-NumPy      exp(-1j * x @ omega.T), chunk by chunk, as one would write it at first
+NumPy      exp(-1j * x @ omega.T), chunk by chunk, as one would first write it
 torch      the matrix product of a chunk, then cosines and sines; the best of three chunk sizes
 phases     the same for the adjoint by cosines alone, |c| cos(a + arg c), as fastcl computes it
-pykeops    its own compiled loop; the first run of a formula in a dimension compiles it, for seconds
-finufft    type 3, up to three dimensions, at its tolerance 1e-6: single or double precision, the faster one of those that have
-           an error below 1e-5; never on fewer points
-sklearn    RBFSampler.transform in chunks with its frequencies and phases set. It has cosines alone: the sum is only half of
-           what the others do (marked h), the adjoint is whole, by phases
-pycle      computeSketch of the toolbox for compressive learning of V. Schellekens, from PyPI, with phases in float32. Its weights
-           do not work (a name undefined), so they are one (marked 1); it has no adjoint
+pykeops    its own compiled loop; the first run of a formula in a dimension compiles it, in seconds
+finufft    type 3, up to three dimensions, at its tolerance 1e-6: single or double precision,
+           whichever is faster of those with an error below 1e-5; never on fewer points
+sklearn    RBFSampler.transform in chunks, with its frequencies and phases set. It has only cosines:
+           its sum is half of what the others do (marked h), its adjoint is whole, by phases
+pycle      computeSketch of V. Schellekens' toolbox for compressive learning, from PyPI, with phases
+           in float32. Its weights do not work (a name is undefined), so they are one (marked 1); it
+           has no adjoint
 
-All of them come with the extra "benchmark". pykeops and pycle are under the MIT licence, finufft under Apache 2.0.
+All of them come with the extra "benchmark", and those that are missing are left out. pykeops and
+pycle are under the MIT licence, finufft under Apache 2.0.
 """
 
-import argparse
 import functools
-import inspect
 from dataclasses import dataclass
 
 from timing import in_turn, machine, seconds  # before NumPy
 
 # isort: split
 import numpy as np
-from peak import multiply_adds_a_second
+from command import new_parser
+from peak import multiply_adds_per_second
 
 import fastcl
 
+# name -> points, frequencies
 SIZES = {"small": (4_000, 500), "middle": (100_000, 2_000), "large": (1_000_000, 10_000)}
+QUICK = (1_000, 100)
 DIMS = {
     "small": (1, 2, 3, 8, 16, 35, 64, 192),
     "middle": (1, 2, 3, 8, 16, 35, 64, 192),
     "large": (2, 3, 16),
 }
-CHUNKS = (256, 1024, 4096)  # points, of torch
-CHUNK = 1024  # of NumPy and scikit-learn
-PROBE = 500_000  # pairs of the call from which the time of a whole one is foretold
-TURN = 0.02  # seconds of a turn at least
-TOLERANCE = (
-    1e-5  # of the error, in float32; those who add 4096 points before anything wider reach 2e-6
-)
+CHUNKS = (256, 1024, 4096)  # points per chunk of torch
+CHUNK = 1024  # points per chunk of NumPy and scikit-learn
+PROBE = 500_000  # pairs of the call from which the time of a whole one is predicted
+TURN = 0.02  # least seconds of a turn
+# Of the error, in float32; rivals that add 4096 points before anything wider reach 2e-6.
+TOLERANCE = 1e-5
 TORCH_TARGETS = {2: 10, 8: 6, 16: 4.5, 64: 2.4, 192: 1.7}
 NUMPY_TARGETS = {2: 200}
 PEAK_TARGETS = {2: 0.80, 3: 0.80, 8: 0.80, 16: 0.80, 64: 0.75, 192: 0.75}
 
 
 class NotRun(Exception):
-    """Why a rival has no time."""
+    """The reason why a rival was not timed."""
 
 
 @dataclass
 class Problem:
+    """What the maps are given."""
+
     x: np.ndarray  # (n, d) float32
     omega: np.ndarray  # (m, d) float64
     weights: np.ndarray  # (n,) float32
     c: np.ndarray  # (m,) complex64
 
     @classmethod
-    def draw(cls, n, m, dim, deviation):
+    def draw(cls, n, m, dim, std):
         rng = np.random.default_rng(0)
         x = (rng.standard_normal((n, dim)) / np.sqrt(dim)).astype(np.float32)
         c = (rng.standard_normal(m) + 1j * rng.standard_normal(m)).astype(np.complex64)
-        return cls(x, deviation * rng.standard_normal((m, dim)), rng.random(n, np.float32), c)
+        return cls(x, std * rng.standard_normal((m, dim)), rng.random(n, np.float32), c)
 
     def first(self, n):
         return Problem(self.x[:n], self.omega, self.weights[:n], self.c)
@@ -80,16 +86,14 @@ def chunks(n, size=CHUNK):
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
-# ---- the rivals: each gives the function that computes one map of one problem, or raises NotRun ------------------------
+# ---- the rivals: each gives the function that computes one map of a problem, or raises NotRun ----
 
 
 def of_fastcl(problem, name):
-    settings = (
-        {"method": "direct"} if "method" in inspect.signature(fastcl.feature_sum).parameters else {}
-    )
+    x, omega, weights, c = problem.x, problem.omega, problem.weights, problem.c
     if name == "sum":
-        return lambda: fastcl.feature_sum(problem.x, problem.omega, problem.weights, **settings)
-    return lambda: fastcl.feature_adjoint(problem.x, problem.omega, problem.c, **settings)
+        return lambda: fastcl.feature_sum(x, omega, weights, method="direct")
+    return lambda: fastcl.feature_adjoint(x, omega, c, method="direct")
 
 
 def of_numpy(problem, name):
@@ -131,12 +135,18 @@ def of_phases(problem, name, chunk):
     import torch
 
     if name == "sum":
-        raise NotRun("a formula of the adjoint alone")
+        raise NotRun("a formula for the adjoint only")
     x, omega = torch.tensor(problem.x), torch.tensor(problem.omega32)
-    moduli, arguments = torch.tensor(np.abs(problem.c)), torch.tensor(np.angle(problem.c))
-    return lambda: torch.cat(
-        [torch.addmm(arguments, x[rows], omega.T).cos_() @ moduli for rows in chunks(len(x), chunk)]
-    ).numpy()
+    amplitudes, phase_offsets = torch.tensor(np.abs(problem.c)), torch.tensor(np.angle(problem.c))
+
+    def compute_adjoint():
+        parts = [
+            torch.addmm(phase_offsets, x[rows], omega.T).cos_() @ amplitudes
+            for rows in chunks(len(x), chunk)
+        ]
+        return torch.cat(parts).numpy()
+
+    return compute_adjoint
 
 
 def of_pykeops(problem, name):
@@ -156,8 +166,8 @@ def of_pykeops(problem, name):
             return parts[:, 0] + 1j * parts[:, 1]
 
         return compute_sum
-    names = [f"x = Vi({dim})", f"omega = Vj({dim})", "modulus = Vj(1)", "argument = Vj(1)"]
-    loop = Genred("modulus * Cos((x | omega) + argument)", names, reduction_op="Sum", axis=1)
+    names = [f"x = Vi({dim})", f"omega = Vj({dim})", "amplitude = Vj(1)", "offset = Vj(1)"]
+    loop = Genred("amplitude * Cos((x | omega) + offset)", names, reduction_op="Sum", axis=1)
     arrays = problem.x, problem.omega32, np.abs(problem.c)[:, None], np.angle(problem.c)[:, None]
     return lambda: loop(*arrays, backend="CPU")[:, 0]
 
@@ -167,7 +177,7 @@ def of_finufft(problem, name, precision):
 
     dim = problem.x.shape[1]
     if dim > 3:
-        raise NotRun("d > 3, which it does not have")
+        raise NotRun("d > 3 is not supported")
     transform = {1: finufft.nufft1d3, 2: finufft.nufft2d3, 3: finufft.nufft3d3}[dim]
     real, kind = (
         (np.float32, np.complex64) if precision == "single" else (np.float64, np.complex128)
@@ -191,8 +201,10 @@ def of_sklearn(problem, name):
         return lambda: (
             scale * sum(weights[rows] @ sampler.transform(x[rows]) for rows in chunks(len(x)))
         )
-    moduli = scale * np.abs(problem.c)
-    return lambda: np.concatenate([sampler.transform(x[rows]) @ moduli for rows in chunks(len(x))])
+    amplitudes = scale * np.abs(problem.c)
+    return lambda: np.concatenate(
+        [sampler.transform(x[rows]) @ amplitudes for rows in chunks(len(x))]
+    )
 
 
 def of_pycle(problem, name):
@@ -225,15 +237,13 @@ MARKS = {("sklearn", "sum"): "h", ("pycle", "sum"): "1"}
 
 
 def exact_map(problem, name, mark):
-    """What a rival should give, by fastcl in float64."""
+    """(what a rival should give, by fastcl in float64; the scale of its error)."""
     weights = np.ones_like(problem.weights) if mark == "1" else problem.weights
-    exact = of_fastcl(
-        Problem(problem.x.astype(np.float64), problem.omega, weights.astype(np.float64), problem.c),
-        name,
-    )()
-    return exact.real if mark == "h" else exact, np.abs(
-        problem.c if name == "adjoint" else weights
-    ).sum(dtype=np.float64)
+    x64, weights64 = problem.x.astype(np.float64), weights.astype(np.float64)
+    exact = of_fastcl(Problem(x64, problem.omega, weights64, problem.c), name)()
+    given = problem.c if name == "adjoint" else weights
+    scale = np.abs(given).sum(dtype=np.float64)
+    return exact.real if mark == "h" else exact, scale
 
 
 def prepare(problem, name, rivals, limit):
@@ -256,7 +266,7 @@ def prepare(problem, name, rivals, limit):
             error = float(np.abs(function() - value).max() / scale)
             assert error < TOLERANCE or rival != "fastcl", error
             if not error < TOLERANCE:
-                raise NotRun(f"error of {error:.1e} at {points} points in {rival}, {name}")
+                raise NotRun(f"error of {error:.1e} at {points} points ({rival}, {name})")
             ready[rival] = points, function, error
         except ImportError as problem_of_import:
             left_out[rival] = f"not installed ({problem_of_import})"
@@ -266,7 +276,7 @@ def prepare(problem, name, rivals, limit):
 
 
 def measure(problem, name, rivals, limit):
-    """(column -> (ns a pair, mark), column -> error, column -> why not) of one map."""
+    """(column -> (ns per pair, mark), column -> error, column -> why not) of one map."""
     n, m = len(problem.x), len(problem.c)
     ready, left_out = prepare(problem, name, rivals, limit)
     times = in_turn({rival: function for rival, (_, function, _) in ready.items()}, least=TURN)
@@ -280,79 +290,93 @@ def measure(problem, name, rivals, limit):
 
 
 def report_targets(rows):
-    """The middle size beside what is aimed at."""
-    print("\nAims at n, m = 100000, 2000:")
+    """The middle size next to its targets."""
+    print("\nTargets at n, m = 100000, 2000:")
     for (size, name, dim), (cells, share) in rows.items():
         if size != "middle":
             continue
-        aims = [("share of the peak", share, PEAK_TARGETS.get(dim))]
-        for column, table in (("torch", TORCH_TARGETS), ("numpy", NUMPY_TARGETS)):
+        figures = [("share of the peak", share, PEAK_TARGETS.get(dim))]
+        for column, targets in (("torch", TORCH_TARGETS), ("numpy", NUMPY_TARGETS)):
             if column in cells:
-                aims.append(
-                    (f"ratio to {column}", cells[column][0] / cells["fastcl"][0], table.get(dim))
-                )
-        for what, value, target in aims:
+                ratio = cells[column][0] / cells["fastcl"][0]
+                figures.append((f"ratio to {column}", ratio, targets.get(dim)))
+        for what, value, target in figures:
             if target:
-                print(
-                    f"  {name:8} d = {dim:<4} {what:20}{value:>8.2f}  aim {target:<6}{'' if value >= target else 'MISSED'}"
-                )
+                missed = "" if value >= target else "MISSED"
+                print(f"  {name:8} d = {dim:<4} {what:20}{value:>8.2f}  target {target:<6}{missed}")
+
+
+def format_row(name, dim, cells, share, columns):
+    """One line of the table."""
+    own = cells["fastcl"][0]
+    line = f"{name:7}{dim:>4}{own:>8.3f}{share:>6.2f} "
+    for column in columns:
+        cost, mark = cells.get(column, (None, ""))
+        line += f"{cost:>8.3g}{mark:2}{cost / own:>6.3g}  " if cost else f"{'-':>8}{'':10}"
+    return line
+
+
+def run_sizes(sizes, options):
+    """Print the table of every size.
+
+    ((size, map, d) -> figures, column -> largest error, what was not run and why).
+    """
+    rivals = [rival for rival in RIVALS if rival.split()[0] in ("fastcl", *options.rivals)]
+    header = "".join(f"{column:>8}{'ratio':>8}  " for column in options.rivals)
+    rows, worst, missing = {}, {}, {}
+    for size, (n, m) in sizes.items():
+        print(f"\nn = {n}, m = {m}; ns per pair")
+        print(f"map       d{'fastcl':>8} share {header} peak before and after, G/s")
+        for dim in options.dim or DIMS.get(size, (2,)):
+            problem = Problem.draw(n, m, dim, options.std)
+            before = multiply_adds_per_second()
+            measured = {
+                name: measure(problem, name, rivals, options.limit) for name in ("sum", "adjoint")
+            }
+            after = multiply_adds_per_second()
+            for name, (cells, errors, left_out) in measured.items():
+                share = (dim + 15) * 1e9 / cells["fastcl"][0] / max(before, after)
+                rows[size, name, dim] = cells, share
+                line = format_row(name, dim, cells, share, options.rivals)
+                print(line, f"{before / 1e9:6.1f} {after / 1e9:6.1f}", flush=True)
+                for column, error in errors.items():
+                    worst[column] = max(error, worst.get(column, 0))
+                missing |= {(column, reason): None for column, reason in left_out.items()}
+    return rows, worst, missing
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = new_parser(__doc__)
+    parser.add_argument(
+        "--dim", type=int, action="append", help="repeatable; by default those of each size"
     )
     parser.add_argument(
-        "--dim", type=int, action="append", help="dimensions; by default those of each size"
+        "--size", choices=SIZES, action="append", help="repeatable; by default all three"
     )
-    parser.add_argument("--size", choices=SIZES, action="append", help="by default all three")
     parser.add_argument("--rivals", nargs="*", choices=COLUMNS, default=COLUMNS)
-    parser.add_argument("--limit", type=float, default=0.15, help="seconds of one call of a rival")
     parser.add_argument(
-        "--deviation", type=float, default=3.0, help="of the frequencies; matters to finufft"
+        "--limit", type=float, default=0.15, help="seconds per call of a rival (%(default)s)"
+    )
+    parser.add_argument(
+        "--std",
+        type=float,
+        default=3.0,
+        help="standard deviation of the frequencies; matters to finufft (%(default)s)",
     )
     options = parser.parse_args()
-    rivals = [rival for rival in RIVALS if rival.split()[0] in ("fastcl", *options.rivals)]
     print(machine())
-    header = "".join(f"{column:>8}{'ratio':>8}  " for column in options.rivals)
-    rows, worst, missing = {}, {}, {}
-    for size in options.size or SIZES:
-        n, m = SIZES[size]
-        print(
-            f"\nn = {n}, m = {m}; ns a pair\nmap       d{'fastcl':>8} share {header} peak before and after, G/s"
-        )
-        for dim in options.dim or DIMS[size]:
-            problem, measured = Problem.draw(n, m, dim, options.deviation), {}
-            before = multiply_adds_a_second()
-            for name in ("sum", "adjoint"):
-                measured[name] = measure(problem, name, rivals, options.limit)
-            after = multiply_adds_a_second()
-            for name, (cells, errors, left_out) in measured.items():
-                own = cells["fastcl"][0]
-                share = (dim + 15) * 1e9 / own / max(before, after)
-                rows[size, name, dim] = cells, share
-                line = f"{name:7}{dim:>4}{own:>8.3f}{share:>6.2f} "
-                for column in options.rivals:
-                    cost, mark = cells.get(column, (None, ""))
-                    line += (
-                        f"{cost:>8.3g}{mark:2}{cost / own:>6.3g}  " if cost else f"{'-':>8}{'':10}"
-                    )
-                print(line, f"{before / 1e9:6.1f} {after / 1e9:6.1f}", flush=True)
-                worst |= {
-                    column: max(error, worst.get(column, 0)) for column, error in errors.items()
-                }
-                missing |= {(column, reason): None for column, reason in left_out.items()}
-    print("\n* timed on fewer points; h half the work: cosines alone; 1 weights of one")
-    print(
-        "largest error over the sum of |weights|: "
-        + ", ".join(f"{column} {error:.1e}" for column, error in worst.items())
-    )
+    sizes = {size: SIZES[size] for size in options.size or SIZES}
+    rows, worst, missing = run_sizes({"quick": QUICK} if options.quick else sizes, options)
+    print("\n* timed on fewer points; h half the work: only cosines; 1 all weights are one")
+    errors = ", ".join(f"{column} {error:.1e}" for column, error in worst.items())
+    print(f"largest error divided by the sum of |weights|: {errors}")
     for column, reason in missing:
         print(f"not run: {column}: {reason}")
     for column in COLUMNS:
         if column not in options.rivals:
             print(f"not run: {column}: not asked for")
-    report_targets(rows)
+    if not options.quick:
+        report_targets(rows)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,24 @@
-"""Tables that are printed line by line as they are measured, kept for a file, and told apart where they failed."""
+"""Tables that are printed as they are measured, kept for a file, and marked where they failed."""
 
 import traceback
 from typing import ClassVar
 
 
 class Table:
-    """Lines that are printed at once, and kept for the file."""
+    """Rows that are printed at once and kept for the file."""
 
-    every: ClassVar = []  # in the order of their making
+    every: ClassVar = []  # all tables, in the order in which they were made
 
     def __init__(self, title, columns):
-        self.title, self.columns, self.rows, self.good = title, columns, [], []
+        self.title = title
+        self.columns = columns
+        self.rows = []
+        self.good = []
         Table.every.append(self)
         print(f"\n## {title}\n\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}", flush=True)
 
     def add(self, *row, good=True):
-        """Add a line; one that is not `good` is marked as a failure."""
+        """Add a row; one that is not `good` is marked as a failure."""
         self.rows.append(row)
         self.good.append(bool(good))
         cells = [f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row]
@@ -29,10 +32,10 @@ class Table:
 
 
 def attempt(function, *arguments):
-    """Whether the function came to its end; what stopped it is printed."""
+    """Whether the function ran to its end; if not, what stopped it is printed."""
     try:
         function(*arguments)
-    except Exception:  # what else can be measured counts
+    except Exception:  # the other parts can still be measured
         traceback.print_exc()
         return False
     return True

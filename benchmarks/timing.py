@@ -1,7 +1,8 @@
-"""The one timer of the benchmarks: rivals in turn in one process, medians, and the machine they ran on.
+"""The timer of all benchmarks: rivals take turns in one process, and medians are compared.
 
-Import it before NumPy: by default the threads of NumPy's OpenBLAS spin for 2^28 cycles, a tenth of a second, after a product,
-and whoever comes next in that time finds the cores taken (fastcl on 4000 x 500 pairs was seen two to six times slower).
+Import it before NumPy. By default the threads of NumPy's OpenBLAS spin for 2^28 cycles, a tenth of
+a second, after a product, and whoever runs in that time finds the cores taken: fastcl on
+4000 x 500 pairs was seen two to six times slower.
 """
 
 import math
@@ -13,12 +14,12 @@ os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "20")  # 2^20 cycles, less than
 
 import numpy as np
 
-WAKING = 0.5  # seconds of a call from which on sleeping cores do not matter
-PAUSE = 0.05  # seconds between rivals: the threads of the others' pools too spin for a while
+WAKING = 0.5  # seconds; in longer calls, sleeping cores do not matter
+PAUSE = 0.05  # seconds between rivals, whose thread pools spin for a while too
 
 
 def seconds(function, calls=1):
-    """Seconds of one call, the mean of `calls` in a row."""
+    """Seconds per call, the mean of `calls` in a row."""
     start = time.perf_counter()
     for _ in range(calls):
         function()
@@ -26,9 +27,10 @@ def seconds(function, calls=1):
 
 
 def in_turn(rivals, repeats=5, least=0.0):
-    """Median seconds of every function of a dict, called in turn after a warm-up each.
+    """Median seconds of every function of a dict; they take turns, after one warm-up call each.
 
-    A turn is as many calls as take about `least` seconds: what is short is not measured by its start alone.
+    One turn is as many calls as take about `least` seconds, so that a short call is not measured by
+    its start alone.
     """
     for function in rivals.values():
         function()
@@ -45,7 +47,7 @@ def in_turn(rivals, repeats=5, least=0.0):
 
 
 def machine():
-    """One line: processor, cores, versions."""
+    """One line: processor, number of cores, versions."""
     with open("/proc/cpuinfo") as file:
         model = next(
             (line.split(":", 1)[1].strip() for line in file if line.startswith("model name")),
@@ -55,5 +57,8 @@ def machine():
 
     import fastcl
 
-    versions = f"Python {platform.python_version()}, NumPy {np.__version__}, Numba {numba.__version__}, fastcl {fastcl.__version__}"
+    versions = (
+        f"Python {platform.python_version()}, NumPy {np.__version__}, "
+        f"Numba {numba.__version__}, fastcl {fastcl.__version__}"
+    )
     return f"{model}, {os.cpu_count()} cores; {versions}"
