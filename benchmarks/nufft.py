@@ -14,7 +14,7 @@ from command import new_parser, require
 from timing import in_turn, machine
 
 import fastcl
-from fastcl.fourier.nufft import METHODS
+from fastcl.fourier.methods import METHODS
 
 SIZES = (
     (4_000, 500),

@@ -71,8 +71,8 @@ def kernel(name, like):
     return launchers.LAUNCHERS[name]
 
 
-def turn(like, dtype):
-    """A whole turn in the unit that the kernels for arrays of the kind of `like` take phases in."""
+def phase_unit(like, dtype):
+    """A whole turn in the unit that kernels for arrays like `like` take phases in."""
     return cuda.TURN[np.dtype(dtype)] if is_device(like) else 1.0
 
 

@@ -82,25 +82,6 @@ def as_points(array, name, dim=None):
     return array
 
 
-def as_frequencies(omega, dim=None):
-    """`omega` as a finite float64 NumPy array (m, d), m and d at least 1; structured frequencies stay what they are."""
-    structured = getattr(omega, "is_structured", False)
-    omega = omega if structured else as_rows(omega, "omega")
-    if dim is not None and omega.shape[1] != dim:
-        raise ValueError(
-            f"x has {dim} columns and omega {omega.shape[1]}: points and frequencies must share the dimension"
-        )
-    if structured:
-        return omega
-    with np.errstate(
-        over="ignore"
-    ):  # what the type cannot hold becomes infinite, and is refused as such
-        omega = np.ascontiguousarray(to_host(omega), np.float64)
-    if not np.isfinite(omega).all():
-        raise ValueError("omega holds NaN or infinity")
-    return omega
-
-
 def as_count(value, name, least=1):
     """`value` as an int of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):

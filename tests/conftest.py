@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from fastcl import backend as backends
-from fastcl.fourier import costs
 from fastcl.kernels import cuda
 
 TESTS = Path(__file__).parent
@@ -93,13 +92,6 @@ def made(tmp_path_factory):
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
-
-
-@pytest.fixture(autouse=True)
-def given_prices(monkeypatch):
-    """What method="auto" goes by, the same on every machine and in every run: no test measures it, or leaves a file."""
-    monkeypatch.setattr(costs, "direct_prices", lambda name, dtype, dim: (5e-5, 3e-10))
-    monkeypatch.setattr(costs, "nufft_prices", lambda dim: costs.NOMINAL[dim])
 
 
 @pytest.fixture

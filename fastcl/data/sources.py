@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..backend import is_device
-from ..fourier.nufft import GROUP_ROWS
+from ..fourier.methods import GROUP_ROWS
 from ..validation import as_rows, is_dask, reject_foreign
 from .patches import extract_patches, patch_bands
 from .readers import ImageFolder, read_array

@@ -1,54 +1,56 @@
-"""Sums of exponentials in up to three dimensions by the non-uniform fast Fourier transform of finufft.
+"""Sums of exponentials in up to three dimensions by finufft's non-uniform fast Fourier transform.
 
-The direct kernels cost points x frequencies; finufft's transform of type 3 costs points + frequencies + a grid: the
-sources are spread on a grid, which is Fourier transformed and read at the targets.  The method is of Barnett, Magland and
-af Klinteberg, "A parallel non-uniform fast Fourier transform library based on an exponential of semicircle kernel", SIAM
-J. Sci. Comput. 41(5), 2019.  Here: which of the two a call takes, how finufft is called so that the accuracy asked for is
-kept and the bits do not follow the number of threads, and how much memory it may take.
+The direct kernels cost points x frequencies; finufft's transform of type 3 costs points +
+frequencies + a grid: it spreads the sources on a grid, Fourier transforms that, and interpolates at
+the targets.  The method is by Barnett, Magland and af Klinteberg, "A parallel non-uniform fast
+Fourier transform library based on an exponential of semicircle kernel", SIAM J. Sci. Comput. 41(5),
+2019.
+
+This module decides how finufft is called: with a tolerance that keeps the accuracy asked for, and
+cut into pieces whose number follows from sizes alone, each on one thread, so that the result does
+not depend on the number of threads.  `methods` decides when.
+
+Memory: the grids, which grow with the product over the axes of (range of x) (range of omega); for
+each frequency and each point of a group, 200 bytes, or 16 bytes per piece if that is more.
 """
 
+from __future__ import annotations
+
 import math
-import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from types import ModuleType
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
-from ..validation import as_choice, as_positive
-from . import costs
+from .operator import FeatureOperator
 
-METHODS = ("auto", "direct", "nufft")
-ACCURACY = {
-    np.dtype(np.float32): 1e-6,
-    np.dtype(np.float64): 1e-12,
-}  # by default, for points of the type
-MIN_ACCURACY = {
-    np.dtype(np.float32): 2e-7,
-    np.dtype(np.float64): 1e-13,
-}  # rounding does not allow for better
 MAX_DIM = 3
-GRID_BYTES = {
-    "nufft": 1 << 30,
-    "auto": 1 << 28,
-}  # most that the grids of one call may take together, by the method asked for
-GROUP_ROWS = (
-    1 << 18
-)  # points that are gathered for one transform, and for which the method is chosen
-MAX_PIECES = (
-    16  # most pieces of one transform: bounds the memory, and the threads that can work on it
-)
-WAKING = 2e-3  # seconds until the threads of several pieces run: a core that sleeps takes as long
-SMALL_PAIRS = 2_000_000  # fewer pairs take the direct kernels less than finufft takes to start
-# What finufft is asked for is not a bound on its errors: relative to the sum of the moduli they were up to 9 times larger
-# over d = 1, 2, 3, grids of 10 to 5000 an axis and points at the ends of their range.  (Upsampling of the grid, factor to
-# ask for less by, least tolerance at which that was found enough): less upsampling, smaller grids, wider kernels.
+MAX_PIECES = 16  # per transform: bounds the memory, and the threads that can work on it
+# finufft's tolerance is not a bound on its error: relative to the sum of the magnitudes, errors
+# were up to 9 times larger over d = 1, 2, 3, grids of 10 to 5000 per axis and points at the ends of
+# their range.  Per row: the upsampling of the grid, the factor by which to ask for less error, and
+# the smallest tolerance at which that factor was found to be enough.  Less upsampling means smaller
+# grids and wider kernels.
 UPSAMPLING = ((2.0, 12, 8e-15), (1.75, 12, 8e-14), (1.5, 12, 1e-11), (1.25, 40, 2e-8))
 MAX_TOLERANCE = 1e-2
+# Seconds per unit of `work` on one thread of an AMD EPYC (Zen 4), by dimension.
+PRICES = {
+    1: np.array([4e-4, 2e-9, 7e-8, 1e-8, 1e-8, 6e-8, 1e-9, 2e-9]),
+    2: np.array([5e-4, 8e-10, 3e-7, 1e-9, 2e-10, 4e-8, 6e-10, 2e-10]),
+    3: np.array([5e-4, 8e-10, 5e-7, 5e-10, 2e-10, 2e-8, 5e-10, 2e-10]),
+}
+N_FIXED = (
+    2  # entries of `work` for the grid; three for the targets and three for the sources follow
+)
+WAKE_SECONDS = 2e-3  # until the threads of several pieces run: a core that sleeps takes as long
 
 
-def import_finufft():
-    """The module; ImportError in one line where it is missing."""
+def import_finufft() -> ModuleType:
+    """The module; ImportError in one line if it is missing."""
     try:
         import finufft
     except ImportError:
@@ -56,7 +58,7 @@ def import_finufft():
     return finufft
 
 
-def is_installed():
+def is_installed() -> bool:
     """Whether finufft can be imported."""
     try:
         import_finufft()
@@ -67,32 +69,36 @@ def is_installed():
 
 @dataclass(frozen=True)
 class Grid:
-    """How one transform of type 3 is done."""
+    """The grids of one transform of type 3."""
 
     upsampling: float
     tolerance: float
-    width: int  # of the kernel, in grid points
+    width: int  # of the spreading kernel, in grid points
     spread: float  # points of the grid that the sources are spread on
     fine: float  # points of the grid that is Fourier transformed
 
     @property
-    def bytes(self):
-        """Memory of both grids, complex128, and of the parts of the first that finufft spreads on before it adds them."""
+    def bytes(self) -> float:
+        """Memory of both grids, complex128, and of the parts of the first that finufft adds up."""
         return 16 * (2 * self.spread + self.fine)
 
 
-def half_widths(columns):
-    """Half the range of every column (d, n), centred as finufft does: where the centre is all but zero, at zero."""
+def half_widths(columns: NDArray) -> NDArray:
+    """Half the range of each column of (d, n), (d,), as finufft centres it.
+
+    A centre close to zero is taken to be zero.
+    """
     low, high = columns.min(axis=1), columns.max(axis=1)
-    half, centre = high / 2 - low / 2, np.abs(high / 2 + low / 2)
+    half = high / 2 - low / 2
+    centre = np.abs(high / 2 + low / 2)
     return np.where(centre < 0.1 * half, half + centre, half)
 
 
-def candidate_grids(products, accuracy):
-    """The grids that keep `accuracy`, for `products` (d,) of the half-widths of sources and targets."""
-    for upsampling, factor, least in UPSAMPLING:
+def candidate_grids(products: NDArray, accuracy: float) -> Iterator[Grid]:
+    """Grids that keep `accuracy`, for half-widths of sources times those of targets (d,)."""
+    for upsampling, factor, min_tolerance in UPSAMPLING:
         tolerance = min(accuracy / factor, MAX_TOLERANCE)
-        if tolerance < least:
+        if tolerance < min_tolerance:
             continue
         width = 1 + int(math.log(1 / tolerance) / (math.pi * math.sqrt(1 - 1 / upsampling)))
         axes = np.maximum(
@@ -102,66 +108,77 @@ def candidate_grids(products, accuracy):
         yield Grid(upsampling, tolerance, width, float(np.prod(axes)), float(np.prod(fine)))
 
 
-def features(dim, n_sources, n_targets, grid):
-    """(work of the grid and the targets, work of the sources): what `costs` knows the prices of, for one transform.
+def work(dim: int, n_sources: float, n_targets: float, grid: Grid) -> NDArray:
+    """What one transform has to do, (8,), in the units that `PRICES` are for.
 
-    Points cost more, the less of the grid is in the caches; a price each for small and for large grids, and between
-    them the logarithm decides.
+    A point costs more if less of the grid is in the caches: there is one price for small grids and
+    one for large grids, and the logarithm of the size interpolates between them.
     """
-    cells, large = grid.width**dim, min(max(math.log2(grid.fine) - 14, 0) / 7, 1.5)
+    cells = grid.width**dim
+    large = min(max(math.log2(grid.fine) - 14, 0) / 7, 1.5)
     source = [n_sources, n_sources * cells, n_sources * cells * large]
     target = [n_targets, n_targets * cells, n_targets * cells * large]
     return np.array([1.0, grid.fine * math.log2(grid.fine), *target, *source])
 
 
-N_FIXED = 2  # features of the grid, then three of the targets and three of the sources
-
-
 @dataclass(frozen=True)
 class Plan:
-    """A transform cut into pieces: of the sources, whose results are added, or of the targets.  From sizes alone."""
+    """A transform cut into pieces: of the sources, whose results are added, or of the targets."""
 
     grid: Grid
     pieces: int
     of_sources: bool
 
 
-def make_plan(dim, n_sources, n_targets, products, accuracy, grid_bytes):
-    """The `Plan` that should be fastest, by prices that are the same on every machine; None where memory forbids all.
+def make_plan(
+    dim: int,
+    n_sources: int,
+    n_targets: int,
+    products: NDArray,
+    accuracy: float,
+    grid_bytes: float,
+) -> Plan | None:
+    """The `Plan` that should be fastest, or None if no grid fits in `grid_bytes`.
 
-    A piece repeats the work on the grid, so that few pieces are made where that is most of the work.
+    It goes by `PRICES` only, so it is the same on every machine. Each piece repeats the work on the
+    grid, so there are few pieces if that is most of the work.
     """
-    best, least = None, math.inf
+    best, fewest_seconds = None, math.inf
     for grid in candidate_grids(products, accuracy):
         if grid.bytes > grid_bytes:
             continue
-        parts = costs.NOMINAL[dim] * features(dim, n_sources, n_targets, grid)
-        targets, sources = parts[N_FIXED : N_FIXED + 3].sum(), parts[N_FIXED + 3 :].sum()
-        shared, rest = max(targets, sources), parts.sum() - max(targets, sources)
+        seconds_of = PRICES[dim] * work(dim, n_sources, n_targets, grid)
+        targets, sources = seconds_of[N_FIXED : N_FIXED + 3].sum(), seconds_of[N_FIXED + 3 :].sum()
+        shared = max(targets, sources)
+        rest = seconds_of.sum() - shared
         pieces = 1 if shared < rest else min(2 * max(1, int(shared / (16 * rest))), MAX_PIECES)
         pieces = max(1, min(pieces, int(grid_bytes // grid.bytes), max(n_sources, n_targets)))
-        seconds = rest + shared / min(pieces, 2) + WAKING
+        seconds = rest + shared / min(pieces, 2) + WAKE_SECONDS
         if pieces == 1 or seconds > rest + shared:
             pieces, seconds = 1, rest + shared
-        if seconds < least:
-            best, least = Plan(grid, pieces, bool(sources > targets)), seconds
+        if seconds < fewest_seconds:
+            best, fewest_seconds = Plan(grid, pieces, bool(sources > targets)), seconds
     return best
 
 
-def nufft_seconds(prices, dim, n_sources, n_targets, plan, threads):
-    """What the transform should take on so many threads, from the `prices` of `features` on one."""
+def plan_seconds(dim: int, n_sources: float, n_targets: float, plan: Plan, threads: int) -> float:
+    """Nominal seconds of a transform on so many threads."""
     if plan.of_sources:
         n_sources = n_sources / plan.pieces
     else:
         n_targets = n_targets / plan.pieces
     rounds = -(-plan.pieces // threads)
-    return WAKING * (plan.pieces > 1) + rounds * float(
-        prices @ features(dim, n_sources, n_targets, plan.grid)
-    )
+    piece = float(PRICES[dim] @ work(dim, n_sources, n_targets, plan.grid))
+    return WAKE_SECONDS * (plan.pieces > 1) + rounds * piece
 
 
-def run_piece(sources, strengths, targets, sign, grid):
-    """(t,) complex128: sum_s strengths_s exp(sign i <sources_s, target>), on one thread: finufft's bits follow its threads."""
+def run_piece(
+    sources: NDArray, strengths: NDArray, targets: NDArray, sign: int, grid: Grid
+) -> NDArray:
+    """(t,) complex128: ``sum_s strengths_s exp(sign i <sources_s, target>)``.
+
+    On one thread, because finufft's last bits depend on the number of its threads.
+    """
     transform = getattr(import_finufft(), f"nufft{len(sources)}d3")
     options = {
         "isign": sign,
@@ -173,136 +190,63 @@ def run_piece(sources, strengths, targets, sign, grid):
     return transform(*sources, strengths, *targets, **options)
 
 
-def run_plan(plan, sources, strengths, targets, sign, out, threads):
-    """out (t,) complex128: the transform of columns (d, s) with strengths (s,) to columns (d, t)."""
-    cut = sources.shape[1] if plan.of_sources else targets.shape[1]
-    ends = np.linspace(0, cut, plan.pieces + 1).astype(int)
+def run_plan(
+    plan: Plan, sources: NDArray, strengths: NDArray, targets: NDArray, sign: int, threads: int
+) -> NDArray:
+    """(t,) complex128: the transform of columns (d, s) with strengths (s,) to columns (d, t)."""
+    if plan.pieces == 1:
+        return run_piece(sources, strengths, targets, sign, plan.grid)
+    size = sources.shape[1] if plan.of_sources else targets.shape[1]
+    ends = np.linspace(0, size, plan.pieces + 1).astype(int)
     spans = [slice(*ends[k : k + 2]) for k in range(plan.pieces)]
 
-    def run(span):
+    def run(span: slice) -> NDArray:
         if plan.of_sources:
             return run_piece(sources[:, span], strengths[span], targets, sign, plan.grid)
         return run_piece(sources, strengths, targets[:, span], sign, plan.grid)
 
-    if plan.pieces == 1:
-        out[:] = run(spans[0])
-        return out
-    with ThreadPoolExecutor(
-        min(threads, plan.pieces)
-    ) as pool:  # finufft works outside Python's lock
-        results = pool.map(run, spans)
-        if plan.of_sources:
-            out[:] = 0
-            for result in results:  # in order, whichever is ready first
-                out += result
-        else:
-            for span, result in zip(spans, results, strict=True):
+    out = np.zeros(targets.shape[1], np.complex128)
+    # finufft does not hold Python's lock.
+    with ThreadPoolExecutor(min(threads, plan.pieces)) as pool:
+        for span, result in zip(spans, pool.map(run, spans), strict=True):
+            if plan.of_sources:
+                out += result  # in order, whichever is ready first
+            else:
                 out[span] = result
     return out
 
 
-class Nufft:
-    """The method and the accuracy that the caller asked for; what `feature_sum` and `feature_adjoint` ask in turn.
+class NufftOperator(FeatureOperator):
+    """finufft's transform between some frequencies and one group of points; on the host only.
 
     Parameters
     ----------
-    method : "auto", "direct" or "nufft"
-    accuracy : float, optional
+    operator : FeatureOperator
+        Of the same frequencies, on the host.
+    columns : float64 array (d, m)
+        The frequencies, transposed.
+    plan : Plan
     """
 
-    def __init__(self, method="auto", accuracy=None):
-        self.method = as_choice(method, "method", METHODS)
-        self.accuracy = None if accuracy is None else as_positive(accuracy, "accuracy")
+    def __init__(self, operator: FeatureOperator, columns: NDArray, plan: Plan) -> None:
+        self.omega, self.freqs = operator.omega, operator.freqs
+        self.columns = self.like = columns
+        self.plan = plan
 
-    def accuracy_for(self, dtype):
-        """The accuracy for points of `dtype`; ValueError where that cannot hold it."""
-        if self.accuracy is None:
-            return ACCURACY[dtype]
-        if self.accuracy < MIN_ACCURACY[dtype]:
-            raise ValueError(
-                f"accuracy must be at least {MIN_ACCURACY[dtype]:g} for points in {dtype}, got {self.accuracy:g}"
-            )
-        return self.accuracy
+    def sum(self, x: NDArray, weights: NDArray) -> NDArray:
+        """See `FeatureOperator.sum`; x may have any layout, and a transposed one is not copied."""
+        strengths = weights if len(weights) else np.ones(len(x))
+        return self._run(_columns(x), strengths, self.columns, -1)
 
-    def check(self, dim, dtype, on_device=False):
-        """ValueError or ImportError, before any work, where points of `dim` and `dtype` cannot be served."""
-        self.accuracy_for(dtype)
-        if self.method == "nufft":
-            if on_device:
-                raise ValueError(
-                    'method="nufft" serves NumPy arrays: use method="direct" for CuPy arrays'
-                )
-            if dim > MAX_DIM:
-                raise ValueError(
-                    f'method="nufft" serves up to {MAX_DIM} dimensions, x has {dim}: use method="direct"'
-                )
-            import_finufft()
-
-    def may_serve(self, name, n, m, dim, dtype):
-        """Whether finufft may be taken, as far as sizes tell: for "auto", whether it would be with the smallest of grids."""
-        if self.method != "auto":
-            return self.method == "nufft"
-        if dim > MAX_DIM or n * m <= SMALL_PAIRS or not is_installed():
-            return False
-        sizes = (n, m) if name == "sum" else (m, n)
-        plan = make_plan(dim, *sizes, np.zeros(dim), self.accuracy_for(dtype), GRID_BYTES["auto"])
-        return is_cheaper(name, dtype, dim, n, m, plan)
-
-    def sum(self, chunks, n, dtype, omega, weights):
-        """(m,) complex128 for `chunks`, pairs of a first row and an array (r, d), n rows in all; None: go the direct way."""
-        return self._run(
-            "sum", chunks, n, dtype, omega, weights, np.empty(len(omega), np.complex128)
-        )
-
-    def adjoint(self, chunks, n, omega, c, out):
-        """out (n,) for `chunks`, as above, and c (m,) complex; None: go the direct way."""
-        result = self._run("adjoint", chunks, n, out.dtype, omega, c, np.empty(n, np.complex128))
-        if result is None:
-            return None
-        out[:] = result.real
+    def adjoint(self, x: NDArray, c: NDArray, out: NDArray) -> NDArray:
+        """See `FeatureOperator.adjoint`; x may have any layout."""
+        out[:] = self._run(self.columns, c, _columns(x), 1).real
         return out
 
-    def _run(self, name, chunks, n, dtype, omega, strengths, result):
-        m, dim = omega.shape
-        if not self.may_serve(name, n, m, dim, dtype):
-            return None
-        points, row = np.empty((dim, n)), 0
-        for _, chunk in chunks:
-            points[:, row : row + len(chunk)] = chunk.T
-            row += len(chunk)
-        frequencies = np.ascontiguousarray(np.asarray(omega).T)
-        products = half_widths(points) * half_widths(frequencies)
-        sizes = (n, m) if name == "sum" else (m, n)
-        plan = make_plan(dim, *sizes, products, self.accuracy_for(dtype), GRID_BYTES[self.method])
-        if plan is None and self.method == "nufft":
-            needed = (
-                min(grid.bytes for grid in candidate_grids(products, self.accuracy_for(dtype)))
-                / 2**30
-            )
-            raise ValueError(
-                f'method="nufft" would need a grid of {needed:.3g} GiB, and may take {GRID_BYTES[self.method] / 2**30:g}: '
-                'the ranges of x and omega are too large; use method="direct"'
-            )
-        if plan is None or (self.method == "auto" and not is_cheaper(name, dtype, dim, n, m, plan)):
-            return None
-        threads = numba.get_num_threads()
-        if name == "adjoint":
-            return run_plan(
-                plan, frequencies, strengths.astype(np.complex128), points, 1, result, threads
-            )
-        strengths = (
-            np.ones(n, np.complex128) if strengths is None else strengths.astype(np.complex128)
-        )
-        return run_plan(plan, points, strengths, frequencies, -1, result, threads)
+    def _run(self, sources: NDArray, strengths: NDArray, targets: NDArray, sign: int) -> NDArray:
+        strengths = strengths.astype(np.complex128)
+        return run_plan(self.plan, sources, strengths, targets, sign, numba.get_num_threads())
 
 
-def is_cheaper(name, dtype, dim, n, m, plan):
-    """Whether finufft should be faster than the direct kernel on all CPUs of this machine.
-
-    Never the number of threads of this process: it must not change the result.
-    """
-    threads = os.cpu_count() or 1
-    sizes = (n, m) if name == "sum" else (m, n)
-    fixed, a_pair = costs.direct_prices(name, dtype, dim)
-    nufft = nufft_seconds(costs.nufft_prices(dim), dim, *sizes, plan, threads)
-    return nufft < fixed + n * m * a_pair / threads
+def _columns(x: NDArray) -> NDArray:
+    return np.ascontiguousarray(x.T, np.float64)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..backend import kernel
-from ..fourier.features import FeatureOperator
+from ..fourier.operator import FeatureOperator
 from ..measures.base import ReferenceMeasure
 from ..priors.chains import Chains
 from ..priors.max_entropy import MaxEntropyPrior, ascend

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import backend
 from ..backend import empty, is_device, kernel, to_device_of
+from ..fourier.operator import DirectOperator
 from ..kernels.launchers import objective as glue
 from ..kernels.launchers.optimizers import adam_step, sgd_step
 from ..kernels.launchers.random import uniform_points
@@ -27,7 +28,7 @@ def can_capture(objective, prior, method, log_scale, optimizer):
         is_device(prior.theta)
         and isinstance(objective.domain, Box)
         and objective.metric is None
-        and objective.packed.structure is None
+        and isinstance(objective.packed, DirectOperator)
         and method != "grid"
         and log_scale != "profiled"
         and isinstance(optimizer, (SGD, Adam))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..backend import kernel, to_device_of, to_host
-from ..fourier.features import FeatureOperator
+from ..fourier.operator import FeatureOperator
 from ..measures.base import ReferenceMeasure
 from ..measures.box import Box
 from ..priors.mlp import MLPPrior

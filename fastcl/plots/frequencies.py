@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..fourier.structured import as_frequencies
 from ..sketching.sketch import Sketch
-from ..validation import as_frequencies
 from .figures import BLUE, ORANGE, add_legend, as_axes, bin_count
 
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..backend import kernel
 from ..files import Arrays, part_from, parts_of
-from ..fourier.features import FeatureOperator
-from ..fourier.structured import frequencies_from_arrays, frequencies_to_arrays
+from ..fourier.operator import FeatureOperator
+from ..fourier.structured import as_frequencies, frequencies_from_arrays, frequencies_to_arrays
 from ..measures.base import ReferenceMeasure
 from ..progress import progress_bar
 from ..sketching.sketch import Sketch
-from ..validation import as_array, as_count, as_frequencies, as_points, as_positive
+from ..validation import as_array, as_count, as_points, as_positive
 from .base import Prior, check_reference
 from .chains import Chains
 from .metric import WhitenedMetric

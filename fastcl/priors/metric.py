@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ..backend import product
+from ..fourier.structured import as_frequencies
 from ..measures.box import Domain
-from ..validation import as_frequencies, as_positive
+from ..validation import as_positive
 
 BLOCK = 64  # side of the matrices that LAPACK factorises: too small for it to use threads
 PANEL = 512  # columns of the rest of the matrix that are updated at a time

@@ -11,7 +11,7 @@ import threading
 import numba
 import numpy as np
 
-from ..fourier.nufft import Nufft
+from ..fourier.methods import MethodChoice
 from ..validation import as_rows, work_dtype
 
 BRANCHES = 8  # partial sums added by one task; the bits of the result follow it
@@ -94,8 +94,8 @@ def _guard_threads():
 
 
 def _choose_method(nufft):
-    """The `Nufft` of the tasks: "auto" is "direct", or the bits would follow what the machine of a worker measured."""
-    return Nufft("direct", nufft.accuracy) if nufft.method == "auto" else nufft
+    """The method of the tasks: "auto" is "direct", because finufft may be missing on some workers."""
+    return MethodChoice("direct", nufft.accuracy) if nufft.method == "auto" else nufft
 
 
 def _check_blocks(x, result, array_type):

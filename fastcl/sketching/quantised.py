@@ -19,7 +19,7 @@ Schellekens and Jacques, "Breaking the waves", arXiv 2004.06560).
 import numpy as np
 
 from ..backend import kernel, to_host
-from ..fourier.features import FeatureOperator, checked_chunks
+from ..fourier.operator import FeatureOperator
 from ..validation import as_count, as_vector
 
 MAX_BITS = 8
@@ -96,7 +96,7 @@ class Quantiser:
         """Sums (m,) over rows first..last of x, whole numbers: of the levels of the cosines, less i times those of the sines."""
         sums = np.zeros((2, len(packed.omega)), like=packed.like)
         half = packed.freqs.dtype.type(2 ** (self.bits - 1)) if self.bits > 1 else None
-        for _, chunk in checked_chunks(x, packed, first, last):
+        for _, chunk in packed.chunks(x, first, last):
             blocks, _, lanes = packed.blocks.shape
             part_rows = kernel("rows_per_part", like=chunk)(len(chunk), packed.blocks)
             partial = np.empty((-(-len(chunk) // part_rows), blocks, 2, lanes), like=chunk)

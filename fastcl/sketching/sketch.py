@@ -7,14 +7,19 @@ import numpy as np
 from .. import files
 from ..backend import array_device, is_device, to_host
 from ..data.sources import open_source
-from ..fourier.features import FeatureOperator, place, sum_of_rows
-from ..fourier.nufft import Nufft
-from ..fourier.structured import frequencies_from_arrays, frequencies_to_arrays, same_frequencies
+from ..fourier.features import device_like, sum_of_rows
+from ..fourier.methods import MethodChoice
+from ..fourier.operator import FeatureOperator
+from ..fourier.structured import (
+    as_frequencies,
+    frequencies_from_arrays,
+    frequencies_to_arrays,
+    same_frequencies,
+)
 from ..measures.base import ReferenceMeasure
 from ..measures.box import Box, merge_domains
 from ..validation import (
     as_count,
-    as_frequencies,
     as_generator,
     as_rows,
     as_stored_count,
@@ -79,7 +84,7 @@ class Sketch(files.Storable, kind="sketch"):
     def __init__(self, omega, method="auto", accuracy=None, bits=None, dither=None):
         self._like = omega if is_device(omega) else None
         self.omega = as_frequencies(omega).copy()
-        self._nufft = Nufft(method, accuracy)
+        self._nufft = MethodChoice(method, accuracy)
         if bits is None and dither is not None:
             raise ValueError("a dither is for quantised features: give bits")
         if bits is not None and method == "nufft":
@@ -153,7 +158,7 @@ class Sketch(files.Storable, kind="sketch"):
 
     def _sum(self, x, first, last):
         """What rows first..last of x add to the total, (m,)."""
-        dtype, like = work_dtype(x), place(x, self._like)
+        dtype, like = work_dtype(x), device_like(x, self._like)
         self._nufft.check(self.dim, dtype, is_device(like))
         key = dtype, array_device(like)
         if key not in self._packed:

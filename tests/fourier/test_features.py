@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fastcl
-from fastcl.fourier import features
+from fastcl.fourier import operator
 from fastcl.kernels.features import sincos_turns
 from fastcl.kernels.lanes import CONTRACT
 
@@ -211,7 +211,7 @@ def test_maps_are_linear():
 def test_chunks_meet_without_a_gap(monkeypatch, dtype):
     x, omega, w, c = make_problem(dtype, 257, 31, 9)
     whole = fastcl.feature_adjoint(x, omega, c)
-    monkeypatch.setattr(features, "CHUNK_ROWS", 100)
+    monkeypatch.setattr(operator, "CHUNK_ROWS", 100)
     difference = fastcl.feature_sum(x[:, ::1], omega, w) - naive.feature_sum(x, omega, w)
     assert (np.abs(difference) <= 2 * np.abs(w) @ naive.feature_error(x, omega, EPS[dtype])).all()
     assert np.array_equal(
@@ -378,7 +378,7 @@ def test_numbers_beyond_float64_are_refused_without_a_warning():
 
 
 def test_bad_rows_are_named(monkeypatch):
-    monkeypatch.setattr(features, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(operator, "CHUNK_ROWS", 2)
     with pytest.raises(ValueError, match=r"x holds NaN or infinity in row 2$"):
         fastcl.feature_sum(changed(np.nan), GOOD)
 

@@ -1,6 +1,5 @@
 """Sums by finufft: the accuracy asked for, bits, memory, and which way a call takes."""
 
-import json
 import subprocess
 import sys
 import tracemalloc
@@ -11,11 +10,10 @@ import numpy as np
 import pytest
 
 import fastcl
-from fastcl.fourier import costs, features, nufft
+from fastcl.fourier import features, methods, nufft, operator
 
 needs_finufft = pytest.mark.skipif(not nufft.is_installed(), reason="finufft is not installed")
 EPS = np.finfo(np.float64).eps
-CHEAP, DEAR = 1e-9, 1e3  # factors on the prices of finufft that leave no doubt
 
 
 def make_problem(dtype, n, m, d, turns=3.0, offset=0.0):
@@ -136,7 +134,7 @@ def test_out_takes_the_result():
 @needs_finufft
 def test_groups_and_chunks_meet_without_a_gap(monkeypatch):
     monkeypatch.setattr(features, "GROUP_ROWS", 100)
-    monkeypatch.setattr(features, "CHUNK_ROWS", 30)
+    monkeypatch.setattr(operator, "CHUNK_ROWS", 30)
     assert_accurate(*make_problem(np.float64, 257, 31, 2), 1e-9)
 
 
@@ -165,8 +163,8 @@ def test_a_transform_in_pieces_is_the_transform(of_sources):
     products = nufft.half_widths(sources) * nufft.half_widths(targets)
     grid = nufft.make_plan(2, 257, 1021, products, 1e-12, 2**30).grid
     for pieces in (1, 2, 16):
-        plan, out = nufft.Plan(grid, pieces, of_sources), np.empty(1021, np.complex128)
-        nufft.run_plan(plan, sources, w.astype(np.complex128), targets, -1, out, 3)
+        plan = nufft.Plan(grid, pieces, of_sources)
+        out = nufft.run_plan(plan, sources, w.astype(np.complex128), targets, -1, 3)
         assert np.abs(out - naive.feature_sum(x, omega, w)).max() <= 1e-12 * np.abs(w).sum()
 
 
@@ -247,7 +245,7 @@ def test_more_than_three_dimensions_are_refused():
 
 def test_a_missing_finufft_is_named_and_auto_goes_without(monkeypatch):
     monkeypatch.setitem(sys.modules, "finufft", None)  # importing it then fails
-    monkeypatch.setattr(nufft, "SMALL_PAIRS", 0)
+    monkeypatch.setattr(methods, "MIN_PAIRS", 0)
     x, omega, w, _ = make_problem(np.float64, 257, 31, 2)
     for call in both_maps(x, omega, method="nufft"):
         with pytest.raises(ImportError, match="needs finufft: pip install") as caught:
@@ -261,8 +259,8 @@ def test_a_missing_finufft_is_named_and_auto_goes_without(monkeypatch):
 @needs_finufft
 def test_a_grid_beyond_the_bound_is_refused_before_finufft_is_called(monkeypatch):
     monkeypatch.setattr(nufft, "run_piece", None)
-    monkeypatch.setattr(nufft, "SMALL_PAIRS", 0)
-    monkeypatch.setattr(costs, "nufft_prices", lambda dim: CHEAP * costs.NOMINAL[dim])
+    monkeypatch.setattr(methods, "MIN_PAIRS", 0)
+    price_pairs(monkeypatch, DEAR)
     x, omega, w, c = make_problem(np.float64, 31, 31, 3, turns=5000)
     for call in both_maps(x, omega, method="nufft"):
         with pytest.raises(
@@ -294,13 +292,57 @@ def test_bad_points_are_refused_as_ever():
             call()
 
 
-# ---- the choice -----------------------------------------------------------------------------------------------------
+# ---- the choice ---------------------------------------------------------------------------------
+
+# Seconds of the direct kernels and of finufft, from benchmarks/RESULTS.md: float32, x standard
+# normal and omega three times as wide, accuracy 1e-6.
+TIMES = [
+    ("sum", 1, 4_000, 500, 0.00039, 0.00072), ("adjoint", 1, 4_000, 500, 0.00024, 0.00110),
+    ("sum", 1, 4_000, 10_000, 0.00655, 0.00278), ("adjoint", 1, 4_000, 10_000, 0.00351, 0.00158),
+    ("sum", 1, 20_000, 2_000, 0.00678, 0.00195), ("adjoint", 1, 20_000, 2_000, 0.00354, 0.00349),
+    ("sum", 1, 100_000, 500, 0.00825, 0.00427), ("adjoint", 1, 100_000, 500, 0.00419, 0.00904),
+    ("sum", 1, 100_000, 2_000, 0.03040, 0.00378), ("adjoint", 1, 100_000, 2_000, 0.01798, 0.01080),
+    ("sum", 2, 4_000, 500, 0.00045, 0.00126), ("adjoint", 2, 4_000, 500, 0.00028, 0.00206),
+    ("sum", 2, 4_000, 10_000, 0.00745, 0.00466), ("adjoint", 2, 4_000, 10_000, 0.00431, 0.00329),
+    ("sum", 2, 20_000, 2_000, 0.00683, 0.00305), ("adjoint", 2, 20_000, 2_000, 0.00434, 0.00625),
+    ("sum", 2, 100_000, 500, 0.00909, 0.01016), ("adjoint", 2, 100_000, 500, 0.00487, 0.01977),
+    ("sum", 2, 100_000, 2_000, 0.03381, 0.00949), ("adjoint", 2, 100_000, 2_000, 0.02005, 0.02408),
+    ("sum", 3, 4_000, 500, 0.00045, 0.00657), ("adjoint", 3, 4_000, 500, 0.00050, 0.01001),
+    ("sum", 3, 4_000, 10_000, 0.00748, 0.01516), ("adjoint", 3, 4_000, 10_000, 0.00441, 0.01890),
+    ("sum", 3, 20_000, 2_000, 0.00728, 0.01716), ("adjoint", 3, 20_000, 2_000, 0.00455, 0.02314),
+    ("sum", 3, 100_000, 500, 0.00905, 0.03258), ("adjoint", 3, 100_000, 500, 0.00556, 0.04727),
+    ("sum", 3, 100_000, 2_000, 0.03354, 0.03589), ("adjoint", 3, 100_000, 2_000, 0.01983, 0.05490),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "d", "n", "m", "direct", "transform"), TIMES)
+def test_auto_takes_the_faster_one_of_the_published_times(
+    monkeypatch, name, d, n, m, direct, transform
+):
+    monkeypatch.setattr(methods, "is_installed", lambda: True)
+    rng = np.random.default_rng(0)
+    x, omega = rng.standard_normal((n, d), np.float32), 3 * rng.standard_normal((m, d))
+    own = operator.FeatureOperator.pack(omega, np.float32)
+    chosen, chunks = methods.MethodChoice().choose(name, own, x, 0, n)
+    assert sum(len(chunk) for _, chunk in chunks) == n
+    taken = direct if chosen is own else transform
+    assert taken <= 1.15 * min(direct, transform)
+
+
+def price_pairs(monkeypatch, factor):
+    """Multiply what the direct kernels are taken to cost."""
+    prices = methods.PAIR_SECONDS.items()
+    scaled = {key: tuple(factor * price for price in row) for key, row in prices}
+    monkeypatch.setattr(methods, "PAIR_SECONDS", scaled)
+
+
+CHEAP, DEAR = 1e-9, 1e9  # factors that leave no doubt
 
 
 @needs_finufft
-@pytest.mark.parametrize(("factor", "method"), [(CHEAP, "nufft"), (DEAR, "direct")])
+@pytest.mark.parametrize(("factor", "method"), [(DEAR, "nufft"), (CHEAP, "direct")])
 def test_auto_takes_what_is_cheaper_by_the_prices(monkeypatch, factor, method):
-    monkeypatch.setattr(costs, "nufft_prices", lambda dim: factor * costs.NOMINAL[dim])
+    price_pairs(monkeypatch, factor)
     x, omega, w, c = make_problem(np.float32, 4000, 1000, 2)
     for function, given in ((fastcl.feature_sum, w), (fastcl.feature_adjoint, c)):
         results = {name: function(x, omega, given, method=name) for name in ("direct", "nufft")}
@@ -309,11 +351,8 @@ def test_auto_takes_what_is_cheaper_by_the_prices(monkeypatch, factor, method):
 
 
 @needs_finufft
-def test_auto_weighs_the_grid_too(monkeypatch):
-    x, omega, _, _ = make_problem(np.float32, 20_000, 1000, 2)
-    price = np.zeros(8)
-    price[1] = 1e-9  # seconds a point of the grid, all else free
-    monkeypatch.setattr(costs, "nufft_prices", lambda dim: price)
+def test_auto_weighs_the_grid_too():
+    x, omega, _, _ = make_problem(np.float32, 20_000, 2000, 2)
     for spread, method in ((1, "nufft"), (100, "direct")):
         s = fastcl.feature_sum(x, spread * omega)
         assert np.array_equal(s, fastcl.feature_sum(x, spread * omega, method=method))
@@ -323,27 +362,23 @@ def test_auto_weighs_the_grid_too(monkeypatch):
 def test_the_choice_does_not_follow_the_number_of_threads(monkeypatch, on_threads):
     x, omega, w, _ = make_problem(np.float32, 4000, 1000, 2)
     chosen = set()
-    for factor in np.geomspace(0.01, 10, 25):
-        monkeypatch.setattr(
-            costs, "nufft_prices", lambda dim, factor=factor: factor * costs.NOMINAL[dim]
-        )
+    price_pairs(monkeypatch, 20)
+    for _ in range(25):
+        price_pairs(monkeypatch, 0.75)
         one, two = on_threads(lambda: fastcl.feature_sum(x, omega, w))
         assert np.array_equal(one, two)
         chosen.add(one.tobytes())
     assert len(chosen) == 2
 
 
-def test_small_problems_ask_for_no_price(monkeypatch):
-    monkeypatch.setattr(costs, "nufft_prices", None)
-    monkeypatch.setattr(costs, "direct_prices", None)
+def test_small_problems_never_ask_for_finufft(monkeypatch):
+    monkeypatch.setattr(methods, "is_installed", None)
     x, omega, w, _ = make_problem(np.float32, 2000, 1000, 2)
     assert np.array_equal(
         fastcl.feature_sum(x, omega, w), fastcl.feature_sum(x, omega, w, method="direct")
     )
-    x, omega = (
-        np.ones((10_000, 4)),
-        np.ones((1000, 4)),
-    )  # and so do those that finufft does not serve
+    # Neither do those that finufft does not serve.
+    x, omega = np.ones((10_000, 4)), np.ones((1000, 4))
     assert np.array_equal(
         fastcl.feature_sum(x, omega), fastcl.feature_sum(x, omega, method="direct")
     )
@@ -383,98 +418,3 @@ def test_memory_does_not_grow_with_points_times_frequencies():
     peak(10, 10)
     # What NumPy holds: points 16, weights 16 and room for ranges a point; 16 pieces of 16 and layouts a frequency.
     assert peak(50_000, 4000) < 100 * 50_000 + 400 * 4000 + 100_000
-
-
-# ---- prices ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    """A folder of its own for the prices."""
-    monkeypatch.setattr(costs, "cache_folder", lambda: tmp_path / "caches" / "fastcl")
-    monkeypatch.setattr(costs, "machine_key", lambda: ["this machine"])
-    return tmp_path / "caches" / "fastcl"
-
-
-def no_measurement():
-    raise AssertionError("measured although the price is known")
-
-
-def test_prices_are_measured_once_and_kept(cache):
-    assert costs.prices("a", 2, lambda: np.array([1e-3, 2e-9])).tolist() == [1e-3, 2e-9]
-    assert costs.prices("b", 1, lambda: np.array([3e-3])).tolist() == [3e-3]
-    assert costs.prices("a", 2, no_measurement).tolist() == [1e-3, 2e-9]
-    assert costs.prices("b", 1, no_measurement).tolist() == [3e-3]
-    assert list(cache.iterdir()) == [costs.cache_path()]
-
-
-def test_prices_of_another_machine_do_not_count(cache, monkeypatch):
-    costs.write_prices("a", [1e-3])
-    monkeypatch.setattr(costs, "machine_key", lambda: ["another machine"])
-    assert costs.read_prices("a", 1) is None
-    costs.cache_path().write_bytes(
-        json.dumps({"key": ["this machine"], "prices": {"a": [1e-3]}}).encode()
-    )
-    assert costs.read_prices("a", 1) is None
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"", b"{", b"[]", b"null", b'"text"', b"\xff\xfe", b"{}", b"[" * 100_000,
-        b'{"key": ["this machine"]}',
-        b'{"key": ["this machine"], "prices": []}',
-        b'{"key": ["this machine"], "prices": {"a": [1e-3]}}',
-        b'{"key": ["this machine"], "prices": {"a": [1e-3, -1e-9]}}',
-        b'{"key": ["this machine"], "prices": {"a": [1e-3, NaN]}}',
-        b'{"key": ["this machine"], "prices": {"a": [1e-3, Infinity]}}',
-        b'{"key": ["this machine"], "prices": {"a": [0, 0]}}',
-        b'{"key": ["this machine"], "prices": {"a": [true, "1"]}}',
-        b'{"key": ["this machine"], "prices": {"a": {"0": 1}}}',
-    ],
-    ids=range(17),
-)  # fmt: skip
-def test_a_damaged_file_is_measured_again_and_replaced(cache, content):
-    cache.mkdir(parents=True)
-    costs.cache_path().write_bytes(content)
-    assert costs.prices("a", 2, lambda: np.array([1e-3, 2e-9])).tolist() == [1e-3, 2e-9]
-    assert costs.prices("a", 2, no_measurement).tolist() == [1e-3, 2e-9]
-
-
-def test_a_folder_that_cannot_be_written_breaks_nothing(cache):
-    cache.parent.mkdir()
-    cache.write_text("a file where the folder should be")
-    for _ in range(2):
-        assert costs.prices("a", 1, lambda: np.array([1e-3])).tolist() == [1e-3]
-
-
-def test_a_home_that_is_not_known_breaks_nothing(monkeypatch):
-    def no_home():
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(costs, "machine_key", lambda: ["this machine"])
-    monkeypatch.setattr(costs, "cache_folder", no_home)
-    assert costs.prices("a", 1, lambda: np.array([1e-3])).tolist() == [1e-3]
-
-
-def test_the_cache_folder_is_that_of_the_system(monkeypatch, tmp_path):
-    for name in ("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"):
-        monkeypatch.setenv(name, str(tmp_path / name))
-    for system, folder in (
-        ("linux", "XDG_CACHE_HOME"),
-        ("win32", "LOCALAPPDATA"),
-        ("darwin", "HOME/Library/Caches"),
-    ):
-        monkeypatch.setattr(sys, "platform", system)
-        assert costs.cache_folder() == tmp_path / folder / "fastcl"
-    monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert costs.cache_folder() == tmp_path / "HOME" / ".cache" / "fastcl"
-
-
-@needs_finufft
-def test_what_is_measured_can_be_kept():
-    assert costs.is_price_list(costs.measure_nufft(1).tolist(), len(costs.NOMINAL[1]))
-    for name in ("sum", "adjoint"):
-        assert costs.is_price_list(costs.measure_direct(name, np.dtype(np.float64), 2).tolist(), 2)
-    assert len(costs.machine_key()) == 8

@@ -7,8 +7,9 @@ from conftest import Backend
 from scipy.stats import kstest
 
 import fastcl
-from fastcl.fourier import structured as structures
+from fastcl.fourier import operator
 from fastcl.fourier.frequencies import LAWS
+from fastcl.fourier.operator import DirectOperator, FeatureOperator, HadamardOperator
 from fastcl.fourier.structured import HadamardFrequencies, HarmonicFrequencies
 
 EPS = {dtype: np.finfo(dtype).eps for dtype in (np.float32, np.float64)}
@@ -17,7 +18,7 @@ EPS = {dtype: np.finfo(dtype).eps for dtype in (np.float32, np.float64)}
 @pytest.fixture(autouse=True)
 def _kernels_at_every_size(monkeypatch):
     """Hadamard blocks too small to pay take their own kernels all the same."""
-    monkeypatch.setattr(structures, "HADAMARD_COST", 0)
+    monkeypatch.setattr(operator, "HADAMARD_COST", 0)
 
 
 def make_points(dtype, n, d):
@@ -143,7 +144,7 @@ def test_hadamard_maps_are_those_of_the_array(backend, dtype, n, m, d):
 def test_lanes_are_emptied_before_256_terms(monkeypatch):
     x, w = make_points(np.float64, 9000, 3)  # one part of 9000 points: 1125 terms a lane of 8
     omega = fastcl.draw_frequencies(20, 3, 0.3, rng=0, structure="hadamard")
-    monkeypatch.setattr(structures.features, "MAX_PARTS", 1)
+    monkeypatch.setattr(operator.features, "MAX_PARTS", 1)
     assert_maps_are_those_of_the_array(
         Backend("numba"), x, w, omega, pair_error(x, omega, EPS[np.float64])
     )
@@ -203,7 +204,7 @@ def test_small_blocks_leave_the_work_to_the_direct_kernels(monkeypatch):
     monkeypatch.undo()
     x, w = make_points(np.float32, 100, 9)
     omega = fastcl.draw_frequencies(64, 9, 1.0, rng=0, structure="hadamard")
-    assert omega.pack(np.dtype(np.float32), x) is None
+    assert type(FeatureOperator.pack(omega, np.float32)) is DirectOperator
     assert np.array_equal(
         fastcl.feature_sum(x, omega, w), fastcl.feature_sum(x, np.asarray(omega), w)
     )
@@ -212,12 +213,9 @@ def test_small_blocks_leave_the_work_to_the_direct_kernels(monkeypatch):
         (2000, True),
         (20, False),
     ]:  # of the last block, one frequency in 12 is used
-        assert (
-            fastcl.draw_frequencies(m, 192, 1.0, rng=0, structure="hadamard").pack(
-                np.dtype(np.float32), x
-            )
-            is not None
-        ) == own
+        omega = fastcl.draw_frequencies(m, 192, 1.0, rng=0, structure="hadamard")
+        expected = HadamardOperator if own else DirectOperator
+        assert type(FeatureOperator.pack(omega, np.float32)) is expected
 
 
 # ---- either structure -------------------------------------------------------------------------------------------
@@ -286,19 +284,17 @@ def test_number_of_threads_does_not_change_a_bit(on_threads, dim, make, dtype):
 def test_every_structure_has_its_own_kernels(monkeypatch, dim, make):
     x, _ = make_points(np.float32, 31, dim)
     omega, used = make(), []
+    kind = type(FeatureOperator.pack(omega, np.float32))
+    assert kind is not DirectOperator
 
-    class Packed:
-        like = x
+    def record(name):
+        original = getattr(kind, name)
+        monkeypatch.setattr(
+            kind, name, lambda self, *arguments: used.append(name) or original(self, *arguments)
+        )
 
-        def sum(self, x, weights):
-            used.append("sum")
-            return np.zeros(64, complex)
-
-        def adjoint(self, x, c, out):
-            used.append("adjoint")
-            return out
-
-    monkeypatch.setattr(type(omega), "pack", lambda self, dtype, like: Packed())
+    record("sum")
+    record("adjoint")
     fastcl.sketch(x, omega)
     fastcl.feature_adjoint(x, omega, np.ones(64))
     assert used == ["sum", "adjoint"]
@@ -458,7 +454,7 @@ BAD = {
     "signs leave a frequency": lambda: HadamardFrequencies(
         signs_without_direction(), np.ones(16), 1
     ),
-    "radii must be 16 numbers a block": lambda: HadamardFrequencies(
+    "radii must be 16 numbers per block": lambda: HadamardFrequencies(
         np.ones((1, 3, 16)), np.ones(17), 16
     ),
     "radii must be 16 numbers": lambda: HadamardFrequencies(np.ones((1, 3, 16)), -np.ones(3), 16),

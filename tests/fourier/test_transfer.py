@@ -7,7 +7,7 @@ from cuda_host import Memory
 
 import fastcl
 from fastcl.fourier import transfer as streaming
-from fastcl.fourier.features import FeatureOperator, checked_chunks
+from fastcl.fourier.operator import FeatureOperator
 
 N, M, D = 1021, 31, 3
 EPS = np.finfo(np.float32).eps
@@ -75,8 +75,8 @@ def test_points_on_the_device_are_cut_only_to_be_copied(device, problem):
     )
 
     def lengths(points, frequencies):
-        packed = FeatureOperator.pack(frequencies, np.dtype(np.float32), there)
-        return [len(chunk) for _, chunk in checked_chunks(points, packed, 0, N)]
+        operator = FeatureOperator.pack(frequencies, np.float32, there)
+        return [len(chunk) for _, chunk in operator.chunks(points, 0, N)]
 
     assert lengths(there, omega) == [N]
     # Converted, made contiguous, and transposed by the kernels.

@@ -138,8 +138,8 @@ def test_finufft_is_taken_by_name_alone(monkeypatch, x):
         da.from_array(x, chunks=(500, 3)),
     )
     direct = sketch_synchronously(array, omega, method="direct").values
-    monkeypatch.setattr("fastcl.fourier.nufft.SMALL_PAIRS", 0)
-    monkeypatch.setattr("fastcl.fourier.nufft.is_cheaper", lambda *arguments: True)
+    monkeypatch.setattr("fastcl.fourier.methods.MIN_PAIRS", 0)
+    monkeypatch.setattr("fastcl.fourier.methods.is_cheaper", lambda *arguments: True)
     assert np.array_equal(sketch_synchronously(array, omega).values, direct)
     other = sketch_synchronously(array, omega, method="nufft").values
     assert (

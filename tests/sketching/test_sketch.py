@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fastcl
-from fastcl.fourier import features
+from fastcl.fourier import operator
 
 EPS = np.finfo(np.float64).eps
 
@@ -185,7 +185,7 @@ def test_dask_arrays_are_refused_by_name(omega):
 
 
 def test_a_bad_chunk_leaves_the_sketch_as_it_was(monkeypatch, x, omega):
-    monkeypatch.setattr(features, "CHUNK_ROWS", 100)
+    monkeypatch.setattr(operator, "CHUNK_ROWS", 100)
     sk = fastcl.sketch(x, omega)
     values = sk.values
     bad = np.ones((301, 2))
@@ -220,7 +220,7 @@ def test_extra_memory_does_not_grow_with_points_times_frequencies(rng):
 
 
 def test_strided_points_are_converted_by_chunks(rng, monkeypatch):
-    monkeypatch.setattr(features, "CHUNK_ROWS", 1000)
+    monkeypatch.setattr(operator, "CHUNK_ROWS", 1000)
     x = rng.standard_normal((100_000, 4))[:, ::2]
     # Two chunks (the one in use, the next one) of the 1.6 MB that a whole copy would take.
     assert traced_peak(x, rng.standard_normal((3, 2))) < 2 * 1000 * 2 * 8 + 100_000

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 import fastcl
 from fastcl.data.patches import add_patches, extract_patches
-from fastcl.fourier.features import PHASE_ERROR
+from fastcl.fourier.operator import MAX_PHASE_ERROR
 from fastcl.fourier.radii import LAWS
 
 EPS = np.finfo(np.float64).eps
@@ -80,7 +80,7 @@ def have_digits(x, omega):
         x, omega = np.abs(np.asarray(x, np.float64)), np.abs(omega) / (2 * np.pi)
         if np.finfo(np.float32).eps == eps and omega.max() > np.finfo(np.float32).max / 10:
             return None
-        phase = (omega * x.max(axis=0)).sum(axis=1).max() * eps / PHASE_ERROR
+        phase = (omega * x.max(axis=0)).sum(axis=1).max() * eps / MAX_PHASE_ERROR
     return None if 0.5 < phase < 2 else bool(phase <= 1)
 
 

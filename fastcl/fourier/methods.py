@@ -1,0 +1,146 @@
+"""Which way a sum or an adjoint takes: the direct kernels, or finufft if that should be faster.
+
+The choice follows from the sizes, the ranges of points and frequencies and the accuracy, by prices
+that are constants of this package.  It is therefore the same on every machine that has finufft, and
+for any number of threads.  The prices are those of two threads of an AMD EPYC (Zen 4); on other
+machines both ways change by similar factors.  benchmarks/nufft.py shows what the choice loses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..validation import as_choice, as_positive
+from .nufft import (
+    MAX_DIM,
+    NufftOperator,
+    Plan,
+    candidate_grids,
+    half_widths,
+    import_finufft,
+    is_installed,
+    make_plan,
+    plan_seconds,
+)
+from .operator import FeatureOperator
+
+Map = Literal["sum", "adjoint"]
+SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+METHODS = ("auto", "direct", "nufft")
+ACCURACY = {SINGLE: 1e-6, DOUBLE: 1e-12}  # the default for points of either type
+MIN_ACCURACY = {SINGLE: 2e-7, DOUBLE: 1e-13}  # rounding does not allow for less
+MAX_GRID_BYTES = {"nufft": 1 << 30, "auto": 1 << 28}  # all grids of a call together, by method
+GROUP_ROWS = 1 << 18  # points that share one transform, and for which the method is chosen
+MIN_PAIRS = 2_000_000  # with fewer, the direct kernels are done before finufft has started
+# What the direct kernels cost: seconds per pair for d = 1, 2, 3, and seconds per call.  float32 is
+# from benchmarks/RESULTS.md; float64 took 2.7 times as long for the sum, 2.4 for the adjoint.
+THREADS = 2
+PAIR_SECONDS = {
+    ("sum", SINGLE): (1.54e-10, 1.57e-10, 1.71e-10),
+    ("sum", DOUBLE): (4.2e-10, 4.3e-10, 4.7e-10),
+    ("adjoint", SINGLE): (0.78e-10, 0.87e-10, 0.97e-10),
+    ("adjoint", DOUBLE): (1.9e-10, 2.1e-10, 2.3e-10),
+}
+CALL_SECONDS = 5e-5
+
+
+def is_cheaper(name: Map, dtype: np.dtype, dim: int, n: int, m: int, plan: Plan) -> bool:
+    """Whether finufft should be faster than the direct kernels for n points, m frequencies."""
+    sizes = (n, m) if name == "sum" else (m, n)
+    direct = CALL_SECONDS + n * m * PAIR_SECONDS[name, dtype][dim - 1]
+    return plan_seconds(dim, *sizes, plan, THREADS) < direct
+
+
+class MethodChoice:
+    """The method and the accuracy that a caller asked for.
+
+    Parameters
+    ----------
+    method : {"auto", "direct", "nufft"}
+    accuracy : float, optional
+    """
+
+    def __init__(self, method: str = "auto", accuracy: float | None = None) -> None:
+        self.method = as_choice(method, "method", METHODS)
+        self.accuracy = None if accuracy is None else as_positive(accuracy, "accuracy")
+
+    def accuracy_for(self, dtype: np.dtype) -> float:
+        """The accuracy for points of `dtype`; ValueError if that type cannot reach it."""
+        if self.accuracy is None:
+            return ACCURACY[dtype]
+        if self.accuracy < MIN_ACCURACY[dtype]:
+            raise ValueError(
+                f"accuracy must be at least {MIN_ACCURACY[dtype]:g} for points in {dtype}, "
+                f"got {self.accuracy:g}"
+            )
+        return self.accuracy
+
+    def check(self, dim: int, dtype: np.dtype, on_device: bool = False) -> None:
+        """ValueError or ImportError, before any work, if the method cannot serve such points."""
+        self.accuracy_for(dtype)
+        if self.method != "nufft":
+            return
+        if on_device:
+            raise ValueError(
+                'method="nufft" serves NumPy arrays: use method="direct" for CuPy arrays'
+            )
+        if dim > MAX_DIM:
+            raise ValueError(
+                f'method="nufft" serves up to {MAX_DIM} dimensions, x has {dim}: '
+                'use method="direct"'
+            )
+        import_finufft()
+
+    def choose(
+        self, name: Map, operator: FeatureOperator, x: NDArray, first: int, last: int
+    ) -> tuple[FeatureOperator, Iterable[tuple[int, NDArray]]]:
+        """What computes a map for rows first..last of x, and the chunks to give to it.
+
+        Either `operator` itself and chunks that are read one by one, or finufft and all rows
+        at once.
+        """
+        n, dim = last - first, operator.omega.shape[1]
+        if operator.on_device or not self._may_take_nufft(name, operator, n):
+            return operator, operator.chunks(x, first, last)
+        points = np.empty((dim, n))
+        for start, chunk in operator.chunks(x, first, last):
+            points[:, start - first : start - first + len(chunk)] = chunk.T
+        frequencies = np.ascontiguousarray(np.asarray(operator.omega).T)
+        plan = self._plan(name, operator, n, half_widths(points) * half_widths(frequencies))
+        if plan is None:
+            return operator, operator.chunks(x, first, last)
+        return NufftOperator(operator, frequencies, plan), [(first, points.T)]
+
+    def _may_take_nufft(self, name: Map, operator: FeatureOperator, n: int) -> bool:
+        """What sizes alone tell; for "auto", whether finufft would pay on the smallest of grids."""
+        if self.method != "auto":
+            return self.method == "nufft"
+        m, dim = operator.omega.shape
+        if dim > MAX_DIM or n * m <= MIN_PAIRS or not is_installed():
+            return False
+        return self._plan(name, operator, n, np.zeros(dim)) is not None
+
+    def _plan(self, name: Map, operator: FeatureOperator, n: int, products: NDArray) -> Plan | None:
+        """The plan of finufft's transform; None for "auto" if it does not fit or does not pay.
+
+        ValueError for "nufft" if it does not fit.
+        """
+        (m, dim), dtype = operator.omega.shape, operator.freqs.dtype
+        sizes = (n, m) if name == "sum" else (m, n)
+        accuracy, max_bytes = self.accuracy_for(dtype), MAX_GRID_BYTES[self.method]
+        plan = make_plan(dim, *sizes, products, accuracy, max_bytes)
+        if self.method == "auto":
+            pays = plan is not None and is_cheaper(name, dtype, dim, n, m, plan)
+            return plan if pays else None
+        if plan is None:
+            needed = min(grid.bytes for grid in candidate_grids(products, accuracy))
+            raise ValueError(
+                f'method="nufft" would need a grid of {needed / 2**30:.3g} GiB, and may take '
+                f"{max_bytes / 2**30:g}: the ranges of x and omega are too large; "
+                'use method="direct"'
+            )
+        return plan

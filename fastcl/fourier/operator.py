@@ -1,0 +1,269 @@
+"""The two linear maps at given frequencies: one class for each way to compute them.
+
+A `FeatureOperator` holds frequencies in the layouts that its kernels read.  For points x (n, d) in
+the working type, `sum` is ``(A w)_l = sum_i w_i exp(-i <omega_l, x_i>)`` and `adjoint` is
+``(A* c)_i = Re sum_l c_l exp(i <omega_l, x_i>)``.  `pack` picks the class for some frequencies and
+an array; `chunks` reads points from any array and checks them.  The classes here evaluate every
+pair; `nufft.NufftOperator` does not.
+
+Memory.  No n x m array is formed.  On the host: about 1 KiB and 32 d bytes per frequency, and one
+chunk of 131072 rows, which is a copy only if x has to be converted or is read-only.  On a device:
+at most 1056 parts of 2048 sums (33 MiB; for harmonic frequencies, times the number of harmonics),
+64 MiB for chunks of x if it is streamed or converted, and 32 d bytes per frequency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from ..backend import contiguous, is_device, kernel, phase_unit, to_device_of, to_host
+from ..kernels import features, hadamard
+from ..kernels.lanes import VECTOR_BYTES
+from .structured import Frequencies, HadamardFrequencies, HarmonicFrequencies
+from .transfer import chunk_rows, streamed_chunks
+
+CHUNK_ROWS = 1 << 17  # rows that are checked, and converted if need be, at a time
+MAX_PHASE_ERROR = 1 / 64  # turns; the largest error of a phase that rounding alone may cause
+# The dimension at which a frequency of a Hadamard block costs as much as a direct one: for float32,
+# sum and adjoint together, at D = 64 (48 for the sum, 40 for the adjoint).  It hardly grows with D,
+# because log2(D) is only a part of the cost.
+HADAMARD_COST = 45
+
+
+class FeatureOperator:
+    """Frequencies in the layouts that the kernels read, on the host or on a device.
+
+    Attributes
+    ----------
+    omega : float64 array (m, d), or structured frequencies
+        Radians per unit of x.
+    freqs : array (m, d)
+        The same in turns and in the working type, on the host.
+    like : array
+        An array that is where the kernels work.
+    """
+
+    like: NDArray
+    copies_points: ClassVar[bool] = False  # whether CUDA kernels need a second copy of the points
+
+    def __init__(self, omega: Frequencies, dtype: DTypeLike) -> None:
+        self.omega = omega
+        self.freqs = np.divide(omega, 2 * np.pi).astype(dtype)
+
+    @staticmethod
+    @np.errstate(over="ignore")  # frequencies that overflow become infinite: see check_phases
+    def pack(omega: Frequencies, dtype: DTypeLike, like: NDArray | None = None) -> FeatureOperator:
+        """The operator for validated `omega` and points of `dtype` that are where `like` is.
+
+        Without `like` it works on the host.
+        """
+        like = np.empty(0) if like is None else like
+        if isinstance(omega, HarmonicFrequencies):
+            return HarmonicOperator(omega, dtype, like)
+        if isinstance(omega, HadamardFrequencies) and HadamardOperator.pays(omega, like):
+            return HadamardOperator(omega, dtype)
+        return DirectOperator(omega, dtype, like)
+
+    def sum(self, x: NDArray, weights: NDArray) -> NDArray:
+        """(m,) complex128 for contiguous x (n, d) and weights (n,), or (0,) if all are one.
+
+        Both are in the working type.
+        """
+        raise NotImplementedError
+
+    def adjoint(self, x: NDArray, c: NDArray, out: NDArray) -> NDArray:
+        """`out` (n,), filled, for contiguous x (n, d) and complex c (m,)."""
+        raise NotImplementedError
+
+    @property
+    def on_device(self) -> bool:
+        """Whether the kernels work on a device."""
+        return is_device(self.like)
+
+    def chunks(self, x: NDArray, first: int, last: int) -> Iterator[tuple[int, NDArray]]:
+        """(first row, chunk) over rows first..last of x, an array or what is sliced like one.
+
+        Chunks are contiguous, in the working type and where the kernels work.  ValueError if a
+        value is not finite or if a phase would lose all its digits.
+        """
+        magnitudes = np.empty(x.shape[1])
+        for start, chunk in self._converted(x, first, last):
+            if not kernel("column_magnitudes", like=chunk)(chunk, magnitudes):
+                row = start + int(to_host(np.isfinite(chunk).all(axis=1)).argmin())
+                raise ValueError(f"x holds NaN or infinity in row {row}")
+            self.check_phases(magnitudes)
+            yield start, chunk
+
+    def _converted(self, x: NDArray, first: int, last: int) -> Iterator[tuple[int, NDArray]]:
+        dtype, rows = self.freqs.dtype, CHUNK_ROWS
+        if self.on_device and not is_device(x):
+            yield from streamed_chunks(x, first, last, dtype, self.like)
+            return
+        if is_device(x):
+            # The host waits for every chunk, so there is only one unless points are copied.
+            ready = x.dtype == dtype and x.flags.c_contiguous and not self.copies_points
+            rows = last - first if ready else chunk_rows(x.shape[1], dtype)
+        for start in range(first, last, rows):
+            yield start, contiguous(x[start : min(start + rows, last)], dtype)
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def check_phases(self, magnitudes: NDArray) -> None:
+        """ValueError if phases of points up to `magnitudes` (d,) would lose all their digits."""
+        dtype = self.freqs.dtype
+        eps = np.finfo(dtype).eps
+        if float((self._largest * magnitudes).sum()) * eps <= MAX_PHASE_ERROR:
+            return  # no need to look at the frequencies one by one
+        phases = (np.abs(self.freqs) * magnitudes).sum(axis=1)
+        largest = float(np.nan_to_num(phases, nan=np.inf).max())  # NaN is infinity times zero
+        if not largest * eps <= MAX_PHASE_ERROR:
+            remedy = "draw omega with a larger scale, centre x"
+            remedy += ", or pass x as float64" if dtype == np.float32 else ""
+            raise ValueError(
+                f"omega is too large for x in {dtype}: phases of {largest:.1e} turns lose all "
+                f"their digits; {remedy}"
+            )
+
+    @cached_property
+    def _largest(self) -> NDArray:
+        """The largest magnitude in each column of `freqs`, (d,)."""
+        return np.abs(self.freqs).max(axis=0)
+
+
+def _in_kernel_units(omega: NDArray, dtype: DTypeLike, like: NDArray) -> NDArray:
+    """Frequencies in radians, in the unit of the kernels' phases and where `like` is."""
+    scale = phase_unit(like, dtype) / (2 * np.pi)
+    return to_device_of(np.multiply(omega, scale).astype(dtype), like)
+
+
+class DirectOperator(FeatureOperator):
+    """Every pair of a point and a frequency on its own; for frequencies of any kind.
+
+    Attributes
+    ----------
+    rows : array (m, d)
+        The frequencies in the unit of the kernels' phases, where the kernels work.
+    blocks : array (blocks, d, block_width)
+        The same, transposed and padded with zeros.
+    """
+
+    def __init__(self, omega: Frequencies, dtype: DTypeLike, like: NDArray) -> None:
+        super().__init__(omega, dtype)
+        self.rows = self.like = _in_kernel_units(omega, dtype, like)
+        self.blocks = kernel("frequency_blocks", like=self.rows)(self.rows)
+
+    def sum(self, x: NDArray, weights: NDArray) -> NDArray:
+        """See `FeatureOperator.sum`."""
+        return _add_parts(self.sum_parts(x, weights), len(self.omega))
+
+    def sum_parts(self, x: NDArray, weights: NDArray) -> NDArray:
+        """Sums over parts of the points, (parts, blocks, 2, block_width): real and imaginary."""
+        count, _, width = self.blocks.shape
+        part_rows = kernel("rows_per_part", like=x)(len(x), self.blocks)
+        partial = np.empty((-(-len(x) // part_rows), count, 2, width), like=x)
+        kernel("feature_sum", like=x)(x, weights, self.blocks, part_rows, partial)
+        return partial
+
+    def adjoint(self, x: NDArray, c: NDArray, out: NDArray) -> NDArray:
+        """See `FeatureOperator.adjoint`."""
+        c = to_device_of(c, x)
+        unit = phase_unit(x, x.dtype) / (2 * np.pi)
+        amplitudes = np.abs(c).astype(x.dtype)
+        phase_offsets = (np.angle(c) * unit).astype(x.dtype)
+        return self.adjoint_polar(x, amplitudes, phase_offsets, out)
+
+    def adjoint_polar(
+        self, x: NDArray, amplitudes: NDArray, phase_offsets: NDArray, out: NDArray
+    ) -> NDArray:
+        """`adjoint` for c given as amplitudes (m,) and phases (m,), in the kernels' unit."""
+        lanes = kernel("point_lanes", like=x)(len(x))
+        kernel("feature_adjoint", like=x)(x, self.rows, amplitudes, phase_offsets, lanes, out)
+        return out
+
+
+class HarmonicOperator(FeatureOperator):
+    """Base frequencies and a recurrence over their harmonics."""
+
+    copies_points = True
+
+    def __init__(self, omega: HarmonicFrequencies, dtype: DTypeLike, like: NDArray) -> None:
+        super().__init__(omega, dtype)
+        self.harmonics = (0,) * omega.harmonics  # kernels are compiled for the length of a tuple
+        self.base = self.like = _in_kernel_units(omega.base, dtype, like)
+        self.blocks = kernel("frequency_blocks", like=self.base)(self.base)
+
+    def sum(self, x: NDArray, weights: NDArray) -> NDArray:
+        """See `FeatureOperator.sum`."""
+        count, _, width = self.blocks.shape
+        part_rows = kernel("rows_per_part", like=x)(len(x), self.blocks)
+        parts = -(-len(x) // part_rows)
+        partial = np.empty((parts, count, len(self.harmonics), 2, width), like=x)
+        kernel("harmonic_sum", like=x)(x, weights, self.blocks, self.harmonics, part_rows, partial)
+        real, imag = partial.sum(axis=0).transpose(2, 0, 3, 1).reshape(2, -1)[:, : len(self.omega)]
+        return real + 1j * imag
+
+    def adjoint(self, x: NDArray, c: NDArray, out: NDArray) -> NDArray:
+        """See `FeatureOperator.adjoint`."""
+        c = to_device_of(c, x)
+        shape = -1, len(self.harmonics)
+        real, imag = (part.astype(x.dtype).reshape(shape) for part in (c.real, c.imag))
+        lanes = kernel("point_lanes", like=x)(len(x))
+        kernel("harmonic_adjoint", like=x)(x, self.base, self.harmonics, real, imag, lanes, out)
+        return out
+
+
+class HadamardOperator(FeatureOperator):
+    """Signs and scales of Hadamard blocks, in turns; on the host only."""
+
+    def __init__(self, omega: HadamardFrequencies, dtype: DTypeLike) -> None:
+        super().__init__(omega, dtype)
+        size = omega.signs.shape[2]
+        self.signs = self.like = omega.signs.astype(dtype)
+        self.scales = self._in_blocks(omega.scales / (2 * np.pi * size**1.5), dtype)
+        levels = size.bit_length() - 1
+        passes = -(-levels // hadamard.LEVELS)
+        self.levels = np.array([levels // passes + (i < levels % passes) for i in range(passes)])
+        self.lanes = hadamard.VECTORS * VECTOR_BYTES // np.dtype(dtype).itemsize
+
+    @staticmethod
+    def pays(omega: HadamardFrequencies, like: NDArray) -> bool:
+        """Whether these kernels are there for `like`, and faster than the direct ones."""
+        m, dim = omega.shape
+        computed = omega.signs[:, 0].size  # the last block costs as much if only a part is used
+        return not is_device(like) and computed * HADAMARD_COST < m * dim
+
+    def _in_blocks(self, values: NDArray, dtype: DTypeLike) -> NDArray:
+        """(m,) -> (blocks, D), zeros beyond m."""
+        blocks = np.zeros((len(self.signs), self.signs.shape[2]), dtype)
+        blocks.reshape(-1)[: len(values)] = values
+        return blocks
+
+    def sum(self, x: NDArray, weights: NDArray) -> NDArray:
+        """See `FeatureOperator.sum`."""
+        parts = min(-(-len(x) // features.ROWS), features.MAX_PARTS)
+        part_rows = self.lanes * -(-len(x) // (parts * self.lanes))
+        partial = np.empty((-(-len(x) // part_rows), len(self.signs), 2, self.signs.shape[2]))
+        kernel("hadamard_sum", like=x)(
+            x, weights, self.signs, self.scales, self.levels, part_rows, partial
+        )
+        return _add_parts(partial, len(self.omega))
+
+    def adjoint(self, x: NDArray, c: NDArray, out: NDArray) -> NDArray:
+        """See `FeatureOperator.adjoint`."""
+        rows = self.lanes * (8 if len(x) > 64 * self.lanes else 1)
+        amplitudes = self._in_blocks(np.abs(c), x.dtype)
+        phase_offsets = self._in_blocks(np.angle(c) / (2 * np.pi), x.dtype)
+        kernel("hadamard_adjoint", like=x)(
+            x, self.signs, self.scales, self.levels, amplitudes, phase_offsets, rows, out
+        )
+        return out
+
+
+def _add_parts(partial: NDArray, m: int) -> NDArray:
+    """(parts, blocks, 2, block_width) sums, real and imaginary -> (m,) complex128."""
+    real, imag = partial.sum(axis=0).swapaxes(0, 1).reshape(2, -1)[:, :m]
+    return real + 1j * imag
