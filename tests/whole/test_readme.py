@@ -1,4 +1,4 @@
-"""README's Python runs as it stands, and its commands are those that the package and the tests use."""
+"""The Python blocks of README run as they stand, and its commands are those of the package."""
 
 import re
 import sys
@@ -11,14 +11,13 @@ from fastcl.cli.main import build_parser
 from fastcl.learning import objective
 
 README = Path(__file__).parents[2] / "README.md"
+BLOCK = re.compile(r"(<!-- needs a GPU -->\n)?```python\n(.*?)```", re.DOTALL)
+MAX_LINES = 160
 
 
 @pytest.fixture(scope="module")
 def text():
     return README.read_text()
-
-
-BLOCK = re.compile(r"(<!-- needs a GPU -->\n)?```python\n(.*?)```", re.DOTALL)
 
 
 @pytest.fixture(autouse=True)
@@ -27,13 +26,14 @@ def _in_a_folder_of_its_own(tmp_path, monkeypatch):
 
 
 def run_blocks(text, apart_from=()):
-    """The names that the Python blocks leave behind, those apart that need a GPU or hold one of the words `apart_from`."""
+    """The names that the Python blocks leave behind.
+
+    Left out are those that need a GPU and those that contain one of the words `apart_from`.
+    """
     blocks = [block for on_device, block in BLOCK.findall(text) if not on_device]
-    namespace, blocks = (
-        {},
-        [block for block in blocks if not any(word in block for word in apart_from)],
-    )
+    blocks = [block for block in blocks if not any(word in block for word in apart_from)]
     assert len(blocks) >= 3
+    namespace = {}
     for block in blocks:
         exec(compile(block, str(README), "exec"), namespace)
     return namespace
@@ -42,11 +42,10 @@ def run_blocks(text, apart_from=()):
 def test_the_block_for_a_gpu_runs(text, monkeypatch, device):
     do_little(monkeypatch)
     monkeypatch.setitem(sys.modules, "cupy", device.module)
-    namespace = run_blocks(
-        text, apart_from=["dask", "denoise_image", "max_entropy", "plots", "decode_kmeans"]
-    )  # nothing that the block needs
+    # Leave out what the block for a GPU does not need.
+    namespace = run_blocks(text, apart_from=["denoise_image", "max_entropy"])
     (block,) = (block for on_device, block in BLOCK.findall(text) if on_device)
-    if device.name == "cuda-host":  # every thread of a block is one of the machine's
+    if device.name == "cuda-host":  # the CPU takes the place of a device
         block = block.replace("n_iter=3000", "n_iter=2, n_points=50")
         monkeypatch.setattr(objective, "MASS_PARTS", 1)
         monkeypatch.setattr(objective, "MASS_ROWS", 64)
@@ -63,8 +62,15 @@ def test_the_python_blocks_run_in_order(text, monkeypatch):
         ((namespace[name] - namespace["x"][:100]) ** 2).mean()
         for name in ("noisy_points", "clean_points")
     )
-    assert after < before / 2  # noise of 0.3 on a cloud of deviation 0.2 leaves 0.31 of it at best
+    # Noise of 0.3 on a cloud of standard deviation 0.2 leaves 0.31 of its energy at best.
+    assert after < before / 2
     assert namespace["clean"].shape == (100, 100)
+
+
+def test_it_is_short(text):
+    lines = text.splitlines()
+    assert len(lines) <= MAX_LINES
+    assert not [line for line in lines if len(line) > 100]
 
 
 def test_the_commands_parse(text):
