@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from problems import SHAPE, gaussian_line, line, midpoints, plane, scale_mixture_plane
+from problems import COVARIANCE, gaussian_line, line, midpoints, plane, scale_mixture_plane
 
 import fastcl
 from fastcl.denoising.vectors import map_estimate, normal_points
@@ -15,16 +15,19 @@ denoise_module = importlib.import_module(
 )  # fastcl.denoise is the function
 EPS = np.finfo(float).eps
 N_ERRORS = 5  # standard errors, of plain Monte Carlo: the low-discrepancy points do no worse
-GAUSSIANS = {"line": fastcl.Gaussian([0.3], [[0.6]]), "plane": fastcl.Gaussian([0.3, -0.5], SHAPE)}
+GAUSSIANS = {
+    "line": fastcl.Gaussian([0.3], [[0.6]]),
+    "plane": fastcl.Gaussian([0.3, -0.5], COVARIANCE),
+}
 NOISES = {"one": 0.5, "each": [0.4, 0.7]}
 
 # Densities whose posteriors below are not Gaussian; the networks are drawn at random, some with a reference.
 PRIORS = {
     "mixture on a line": fastcl.GaussianMixture([1.0, 3.0], [[-1.0], [0.8]], [[[0.2]], [[0.5]]]),
     "mixture in a plane": fastcl.GaussianMixture(
-        [2.0, 1.0], [[-0.8, 0.3], [0.6, -0.2]], [SHAPE, np.diag([0.1, 0.4])]
+        [2.0, 1.0], [[-0.8, 0.3], [0.6, -0.2]], [COVARIANCE, np.diag([0.1, 0.4])]
     ),
-    "scales in a plane": fastcl.GaussianScaleMixture(SHAPE, [0.4, 1.0, 1.6], [0.5, 0.3, 0.2]),
+    "scales in a plane": fastcl.GaussianScaleMixture(COVARIANCE, [0.4, 1.0, 1.6], [0.5, 0.3, 0.2]),
     "network on a line": line().prior,
     "network in a plane": plane().prior,
     "network times a Gaussian": gaussian_line().prior,
@@ -253,11 +256,11 @@ def test_rows_do_not_depend_on_the_chunk_they_are_in(monkeypatch, name, estimato
 
 
 STANDARD = fastcl.Gaussian([0, 0], np.eye(2))
-SCALES = fastcl.GaussianScaleMixture(SHAPE, [0.4, 1.0, 1.6], [0.5, 0.3, 0.2])
+SCALES = fastcl.GaussianScaleMixture(COVARIANCE, [0.4, 1.0, 1.6], [0.5, 0.3, 0.2])
 ON_DEVICES = {
     **PRIORS,
     "crossed scales": fastcl.MixtureOfScaleMixtures(
-        [SHAPE, SHAPE[::-1, ::-1]], [0.4, 1.0], [[0.5, 0.3], [0.1, 0.1]]
+        [COVARIANCE, COVARIANCE[::-1, ::-1]], [0.4, 1.0], [[0.5, 0.3], [0.1, 0.1]]
     ),
     "Gaussian": GAUSSIANS["plane"],
     "network on a mixture": fastcl.MLPPrior(

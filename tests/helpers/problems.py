@@ -9,7 +9,7 @@ import numpy as np
 
 import fastcl
 
-SHAPE = np.array([[0.5, 0.2], [0.2, 0.3]])  # a covariance
+COVARIANCE = np.array([[0.5, 0.2], [0.2, 0.3]])
 
 
 @dataclass
@@ -123,8 +123,8 @@ def energy_and_jacobian(prior, x):
     return (output**2).sum(axis=1), np.concatenate(columns, axis=1)
 
 
-def scale_law(d=2, scales=(0.3, 1.5), weights=(0.7, 0.3)):
-    """A scale mixture of a random shape."""
+def make_scale_mixture(d=2, scales=(0.3, 1.5), weights=(0.7, 0.3)):
+    """A Gaussian scale mixture with a random covariance."""
     rng = np.random.default_rng(d)
     root = rng.standard_normal((d, d)) / np.sqrt(d) + np.eye(d)
     return fastcl.GaussianScaleMixture(root @ root.T, scales, weights)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from problems import SHAPE, features, midpoints
+from problems import COVARIANCE, features, midpoints
 from round_trips import through_arrays
 from scipy import stats
 from scipy.special import logsumexp, roots_legendre
@@ -18,13 +18,13 @@ NODES, WEIGHTS = roots_legendre(400)
 BOXES = {"box 1": fastcl.Box([-1.0], [2.0]), "box 2": fastcl.Box([-1.0, 0.5], [1.0, 1.25])}
 MIXTURES = {
     "gaussian 1": fastcl.Gaussian([0.3], [[0.6]]),
-    "gaussian 2": fastcl.Gaussian([0.3, -0.5], SHAPE),
+    "gaussian 2": fastcl.Gaussian([0.3, -0.5], COVARIANCE),
     "mixture 1": fastcl.GaussianMixture([1.0, 3.0], [[-1.0], [0.8]], [[[0.2]], [[0.5]]]),
     "mixture 2": fastcl.GaussianMixture(
-        [2.0, 1.0], [[-0.8, 0.3], [0.6, -0.2]], [SHAPE, np.diag([0.1, 0.4])]
+        [2.0, 1.0], [[-0.8, 0.3], [0.6, -0.2]], [COVARIANCE, np.diag([0.1, 0.4])]
     ),
     "scales 1": fastcl.GaussianScaleMixture([[0.7]], [0.3, 1.2], [0.4, 0.6]),
-    "scales 2": fastcl.GaussianScaleMixture(SHAPE, [0.4, 1.0, 1.6], [0.5, 0.3, 0.2]),
+    "scales 2": fastcl.GaussianScaleMixture(COVARIANCE, [0.4, 1.0, 1.6], [0.5, 0.3, 0.2]),
 }
 DOMAINS = BOXES | MIXTURES
 ON_LINE = [name for name in DOMAINS if name.endswith("1")]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from problems import scale_law
+from problems import make_scale_mixture
 from scipy import stats
 
 EPS = {dtype: np.finfo(dtype).eps for dtype in (np.float32, np.float64)}
@@ -20,7 +20,7 @@ def radii(law, r):
 
 @pytest.mark.parametrize("d", [1, 2, 3, 8])
 def test_gaussianised_points_are_standard_normal(d):
-    law, n = scale_law(d), 4000
+    law, n = make_scale_mixture(d), 4000
     u = law.gaussianise(law.sample(n, rng=4))
     # P(sqrt(n) D > 2.5) = 2 exp(-2 2.5^2) = 7e-6
     towards = np.ones(d) / np.sqrt(d)
@@ -41,7 +41,7 @@ def test_gaussianised_points_are_standard_normal(d):
 
 @pytest.mark.parametrize("d", [1, 2, 3, 8, 35])
 def test_radius_is_the_one_exceeded_as_often(d):
-    law = scale_law(d, scales=(0.4, 1.0, 1.9), weights=(0.3, 0.5, 0.2))
+    law = make_scale_mixture(d, scales=(0.4, 1.0, 1.9), weights=(0.3, 0.5, 0.2))
     r = np.geomspace(0.05, 8, 301) * np.sqrt(d)
     t = radii(law, r)
     ratios = (r[:, None] / law.scales) ** 2
@@ -56,7 +56,7 @@ def test_radius_is_the_one_exceeded_as_often(d):
 
 @pytest.mark.parametrize("d", [1, 3, 35])
 def test_one_scale_is_whitened_alone(d):
-    law = scale_law(d, scales=(0.7,), weights=(1.0,))
+    law = make_scale_mixture(d, scales=(0.7,), weights=(1.0,))
     x = law.sample(65, rng=5)
     white = np.linalg.solve(np.linalg.cholesky(law.term_covariances[0]), x.T).T
     # The table is exact at its nodes to the precision of scipy's inverse distribution functions.
@@ -65,7 +65,7 @@ def test_one_scale_is_whitened_alone(d):
 
 @pytest.mark.parametrize("d", [1, 2, 3, 8])
 def test_directions_stay(d):
-    law = scale_law(d)
+    law = make_scale_mixture(d)
     x = law.sample(65, rng=6)
     white, u = np.linalg.solve(np.linalg.cholesky(law.covariance), x.T).T, law.gaussianise(x)
     directions = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (white, u)]
@@ -75,7 +75,7 @@ def test_directions_stay(d):
 @over_types
 @pytest.mark.parametrize("d", [1, 2, 3, 8])
 def test_degaussianise_is_the_inverse(dtype, d):
-    law = scale_law(d)
+    law = make_scale_mixture(d)
     x = law.sample(257, rng=7).astype(dtype)
     u = law.gaussianise(x)
     back = law.degaussianise(u)
@@ -88,7 +88,7 @@ def test_degaussianise_is_the_inverse(dtype, d):
 
 @pytest.mark.parametrize("d", [1, 2, 3, 8, 35])
 def test_tails_stay_finite_and_in_order(d):
-    law = scale_law(d)
+    law = make_scale_mixture(d)
     r = np.concatenate([[0], np.geomspace(1e-140, 1e140, 2001)])
     t = radii(law, r)
     assert np.isfinite(t).all()
@@ -108,7 +108,7 @@ def test_tails_stay_finite_and_in_order(d):
 
 @pytest.mark.parametrize("d", [1, 2, 3, 8])
 def test_pull_back_is_the_directional_derivative(d):
-    law, step, rng = scale_law(d), 1e-6, np.random.default_rng(8)
+    law, step, rng = make_scale_mixture(d), 1e-6, np.random.default_rng(8)
     x = law.sample(65, rng=9)
     x[0] *= 1e-8  # on the linear ends of the table
     x[1] *= 1e4
@@ -129,7 +129,7 @@ def test_pull_back_is_the_directional_derivative(d):
 
 @pytest.mark.parametrize("size", [0.0, 1e-200])
 def test_pull_back_at_the_origin_is_the_linear_end(size):
-    law = scale_law(2)
+    law = make_scale_mixture(2)
     gradient = np.array([[1.0, -2.0]])
     near = law.pull_back(np.full((1, 2), 1e-50), gradient)
     np.testing.assert_allclose(law.pull_back(np.full((1, 2), size), gradient), near, rtol=1e-6)

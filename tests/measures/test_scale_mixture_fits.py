@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from problems import SHAPE, crossed, scale_law
+from problems import COVARIANCE, crossed, make_scale_mixture
 
 import fastcl
 from fastcl.backend import kernel
@@ -63,7 +63,7 @@ def test_fit_recovers_two_crossed_laws():
 
 @over_types
 def test_fit_has_the_second_moments_of_the_points(dtype):
-    law = scale_law(8)
+    law = make_scale_mixture(8)
     x = law.sample(4000, rng=14).astype(dtype)
     fitted = fastcl.GaussianScaleMixture.fit(x)
     # A step of the fit leaves the mean of x x^T / s^2 alone, not that of x x^T: equal to what the points tell of the law.
@@ -151,7 +151,7 @@ def test_fit_of_heavy_tails_beats_one_gaussian_on_fresh_points():
 
 
 def test_fit_recovers_a_known_scale_law():
-    true = fastcl.GaussianScaleMixture(SHAPE, [0.3, 1.5], [0.7, 0.3])
+    true = fastcl.GaussianScaleMixture(COVARIANCE, [0.3, 1.5], [0.7, 0.3])
     x, fresh = true.sample(10_000, rng=12), true.sample(10_000, rng=13)
     fitted = fastcl.GaussianScaleMixture.fit(x)
     # No law does better on fresh points than the true one. The fit has one parameter a scale, a dozen, which cost half of
@@ -159,22 +159,26 @@ def test_fit_recovers_a_known_scale_law():
     loss = (true.log_density(fresh) - fitted.log_density(fresh)).mean()
     assert -0.005 < loss < 0.02
     # The two scales are a factor of five apart: the weight of the points between them and below is the law's.
-    size = np.linalg.det(fitted.term_covariances) ** 0.25 / np.linalg.det(SHAPE) ** 0.25
+    size = np.linalg.det(fitted.term_covariances) ** 0.25 / np.linalg.det(COVARIANCE) ** 0.25
     assert abs(fitted.term_weights[size < np.sqrt(0.3 * 1.5)].sum() - 0.7) < 0.03
     # The shape is that of largest likelihood: every one of its entries is known to a few over sqrt(n).
-    shape = fitted.covariance * np.sqrt(np.linalg.det(SHAPE) / np.linalg.det(fitted.covariance))
-    np.testing.assert_allclose(shape, SHAPE, atol=5 * np.abs(SHAPE).max() / np.sqrt(len(x)))
+    shape = fitted.covariance * np.sqrt(
+        np.linalg.det(COVARIANCE) / np.linalg.det(fitted.covariance)
+    )
+    np.testing.assert_allclose(
+        shape, COVARIANCE, atol=5 * np.abs(COVARIANCE).max() / np.sqrt(len(x))
+    )
 
 
 def test_fit_of_one_gaussian_is_that_gaussian():
-    true = fastcl.Gaussian([0.0, 0.0], SHAPE)
+    true = fastcl.Gaussian([0.0, 0.0], COVARIANCE)
     fresh = true.sample(10_000, rng=15)
     fitted = fastcl.GaussianScaleMixture.fit(true.sample(10_000, rng=14))
     assert (true.log_density(fresh) - fitted.log_density(fresh)).mean() < 0.01
 
 
 def test_fit_of_a_single_scale_is_the_gaussian_of_the_second_moments():
-    x = fastcl.Gaussian([0.0, 0.0], SHAPE).sample(2000, rng=16)
+    x = fastcl.Gaussian([0.0, 0.0], COVARIANCE).sample(2000, rng=16)
     gaussian = fastcl.Gaussian([0.0, 0.0], x.T @ x / len(x))
     # No centred Gaussian of that shape is likelier; a scale that is 5 % off costs d (log 1.05)^2 = 0.005 nat.
     loss = (
@@ -184,7 +188,7 @@ def test_fit_of_a_single_scale_is_the_gaussian_of_the_second_moments():
 
 
 def test_fit_drops_scales_that_no_point_has():
-    x = fastcl.Gaussian([0.0, 0.0], SHAPE).sample(2000, rng=16)
+    x = fastcl.Gaussian([0.0, 0.0], COVARIANCE).sample(2000, rng=16)
     fitted = fastcl.GaussianScaleMixture.fit(x, n_scales=20, n_iter=2000)
     assert fitted.scales.size < 20
     np.testing.assert_allclose(fitted.weights.sum(), 1, rtol=20 * DOUBLE)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from problems import SHAPE, crossed, scale_law
+from problems import COVARIANCE, crossed, make_scale_mixture
 from round_trips import through_arrays
 
 import fastcl
@@ -323,7 +323,7 @@ def test_strided_points_are_read_in_order():
 
 
 def test_term_of_no_weight_hardly_counts():
-    shapes, scales = [SHAPE, np.diag([3.0, 0.1])], [0.5, 1.0]
+    shapes, scales = [COVARIANCE, np.diag([3.0, 0.1])], [0.5, 1.0]
     with_zeros = fastcl.MixtureOfScaleMixtures(shapes, scales, [[1.0, 2.0], [0.0, 0.0]])
     without = fastcl.MixtureOfScaleMixtures(shapes[:1], scales, [[1.0, 2.0]])
     x = without.sample(65, rng=3)
@@ -353,7 +353,7 @@ def test_number_of_threads_does_not_change_a_bit(on_threads, dtype, d):
 # ---- files -------------------------------------------------------------------------------------------------------
 
 
-LAWS = {"crossed": make_mixture(3), "one shape": scale_law(3)}
+LAWS = {"crossed": make_mixture(3), "one shape": make_scale_mixture(3)}
 
 
 @pytest.mark.parametrize("name", LAWS)
@@ -373,10 +373,10 @@ def test_law_keeps_its_bits_on_the_way_through_arrays(kind):
         weights = np.random.default_rng(seed).random((3, 3))
         if kind == "crossed":
             law = fastcl.MixtureOfScaleMixtures(
-                [np.eye(2), SHAPE, 2 * SHAPE], [0.5, 1.0, 2.0], weights
+                [np.eye(2), COVARIANCE, 2 * COVARIANCE], [0.5, 1.0, 2.0], weights
             )
         else:
-            law = fastcl.GaussianScaleMixture(SHAPE, [0.5, 1.0, 2.0], weights[0])
+            law = fastcl.GaussianScaleMixture(COVARIANCE, [0.5, 1.0, 2.0], weights[0])
         copy = through_arrays(law)
         for attribute in ("covariances", "scales", "weights", "term_weights"):
             np.testing.assert_array_equal(getattr(copy, attribute), getattr(law, attribute))
@@ -390,9 +390,9 @@ def test_arrays_that_are_no_law_are_refused(lost):
 
 # ---- bad input ---------------------------------------------------------------------------------------------------
 
-TWO = np.array([SHAPE, np.eye(2)])
+TWO = np.array([COVARIANCE, np.eye(2)])
 BAD_MIXTURES = {
-    "one shape without its axis": (SHAPE, [1.0], [[1.0]], "covariances"),
+    "one shape without its axis": (COVARIANCE, [1.0], [[1.0]], "covariances"),
     "shapes that are not square": (np.ones((2, 2, 3)), [1.0], np.ones((2, 1)), "covariances"),
     "no shapes": (np.ones((0, 2, 2)), [1.0], np.ones((0, 1)), "covariances"),
     "shape that is not positive": (-TWO, [1.0], np.ones((2, 1)), "covariances"),
@@ -416,12 +416,12 @@ BAD_MIXTURES = {
 BAD_SCALE_MIXTURES = {
     "covariance that is not square": (np.ones((2, 3)), [1.0], [1.0], "covariance"),
     "stack of covariances": (TWO, [1.0], [1.0], "covariance"),
-    "covariance that is not positive": (-SHAPE, [1.0], [1.0], "covariance"),
-    "scale zero": (SHAPE, [0.0], [1.0], "scales"),
-    "weight zero": (SHAPE, [1.0, 2.0], [0.0, 1.0], "weights"),
-    "negative weight": (SHAPE, [1.0, 2.0], [-1.0, 2.0], "weights"),
-    "one weight too many": (SHAPE, [1.0], [1.0, 2.0], "weights"),
-    "matrix of weights": (SHAPE, [1.0], [[1.0]], "weights"),
+    "covariance that is not positive": (-COVARIANCE, [1.0], [1.0], "covariance"),
+    "scale zero": (COVARIANCE, [0.0], [1.0], "scales"),
+    "weight zero": (COVARIANCE, [1.0, 2.0], [0.0, 1.0], "weights"),
+    "negative weight": (COVARIANCE, [1.0, 2.0], [-1.0, 2.0], "weights"),
+    "one weight too many": (COVARIANCE, [1.0], [1.0, 2.0], "weights"),
+    "matrix of weights": (COVARIANCE, [1.0], [[1.0]], "weights"),
 }
 
 
@@ -441,7 +441,7 @@ def test_bad_scale_mixture_is_named(case):
 
 @pytest.mark.parametrize("x", [np.ones((3, 3)), np.ones(2), [[np.nan, 0.0]], np.ones((0, 2))])
 def test_bad_points_are_named(x):
-    law = scale_law(2)
+    law = make_scale_mixture(2)
     for call in (law.log_density, law.energy_parts, law.gaussianise, lambda x: law.pull_back(x, x)):
         with pytest.raises(ValueError, match=r"^x "):
             call(x)

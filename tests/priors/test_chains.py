@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from problems import SHAPE, line, midpoints
+from problems import COVARIANCE, line, midpoints
 from scipy import stats
 
 import fastcl
@@ -12,9 +12,9 @@ from fastcl.priors.chains import draw_samples
 N_ERRORS = 5  # standard errors
 DOMAINS = {
     "box": fastcl.Box([-1.0, 0.5], [1.0, 1.25]),
-    "gaussian": fastcl.Gaussian([0.3, -0.5], SHAPE),
+    "gaussian": fastcl.Gaussian([0.3, -0.5], COVARIANCE),
     "mixture": fastcl.GaussianMixture(
-        [2.0, 1.0], [[-0.8, 0.3], [0.6, -0.2]], [SHAPE, np.diag([0.1, 0.4])]
+        [2.0, 1.0], [[-0.8, 0.3], [0.6, -0.2]], [COVARIANCE, np.diag([0.1, 0.4])]
     ),
 }
 
@@ -117,7 +117,7 @@ def test_a_full_step_of_a_gaussian_is_a_fresh_point():
     state = rng.bit_generator.state
     y, _ = domain.propose(x, 1.0, rng)
     rng.bit_generator.state = state
-    fresh = domain.means[0] + rng.standard_normal(x.shape) @ np.linalg.cholesky(SHAPE).T
+    fresh = domain.means[0] + rng.standard_normal(x.shape) @ np.linalg.cholesky(COVARIANCE).T
     np.testing.assert_allclose(y, fresh, rtol=0, atol=1e-14)  # products of two terms near one
 
 
@@ -180,8 +180,8 @@ def test_a_quadratic_energy_on_a_gaussian_gives_the_gaussian_of_closed_form():
         chains.metropolis_step(
             lambda x: (np.einsum("ni,ij,nj->n", x, precision, x) / 2 - x @ pull).astype(x.dtype)
         )
-    covariance = np.linalg.inv(np.linalg.inv(SHAPE) + precision)
-    mean = covariance @ (np.linalg.solve(SHAPE, domain.means[0]) + pull)
+    covariance = np.linalg.inv(np.linalg.inv(COVARIANCE) + precision)
+    mean = covariance @ (np.linalg.solve(COVARIANCE, domain.means[0]) + pull)
     assert_moments(
         chains.points, np.random.default_rng(1).multivariate_normal(mean, covariance, 200_000)
     )
@@ -318,7 +318,7 @@ def test_flows_give_the_gaussian_of_closed_form(factor):
     domain, chains = DOMAINS["gaussian"], fastcl.Chains(DOMAINS["gaussian"], 8000, rng=0)
     for _ in range(60):
         chains.hmc_step(STEEP, factor=factor)
-    precision = np.linalg.inv(SHAPE)
+    precision = np.linalg.inv(COVARIANCE)
     covariance = np.linalg.inv(precision + factor * STEEP.precision)
     mean = covariance @ (precision @ domain.means[0] + factor * STEEP.b)
     assert_moments(

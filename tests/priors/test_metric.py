@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from problems import SHAPE, energy_and_jacobian, features, line, scale_mixture_plane, threads
+from problems import COVARIANCE, energy_and_jacobian, features, line, scale_mixture_plane, threads
 
 import fastcl
 from fastcl.learning.objective import SketchMatching
@@ -17,15 +17,17 @@ MEANS = [[-0.8, 0.3], [0.6, -0.2]]
 SYMMETRIC = {
     "box off centre": fastcl.Box([-0.5, 1.0], [1.5, 1.75]),
     "box on a line": fastcl.Box([2.0], [3.5]),
-    "gaussian off centre": fastcl.Gaussian([0.7, -1.5], SHAPE),
-    "scales": fastcl.GaussianScaleMixture(SHAPE, [0.4, 1.0, 1.6], [0.5, 0.3, 0.2]),
+    "gaussian off centre": fastcl.Gaussian([0.7, -1.5], COVARIANCE),
+    "scales": fastcl.GaussianScaleMixture(COVARIANCE, [0.4, 1.0, 1.6], [0.5, 0.3, 0.2]),
     "crossed scales": fastcl.MixtureOfScaleMixtures(
-        [SHAPE, np.diag([0.1, 0.9])], [0.5, 1.5], [[1.0, 2.0], [3.0, 1.0]]
+        [COVARIANCE, np.diag([0.1, 0.9])], [0.5, 1.5], [[1.0, 2.0], [3.0, 1.0]]
     ),
-    "one mean": fastcl.GaussianMixture([1.0, 2.0], [[0.3, 0.9]] * 2, [SHAPE, np.diag([0.1, 0.4])]),
+    "one mean": fastcl.GaussianMixture(
+        [1.0, 2.0], [[0.3, 0.9]] * 2, [COVARIANCE, np.diag([0.1, 0.4])]
+    ),
 }
 ASYMMETRIC = {
-    "mixture": fastcl.GaussianMixture([2.0, 1.0], MEANS, [SHAPE, np.diag([0.1, 0.4])]),
+    "mixture": fastcl.GaussianMixture([2.0, 1.0], MEANS, [COVARIANCE, np.diag([0.1, 0.4])]),
     "mixture on a line": fastcl.GaussianMixture([1.0, 3.0], [[-1.0], [1.4]], [[[0.2]], [[0.5]]]),
 }
 DOMAINS = SYMMETRIC | ASYMMETRIC
@@ -201,7 +203,7 @@ def test_large_ridge_is_the_plain_metric():
 def test_moving_the_law_and_the_residual_moves_the_result():
     # exp(-i <omega, x + t>) is a rotation of every feature: the metric rotates with the law.
     omega, shift = frequencies(ASYMMETRIC["mixture"]), np.array([3.0, -7.0])
-    weights, covariances = [2.0, 1.0], [SHAPE, np.diag([0.1, 0.4])]
+    weights, covariances = [2.0, 1.0], [COVARIANCE, np.diag([0.1, 0.4])]
     moved = fastcl.GaussianMixture(weights, np.array(MEANS) + shift, covariances)
     metrics = [
         fastcl.WhitenedMetric(omega, law, 0.1, np.float64) for law in (ASYMMETRIC["mixture"], moved)
