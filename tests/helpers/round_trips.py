@@ -1,4 +1,4 @@
-"""Objects taken apart into arrays and put together again, as a file does."""
+"""Objects taken apart into arrays and rebuilt from them, as when saved and loaded."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from fastcl import files
 
 
 def through_arrays(thing, lost=None):
-    """A copy of a storable object by way of its arrays, without the one called `lost`."""
-    arrays = files.parts_of("part", thing)
-    arrays = {name: np.asarray(array) for name, array in arrays.items() if name != f"part.{lost}"}
+    """A storable object rebuilt from its arrays, all but the one named `lost`."""
+    parts = files.parts_of("part", thing)
+    arrays = {name: np.asarray(part) for name, part in parts.items() if name != f"part.{lost}"}
     return files.part_from("part", arrays, files.Storable)

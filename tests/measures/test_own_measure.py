@@ -1,4 +1,4 @@
-"""A measure of one's own with dim, sample, log_density and sketch serves wherever one is asked for."""
+"""A user's measure needs only dim, sample, log_density and sketch to be used like the package's."""
 
 import numpy as np
 import pytest
@@ -27,43 +27,45 @@ class Laplace(fastcl.ReferenceMeasure):
         return (1 / (1 + np.asarray(omega) ** 2)).prod(axis=1) + 0j
 
 
-def test_the_gradient_is_that_of_the_density():
+def test_default_gradient_is_that_of_the_log_density():
     x = np.random.default_rng(0).standard_normal((50, 3)) + 0.1
     np.testing.assert_allclose(Laplace(3).log_density_grad(x), -np.sign(x), atol=1e-8)
 
 
-def test_pair_sketches_are_sketches_of_sums_and_differences():
+def test_default_pair_sketches_are_sketches_at_differences_and_sums():
+    measure = Laplace(2)
     omega = np.random.default_rng(0).standard_normal((5, 2))
-    minus, plus = Laplace(2).pair_sketches(omega)
-    for i in range(5):
-        for j in range(5):
-            expected = Laplace(2).sketch(np.stack([omega[i] - omega[j], omega[i] + omega[j]]))
-            np.testing.assert_allclose([minus[i, j], plus[i, j]], expected, rtol=1e-14)
+    minus, plus = measure.pair_sketches(omega)
+    for i, j in np.ndindex(5, 5):
+        expected = measure.sketch(np.stack([omega[i] - omega[j], omega[i] + omega[j]]))
+        np.testing.assert_allclose([minus[i, j], plus[i, j]], expected, rtol=1e-14)
 
 
 @pytest.mark.parametrize("y", [-2.0, 0.5, 4.0])
-def test_the_posterior_mean_is_the_quadrature(y):
-    def weight(x):
+def test_posterior_mean_agrees_with_quadrature(y):
+    def posterior(x):
         return np.exp(-abs(x) - (x - y) ** 2 / 2)
 
-    limits = {"points": [0.0], "epsabs": 1e-12}
-    mass = quad(weight, -12, 12, **limits)[0]
-    expected = quad(lambda x: x * weight(x), -12, 12, **limits)[0] / mass
+    options = {"points": [0.0], "epsabs": 1e-12}
+    mass = quad(posterior, -12, 12, **options)[0]
+    expected = quad(lambda x: x * posterior(x), -12, 12, **options)[0] / mass
     found = fastcl.denoise(Laplace(1), [[y]], sigma=1.0, estimator="mean", n_samples=4096)
     assert abs(found[0, 0] - expected) < 0.01
 
 
-def test_the_map_estimate_is_soft_thresholding():
+def test_map_estimate_is_soft_thresholding():
     y = np.array([[3.0], [-2.5], [0.2]])
     found = fastcl.denoise(Laplace(1), y, sigma=1.0, n_iter=200)
     np.testing.assert_allclose(found[:2], [[2.0], [-1.5]], atol=1e-6)
-    assert abs(found[2, 0]) < 0.05  # the kink, where differences of the density see both sides
+    # Near the kink, central differences take points from both sides.
+    assert abs(found[2, 0]) < 0.05
 
 
-def test_a_tilt_of_it_is_learned_and_denoises():
+def test_a_max_entropy_prior_over_it_is_learned_and_denoises():
     q = Laplace(2)
     rng = np.random.default_rng(0)
-    x = np.sign(rng.standard_normal((20_000, 2))) * 1.5 + 0.3 * rng.standard_normal((20_000, 2))
+    clusters = 1.5 * np.sign(rng.standard_normal((20_000, 2)))
+    x = clusters + 0.3 * rng.standard_normal((20_000, 2))
     sk = fastcl.sketch(x, fastcl.draw_frequencies(40, 2, 0.5, rng=1))
     prior = fastcl.max_entropy(sk, q, n_points=2000, n_iter=80, rng=0)
     gain = (prior.log_density(x) - q.log_density(x)).mean() - fastcl.log_normaliser(prior)

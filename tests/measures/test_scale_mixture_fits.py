@@ -1,4 +1,4 @@
-"""Fits of scale mixtures, and of mixtures of them, to points: what they recover, their moments, their bits."""
+"""Fits of scale mixtures and of their mixtures to points: likelihood, recovery, reproducibility."""
 
 import numpy as np
 import pytest
@@ -15,13 +15,13 @@ N_ERRORS = 5  # standard errors: a normal mean is farther with probability 6e-7
 over_types = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
-def gain(better, worse, x):
-    """(mean, standard error) of the difference of log-densities."""
+def likelihood_gain(better, worse, x):
+    """(mean, standard error) of the difference of log-densities, nats per point."""
     difference = better.log_density(x) - worse.log_density(x)
     return difference.mean(), difference.std() / np.sqrt(len(x))
 
 
-def test_every_few_steps_of_a_fit_increase_the_likelihood():
+def test_more_steps_of_a_fit_increase_the_likelihood():
     x = crossed(np.random.default_rng(10), 2000)
     for fit in (
         lambda n_iter: fastcl.MixtureOfScaleMixtures.fit(x, 3, 4, n_iter=n_iter, rng=0),
@@ -31,48 +31,48 @@ def test_every_few_steps_of_a_fit_increase_the_likelihood():
         assert (np.diff(likelihoods) > 0).all()
 
 
-def test_two_crossed_shapes_are_better_than_one():
+def test_two_components_fit_crossed_points_better_than_one():
     rng = np.random.default_rng(11)
     x, fresh = crossed(rng, 4000), crossed(rng, 4000)
     one = fastcl.GaussianScaleMixture.fit(x)
     two = fastcl.MixtureOfScaleMixtures.fit(x, 2, 8, rng=0)
-    mean, error = gain(two, one, fresh)
-    # Most points lie along one of the axes, at a tenth of the width that one shape must have across: more than half a nat.
+    mean, error = likelihood_gain(two, one, fresh)
+    # Most points lie along one of the axes and are a tenth as wide across it as a single
+    # component has to be: more than half a nat per point.
     assert mean - N_ERRORS * error > 0.5
 
 
-def test_fit_recovers_two_crossed_laws():
-    shapes, weights = [np.diag([4.0, 0.04]), np.diag([0.04, 4.0])], [[0.4, 0.2], [0.1, 0.3]]
-    true = fastcl.MixtureOfScaleMixtures(shapes, [0.3, 1.5], weights)
+def test_fit_recovers_two_crossed_components():
+    covariances = np.array([np.diag([4.0, 0.04]), np.diag([0.04, 4.0])])
+    scales = np.array([0.3, 1.5])
+    weights = np.array([[0.4, 0.2], [0.1, 0.3]])
+    true = fastcl.MixtureOfScaleMixtures(covariances, scales, weights)
     x, fresh = true.sample(8000, rng=12), true.sample(8000, rng=13)
     fitted = fastcl.MixtureOfScaleMixtures.fit(x, 2, 10, n_iter=60, rng=0)
-    # No law does better on fresh points, up to chance. Some 25 parameters cost half of 1 / n nat each; scales between which
-    # the true ones lie 0.02 nat, as for one shape below; and the ridge a thousandth of 4 across, where the law has 0.04 and
-    # less: log(1.1) / 2.
-    mean, error = gain(true, fitted, fresh)
+    # No density does better on fresh points, up to chance. Some 25 parameters cost 1 / (2 n) nat
+    # each. Scales that do not match the true ones cost 0.02 nat, as for one component below. The
+    # ridge adds a thousandth of 4 where the variance is 0.04 or less, which costs log(1.1) / 2.
+    mean, error = likelihood_gain(true, fitted, fresh)
     assert -N_ERRORS * error < mean < 0.07
     order = np.argsort(-fitted.covariances[:, 0, 0] / fitted.covariances[:, 1, 1])
     np.testing.assert_allclose(fitted.weights.sum(axis=1)[order], [0.6, 0.4], atol=0.03)
-    second = (fitted.weights[order] @ fitted.scales**2)[:, None, None] * fitted.covariances[order]
-    expected = (np.array(weights) @ np.array([0.3, 1.5]) ** 2)[:, None, None] * np.array(shapes)
-    # The long axes to the standard error of a variance with heavy tails.
-    np.testing.assert_allclose(
-        second[[0, 1], [0, 1], [0, 1]], expected[[0, 1], [0, 1], [0, 1]], rtol=0.1
-    )
+    moments = (fitted.weights[order] @ fitted.scales**2)[:, None, None] * fitted.covariances[order]
+    expected = (weights @ scales**2)[:, None, None] * covariances
+    # The long axes, to the standard error of a variance with heavy tails.
+    long_axes = [0, 1], [0, 1], [0, 1]
+    np.testing.assert_allclose(moments[long_axes], expected[long_axes], rtol=0.1)
 
 
 @over_types
 def test_fit_has_the_second_moments_of_the_points(dtype):
-    law = make_scale_mixture(8)
-    x = law.sample(4000, rng=14).astype(dtype)
+    true = make_scale_mixture(8)
+    x = true.sample(4000, rng=14).astype(dtype)
     fitted = fastcl.GaussianScaleMixture.fit(x)
-    # A step of the fit leaves the mean of x x^T / s^2 alone, not that of x x^T: equal to what the points tell of the law.
-    np.testing.assert_allclose(
-        fitted.term_covariances.T @ fitted.term_weights,
-        law.term_covariances.T @ law.term_weights,
-        atol=0.15,
-    )
-    mean, error = gain(law, fitted, law.sample(4000, rng=15))
+    # A step of the fit preserves the mean of x x^T / s^2, not that of x x^T. So the moments agree
+    # only as well as the points determine them.
+    found, expected = (each.term_covariances.T @ each.term_weights for each in (fitted, true))
+    np.testing.assert_allclose(found, expected, atol=0.15)
+    mean, error = likelihood_gain(true, fitted, true.sample(4000, rng=15))
     assert -N_ERRORS * error < mean < 0.05
 
 
@@ -94,34 +94,33 @@ def test_same_seed_gives_the_same_fit_and_another_seed_does_not():
 @pytest.mark.parametrize(
     ("n", "d", "k"), [(1, 1, 1), (3, 17, 2), (257, 2, 5), (1021, 16, 3), (2049, 35, 1)]
 )
-def test_moments_of_a_fit_are_the_sums(dtype, n, d, k):
+def test_moments_of_a_fit_are_weighted_sums(dtype, n, d, k):
     rng = np.random.default_rng([n, d, k])
-    x, pulls = (
-        scale_mixtures._padded(rng.standard_normal((n, d)), dtype),
-        rng.random((k, n)).astype(dtype),
-    )
+    x = scale_mixtures._padded(rng.standard_normal((n, d)), dtype)
+    weights = rng.random((k, n)).astype(dtype)
     partial = np.full((k, MOMENT_PARTS, *x.shape[1:] * 2), np.nan)
-    kernel("mixture_moments", like=x)(x, pulls, partial)
-    exact = np.einsum("kn,ni,nj->kij", pulls.astype(float), x.astype(float), x.astype(float))
-    moduli = np.einsum(
-        "kn,ni,nj->kij", pulls.astype(float), np.abs(x).astype(float), np.abs(x).astype(float)
-    )
+    kernel("mixture_moments", like=x)(x, weights, partial)
+
+    def weighted_sum(x):
+        return np.einsum("kn,ni,nj->kij", *(each.astype(np.float64) for each in (weights, x, x)))
+
+    exact = weighted_sum(x)
     # Two products, and sums of at most MOMENT_ROWS terms in the working precision.
-    tolerance = (MOMENT_ROWS + 2) * np.finfo(dtype).eps * moduli
+    tolerance = (MOMENT_ROWS + 2) * np.finfo(dtype).eps * weighted_sum(np.abs(x))
     assert (np.abs(partial.sum(axis=1) - exact) <= tolerance).all()
 
 
-def test_every_row_counts_across_the_chunks_of_a_fit(monkeypatch):
+def test_chunks_of_a_fit_miss_no_row(monkeypatch):
     x = crossed(np.random.default_rng(19), 1000)
     whole = fastcl.MixtureOfScaleMixtures.fit(x, 3, 4, n_iter=3, rng=0)
     monkeypatch.setattr(scale_mixtures, "CHUNK_ROWS", 300)
     parts = fastcl.MixtureOfScaleMixtures.fit(x, 3, 4, n_iter=3, rng=0)
-    # Sums of 1000 rows in another order, three times over, each step moved by what the one before it lost.
+    # Sums of 1000 rows in another order, over three steps that each amplify earlier rounding.
     np.testing.assert_allclose(parts.covariances, whole.covariances, rtol=0, atol=1e5 * DOUBLE)
     np.testing.assert_allclose(parts.weights, whole.weights, rtol=0, atol=1e5 * DOUBLE)
 
 
-def test_fit_of_points_at_the_origin_and_fewer_points_than_components_is_finite():
+def test_fit_with_points_at_the_origin_and_more_components_than_points_is_finite():
     x = np.random.default_rng(17).standard_normal((40, 3))
     x[::4] = 0
     fitted = fastcl.MixtureOfScaleMixtures.fit(x, 50, 3, n_iter=3, rng=0)
@@ -129,45 +128,43 @@ def test_fit_of_points_at_the_origin_and_fewer_points_than_components_is_finite(
     assert np.isfinite(fitted.log_density(x)).all()
 
 
-# ---- a single shape ----------------------------------------------------------------------------------------------
+# ---- a single covariance -------------------------------------------------------------------------
 
 
 def test_fit_of_heavy_tails_beats_one_gaussian_on_fresh_points():
     def student(n, rng, degrees=3, dim=4):
         root = np.linalg.cholesky(np.diag([1.0, 2.0, 0.5, 1.0]) + 0.3)
-        return (
-            rng.standard_normal((n, dim))
-            @ root.T
-            / np.sqrt(rng.chisquare(degrees, (n, 1)) / degrees)
-        )
+        normals = rng.standard_normal((n, dim)) @ root.T
+        return normals / np.sqrt(rng.chisquare(degrees, (n, 1)) / degrees)
 
     rng = np.random.default_rng(11)
     x, fresh = student(5000, rng), student(5000, rng)
     fitted = fastcl.GaussianScaleMixture.fit(x)
     gaussian = fastcl.Gaussian(np.zeros(4), np.cov(x.T, bias=True))
-    # A Student law of three degrees is about half a nat a point better than the best Gaussian in four dimensions.
-    mean, error = gain(fitted, gaussian, fresh)
+    # The true density, Student's t with three degrees of freedom in four dimensions, is about half
+    # a nat per point better than the best Gaussian.
+    mean, error = likelihood_gain(fitted, gaussian, fresh)
     assert mean - N_ERRORS * error > 0.2
 
 
-def test_fit_recovers_a_known_scale_law():
+def test_fit_recovers_a_known_scale_mixture():
     true = fastcl.GaussianScaleMixture(COVARIANCE, [0.3, 1.5], [0.7, 0.3])
     x, fresh = true.sample(10_000, rng=12), true.sample(10_000, rng=13)
     fitted = fastcl.GaussianScaleMixture.fit(x)
-    # No law does better on fresh points than the true one. The fit has one parameter a scale, a dozen, which cost half of
-    # 1 / n nat each, and scales a factor of 1.6 apart, at most 1.3 from the true one: less than (log 1.3)^2 / 4 = 0.02 nat.
+    # No density does better on fresh points than the true one. The fit has a dozen parameters, one
+    # per scale, which cost 1 / (2 n) nat each. Its scales are a factor of 1.6 apart, so at most 1.3
+    # from a true one, which costs less than (log 1.3)^2 / 4 = 0.02 nat.
     loss = (true.log_density(fresh) - fitted.log_density(fresh)).mean()
     assert -0.005 < loss < 0.02
-    # The two scales are a factor of five apart: the weight of the points between them and below is the law's.
-    size = np.linalg.det(fitted.term_covariances) ** 0.25 / np.linalg.det(COVARIANCE) ** 0.25
-    assert abs(fitted.term_weights[size < np.sqrt(0.3 * 1.5)].sum() - 0.7) < 0.03
-    # The shape is that of largest likelihood: every one of its entries is known to a few over sqrt(n).
-    shape = fitted.covariance * np.sqrt(
-        np.linalg.det(COVARIANCE) / np.linalg.det(fitted.covariance)
-    )
-    np.testing.assert_allclose(
-        shape, COVARIANCE, atol=5 * np.abs(COVARIANCE).max() / np.sqrt(len(x))
-    )
+    # The two scales are a factor of five apart, so the fitted scales below their geometric mean
+    # carry the weight of the smaller one.
+    sizes = (np.linalg.det(fitted.term_covariances) / np.linalg.det(COVARIANCE)) ** 0.25
+    assert abs(fitted.term_weights[sizes < np.sqrt(0.3 * 1.5)].sum() - 0.7) < 0.03
+    # The covariance is a maximum-likelihood estimate, here up to a factor: its entries have errors
+    # of a few over sqrt(n).
+    factor = np.sqrt(np.linalg.det(COVARIANCE) / np.linalg.det(fitted.covariance))
+    tolerance = 5 * np.abs(COVARIANCE).max() / np.sqrt(len(x))
+    np.testing.assert_allclose(factor * fitted.covariance, COVARIANCE, atol=tolerance)
 
 
 def test_fit_of_one_gaussian_is_that_gaussian():
@@ -180,10 +177,9 @@ def test_fit_of_one_gaussian_is_that_gaussian():
 def test_fit_of_a_single_scale_is_the_gaussian_of_the_second_moments():
     x = fastcl.Gaussian([0.0, 0.0], COVARIANCE).sample(2000, rng=16)
     gaussian = fastcl.Gaussian([0.0, 0.0], x.T @ x / len(x))
-    # No centred Gaussian of that shape is likelier; a scale that is 5 % off costs d (log 1.05)^2 = 0.005 nat.
-    loss = (
-        gaussian.log_density(x) - fastcl.GaussianScaleMixture.fit(x, n_scales=1).log_density(x)
-    ).mean()
+    fitted = fastcl.GaussianScaleMixture.fit(x, n_scales=1)
+    # No centred Gaussian is more likely; a scale that is 5 % off costs d (log 1.05)^2 = 0.005 nat.
+    loss = (gaussian.log_density(x) - fitted.log_density(x)).mean()
     assert -1e-12 < loss < 0.005
 
 
