@@ -1,9 +1,17 @@
 """Which kernels work on which arrays: the one place where CPU and GPU part.
 
-Code above calls NumPy's functions, which CuPy's arrays dispatch to their own, and this module where they cannot.
+All other code calls NumPy's functions, which CuPy's arrays dispatch to their own, and this module
+where that is not possible. In annotations, NDArray stands for CuPy's arrays too.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from types import ModuleType
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .kernels import (
     cuda,
@@ -20,7 +28,7 @@ from .kernels import (
     tile,
 )
 
-_NUMBA = {
+_NUMBA: dict[str, Callable[..., Any]] = {
     "feature_sum": features.feature_sum,
     "feature_adjoint": features.feature_adjoint,
     "hadamard_sum": hadamard.hadamard_sum,
@@ -50,18 +58,18 @@ _NUMBA = {
 }
 
 
-def cupy():
-    """The module CuPy; ImportError in one line where it is missing."""
+def cupy() -> ModuleType:
+    """The module CuPy; ImportError in one line if it is missing."""
     return cuda.cupy()
 
 
-def is_device(array):
-    """Whether `array` is one of CuPy's."""
+def is_device(array: object) -> bool:
+    """Whether `array` is a CuPy array."""
     return type(array).__module__.partition(".")[0] == "cupy"
 
 
-def kernel(name, like):
-    """The kernel called `name` for arrays of the kind of `like`."""
+def kernel(name: str, like: NDArray) -> Callable[..., Any]:
+    """The kernel called `name` for arrays like `like`, NumPy's or CuPy's."""
     if isinstance(like, np.ndarray):
         return _NUMBA[name]
     if not is_device(like):
@@ -71,37 +79,36 @@ def kernel(name, like):
     return launchers.LAUNCHERS[name]
 
 
-def phase_unit(like, dtype):
-    """A whole turn in the unit that kernels for arrays like `like` take phases in."""
+def phase_unit(like: NDArray, dtype: DTypeLike) -> float:
+    """One turn in the unit in which the kernels for arrays like `like` take phases."""
     return cuda.TURN[np.dtype(dtype)] if is_device(like) else 1.0
 
 
-def to_host(array):
+def to_host(array: Any) -> NDArray:
     """`array` as a NumPy array."""
     return array.get() if is_device(array) else np.asarray(array)
 
 
-def to_device_of(array, like, dtype=None):
-    """`array` where `like` is, on the host or on the device."""
+def to_device_of(array: Any, like: NDArray, dtype: DTypeLike | None = None) -> NDArray:
+    """`array` where `like` is, on the host or on a device; a copy only if need be."""
     if is_device(array) != is_device(like) and is_device(array):
         array = array.get()
     return np.asarray(array, dtype, like=like)
 
 
-def contiguous(array, dtype):
-    """`array` as the kernels take it: of `dtype`, contiguous, aligned, writable; copied only where it is none of these."""
-    with np.errstate(
-        over="ignore"
-    ):  # what the type cannot hold becomes infinite, for the caller to refuse
-        return (
-            np.ascontiguousarray(array, dtype, like=array)
-            if is_device(array)
-            else np.require(array, dtype, ["C", "W", "A"])
-        )
+def contiguous(array: NDArray, dtype: DTypeLike) -> NDArray:
+    """`array` as kernels take it: of `dtype`, contiguous, aligned, writable; a copy if need be.
+
+    Values that the type cannot hold become infinite, for the caller to refuse.
+    """
+    with np.errstate(over="ignore"):
+        if is_device(array):
+            return np.ascontiguousarray(array, dtype, like=array)
+        return np.require(array, dtype, ["C", "W", "A"])
 
 
-def empty_aligned(shape, dtype):
-    """An uninitialised array that starts on a cache line: vectors that straddle two lines cost double."""
+def empty_aligned(shape: int | tuple[int, ...], dtype: DTypeLike) -> NDArray:
+    """An uninitialised array that starts on a cache line: vectors across two lines cost double."""
     dtype = np.dtype(dtype)
     size = int(np.prod(shape)) * dtype.itemsize
     buffer = np.empty(size + 64, np.uint8)
@@ -109,38 +116,47 @@ def empty_aligned(shape, dtype):
     return buffer[start : start + size].view(dtype).reshape(shape)
 
 
-def empty(shape, dtype, like):
+def empty(shape: int | tuple[int, ...], dtype: DTypeLike, like: NDArray) -> NDArray:
     """An uninitialised array where `like` is, that starts on a cache line."""
     return np.empty(shape, dtype, like=like) if is_device(like) else empty_aligned(shape, dtype)
 
 
 class DeviceCache:
-    """Arrays made on the host for the arrays that they are used with, and kept where these are: at every place the last ones."""
+    """Arrays that were computed on the host, with a copy on each device they are used on.
 
-    def __init__(self):
-        self._kept = {}
+    For each name and device the last arrays are kept; they are left out of pickles.
+    """
 
-    def __getstate__(self):
+    def __init__(self) -> None:
+        self._kept: dict[tuple, tuple[Hashable, tuple[NDArray, ...]]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
         return {"_kept": {}}
 
-    def __call__(self, like, name, make, key=None):
-        """The arrays of `make()` where `like` is; made anew where `name` was last asked for with another key."""
+    def __call__(
+        self,
+        like: NDArray,
+        name: str,
+        make: Callable[[], Iterable[NDArray]],
+        key: Hashable = None,
+    ) -> tuple[NDArray, ...]:
+        """The arrays `make()` where `like` is, computed again if `key` differs from last time."""
         place = name, array_device(like)
         if place not in self._kept or self._kept[place][0] != key:
             self._kept[place] = key, tuple(to_device_of(array, like) for array in make())
         return self._kept[place][1]
 
 
-def array_device(array):
-    """The number of the device that `array` is on, None for the host."""
+def array_device(array: Any) -> int | None:
+    """The number of the device that `array` is on, or None if it is on the host."""
     return array.device.id if is_device(array) else None
 
 
-def product(a, b):
+def product(a: NDArray, b: ArrayLike) -> NDArray:
     """The matrix product of a (n, s), n large, and b (s, c), in the type of a and where a is.
 
-    On the host not NumPy's: its bits may follow the number of threads, and BLAS threads that wait for the next product take
-    the cores from the kernels' own.
+    It does not use NumPy's on the host, whose last bits can depend on the number of threads, and
+    whose BLAS threads wait for the next product on the cores that the kernels need.
     """
     a = contiguous(a, a.dtype)
     b = contiguous(to_device_of(b, a), a.dtype)

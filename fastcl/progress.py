@@ -1,15 +1,21 @@
-"""A progress bar for anything longer than two seconds, where tqdm is installed."""
+"""A progress bar for anything that takes more than two seconds, if tqdm is installed."""
+
+from __future__ import annotations
 
 import contextlib
+from contextlib import AbstractContextManager
+from typing import Any
 
 
 class _Silent:
-    def update(self, count):
+    def update(self, count: int) -> None:
         """Nothing to show."""
 
 
-def progress_bar(show, total, title, unit, initial=0):
-    """A context with `update(count)`: tqdm's bar after two seconds where `show` is true, silence otherwise."""
+def progress_bar(
+    show: bool, total: int | None, title: str, unit: str, initial: int = 0
+) -> AbstractContextManager[Any]:
+    """A context with `update(count)`: tqdm's bar after two seconds, or nothing unless `show`."""
     if not show:
         return contextlib.nullcontext(_Silent())
     try:

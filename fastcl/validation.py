@@ -1,29 +1,38 @@
-"""Checks of what comes from outside: one clear exception that names the argument, before any work is done."""
+"""Checks of arguments: one clear exception that names the argument, before any work is done."""
+
+from __future__ import annotations
 
 import numbers
+from collections.abc import Collection
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 from .backend import contiguous, is_device, to_host
 
+T = TypeVar("T")
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-def is_dask(array):
+def is_dask(array: object) -> bool:
     """Whether `array` is one of dask's collections."""
     return type(array).__module__.partition(".")[0] == "dask"
 
 
-def reject_foreign(array, name):
+def reject_foreign(array: object, name: str) -> None:
     """TypeError for arrays of libraries that there are no kernels for."""
     if is_dask(array):
         raise TypeError(
-            f"{name} is a dask array, which fastcl.sketch alone reads: pass {name}.compute()"
+            f"{name} is a dask array, which only fastcl.sketch reads: pass {name}.compute()"
         )
 
 
-def as_array(array, name, kinds="fiub"):
-    """`array` as a NumPy or CuPy array of numbers; TypeError for objects, strings and, by default, complex numbers."""
+def as_array(array: Any, name: str, kinds: str = "fiub") -> NDArray:
+    """`array` as a NumPy or CuPy array of numbers, of dtypes in `kinds`.
+
+    TypeError for objects, strings and, by default, complex numbers.
+    """
     reject_foreign(array, name)
     try:
         array = array if is_device(array) else np.asarray(array)
@@ -36,16 +45,15 @@ def as_array(array, name, kinds="fiub"):
     return array
 
 
-def work_dtype(array):
-    """float32 for float32 and float16, float64 for everything else."""
+def work_dtype(array: Any) -> np.dtype:
+    """float32 for float32 and float16 in any byte order, float64 for everything else."""
     dtype = np.dtype(array.dtype)
-    return (
-        np.dtype(np.float32) if dtype.kind == "f" and dtype.itemsize <= 4 else np.dtype(np.float64)
-    )  # of any order of bytes
+    single = dtype.kind == "f" and dtype.itemsize <= 4
+    return np.dtype(np.float32 if single else np.float64)
 
 
-def as_rows(array, name, dim=None):
-    """`array` as a 2-D array of rows with `dim` columns, of its own dtype and strides; values are not looked at."""
+def as_rows(array: Any, name: str, dim: int | None = None) -> NDArray:
+    """`array` as a 2-D array with `dim` columns, of its own dtype and strides, values unchecked."""
     array = as_array(array, name)
     if array.ndim != 2:
         hint = f"; for points of one dimension pass {name}[:, None]" if array.ndim == 1 else ""
@@ -57,24 +65,24 @@ def as_rows(array, name, dim=None):
     return array
 
 
-def as_vector(array, name, size=None, dtype=np.float64):
+def as_vector(
+    array: Any, name: str, size: int | None = None, dtype: DTypeLike = np.float64
+) -> NDArray:
     """`array` as a finite contiguous 1-D vector of `size` numbers."""
     array = as_array(array, name)
     if array.ndim != 1 or (size is not None and array.size != size):
         raise ValueError(
             f"{name} must have shape ({'n' if size is None else size},), got {array.shape}"
         )
-    with np.errstate(
-        over="ignore"
-    ):  # what the type cannot hold becomes infinite, and is refused as such
+    with np.errstate(over="ignore"):  # what the type cannot hold becomes infinite, and is refused
         array = np.ascontiguousarray(array, dtype, like=array)
     if not np.isfinite(array).all():
         raise ValueError(f"{name} holds NaN or infinity in {array.dtype}")
     return array
 
 
-def as_points(array, name, dim=None):
-    """`array` as a finite, contiguous, writable 2-D float array; copied only where it is none of these."""
+def as_points(array: Any, name: str, dim: int | None = None) -> NDArray:
+    """`array` as a finite, contiguous, writable 2-D float array, copied only if it is not one."""
     array = as_rows(array, name, dim)
     array = contiguous(array, work_dtype(array))
     if not np.isfinite(array).all():
@@ -82,7 +90,7 @@ def as_points(array, name, dim=None):
     return array
 
 
-def as_count(value, name, least=1):
+def as_count(value: Any, name: str, least: int = 1) -> int:
     """`value` as an int of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an integer, got {value!r}")
@@ -91,50 +99,52 @@ def as_count(value, name, least=1):
     return int(value)
 
 
-def as_stored_count(array, name):
-    """The int that a file keeps in `array`, from 0 to 2^63 - 1; ValueError or TypeError for anything else."""
+def as_stored_count(array: Any, name: str) -> int:
+    """The int, from 0 to 2^63 - 1, in an array of a file; ValueError or TypeError if it is none."""
     array = as_array(array, name)
-    value = (
-        array.item() if array.ndim == 0 else -1
-    )  # as Python's number: 2^63 is beyond what float16 can be compared with
+    # A Python number, because float16 cannot be compared with 2^63.
+    value = array.item() if array.ndim == 0 else -1
     if not 0 <= value < 2**63 or value != int(value):
         raise ValueError(f"{name} must be one whole number from 0 to 2^63 - 1, got {array}")
     return int(value)
 
 
-def as_positive(value, name):
+def as_positive(value: Any, name: str) -> float:
     """`value` as a finite float above zero."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
-    if not (0 < value < np.inf):
+    number = float(value)
+    if not 0 < number < np.inf:
         raise ValueError(f"{name} must be above zero and finite, got {value}")
-    return float(value)
+    return number
 
 
-def as_choice(value, name, choices):
-    """`value` where it is one of `choices`."""
+def as_choice(value: T, name: str, choices: Collection[T]) -> T:
+    """`value`, if it is one of `choices`."""
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
     return value
 
 
-def as_generator(rng):
-    """`rng` (None, an int seed, a `numpy.random.Generator` or a `Stream`) as a Generator, as SPEC 7 asks."""
+def as_generator(rng: Any) -> np.random.Generator:
+    """`rng` (None, an int seed, a NumPy `Generator` or a `Stream`) as a Generator (SPEC 7)."""
     rng = getattr(rng, "generator", rng)
-    if rng is not None and not isinstance(rng, (numbers.Integral, np.random.Generator)):
+    if isinstance(rng, numbers.Integral):
+        seed = int(rng)
+        if seed < 0:
+            raise ValueError(f"rng must not be negative, got {seed}")
+        return np.random.default_rng(seed)
+    if rng is not None and not isinstance(rng, np.random.Generator):
         raise TypeError(f"rng must be an int seed or a numpy.random.Generator, got {rng!r}")
-    if isinstance(rng, numbers.Integral) and rng < 0:
-        raise ValueError(f"rng must not be negative, got {rng}")
     return np.random.default_rng(rng)
 
 
-def as_noise_level(sigma, dim):
-    """`sigma` (a number, or one number a coordinate) as standard deviations (d,), all above zero, on the host."""
+def as_noise_level(sigma: Any, dim: int) -> NDArray:
+    """`sigma`, a number or one per coordinate, as positive standard deviations (d,) on the host."""
     sigma = to_host(sigma) if is_device(sigma) else sigma
     if np.ndim(sigma) == 0:
-        return np.full(
-            dim, as_positive(sigma.item() if isinstance(sigma, np.ndarray) else sigma, "sigma")
-        )
+        number = sigma.item() if isinstance(sigma, np.ndarray) else sigma
+        return np.full(dim, as_positive(number, "sigma"))
     sigma = as_vector(sigma, "sigma", dim)
     if (sigma <= 0).any():
         raise ValueError("sigma must be above zero in every coordinate")

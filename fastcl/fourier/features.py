@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -182,7 +183,7 @@ def feature_adjoint(
     return out
 
 
-def device_like(x: NDArray, omega: object) -> NDArray:
+def device_like(x: NDArray, omega: Any) -> NDArray:
     """An array that is where the work is to be done: on a device if x or omega is on one."""
     return omega if is_device(omega) else x
 

@@ -50,9 +50,9 @@ CALL_SECONDS = 5e-5
 
 def is_cheaper(name: Map, dtype: np.dtype, dim: int, n: int, m: int, plan: Plan) -> bool:
     """Whether finufft should be faster than the direct kernels for n points, m frequencies."""
-    sizes = (n, m) if name == "sum" else (m, n)
+    n_sources, n_targets = (n, m) if name == "sum" else (m, n)
     direct = CALL_SECONDS + n * m * PAIR_SECONDS[name, dtype][dim - 1]
-    return plan_seconds(dim, *sizes, plan, THREADS) < direct
+    return plan_seconds(dim, n_sources, n_targets, plan, THREADS) < direct
 
 
 class MethodChoice:
@@ -130,9 +130,10 @@ class MethodChoice:
         ValueError for "nufft" if it does not fit.
         """
         (m, dim), dtype = operator.omega.shape, operator.freqs.dtype
-        sizes = (n, m) if name == "sum" else (m, n)
-        accuracy, max_bytes = self.accuracy_for(dtype), MAX_GRID_BYTES[self.method]
-        plan = make_plan(dim, *sizes, products, accuracy, max_bytes)
+        n_sources, n_targets = (n, m) if name == "sum" else (m, n)
+        accuracy = self.accuracy_for(dtype)
+        max_bytes = MAX_GRID_BYTES[self.method]
+        plan = make_plan(dim, n_sources, n_targets, products, accuracy, max_bytes)
         if self.method == "auto":
             pays = plan is not None and is_cheaper(name, dtype, dim, n, m, plan)
             return plan if pays else None

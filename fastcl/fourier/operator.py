@@ -134,7 +134,7 @@ class FeatureOperator:
         return np.abs(self.freqs).max(axis=0)
 
 
-def _in_kernel_units(omega: NDArray, dtype: DTypeLike, like: NDArray) -> NDArray:
+def _in_kernel_units(omega: Frequencies, dtype: DTypeLike, like: NDArray) -> NDArray:
     """Frequencies in radians, in the unit of the kernels' phases and where `like` is."""
     scale = phase_unit(like, dtype) / (2 * np.pi)
     return to_device_of(np.multiply(omega, scale).astype(dtype), like)

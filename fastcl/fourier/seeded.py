@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .. import files
 from ..validation import as_choice, as_count, as_positive
-from .radii import LAWS, draw_free
+from .radii import DISTRIBUTIONS, draw_free
 from .structured import StructuredFrequencies
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class SeededFrequencies(StructuredFrequencies, kind="seeded"):
             raise ValueError(f"m x dim must be at most {MAX_NUMBERS}, got {m} x {dim}")
         self.shape = m, dim
         self.scale = as_positive(scale, "scale")
-        self.law = as_choice(law, "law", LAWS)
+        self.law = as_choice(law, "law", DISTRIBUTIONS)
         self.seed = as_count(seed, "seed", least=0)
         if self.seed >= 2**63:
             raise ValueError(f"seed must be below 2^63, got {seed}")

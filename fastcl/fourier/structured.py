@@ -36,7 +36,7 @@ class StructuredFrequencies(files.Storable):
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray:
         return np.array(self.dense, dtype) if copy else np.asarray(self.dense, dtype)
 
     def __getitem__(self, index: Any) -> Any:
@@ -224,7 +224,7 @@ def _row_norms(signs: NDArray, dim: int) -> NDArray:
     return np.linalg.norm(_hadamard_rows(signs, dim), axis=1)
 
 
-# ---- frequencies of any kind: checked, compared and kept in files ---------------------------------
+# ---- frequencies of any kind: checked, compared and kept in files -------------------------------
 
 
 def as_harmonics(harmonics: int) -> int:
@@ -235,20 +235,20 @@ def as_harmonics(harmonics: int) -> int:
     return harmonics
 
 
-def as_frequencies(omega: ArrayLike | Frequencies, dim: int | None = None) -> Frequencies:
-    """`omega` as a finite float64 NumPy array (m, d), m and d at least 1, or as it is if structured.
+def as_frequencies(omega: Any, dim: int | None = None) -> Frequencies:
+    """`omega` as a finite float64 NumPy array (m, d), m and d at least 1.
 
-    ValueError unless d is `dim`, the number of columns of x, if that is given.
+    Structured frequencies are returned as they are. ValueError unless d is `dim`, the number of
+    columns of x, if that is given.
     """
-    structured = isinstance(omega, StructuredFrequencies)
-    rows = omega if structured else as_rows(omega, "omega")
+    rows = omega if isinstance(omega, StructuredFrequencies) else as_rows(omega, "omega")
     if dim is not None and rows.shape[1] != dim:
         raise ValueError(
             f"x has {dim} columns and omega {rows.shape[1]}: points and frequencies must share "
             "the dimension"
         )
-    if structured:
-        return omega
+    if isinstance(rows, StructuredFrequencies):
+        return rows
     with np.errstate(over="ignore"):  # what float64 cannot hold becomes infinite, and is refused
         rows = np.ascontiguousarray(to_host(rows), np.float64)
     if not np.isfinite(rows).all():
@@ -258,8 +258,8 @@ def as_frequencies(omega: ArrayLike | Frequencies, dim: int | None = None) -> Fr
 
 def same_frequencies(a: Frequencies, b: Frequencies) -> bool:
     """Whether a and b are equal arrays, or equal structures."""
-    a, b = frequencies_to_arrays(a), frequencies_to_arrays(b)
-    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
+    one, other = frequencies_to_arrays(a), frequencies_to_arrays(b)
+    return one.keys() == other.keys() and all(np.array_equal(one[k], other[k]) for k in one)
 
 
 def frequencies_to_arrays(omega: Frequencies) -> files.Arrays:

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import gamma, gammaincc
 
 import fastcl
-from fastcl.fourier.frequencies import LAWS
+from fastcl.fourier.radii import DISTRIBUTIONS
 
 
 def upper_gamma(a, x):
@@ -35,7 +35,7 @@ def assert_mean(samples, expected):
     assert (np.abs(samples.mean(axis=0) - expected) <= 5 * error).all()
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("law", DISTRIBUTIONS)
 @pytest.mark.parametrize("dim", [1, 2, 16])
 def test_laws_have_their_moments(law, dim):
     omega = fastcl.draw_frequencies(20_000, dim, scale=0.5, law=law, rng=3)
@@ -53,13 +53,13 @@ def test_laws_have_their_moments(law, dim):
         assert_mean(radii[:, None] * directions, 0)
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("law", DISTRIBUTIONS)
 def test_radii_are_proportional_to_one_over_scale(law):
     one, quarter = (fastcl.draw_frequencies(50, 3, scale, law, rng=0) for scale in (1, 0.25))
     assert np.array_equal(quarter, 4 * one)
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("law", DISTRIBUTIONS)
 def test_a_seed_and_its_generator_draw_the_same(law):
     first = fastcl.draw_frequencies(50, 3, 1.0, law, rng=7)
     assert np.array_equal(first, fastcl.draw_frequencies(50, 3, 1.0, law, rng=np.int64(7)))

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 import fastcl
-from fastcl.fourier.radii import LAWS
+from fastcl.fourier.radii import DISTRIBUTIONS
 
 
 def make(seed=3, law="folded_gaussian", m=200, dim=5):
     return fastcl.SeededFrequencies(m, dim, 0.5, law, seed)
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("law", DISTRIBUTIONS)
 def test_they_are_the_free_frequencies_of_their_seed_in_single_precision(law):
     free = fastcl.draw_frequencies(200, 5, 0.5, law, rng=3)
     seeded = np.asarray(make(law=law))

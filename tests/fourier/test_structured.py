@@ -8,8 +8,8 @@ from scipy.stats import kstest
 
 import fastcl
 from fastcl.fourier import operator
-from fastcl.fourier.frequencies import LAWS
 from fastcl.fourier.operator import DirectOperator, FeatureOperator, HadamardOperator
+from fastcl.fourier.radii import DISTRIBUTIONS
 from fastcl.fourier.structured import HadamardFrequencies, HarmonicFrequencies
 
 EPS = {dtype: np.finfo(dtype).eps for dtype in (np.float32, np.float64)}
@@ -106,7 +106,7 @@ def test_frequency_k_of_group_j_is_k_times_base_j():
     assert np.asarray(omega, np.float32).dtype == np.float32
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("law", DISTRIBUTIONS)
 @pytest.mark.parametrize("harmonics", [2, 8])
 def test_harmonic_frequencies_have_the_mean_radius_of_the_law(law, harmonics):
     scale, count = 0.5, 5000
@@ -168,7 +168,7 @@ def test_blocks_are_scaled_rows_of_three_signed_transforms(m, d):
     np.testing.assert_allclose(np.asarray(omega), expected, rtol=0, atol=1e-14 * omega.radii.max())
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("law", DISTRIBUTIONS)
 def test_hadamard_radii_follow_the_law(law):
     scale, m, d = 0.5, 20_000, 20
     omega = np.asarray(fastcl.draw_frequencies(m, d, scale, law, rng=1, structure="hadamard"))

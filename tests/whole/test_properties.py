@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 import fastcl
 from fastcl.data.patches import add_patches, extract_patches
 from fastcl.fourier.operator import MAX_PHASE_ERROR
-from fastcl.fourier.radii import LAWS
+from fastcl.fourier.radii import DISTRIBUTIONS
 
 EPS = np.finfo(np.float64).eps
 REALS = [np.dtype(name) for name in ("f2", "f4", "f8", ">f4", ">f8", "g")]
@@ -222,7 +222,7 @@ def test_domains_sample_what_their_density_and_sketch_say(data, dim, seed):
 
 @look(30)
 @given(
-    st.integers(1, 40), st.integers(1, 70), st.floats(1e-30, 1e30), st.sampled_from(LAWS),
+    st.integers(1, 40), st.integers(1, 70), st.floats(1e-30, 1e30), st.sampled_from(DISTRIBUTIONS),
     st.sampled_from([None, "harmonic", "hadamard"]), SEEDS,
 )  # fmt: skip
 def test_frequencies_scale_and_follow_from_the_seed(groups, dim, scale, law, structure, seed):
