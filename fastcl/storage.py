@@ -5,6 +5,8 @@ Importing this module enters every class of the package in the registry of `file
 
 from __future__ import annotations
 
+from typing import Any
+
 from . import files
 from .denoising.patch_model import ImageModel
 from .files import PathLike, Storable
@@ -68,4 +70,5 @@ def load_prior(path: PathLike) -> Prior | ReferenceMeasure | ImageModel:
     ...     fastcl.load_prior(os.path.join(folder, "prior.npz"))
     MLPPrior(dim=2, widths=(8,), dtype=float32, reference=None)
     """
-    return files.load(path, Prior, ReferenceMeasure, ImageModel)
+    found: Any = files.load(path, Prior, ReferenceMeasure, ImageModel)
+    return found

@@ -1,7 +1,13 @@
-"""Sound: a signal split into three bands, so that every sample becomes a point of three coordinates."""
+"""Sound: a signal split into three bands, so that every sample is a point of three coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import scipy
+from numpy.typing import ArrayLike, NDArray
 
 from ..backend import product
 from ..fourier.frequencies import draw_frequencies
@@ -15,24 +21,23 @@ from ..sketching.sketch import sketch
 from ..validation import as_generator, as_positive, as_vector
 from .vectors import denoise
 
-CUTOFFS = (
-    2500.0,
-    3750.0,
-)  # Hz, of the two low-pass filters, as in the public code before arXiv 2310.03085.
+# Hz, of the two low-pass filters, as in the public code that preceded arXiv 2310.03085.
+CUTOFFS = (2500.0, 3750.0)
 ORDER = 4
+RESPONSE_POINTS = 8192  # frequencies at which the response of a filter is sampled
 
 
-def split_bands(signal, rate, cutoffs=CUTOFFS):
+def split_bands(signal: ArrayLike, rate: float, cutoffs: tuple[float, float] = CUTOFFS) -> NDArray:
     """Split a signal into three bands that add up to it.
 
-    The first band is the signal through a fourth-order Butterworth low-pass filter at the first cutoff, the second the
-    rest through one at the second cutoff, the third what is left.
+    The first band is the signal after a fourth-order Butterworth low-pass filter at the first
+    cutoff, the second is the rest after one at the second cutoff, and the third is what is left.
 
     Parameters
     ----------
     signal : array (n,)
     rate : float
-        Samples a second, above twice the larger cutoff.
+        Samples per second, above twice the larger cutoff.
     cutoffs : (float, float)
         Hz.
 
@@ -62,8 +67,10 @@ def split_bands(signal, rate, cutoffs=CUTOFFS):
     return np.stack([low, middle, signal - low - middle], axis=1)
 
 
-def band_noise(sigma, rate, cutoffs=CUTOFFS):
-    """Standard deviation (3,) in every band of white noise of standard deviation `sigma`.
+def band_noise(sigma: float, rate: float, cutoffs: tuple[float, float] = CUTOFFS) -> NDArray:
+    """Standard deviation in each band of white noise with standard deviation `sigma`.
+
+    It follows from the frequency response of the filters.
 
     Parameters
     ----------
@@ -88,13 +95,14 @@ def band_noise(sigma, rate, cutoffs=CUTOFFS):
     array([0.56, 0.86, 1.39])
     """
     h1, h2 = (
-        scipy.signal.sosfreqz(sections, 8192, whole=True)[1] for sections in _filters(rate, cutoffs)
+        scipy.signal.sosfreqz(sections, RESPONSE_POINTS, whole=True)[1]
+        for sections in _filters(rate, cutoffs)
     )
     responses = np.stack([h1, (1 - h1) * h2, (1 - h1) * (1 - h2)])
     return as_positive(sigma, "sigma") * np.sqrt((np.abs(responses) ** 2).mean(axis=1))
 
 
-def _filters(rate, cutoffs):
+def _filters(rate: float, cutoffs: tuple[float, float]) -> list[NDArray]:
     rate = as_positive(rate, "rate")
     if not 0 < cutoffs[0] < cutoffs[1] < rate / 2:
         raise ValueError(
@@ -104,24 +112,32 @@ def _filters(rate, cutoffs):
 
 
 def denoise_audio(
-    prior, signal, sigma, rate, strength=1.0, estimator="mean", cutoffs=CUTOFFS, **settings
-):
+    prior: Prior | ReferenceMeasure,
+    signal: ArrayLike,
+    sigma: float,
+    rate: float,
+    strength: float = 1.0,
+    estimator: str = "mean",
+    cutoffs: tuple[float, float] = CUTOFFS,
+    **settings: Any,
+) -> NDArray:
     """Denoise a signal through its three bands.
 
     Parameters
     ----------
-    prior : MLPPrior or reference measure
-        Of dimension 3: the density of the bands (`split_bands`) of clean signals of the same scale and rate.
+    prior : Prior or ReferenceMeasure
+        Of dimension 3: the density of the bands (`split_bands`) of clean signals with the same
+        scale and rate.
     signal : array (n,)
         The clean signal plus white noise.
     sigma : float
         Standard deviation of the noise, in units of the signal.
     rate : float
-        Samples a second.
+        Samples per second.
     strength, estimator, **settings
         As in `denoise`.
     cutoffs : (float, float)
-        Hz; those that the prior was learned with.
+        Hz; those with which the prior was learned.
 
     Returns
     -------
@@ -130,12 +146,12 @@ def denoise_audio(
     Raises
     ------
     TypeError, ValueError
-        As `split_bands` and `denoise`.
+        As in `split_bands` and `denoise`.
 
     Notes
     -----
-    The bands are those of the public code that preceded arXiv 2310.03085. The noise of a band follows from the response
-    of its filters.
+    The bands are those of the public code that preceded arXiv 2310.03085. The noise in each band is
+    that of `band_noise`.
 
     Examples
     --------
@@ -147,44 +163,47 @@ def denoise_audio(
     """
     if not isinstance(prior, (Prior, ReferenceMeasure)):
         raise TypeError(
-            f"prior must be an MLPPrior or a reference measure of dimension 3, got {type(prior).__name__}"
+            "prior must be a fastcl.Prior or a reference measure of dimension 3, "
+            f"got {type(prior).__name__}"
         )
     if prior.dim != 3:
-        raise ValueError(f"prior must have dimension 3, one for each band, got {prior.dim}")
+        raise ValueError(f"prior must have dimension 3, one per band, got {prior.dim}")
     bands = split_bands(signal, rate, cutoffs)
-    return denoise(
-        prior, bands, band_noise(sigma, rate, cutoffs), strength, estimator, **settings
-    ).sum(axis=1)
+    noise = band_noise(sigma, rate, cutoffs)
+    return denoise(prior, bands, noise, strength, estimator, **settings).sum(axis=1)
 
 
 def learn_audio_prior(
-    signal,
-    rate,
-    m=1000,
-    widths=(64, 128),
-    n_points=2048,
-    n_iter=1500,
-    rng=None,
-    cutoffs=CUTOFFS,
-    **settings,
-):
+    signal: ArrayLike,
+    rate: float,
+    m: int = 1000,
+    *,
+    widths: Sequence[int] = (64, 128),
+    n_points: int = 2048,
+    n_iter: int = 1500,
+    rng: Any = None,
+    cutoffs: tuple[float, float] = CUTOFFS,
+    **settings: Any,
+) -> MLPPrior:
     """Learn the density of the three bands of a clean signal from their sketch.
 
-    The reference measure is a Gaussian scale mixture with the covariance of the bands; the frequencies follow from a
-    white cloud of the same covariance, since the bands differ in size by orders of magnitude.
+    The reference measure is a Gaussian scale mixture with the covariance of the bands. The
+    frequencies are drawn in coordinates in which this covariance is the identity, as the bands
+    differ in size by orders of magnitude.
 
     Parameters
     ----------
     signal : array (n,)
-        Clean sound, of the scale of what will be denoised.
+        Clean sound, on the scale of the signals that will be denoised.
     rate : float
-        Samples a second.
+        Samples per second.
     m : int
         Number of frequencies.
     widths : sequence of int
         Hidden layers of the network.
     n_points, n_iter, rng, **settings
-        As in `learn`, but that the method is "unbiased" and the optimiser ``Adam(1e-3, schedule=Cosine(n_iter))`` by default.
+        As in `learn`; by default the method is "unbiased" and the optimiser
+        ``Adam(1e-3, schedule=Cosine(n_iter))``.
     cutoffs : (float, float)
         Hz.
 
@@ -196,7 +215,7 @@ def learn_audio_prior(
     Raises
     ------
     TypeError, ValueError
-        As `split_bands`.
+        As in `split_bands`.
     """
     rng = as_generator(rng)
     bands = split_bands(signal, rate, cutoffs)
@@ -207,9 +226,7 @@ def learn_audio_prior(
     prior = MLPPrior(3, widths, rng=rng, reference=reference, dtype=np.float64)
     prior.initialise_on(reference, rng=rng)
     settings.setdefault("optimizer", Adam(1e-3, schedule=Cosine(n_iter)))
-    settings.setdefault(
-        "method", "unbiased"
-    )  # "normalised" learns more of its note and keeps less for another one
-    return learn(
-        prior, sketch(bands, omega), n_points=n_points, n_iter=n_iter, rng=rng, **settings
-    ).prior
+    # "normalised" learns more of its note and keeps less for another one.
+    settings.setdefault("method", "unbiased")
+    settings |= {"n_points": n_points, "n_iter": n_iter, "rng": rng}
+    return learn(prior, sketch(bands, omega), **settings).prior

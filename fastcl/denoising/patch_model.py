@@ -1,8 +1,12 @@
-"""A prior of the patches of photographs, learned from their sketch: by largest entropy, or a network."""
+"""Learning a prior of image patches from their sketch: maximum-entropy, or a network."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .. import files
 from ..data.patches import PatchTransform
@@ -11,7 +15,7 @@ from ..learning.objective import METHODS
 from ..learning.optimizers import Adam, Cosine
 from ..measures.base import ReferenceMeasure
 from ..measures.mixtures import standard_normal
-from ..measures.scale_mixtures import GaussianScaleMixture, MixtureOfScaleMixtures
+from ..measures.scale_mixtures import MixtureOfScaleMixtures
 from ..priors.base import Prior
 from ..priors.gaussianised import GaussianisedPrior
 from ..priors.max_entropy import max_entropy
@@ -19,56 +23,65 @@ from ..priors.mlp import MLPPrior
 from ..validation import as_choice, as_count, as_generator, as_positive, as_vector
 from .patch_sketch import PatchSketch, sketch_images
 
-SAMPLES = 200_000  # drawn from the density of largest entropy to fit the mixture that denoises
-N_ITER, NETWORK_N_ITER = 300, 600  # steps by default
-N_COMPONENTS = 40  # of the mixture
-# Half-quadratic splitting with posterior means: precision of the patches over that of the noise, growing.  Every pass
-# smooths, so few are wanted; chosen on photographs that neither learn nor test.
+N_SAMPLES = 200_000
+N_ITER = 300  # steps of "max_entropy" by default
+NETWORK_N_ITER = 600  # steps of a network by default
+N_COMPONENTS = 40
+# Half-quadratic splitting with posterior means: the precision of the patches over that of the
+# noise, pass by pass. Every pass smooths, so there are few. Chosen on photographs that are used
+# neither for learning nor for testing.
 PRECISIONS = (1.5, 4.0)
 IMAGE_METHODS = ("max_entropy", *(method for method in METHODS if method != "grid"))
 
 
 class ImageModel(files.Storable, kind="image-model"):
-    """A prior of image patches: the transform to white coordinates and the density of these.
+    """A prior of image patches: the transform to white coordinates, and their density.
 
     Attributes
     ----------
     transform : PatchTransform
-    prior : reference measure, MLPPrior, MaxEntropyPrior or GaussianisedPrior
-        What patches are denoised with, of dimension patch^2 - 1.
-    density : GaussianisedPrior or None
-        The density of largest entropy that `prior` was fitted to, where it was.
+    prior : Prior or ReferenceMeasure
+        The density that denoises patches, of dimension patch^2 - 1.
+    density : Prior or None
+        The maximum-entropy density to which `prior` was fitted, if it was.
     precisions : tuple of float
-        Of the passes of half-quadratic splitting with posterior means: that of the patches over that of the noise.
+        For half-quadratic splitting with posterior means: the precision of the patches over that of
+        the noise, pass by pass.
     interrupted : bool
         Whether a KeyboardInterrupt ended the learning early.
 
     Raises
     ------
     TypeError, ValueError
-        A prior of another dimension than the transform; precisions that are empty or not above zero.
-
+        A prior of another dimension than the transform, or of another type; precisions that are
+        empty or not above zero.
     """
 
-    def __init__(self, transform, prior, density=None, precisions=PRECISIONS):
+    def __init__(
+        self,
+        transform: PatchTransform,
+        prior: Prior | ReferenceMeasure,
+        density: Prior | None = None,
+        precisions: Iterable[float] = PRECISIONS,
+    ) -> None:
+        if not isinstance(prior, (Prior, ReferenceMeasure)):
+            raise TypeError(
+                f"prior must be a fastcl.Prior or a reference measure, got {type(prior).__name__}"
+            )
         if prior.dim != transform.dim:
             raise ValueError(
                 f"prior must have dimension {transform.dim}, that of the patches, got {prior.dim}"
             )
-        self.transform, self.prior, self.density, self.interrupted = (
-            transform,
-            prior,
-            density,
-            False,
-        )
-        self.precisions = tuple(
-            as_positive(value, "precisions")
-            for value in as_vector(precisions, "precisions").tolist()
-        )
-        if not self.precisions:
+        values = as_vector(precisions, "precisions").tolist()
+        if not values:
             raise ValueError("precisions is empty: at least one pass is needed")
+        self.transform = transform
+        self.prior = prior
+        self.density = density
+        self.precisions = tuple(as_positive(value, "precisions") for value in values)
+        self.interrupted = False
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"ImageModel(patch={self.transform.patch}, prior={self.prior})"
 
     def to_arrays(self) -> files.Arrays:
@@ -91,25 +104,32 @@ class ImageModel(files.Storable, kind="image-model"):
 
 
 def learn_patches(
-    patch_sketch, method="max_entropy", n_iter=None, rng=None, progress=False, **settings
-):
+    patch_sketch: PatchSketch,
+    method: str = "max_entropy",
+    n_iter: int | None = None,
+    rng: Any = None,
+    progress: bool = False,
+    **settings: Any,
+) -> ImageModel:
     """Learn an `ImageModel` from a `PatchSketch`.
 
     Parameters
     ----------
     patch_sketch : PatchSketch
-    method : {"max_entropy", "normalised", "tracked", "unbiased", "naive"}
-        "max_entropy": the density of largest entropy with the moments of the sketch, and a mixture of Gaussian scale
-        mixtures fitted to 200,000 points drawn from it, whose posterior mean has a closed form and denoises. The others
-        learn a network by `learn`, with the same reference.
+    method : {"max_entropy", "unbiased", "naive"}
+        "max_entropy": find the maximum-entropy density with the moments of the sketch, then fit a
+        mixture of Gaussian scale mixtures to points drawn from it. The mixture denoises, as its
+        posterior mean has a closed form. The other methods are those of `learn`: they learn a
+        network with the same reference.
     n_iter : int, optional
-        Steps: 300 for "max_entropy" and 600 for a network by default.
+        Number of steps; by default 300 for "max_entropy" and 600 for a network.
     rng, progress
         As in `learn`.
     **settings
-        "max_entropy": those of `max_entropy`, and `n_components` of the mixture (40). Otherwise those of `learn`, but that
-        `n_points` is 2048 and the optimiser ``Adam(1e-3, schedule=Cosine(n_iter))`` by default, and `widths` of the hidden
-        layers (64, 128).
+        For "max_entropy" those of `max_entropy`, `n_components` of the mixture (40), and
+        `n_samples`, the number of points to which it is fitted (200,000). Otherwise those of
+        `learn`, with `n_points` 2048 and the optimiser ``Adam(1e-3, schedule=Cosine(n_iter))`` by
+        default, and `widths` of the hidden layers (64, 128).
 
     Returns
     -------
@@ -118,63 +138,73 @@ def learn_patches(
     Raises
     ------
     TypeError, ValueError, FloatingPointError
-        As `learn` and `max_entropy`.
+        As in `learn` and `max_entropy`.
     """
     as_choice(method, "method", IMAGE_METHODS)
     if not isinstance(patch_sketch, PatchSketch):
         raise TypeError(
             f"patch_sketch must be a fastcl.PatchSketch, got {type(patch_sketch).__name__}"
         )
-    if not isinstance(patch_sketch.reference, GaussianScaleMixture):
-        raise ValueError(
-            "patch_sketch has no Gaussian scale mixture as its reference: make it anew with sketch_images"
-        )
-    learn_density, usual = (
-        (_learn_mixture, N_ITER) if method == "max_entropy" else (_learn_network, NETWORK_N_ITER)
-    )
-    n_iter = usual if n_iter is None else as_count(n_iter, "n_iter")
-    return learn_density(patch_sketch, method, n_iter, as_generator(rng), progress, **settings)
+    default = N_ITER if method == "max_entropy" else NETWORK_N_ITER
+    n_iter = default if n_iter is None else as_count(n_iter, "n_iter")
+    rng = as_generator(rng)
+    if method == "max_entropy":
+        return _learn_mixture(patch_sketch, n_iter, rng, progress, **settings)
+    return _learn_network(patch_sketch, method, n_iter, rng, progress, **settings)
 
 
 def _learn_mixture(
-    patch_sketch, method, n_iter, rng, progress, n_components=N_COMPONENTS, **settings
-):
-    sk, reference = patch_sketch.sketch, patch_sketch.reference
-    inner = max_entropy(
-        sk, standard_normal(sk.dim), n_iter=n_iter, rng=rng, progress=progress, **settings
-    )
-    density = GaussianisedPrior(inner, reference)
-    mixture = MixtureOfScaleMixtures.fit(density.sample(SAMPLES, rng), n_components, rng=rng)
+    patch_sketch: PatchSketch,
+    n_iter: int,
+    rng: np.random.Generator,
+    progress: bool,
+    n_components: int = N_COMPONENTS,
+    n_samples: int = N_SAMPLES,
+    **settings: Any,
+) -> ImageModel:
+    sketch = patch_sketch.sketch
+    scale_mixture = patch_sketch.scale_mixture
+    n_samples = as_count(n_samples, "n_samples")
+    settings |= {"n_iter": n_iter, "rng": rng, "progress": progress}
+    inner = max_entropy(sketch, standard_normal(sketch.dim), **settings)
+    density = GaussianisedPrior(inner, scale_mixture)
+    mixture = MixtureOfScaleMixtures.fit(density.sample(n_samples, rng), n_components, rng=rng)
     model = ImageModel(patch_sketch.transform, mixture, density)
     model.interrupted = inner.interrupted
     return model
 
 
 def _learn_network(
-    patch_sketch, method, n_iter, rng, progress, widths=(64, 128), n_points=2048, **settings
-):
+    patch_sketch: PatchSketch,
+    method: str,
+    n_iter: int,
+    rng: np.random.Generator,
+    progress: bool,
+    widths: Sequence[int] = (64, 128),
+    n_points: int = 2048,
+    **settings: Any,
+) -> ImageModel:
+    scale_mixture = patch_sketch.scale_mixture
     normal = standard_normal(patch_sketch.transform.dim)
     prior = MLPPrior(normal.dim, widths, rng=rng, reference=normal)
     prior.initialise_on(normal, rng=rng)
     settings.setdefault("optimizer", Adam(1e-3, schedule=Cosine(n_iter)))
-    result = learn(
-        prior,
-        patch_sketch.sketch,
-        normal,
-        method,
-        n_points,
-        n_iter,
-        rng=rng,
-        progress=progress,
-        **settings,
-    )
-    model = ImageModel(patch_sketch.transform, GaussianisedPrior(prior, patch_sketch.reference))
+    settings |= {"method": method, "n_points": n_points, "n_iter": n_iter}
+    result = learn(prior, patch_sketch.sketch, normal, rng=rng, progress=progress, **settings)
+    model = ImageModel(patch_sketch.transform, GaussianisedPrior(prior, scale_mixture))
     model.interrupted = result.interrupted
     return model
 
 
-def learn_image_prior(images, patch=6, m=4000, rng=None, progress=False, **settings):
-    """Learn a patch prior from photographs through a sketch of all their patches.
+def learn_image_prior(
+    images: Sequence[ArrayLike] | files.PathLike,
+    patch: int = 6,
+    m: int = 4000,
+    rng: Any = None,
+    progress: bool = False,
+    **settings: Any,
+) -> ImageModel:
+    """Learn a patch prior from photographs, through a sketch of all their patches.
 
     Parameters
     ----------
@@ -191,7 +221,7 @@ def learn_image_prior(images, patch=6, m=4000, rng=None, progress=False, **setti
     Raises
     ------
     TypeError, ValueError, OSError, ImportError, FloatingPointError
-        As `sketch_images` and `learn_patches`.
+        As in `sketch_images` and `learn_patches`.
 
     Examples
     --------
@@ -204,6 +234,5 @@ def learn_image_prior(images, patch=6, m=4000, rng=None, progress=False, **setti
     (32, 48)
     """
     rng = as_generator(rng)
-    return learn_patches(
-        sketch_images(images, patch, m, rng, progress), rng=rng, progress=progress, **settings
-    )
+    patch_sketch = sketch_images(images, patch, m, rng, progress)
+    return learn_patches(patch_sketch, rng=rng, progress=progress, **settings)

@@ -1,12 +1,15 @@
-"""The sketch of the patches of photographs, in the coordinates in which a prior is learned from them."""
+"""Sketching the patches of photographs, in the coordinates in which their prior is learned."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from .. import files
 from ..data.patches import PatchTransform, as_image
@@ -20,47 +23,61 @@ from ..sketching.checkpoint import POINTS_BETWEEN, PassState, run_pass
 from ..sketching.sketch import Sketch
 from ..validation import as_count, as_generator
 
-SUBSAMPLE = (
-    100_000  # patches that the transform, the reference measure and the frequencies are fitted on
-)
-DITHER = 1 / 255  # width of the uniform noise that undoes the rounding of 8-bit photographs
+SUBSAMPLE = 100_000
+DITHER = 1 / 255  # width of the uniform noise that hides the rounding of 8-bit photographs
 
 
 class PatchSketch(files.Storable, kind="patch-sketch"):
-    """The sketch of the patches of photographs, with the transform and the reference measure that learning needs.
+    """The sketch of the patches of photographs, with the transform and reference to learn from it.
 
     Attributes
     ----------
     transform : PatchTransform
-    reference : GaussianScaleMixture
-        The law that was fitted to the white coordinates of some patches.
+        From patches to white coordinates.
+    reference : ReferenceMeasure
+        A Gaussian scale mixture, fitted to the white coordinates of a subsample.
     sketch : Sketch
         Of all patches, in the coordinates in which `reference` is standard normal (`gaussianise`).
 
     Raises
     ------
     ValueError
-        A reference that is none, or parts of other dimensions.
-
+        Parts of different dimensions.
     """
 
-    def __init__(self, transform, reference, sketch):
-        if not transform.dim == reference.dim == sketch.dim:
+    def __init__(
+        self, transform: PatchTransform, reference: ReferenceMeasure, sketch: Sketch
+    ) -> None:
+        dims = (transform.dim, reference.dim, sketch.dim)
+        if len(set(dims)) > 1:
             raise ValueError(
-                f"transform, reference and sketch must share the dimension, got {transform.dim}, {reference.dim}, {sketch.dim}"
+                f"transform, reference and sketch must share the dimension, got {dims}"
             )
-        self.transform, self.reference, self.sketch = transform, reference, sketch
+        self.transform = transform
+        self.reference = reference
+        self.sketch = sketch
 
-    def __repr__(self):
-        return f"PatchSketch(patch={self.transform.patch}, reference={self.reference}, sketch={self.sketch})"
+    def __repr__(self) -> str:
+        parts = f"reference={self.reference}, sketch={self.sketch}"
+        return f"PatchSketch(patch={self.transform.patch}, {parts})"
+
+    @property
+    def scale_mixture(self) -> GaussianScaleMixture:
+        """`reference`; ValueError if it is not a Gaussian scale mixture."""
+        if not isinstance(self.reference, GaussianScaleMixture):
+            raise ValueError(
+                "patch_sketch has no Gaussian scale mixture as its reference: "
+                "make it anew with sketch_images"
+            )
+        return self.reference
 
     def to_arrays(self) -> files.Arrays:
         """The parts that a file keeps: name -> array."""
-        parts = {"transform": self.transform, "reference": self.reference, "sketch": self.sketch}
-        arrays = {}
-        for name, part in parts.items():
-            arrays |= files.parts_of(name, part)
-        return arrays
+        return (
+            files.parts_of("transform", self.transform)
+            | files.parts_of("reference", self.reference)
+            | files.parts_of("sketch", self.sketch)
+        )
 
     @classmethod
     def from_arrays(cls, arrays: files.Arrays) -> PatchSketch:
@@ -73,48 +90,63 @@ class PatchSketch(files.Storable, kind="patch-sketch"):
 
 
 class ImageList:
-    """Images in memory as an `ImageFolder` would give them, all checked at once and converted one at a time."""
+    """Images in memory, read in the same way as an `ImageFolder`.
 
-    def __init__(self, images, patch):
-        self.images, self.patch = list(images), patch
+    All are checked at once, and each is converted when it is asked for.
+
+    Attributes
+    ----------
+    shapes : list of (H, W)
+    """
+
+    def __init__(self, images: Sequence[ArrayLike], patch: int) -> None:
+        self.images = list(images)
+        self.patch = patch
         self.shapes = [self[index].shape for index in range(len(self))]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> NDArray:
         if index >= len(self):
             raise IndexError(index)
         return as_image(self.images[index], f"images[{index}]", self.patch)
 
-    def describe(self):
-        """What tells these images from others."""
+    def describe(self) -> str:
+        """A text that identifies these images: their shapes and a checksum."""
         digest = hashlib.sha256()
         for image in self.images:
             digest.update(np.ascontiguousarray(image).tobytes())
         return f"{self.shapes} {digest.hexdigest()[:32]}"
 
 
+Images = ImageFolder | ImageList
+
+
 def sketch_images(
-    images,
-    patch=6,
-    m=4000,
-    rng=None,
-    progress=False,
-    checkpoint=None,
-    checkpoint_every=POINTS_BETWEEN,
-):
+    images: Sequence[ArrayLike] | files.PathLike,
+    patch: int = 6,
+    m: int = 4000,
+    rng: Any = None,
+    progress: bool = False,
+    checkpoint: files.PathLike | None = None,
+    checkpoint_every: int = POINTS_BETWEEN,
+    *,
+    subsample: int = SUBSAMPLE,
+) -> PatchSketch:
     """Sketch all overlapping patches of photographs.
 
-    The transform (patch means apart, principal axes, unit variance), a Gaussian scale mixture and the frequencies at
-    which patches differ from it (`adapt_frequencies`) are fitted on some 100,000 patches; the sketch then reads every
+    A subsample of the patches is used to fit the transform (remove the mean, project on the
+    principal axes, scale to unit variance) and a Gaussian scale mixture, and to choose the
+    frequencies at which patches differ from it (`adapt_frequencies`). The sketch then reads every
     patch once, in the coordinates in which the scale mixture is standard normal (`gaussianise`).
 
     Parameters
     ----------
     images : sequence of arrays (H, W), or path
-        Grey photographs in [0, 1]; 8 and 16-bit integers are divided by their largest value. A path leads to a folder of
-        image files (PNG, JPEG, TIFF, BMP, PGM; needs the extra "demo"), of which one is open at a time.
+        Grey photographs in [0, 1]; 8 and 16-bit integers are divided by their largest value. A path
+        names a folder of image files (PNG, JPEG, TIFF, BMP, PGM; needs the extra "demo"), which are
+        opened one at a time.
     patch : int
         Side of the patches in pixels, at least 2.
     m : int
@@ -122,7 +154,10 @@ def sketch_images(
     rng : int or numpy.random.Generator, optional
     progress : bool
     checkpoint, checkpoint_every : optional
-        As of `sketch`, in patches. The file also keeps what was fitted before the pass, and is one that `fastcl.load` reads.
+        As in `sketch`, counted in patches. The file also keeps what was fitted before the pass;
+        `fastcl.load` reads it.
+    subsample : int
+        Approximate number of patches in the subsample.
 
     Returns
     -------
@@ -131,92 +166,126 @@ def sketch_images(
     Raises
     ------
     TypeError, ValueError
-        No image; an image with colour, alpha, NaN, or smaller than a patch; a checkpoint of other images or settings.
+        No images; an image with colour, alpha or NaN, or smaller than a patch; a checkpoint of
+        other images or settings.
     OSError, ImportError
-        A folder that cannot be read, or a checkpoint that cannot be written; a folder without the extra "demo".
+        A folder that cannot be read, or a checkpoint that cannot be written; a folder without the
+        extra "demo".
 
     Notes
     -----
-    Peak memory above the images: the patches of the subsample and their coordinates, some 40 d bytes each of 100,000, and the
-    frequencies with what chooses them.
+    Peak memory besides the images: the patches of the subsample and their coordinates, about 40 d
+    bytes per patch, and what `adapt_frequencies` takes.
     """
-    patch, m = as_count(patch, "patch", least=2), as_count(m, "m")
+    patch = as_count(patch, "patch", least=2)
+    m = as_count(m, "m")
+    subsample = as_count(subsample, "subsample")
+    checkpoint_every = as_count(checkpoint_every, "checkpoint_every")
+    opened = _open_images(images, patch)
+    source = Patches(opened, patch)
+    is_repeatable = rng is not None
+    rng = as_generator(rng)
+    seed = int(rng.integers(2**63))
+    result = state = None
+    if checkpoint is not None:
+        settings = "" if subsample == SUBSAMPLE else f" subsample={subsample}"
+        settings += f" m={m} seed={seed if is_repeatable else None}"
+        state = PassState(source.describe() + settings, seed=seed)
+        result = _resumed(checkpoint, state.data)
+    if result is None:
+        result = _fitted(opened, patch, m, subsample, rng, progress)
+        result.sketch.pass_state = state
+        if checkpoint is not None:  # the fit may take longer than the pass
+            result.save(checkpoint)
+    if result.sketch.pass_state is not None:
+        seed = result.sketch.pass_state.seed
+    source.prepare = _coordinates(result, seed)
+    run_pass(
+        result.sketch,
+        source,
+        progress=progress,
+        checkpoint=checkpoint,
+        checkpoint_every=checkpoint_every,
+        save=result.save,
+    )
+    return result
+
+
+def _open_images(images: Any, patch: int) -> Images:
     if isinstance(images, np.ndarray) and images.ndim == 2:
         raise ValueError("images must be a sequence of images, got one: pass [image]")
-    images = (
-        ImageFolder(images) if isinstance(images, (str, os.PathLike)) else ImageList(images, patch)
-    )
-    if not len(images):
+    is_path = isinstance(images, (str, os.PathLike))
+    opened = ImageFolder(images) if is_path else ImageList(images, patch)
+    if not len(opened):
         raise ValueError("images is empty")
-    source = Patches(images, patch)
-    checkpoint_every = as_count(checkpoint_every, "checkpoint_every")
-    given, rng = rng is not None, as_generator(rng)
-    seed = int(rng.integers(2**63))
-    started, pass_state = None, None
-    if checkpoint is not None:
-        pass_state = PassState(
-            f"{source.describe()} m={m} seed={seed if given else None}", seed=seed
-        )
-        started = _started(checkpoint, pass_state)
-    if started is None:
-        started = _start(images, patch, m, rng, progress)
-        started.sketch.pass_state = pass_state
-        if checkpoint is not None:  # what was fitted took longer than many a pass
-            started.save(checkpoint)
-    transform, reference, result = started.transform, started.reference, started.sketch
-    seed = seed if result.pass_state is None else result.pass_state.seed
-
-    def prepare(index):
-        noise = np.random.default_rng([seed, index])
-        return lambda patches: reference.gaussianise(
-            transform.forward(_dither(patches.astype(np.float32), noise))[0]
-        )
-
-    source.prepare = prepare
-    run_pass(result, source, progress, checkpoint, checkpoint_every, started.save)
-    return started
+    return opened
 
 
-def _started(checkpoint, pass_state):
-    """The `PatchSketch` of a checkpoint, None where there is no such file; ValueError where it is of another pass."""
+def _resumed(checkpoint: files.PathLike, data: str) -> PatchSketch | None:
+    """The `PatchSketch` in a checkpoint, or None if there is no such file.
+
+    ValueError unless it belongs to a pass over `data`.
+    """
     files.check_writable(checkpoint)
     if not Path(checkpoint).exists():
         return None
-    started = PatchSketch.load(checkpoint)
-    if getattr(started.sketch.pass_state, "data", None) != pass_state.data:
+    result = PatchSketch.load(checkpoint)
+    if getattr(result.sketch.pass_state, "data", None) != data:
         raise ValueError(
-            f"checkpoint {str(checkpoint)!r} belongs to other images or settings: remove it to start anew"
+            f"checkpoint {str(checkpoint)!r} belongs to other images or settings: "
+            "remove it to start anew"
         )
-    return started
+    return result
 
 
-def _start(images, patch, m, rng, progress):
-    """What a pass over the patches starts from: everything fitted on a subsample, and an empty sketch."""
-    sample = rng.permutation(_random_patches(images, patch, rng))
+def _fitted(
+    images: Images, patch: int, m: int, subsample: int, rng: np.random.Generator, progress: bool
+) -> PatchSketch:
+    """Everything that is fitted on a subsample, with an empty sketch."""
+    sample = rng.permutation(_random_patches(images, patch, subsample, rng))
     transform = PatchTransform.fit(_dither(sample, rng))
     white = transform.forward(_dither(sample, rng))[0]
     reference = GaussianScaleMixture.fit(white)
     normal = standard_normal(transform.dim)
-    result = Sketch(adapt_frequencies(reference.gaussianise(white), m, normal, rng, progress))
-    result.domain = normal
-    return PatchSketch(transform, reference, result)
+    sketch = Sketch(adapt_frequencies(reference.gaussianise(white), m, normal, rng, progress))
+    sketch.domain = normal
+    return PatchSketch(transform, reference, sketch)
 
 
-def _random_patches(images, patch, rng):
-    """About SUBSAMPLE flat patches, from every image in proportion to its size."""
-    counts = np.array(
-        [np.prod(np.subtract(shape, patch - 1)) for shape in images.shapes], np.float64
-    )
-    shares = np.ceil(SUBSAMPLE * counts / counts.sum()).astype(int)
+def _coordinates(fitted: PatchSketch, seed: int) -> Callable[[int], Callable[[NDArray], NDArray]]:
+    """For the index of an image, the function from its patches to the coordinates of the sketch.
+
+    The dither of an image depends on the seed and the index alone, so that a pass can resume.
+    """
+
+    transform = fitted.transform
+    scale_mixture = fitted.scale_mixture
+
+    def prepare(index):
+        noise = np.random.default_rng([seed, index])
+
+        def to_coordinates(patches):
+            dithered = _dither(patches.astype(np.float32), noise)
+            return scale_mixture.gaussianise(transform.forward(dithered)[0])
+
+        return to_coordinates
+
+    return prepare
+
+
+def _random_patches(images: Images, patch: int, n: int, rng: np.random.Generator) -> NDArray:
+    """About n flat patches, from every image in proportion to its number of patches."""
+    totals = [np.prod(np.subtract(shape, patch - 1)) for shape in images.shapes]
+    counts = np.array(totals, np.float64)
+    counts = np.ceil(n * counts / counts.sum()).astype(int)
     sample = []
-    for image, share in zip(images, shares, strict=True):
-        windows = np.lib.stride_tricks.sliding_window_view(image, (patch, patch))
-        rows, columns = (rng.integers(size, size=share) for size in windows.shape[:2])
-        sample.append(windows[rows, columns].reshape(share, -1).astype(np.float32))
+    for index, count in enumerate(counts):
+        windows = np.lib.stride_tricks.sliding_window_view(images[index], (patch, patch))
+        rows, columns = (rng.integers(size, size=count) for size in windows.shape[:2])
+        sample.append(windows[rows, columns].reshape(count, -1).astype(np.float32))
     return np.concatenate(sample)
 
 
-def _dither(patches, rng):
-    return patches + (rng.random(patches.shape, dtype=np.float32) - np.float32(0.5)) * np.float32(
-        DITHER
-    )
+def _dither(patches: NDArray, rng: np.random.Generator) -> NDArray:
+    noise = rng.random(patches.shape, dtype=np.float32) - np.float32(0.5)
+    return patches + noise * np.float32(DITHER)

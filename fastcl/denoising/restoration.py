@@ -1,43 +1,58 @@
-"""Denoising photographs with a patch prior, by half-quadratic splitting."""
+"""Denoising photographs with a patch prior, by half-quadratic splitting.
+
+Passes alternate between two steps. Every patch is replaced by its estimate under the prior, as if
+its noise had precision beta / sigma^2. The image is then the weighted mean of the noisy image and
+of all patches that cover a pixel, with weights 1 and beta. beta grows from pass to pass.
+
+Zoran and Weiss, "From learning models of natural image patches to whole image restoration",
+ICCV 2011 (EPLL).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from ..backend import is_device, to_device_of
 from ..data.patches import add_patches, as_image, extract_patches, patch_bands, patch_counts
+from ..measures.base import ReferenceMeasure
+from ..priors.base import Prior
 from ..progress import progress_bar
 from ..validation import as_choice, as_count, as_positive
 from .patch_model import ImageModel
 from .vectors import ESTIMATORS, closed_form_mean, map_estimate, normal_points, posterior_mean
 
-MAP_PRECISIONS = (
-    4.0,
-    16.0,
-    64.0,
-)  # of the patches over that of the noise, pass by pass, for MAP estimates
+MAP_PRECISIONS = (4.0, 16.0, 64.0)  # beta for MAP estimates, pass by pass
 NORMAL_MEDIAN = 0.6744897501960817  # median of |N(0, 1)|
+CHUNK_PATCHES = 8192  # patches whose posterior means are sampled at a time
 
 
-def estimate_noise(image):
+def estimate_noise(image: ArrayLike) -> float:
     """Estimate the standard deviation of white Gaussian noise in a photograph.
 
     Parameters
     ----------
     image : array (H, W)
-        Values in [0, 1]; 8 and 16-bit integers are divided by their largest value. At least 3 x 3 pixels.
+        Values in [0, 1]; 8 and 16-bit integers are divided by their largest value. At least 3 x 3
+        pixels.
 
     Returns
     -------
     float
-        On the same scale. Too large where fine texture fills half of the image.
+        On the same scale. Too large if fine texture fills half of the image.
 
     Raises
     ------
     TypeError, ValueError
-        As `denoise_image`; or an image without any noise.
+        As in `denoise_image`; or an image without any noise.
 
     Notes
     -----
-    The mask of Immerkaer, "Fast noise variance estimation", CVIU 1996, with the median of Donoho and Johnstone 1994.
+    The mask of Immerkaer, "Fast noise variance estimation", CVIU 1996, with the median of Donoho
+    and Johnstone 1994.
 
     Examples
     --------
@@ -47,7 +62,8 @@ def estimate_noise(image):
     0.1
     """
     image = as_image(image, "image", 3)
-    # Second differences along both axes are blind to planes and to edges along an axis; a sixth keeps the variance of noise.
+    # Second differences along both axes are blind to planes and to edges along an axis. Divided by
+    # six, they have the variance of the noise.
     rows = image[:-2] - 2 * image[1:-1] + image[2:]
     values = (rows[:, :-2] - 2 * rows[:, 1:-1] + rows[:, 2:]) / 6
     sigma = float(np.median(np.abs(values))) / NORMAL_MEDIAN
@@ -57,16 +73,17 @@ def estimate_noise(image):
 
 
 def denoise_image(
-    model,
-    noisy,
-    sigma=None,
-    strength=1.0,
-    estimator="mean",
-    n_samples=8,
-    n_iter=30,
-    rng=0,
-    progress=False,
-):
+    model: ImageModel,
+    noisy: ArrayLike,
+    sigma: float | None = None,
+    strength: float = 1.0,
+    estimator: str = "mean",
+    *,
+    n_samples: int = 8,
+    n_iter: int = 30,
+    rng: Any = 0,
+    progress: bool = False,
+) -> NDArray:
     """Denoise a grey photograph by half-quadratic splitting on its overlapping patches.
 
     Parameters
@@ -75,74 +92,92 @@ def denoise_image(
     noisy : array (H, W)
         Values in [0, 1] before the noise; 8 and 16-bit integers are divided by their largest value.
     sigma : float, optional
-        Standard deviation of the noise, on the same scale: 25 / 255, say; by default that of `estimate_noise`.
+        Standard deviation of the noise, on the same scale: 25 / 255, say. By default it is
+        estimated by `estimate_noise`.
     strength : float
         Factor of the prior's energy.
     estimator : {"mean", "map"}
-        What every patch is replaced by: its posterior mean, from `n_samples` weighted points, or its MAP estimate,
-        from `n_iter` steps a pass.
+        What replaces every patch: its posterior mean, from `n_samples` weighted points, or its MAP
+        estimate, from `n_iter` steps per pass.
     n_samples, n_iter : int
     rng : int or numpy.random.Generator
     progress : bool
 
     Returns
     -------
-    float array (H, W), not clipped, in the type of the image and where it is.
+    float array (H, W), not clipped, in the type of the image and on its device.
 
     Raises
     ------
     TypeError, ValueError
-        An image with colour, alpha, NaN, or smaller than a patch; sigma or strength not above zero; no sigma for an image
-        without noise.
+        An image with colour, alpha or NaN, or smaller than a patch; sigma or strength not above
+        zero; no sigma for an image without noise.
 
     Notes
     -----
-    Zoran and Weiss, "From learning models of natural image patches to whole image restoration", ICCV 2011 (EPLL).
-    Memory: a few images, and of one band of about 32768 patches a few copies, and for MAP estimates one number a term of the
-    mixture for 16384 of them. On a device 262144 and 65536.
+    Memory: a few images; a few copies of one band of about 32768 patches (262144 on a device); and
+    for MAP estimates one number per term of the mixture for 16384 patches (65536 on a device).
     """
     if not isinstance(model, ImageModel):
         raise TypeError(
-            f"model must be an image model, as learn_image_prior gives, got {type(model).__name__}"
+            f"model must be an image model from learn_image_prior, got {type(model).__name__}"
         )
     transform = model.transform
     noisy = as_image(noisy, "noisy", transform.patch)
     sigma = estimate_noise(noisy) if sigma is None else as_positive(sigma, "sigma")
     strength = as_positive(strength, "strength")
     as_choice(estimator, "estimator", ESTIMATORS)
-    normals = to_device_of(
-        normal_points(as_count(n_samples, "n_samples"), transform.dim, rng), noisy
-    )
+    normals = normal_points(as_count(n_samples, "n_samples"), transform.dim, rng)
+    normals = to_device_of(normals, noisy)
     n_iter = as_count(n_iter, "n_iter")
-    counts = to_device_of(patch_counts(noisy.shape, transform.patch).astype(noisy.dtype), noisy)
-    bands = patch_bands(noisy.shape, transform.patch, is_device(noisy))
+
+    def estimate(coordinates, noise):
+        if estimator == "map":
+            return map_estimate(model.prior, coordinates, noise, strength, n_iter)
+        return _mean_by_chunks(model.prior, coordinates, noise, strength, normals)
+
     precisions = model.precisions if estimator == "mean" else MAP_PRECISIONS
+    return _split(model, noisy, sigma, precisions, estimate, progress)
+
+
+def _split(
+    model: ImageModel,
+    noisy: NDArray,
+    sigma: float,
+    precisions: tuple[float, ...],
+    estimate: Callable[[NDArray, NDArray], NDArray],
+    progress: bool,
+) -> NDArray:
+    """Run the passes, with `estimate(coordinates (n, d), noise (d,))` for the patches."""
+    transform = model.transform
+    patch = transform.patch
+    counts = to_device_of(patch_counts(noisy.shape, patch).astype(noisy.dtype), noisy)
+    bands = patch_bands(noisy.shape, patch, is_device(noisy))
     image = noisy
     with progress_bar(progress, len(precisions) * len(bands), "denoise", "band") as bar:
         for beta in precisions:
             noise = sigma / np.sqrt(beta) / transform.stds
             patches_sum = np.zeros_like(image)
             for band in bands:
-                coordinates, means = transform.forward(
-                    extract_patches(image, transform.patch, band)
-                )
-                if estimator == "map":
-                    clean = map_estimate(model.prior, coordinates, noise, strength, n_iter)
-                else:
-                    clean = _mean_by_chunks(model.prior, coordinates, noise, strength, normals)
-                add_patches(transform.inverse(clean, means), patches_sum, transform.patch, band)
+                patches = extract_patches(image, patch, band)
+                coordinates, means = transform.forward(patches)
+                clean = transform.inverse(estimate(coordinates, noise), means)
+                add_patches(clean, patches_sum, patch, band)
                 bar.update(1)
             image = (noisy + beta * patches_sum) / (1 + beta * counts)
     return image
 
 
-def _mean_by_chunks(prior, y, noise, strength, normals, rows=8192):
+def _mean_by_chunks(
+    prior: Prior | ReferenceMeasure,
+    y: NDArray,
+    noise: NDArray,
+    strength: float,
+    normals: NDArray,
+) -> NDArray:
     known = closed_form_mean(prior, y, noise, strength)
     if known is not None:
         return known
-    return np.concatenate(
-        [
-            posterior_mean(prior, y[i : i + rows], noise, strength, normals)
-            for i in range(0, len(y), rows)
-        ]
-    )
+    chunks = [y[i : i + CHUNK_PATCHES] for i in range(0, len(y), CHUNK_PATCHES)]
+    means = [posterior_mean(prior, chunk, noise, strength, normals) for chunk in chunks]
+    return np.concatenate(means)

@@ -1,7 +1,7 @@
 """Denoising vectors: the maximum a posteriori point and the posterior mean under a learned density.
 
-For y = x + noise with standard deviations sigma, MAP is ``argmin_x ||(x - y) / sigma||^2 / 2 + R(x)``, R
-minus the log-density, and the posterior mean is E[x | y].
+For y = x + noise with standard deviations sigma and R minus the log-density, the MAP estimate is
+``argmin_x ||(x - y) / sigma||^2 / 2 + R(x)``, and the posterior mean is E[x | y].
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ def denoise(
     sigma: float | ArrayLike,
     strength: float = 1.0,
     estimator: str = "map",
+    *,
     n_iter: int = 50,
     n_samples: int = 512,
     rng: Any = 0,
@@ -74,7 +75,8 @@ def denoise(
     Raises
     ------
     TypeError, ValueError
-        y not finite, empty or of another dimension than the prior; sigma or strength not above zero.
+        y not finite, empty, or of another dimension than the prior; sigma or strength not above
+        zero.
 
     Notes
     -----
@@ -222,13 +224,13 @@ def posterior_mean(
     strength: float,
     normals: NDArray,
 ) -> NDArray:
-    """E[x | y] of one chunk y (n, d), by importance weights on points made from `normals` (s, d)."""
+    """E[x | y] for one chunk y (n, d), by importance weights on points from `normals` (s, d)."""
     n, dim = y.shape
     samples = len(normals)
     reference = _reference(prior)
     centre, points, proposal_weights = _proposals(prior, y, noise, normals)
     flat = points.reshape(-1, dim)
-    if reference is prior:
+    if isinstance(prior, ReferenceMeasure):
         log_weights = np.zeros(n * samples, like=y)
     else:
         log_weights = -strength * prior.energy(flat)
@@ -240,7 +242,7 @@ def posterior_mean(
     weights = np.exp(log_weights - log_sum_exp(log_weights, axis=1)[:, None])
     if reference is None:
         return np.einsum("ns,nsd->nd", weights, points).astype(y.dtype)
-    # The mean of the proposal is known: only the deviation of the weights from equal ones is sampled.
+    # The mean of the proposal is known: only the excess of the weights over equal ones is sampled.
     correction = np.einsum("ns,nsd->nd", weights - 1 / samples, points)
     return (centre + correction).astype(y.dtype)
 

@@ -1,14 +1,26 @@
-"""What the tests of images share: photographs, made here of smooth fields and edges, and searches cut short."""
+"""What the tests of images share: synthetic photographs with edges, and searches cut short."""
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from fastcl.denoising import patch_model as images
-from fastcl.denoising import patch_sketch
+import fastcl
+from fastcl.cli import demo, main
+from fastcl.denoising import patch_model
 from fastcl.learning import adaptive
 
+PATCH = 4
 SIGMA = 25 / 255
 MIN_SEARCH = {"CHAINS": 500, "SCORED": 4000, "BATCH": 500, "ASCENT": 2, "FIT": 3, "REFINE": 5}
+LEARNING = {  # settings with which a model of photographs is learned quickly
+    "mixture": {"n_points": 500, "n_iter": 30, "n_components": 3},
+    "network": {
+        "method": "unbiased",
+        "log_scale": "normalised",
+        "widths": (16, 16),
+        "n_points": 256,
+        "n_iter": 20,
+    },
+}
 
 
 def photograph(seed, shape=(40, 48)):
@@ -34,9 +46,23 @@ def psnr(clean, estimate):
     return -10 * np.log10(((clean - estimate) ** 2).mean())
 
 
+def sketch_little(images, *args, sketch_images=fastcl.sketch_images, **settings):
+    """`sketch_images` with a subsample that takes a second."""
+    return sketch_images(images, *args, **{"subsample": 4000} | settings)
+
+
+def learn_little(
+    patch_sketch, method="max_entropy", learn_patches=fastcl.learn_patches, **settings
+):
+    """`learn_patches` with a mixture that is fitted to few points."""
+    few = {"n_samples": 4000} if method == "max_entropy" else {}
+    return learn_patches(patch_sketch, method, **few | settings)
+
+
 def do_little(patch):
-    """Subsamples and searches of a second: the defaults take many."""
-    patch.setattr(patch_sketch, "SUBSAMPLE", 4000)
-    patch.setattr(images, "SAMPLES", 4000)
+    """Subsamples and searches of a second wherever images are learned: the defaults take many."""
+    for module in (fastcl, patch_model, main, demo):
+        patch.setattr(module, "sketch_images", sketch_little)
+        patch.setattr(module, "learn_patches", learn_little)
     for name, value in MIN_SEARCH.items():
         patch.setattr(adaptive, name, value)

@@ -9,12 +9,11 @@ import hashlib
 import numpy as np, fastcl
 from skimage import data
 from fastcl.learning import adaptive
-from fastcl.denoising import patch_model as images, patch_sketch
 
-patch_sketch.SUBSAMPLE, images.SAMPLES = 20_000, 15_000  # whole, this takes a minute: the sums are cut into parts all the same
+# The defaults take a minute; the sums are cut into parts all the same.
 adaptive.CHAINS, adaptive.SCORED, adaptive.BATCH, adaptive.ASCENT, adaptive.FIT, adaptive.REFINE = 5000, 20_000, 5000, 3, 5, 10
-sketched = fastcl.sketch_images([data.coins(), data.moon()], patch=5, m=300, rng=0)
-model = fastcl.learn_patches(sketched, rng=0, n_iter=5)
+sketched = fastcl.sketch_images([data.coins(), data.moon()], patch=5, m=300, rng=0, subsample=20_000)
+model = fastcl.learn_patches(sketched, rng=0, n_iter=5, n_samples=15_000)
 noisy = data.camera()[:50, :70] / 255 + 0.1 * np.random.default_rng(0).standard_normal((50, 70))
 results = [model.transform.axes, sketched.reference.covariances, sketched.sketch.values, model.density.prior.c]
 results += [model.prior.covariances, model.prior.weights]
