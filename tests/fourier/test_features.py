@@ -12,29 +12,29 @@ from fastcl.kernels.lanes import CONTRACT
 
 EPS = {dtype: np.finfo(dtype).eps for dtype in (np.float32, np.float64)}
 
-# Every size of n and m with dimensions around the tiles of 4 rows, and lanes that do and do not fill the wide tiles.
+# Every size of n and m, dimensions around the tiles of 4 rows, wide tiles both full and not.
 TABLE = [
-    (np.float32, 1, 1, 1), (np.float32, 257, 31, 1), (np.float32, 3, 257, 3), (np.float32, 1021, 31, 3),
-    (np.float32, 31, 1021, 8), (np.float32, 257, 3, 8), (np.float32, 1021, 257, 9), (np.float32, 31, 3, 16),
-    (np.float32, 3, 1, 35), (np.float32, 257, 1021, 64), (np.float64, 1, 257, 2), (np.float64, 1021, 1021, 2),
-    (np.float32, 31, 257, 4), (np.float32, 257, 31, 5), (np.float32, 31, 31, 6), (np.float32, 1021, 3, 7),
-    (np.float64, 31, 257, 4), (np.float64, 257, 31, 5), (np.float64, 31, 31, 6), (np.float64, 257, 3, 8),
-    (np.float64, 31, 1, 9), (np.float64, 257, 257, 16), (np.float64, 1, 31, 35), (np.float64, 1021, 3, 64),
+    (np.float32, 1, 1, 1), (np.float32, 257, 31, 1), (np.float32, 3, 257, 3),
+    (np.float32, 1021, 31, 3), (np.float32, 31, 1021, 8), (np.float32, 257, 3, 8),
+    (np.float32, 1021, 257, 9), (np.float32, 31, 3, 16), (np.float32, 3, 1, 35),
+    (np.float32, 257, 1021, 64), (np.float64, 1, 257, 2), (np.float64, 1021, 1021, 2),
+    (np.float32, 31, 257, 4), (np.float32, 257, 31, 5), (np.float32, 31, 31, 6),
+    (np.float32, 1021, 3, 7), (np.float64, 31, 257, 4), (np.float64, 257, 31, 5),
+    (np.float64, 31, 31, 6), (np.float64, 257, 3, 8), (np.float64, 31, 1, 9),
+    (np.float64, 257, 257, 16), (np.float64, 1, 31, 35), (np.float64, 1021, 3, 64),
 ]  # fmt: skip
 over_table = pytest.mark.parametrize(("dtype", "n", "m", "d"), TABLE)
 
 
 def make_problem(dtype, n, m, d):
-    """Points, frequencies, weights of both signs with zeros among them, coefficients; phases of a few turns."""
+    """Points, frequencies, weights of both signs and zero, coefficients; phases of a few turns."""
     rng = np.random.default_rng([n, m, d])
     x = rng.standard_normal((n, d)).astype(dtype)
     omega = 4 * rng.standard_normal((m, d))
     w = rng.standard_normal(n).astype(dtype)
     w[1::5] = 0
-    c = (rng.standard_normal(m) + 1j * rng.standard_normal(m)).astype(
-        np.complex64
-    )  # exact in either precision
-    return x, omega, w, c
+    c = rng.standard_normal(m) + 1j * rng.standard_normal(m)
+    return x, omega, w, c.astype(np.complex64)  # exact in either precision
 
 
 @over_table
@@ -55,7 +55,7 @@ def test_feature_adjoint_is_the_real_part_of_the_sum(backend, dtype, n, m, d):
     a = backend.host(fastcl.feature_adjoint(backend.array(x), omega, backend.array(c)))
     assert (a.shape, a.dtype) == ((n,), dtype)
     exact = naive.feature_adjoint(x, omega, c)
-    # real and imaginary parts each bring their own error, and the result is rounded to the type of x
+    # Real and imaginary part each have their own error, and the result is rounded to the type of x.
     bound = naive.feature_error(x, omega, EPS[dtype]) @ (np.abs(c.real) + np.abs(c.imag)) + EPS[
         dtype
     ] * np.abs(exact)
@@ -68,7 +68,7 @@ def test_sum_and_adjoint_are_adjoint(backend, dtype, n, m, d):
     points = backend.array(x)
     left = np.vdot(c, backend.host(fastcl.feature_sum(points, omega, backend.array(w)))).real
     right = np.dot(backend.host(fastcl.feature_adjoint(points, omega, c)).astype(np.float64), w)
-    # Both maps err by at most feature_error a pair, which a pair then enters with |w_i| (|Re c_l| + |Im c_l|).
+    # Both maps err by at most feature_error per pair, with weight |w_i| (|Re c_l| + |Im c_l|).
     pairs = (
         np.abs(w) @ naive.feature_error(x, omega, EPS[dtype]) @ (np.abs(c.real) + np.abs(c.imag))
     )
@@ -118,7 +118,7 @@ def test_sincos_turns_of_whole_turns_is_exact(dtype):
 
 
 def layouts():
-    """(name, points, the contiguous points in the working type that they stand for), dimension 9."""
+    """(points, the same, contiguous and in the working type) of dimension 9."""
     base = np.random.default_rng(1).integers(-4, 5, (62, 18)).astype(np.float64) / 2
     read_only = base[:31, :9].copy()
     read_only.flags.writeable = False
@@ -194,16 +194,15 @@ def test_maps_are_linear():
         (fastcl.feature_adjoint, c, 1j * c[::-1]),
     ]:
         sum_of_images = function(x, omega, first) + function(x, omega, second)
-        # Three results each within feature_error, here at most its largest entry times the sum of the moduli.
+        # Three results, each off by at most the largest feature_error times the sum of magnitudes.
         bound = (
             4
             * naive.feature_error(x, omega, EPS[np.float64]).max()
             * (np.abs(first) + np.abs(second)).sum()
         )
         assert np.abs(function(x, omega, first + second) - sum_of_images).max() <= bound
-        assert np.array_equal(
-            function(x, omega, 4 * first), 4 * function(x, omega, first)
-        )  # a power of two
+        # Exact, because 4 is a power of two.
+        assert np.array_equal(function(x, omega, 4 * first), 4 * function(x, omega, first))
         assert (function(x, omega, 0 * first) == 0).all()
 
 
@@ -214,9 +213,8 @@ def test_chunks_meet_without_a_gap(monkeypatch, dtype):
     monkeypatch.setattr(operator, "CHUNK_ROWS", 100)
     difference = fastcl.feature_sum(x[:, ::1], omega, w) - naive.feature_sum(x, omega, w)
     assert (np.abs(difference) <= 2 * np.abs(w) @ naive.feature_error(x, omega, EPS[dtype])).all()
-    assert np.array_equal(
-        fastcl.feature_adjoint(x, omega, c), whole
-    )  # a row does not know its chunk
+    # The result for a row does not depend on its chunk.
+    assert np.array_equal(fastcl.feature_adjoint(x, omega, c), whole)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +241,7 @@ def test_float32_phases_without_digits_work_in_float64():
 
 
 def foreign(module, shape):
-    """An array of another library, as far as its class tells."""
+    """Something whose class says that it is an array of another library."""
     return type(
         "ndarray",
         (),
@@ -252,7 +250,7 @@ def foreign(module, shape):
 
 
 def changed(value, index=(-1, -1)):
-    """Good points but for one value."""
+    """Points that are good except for one value."""
     x = np.zeros((3, 2))
     x[index] = value
     return x
@@ -341,9 +339,8 @@ def bad_calls():
             lambda out=out: fastcl.feature_adjoint(GOOD, GOOD, np.ones(3), out),
             id=f"adjoint-out-{label}",
         )
-    single = GOOD.astype(
-        np.float32
-    )  # what is finite in float64 only is not finite where the work is done
+    # What is finite in float64 only is not finite in the type of the work.
+    single = GOOD.astype(np.float32)
     yield pytest.param(
         "weights",
         lambda: fastcl.feature_sum(single, GOOD, np.full(3, 1e300)),

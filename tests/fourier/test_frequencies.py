@@ -1,4 +1,4 @@
-"""Laws of the frequencies against closed moments, and the scale estimated from data of known scale."""
+"""Distributions of frequencies against closed-form moments, and the estimate of the scale."""
 
 import numpy as np
 import pytest
@@ -15,14 +15,15 @@ def upper_gamma(a, x):
 def adapted_moments():
     """E r^2 and E r^4 for a density proportional to r sqrt(1 + r^2 / 4) exp(-r^2 / 2).
 
-    With s = 1 + r^2 / 4 that is sqrt(s) exp(-2 s) ds on s > 1, whose moments are incomplete gamma functions.
+    With s = 1 + r^2 / 4 that is sqrt(s) exp(-2 s) ds on s > 1, with incomplete gamma functions as
+    moments.
     """
     s1, s2 = (upper_gamma(1.5 + k, 2) / (2**k * upper_gamma(1.5, 2)) for k in (1, 2))
     return 4 * (s1 - 1), 16 * (s2 - 2 * s1 + 1)
 
 
 def radius_moments(law, dim):
-    """E r^2 and E r^4 of the radius at scale 1: chi^2 moments of `dim` or of 1 degree of freedom."""
+    """E r^2 and E r^4 of the radius at scale 1: chi^2 moments, of `dim` or 1 degrees of freedom."""
     if law == "adapted_radius":
         return adapted_moments()
     k = dim if law == "gaussian" else 1
@@ -30,14 +31,14 @@ def radius_moments(law, dim):
 
 
 def assert_mean(samples, expected):
-    """The mean over the first axis is within 5 of its own standard errors, which chance exceeds once in 10^6."""
+    """The mean over the first axis is within 5 standard errors, exceeded by chance once in 10^6."""
     error = samples.std(axis=0) / np.sqrt(len(samples))
     assert (np.abs(samples.mean(axis=0) - expected) <= 5 * error).all()
 
 
 @pytest.mark.parametrize("law", DISTRIBUTIONS)
 @pytest.mark.parametrize("dim", [1, 2, 16])
-def test_laws_have_their_moments(law, dim):
+def test_distributions_have_their_moments(law, dim):
     omega = fastcl.draw_frequencies(20_000, dim, scale=0.5, law=law, rng=3)
     assert (omega.shape, omega.dtype) == ((20_000, dim), np.float64)
     radii = np.linalg.norm(omega, axis=1) * 0.5
@@ -45,9 +46,8 @@ def test_laws_have_their_moments(law, dim):
         assert_mean(radii**power, moment)
     directions = omega / np.linalg.norm(omega, axis=1, keepdims=True)
     assert_mean(directions, 0)
-    if (
-        dim > 1
-    ):  # uniform on the sphere: no correlation, second moments 1 / d, and independent of the radius
+    if dim > 1:
+        # Uniform on the sphere: no correlation, second moments 1 / d, independent of the radius.
         assert_mean(directions[:, 0] * directions[:, 1], 0)
         assert_mean(directions**2, 1 / dim)
         assert_mean(radii[:, None] * directions, 0)
@@ -65,9 +65,8 @@ def test_a_seed_and_its_generator_draw_the_same(law):
     assert np.array_equal(first, fastcl.draw_frequencies(50, 3, 1.0, law, rng=np.int64(7)))
     generator = np.random.default_rng(7)
     assert np.array_equal(first, fastcl.draw_frequencies(50, 3, 1.0, law, rng=generator))
-    assert not np.array_equal(
-        first, fastcl.draw_frequencies(50, 3, 1.0, law, rng=generator)
-    )  # it has moved on
+    # By now the generator has moved on.
+    assert not np.array_equal(first, fastcl.draw_frequencies(50, 3, 1.0, law, rng=generator))
     assert not np.array_equal(first, fastcl.draw_frequencies(50, 3, 1.0, law, rng=8))
     assert not np.array_equal(
         fastcl.draw_frequencies(50, 3, 1.0, law), fastcl.draw_frequencies(50, 3, 1.0, law)
@@ -80,12 +79,14 @@ GOOD = {"m": 3, "dim": 2, "scale": 1.0, "law": "gaussian", "rng": 0}
 @pytest.mark.parametrize(
     ("name", "bad", "error"),
     [
-        ("m", 0, ValueError), ("m", -1, ValueError), ("m", 2.0, TypeError), ("m", True, TypeError), ("m", "3", TypeError),
-        ("dim", 0, ValueError), ("dim", None, TypeError), ("dim", 2.5, TypeError),
-        ("scale", 0, ValueError), ("scale", -1.0, ValueError), ("scale", np.nan, ValueError), ("scale", np.inf, ValueError),
-        ("scale", "1", TypeError), ("scale", None, TypeError), ("scale", 1j, TypeError), ("scale", True, TypeError),
-        ("law", "uniform", ValueError), ("law", None, ValueError),
-        ("rng", -1, ValueError), ("rng", "0", TypeError), ("rng", 0.5, TypeError), ("rng", np.random.RandomState(0), TypeError),
+        ("m", 0, ValueError), ("m", -1, ValueError), ("m", 2.0, TypeError), ("m", True, TypeError),
+        ("m", "3", TypeError), ("dim", 0, ValueError), ("dim", None, TypeError),
+        ("dim", 2.5, TypeError), ("scale", 0, ValueError), ("scale", -1.0, ValueError),
+        ("scale", np.nan, ValueError), ("scale", np.inf, ValueError), ("scale", "1", TypeError),
+        ("scale", None, TypeError), ("scale", 1j, TypeError), ("scale", True, TypeError),
+        ("law", "uniform", ValueError), ("law", None, ValueError), ("rng", -1, ValueError),
+        ("rng", "0", TypeError), ("rng", 0.5, TypeError),
+        ("rng", np.random.RandomState(0), TypeError),
     ],
 )  # fmt: skip
 def test_bad_arguments_are_named(name, bad, error):
@@ -93,7 +94,7 @@ def test_bad_arguments_are_named(name, bad, error):
         fastcl.draw_frequencies(**GOOD | {name: bad})
 
 
-# ---- the scale --------------------------------------------------------------------------------------------------
+# ---- the scale ----------------------------------------------------------------------------------
 
 
 def clusters(rng, n, dim, spread, scale):
@@ -107,7 +108,7 @@ def clusters(rng, n, dim, spread, scale):
     ("dim", "spread", "scale"), [(1, 0.0, 1.0), (2, 0.0, 0.1), (5, 0.0, 3.0), (5, 4.0, 0.4)]
 )
 def test_scale_of_clusters_is_found(rng, dim, spread, scale, dtype):
-    """An envelope of moduli is fitted, which a finite sample lifts: the estimate is good to a fifth, not to rounding."""
+    """A finite sample lifts the magnitudes that are fitted, so the estimate is good to a fifth."""
     x = clusters(rng, 20_000, dim, spread, scale).astype(dtype)
     assert abs(np.log(fastcl.estimate_scale(x, rng=0) / scale)) < 0.2
 
@@ -115,9 +116,9 @@ def test_scale_of_clusters_is_found(rng, dim, spread, scale, dtype):
 def test_scale_is_in_the_units_of_x(rng):
     x = clusters(rng, 2000, 2, 1.0, 0.1)
     scale = fastcl.estimate_scale(x, rng=0)
-    # The same fit in other units; its iteration stops at a relative change of the root of eps in the residual.
+    # The same fit in other units; it stops at a relative change of sqrt(eps) in the residual.
     assert abs(fastcl.estimate_scale(256 * x, rng=0) / (256 * scale) - 1) < 1e-6
-    # and a shift is taken out, to the digits that the shifted points have lost
+    # A shift is taken out, except for the digits that the shifted points have lost.
     assert abs(fastcl.estimate_scale(x + 1000, rng=0) / scale - 1) < 1e-6
 
 

@@ -1,4 +1,4 @@
-"""Sums by finufft: the accuracy asked for, bits, memory, and which way a call takes."""
+"""Sums by finufft: their accuracy, memory and reproducibility, and when they are chosen."""
 
 import subprocess
 import sys
@@ -17,7 +17,10 @@ EPS = np.finfo(np.float64).eps
 
 
 def make_problem(dtype, n, m, d, turns=3.0, offset=0.0):
-    """Points in a box around `offset`, some at its ends, phases of up to `turns` across it, weights, coefficients."""
+    """Points in a box around `offset`, phases of up to `turns` across it, weights, coefficients.
+
+    Some of the points are at the ends of the box.
+    """
     rng = np.random.default_rng([n, m, d])
     x = rng.uniform(-1, 1, (n, d))
     x[::3] = np.sign(x[::3])
@@ -31,20 +34,21 @@ def make_problem(dtype, n, m, d, turns=3.0, offset=0.0):
 
 
 def assert_accurate(x, omega, weights, c, accuracy):
-    """Both maps keep the accuracy, but for the rounding of phases in float64.
+    """Both maps keep the accuracy, except for the rounding of phases in float64.
 
-    A phase in radians is rounded where x and omega are centred and scaled, twice EPS in all, wherever the points are.
+    A phase in radians is rounded when x and omega are centred and scaled, by 2 EPS in all, wherever
+    the points are.
     """
     rounding = 2 * EPS * (np.abs(x).max(axis=0) @ np.abs(omega).max(axis=0)) + EPS * max(
         len(x), len(omega)
     )
     for w in (None, weights):
-        moduli = np.abs(np.ones(len(x)) if w is None else w).sum(dtype=np.float64)
+        total = np.abs(np.ones(len(x)) if w is None else w).sum(dtype=np.float64)
         error = np.abs(
             fastcl.feature_sum(x, omega, w, method="nufft", accuracy=accuracy)
             - naive.feature_sum(x, omega, w)
         )
-        assert error.max() <= (accuracy + rounding) * moduli
+        assert error.max() <= (accuracy + rounding) * total
     a = fastcl.feature_adjoint(x, omega, c, method="nufft", accuracy=accuracy)
     assert a.dtype == x.dtype
     c = c.astype(np.complex64 if x.dtype == np.float32 else np.complex128)
@@ -191,16 +195,17 @@ print((run(grids[upsampling], extent) - before) / grids[upsampling].bytes)
 )
 @pytest.mark.parametrize(("d", "extent"), [(1, 1e6), (2, 500.0), (3, 40.0)])
 @pytest.mark.parametrize("upsampling", [2.0, 1.25])
-def test_the_grid_takes_the_memory_foreseen(d, extent, upsampling):
+def test_grids_take_the_memory_that_was_planned(d, extent, upsampling):
     command = [sys.executable, "-c", PEAK, str(d), str(extent), str(upsampling)]
     done = subprocess.run(
         command, cwd=Path(nufft.__file__).parents[2], capture_output=True, text=True, check=True
     )
-    # Axes are rounded up to even products of 2, 3 and 5; sources spread out take the whole of the first grid once more or less.
+    # Axes are rounded up to even products of 2, 3 and 5; sources that are far apart may need the
+    # first grid once more, or not.
     assert 0.6 < float(done.stdout) < 1.25
 
 
-# ---- what is refused ------------------------------------------------------------------------------------------------
+# ---- what is refused ----------------------------------------------------------------------------
 
 
 def both_maps(x, omega, **options):
@@ -284,7 +289,7 @@ def test_grids_of_all_pieces_stay_within_the_bound():
 
 
 @needs_finufft
-def test_bad_points_are_refused_as_ever():
+def test_bad_points_are_refused():
     x = np.ones((3, 2))
     x[1, 1] = np.nan
     for call in both_maps(x, np.ones((3, 2)), method="nufft"):
@@ -416,5 +421,6 @@ def test_memory_does_not_grow_with_points_times_frequencies():
             tracemalloc.stop()
 
     peak(10, 10)
-    # What NumPy holds: points 16, weights 16 and room for ranges a point; 16 pieces of 16 and layouts a frequency.
+    # What NumPy holds per point: points 16, weights 16, room for ranges; per frequency: 16 pieces
+    # of 16 bytes and the layouts.
     assert peak(50_000, 4000) < 100 * 50_000 + 400 * 4000 + 100_000

@@ -1,4 +1,4 @@
-"""Structured frequencies: their maps against the dense array, their laws, and that they stay what they are everywhere."""
+"""Structured frequencies: their maps and distributions, and that they keep their structure."""
 
 import naive
 import numpy as np
@@ -17,12 +17,12 @@ EPS = {dtype: np.finfo(dtype).eps for dtype in (np.float32, np.float64)}
 
 @pytest.fixture(autouse=True)
 def _kernels_at_every_size(monkeypatch):
-    """Hadamard blocks too small to pay take their own kernels all the same."""
+    """Hadamard blocks use their own kernels even if they are too small for that to pay."""
     monkeypatch.setattr(operator, "HADAMARD_COST", 0)
 
 
 def make_points(dtype, n, d):
-    """Points, weights of both signs with zeros among them."""
+    """Points, and weights of both signs and zero."""
     rng = np.random.default_rng([n, d])
     w = rng.standard_normal(n).astype(dtype)
     w[1::5] = 0
@@ -31,13 +31,15 @@ def make_points(dtype, n, d):
 
 def make_coefficients(m):
     rng = np.random.default_rng(m)
-    return (rng.standard_normal(m) + 1j * rng.standard_normal(m)).astype(
-        np.complex64
-    )  # exact in either precision
+    c = rng.standard_normal(m) + 1j * rng.standard_normal(m)
+    return c.astype(np.complex64)  # exact in either precision
 
 
 def assert_maps_are_those_of_the_array(backend, x, w, omega, error):
-    """Sum and adjoint against loops over the dense array, within the error (n, m) of a pair, and adjoint to each other."""
+    """Sum and adjoint agree with loops over the dense array and are adjoint to each other.
+
+    `error` (n, m) bounds the error of each pair.
+    """
     eps, c, points = EPS[x.dtype.type], make_coefficients(len(omega)), backend.array(x)
     for weights in (None, w):
         s = backend.host(fastcl.feature_sum(points, omega, backend.array(weights)))
@@ -50,20 +52,23 @@ def assert_maps_are_those_of_the_array(backend, x, w, omega, error):
         naive.feature_adjoint(x, omega, c),
     )
     assert (a.shape, a.dtype) == ((len(x),), x.dtype)
-    moduli = np.abs(c.real) + np.abs(c.imag)
-    assert (np.abs(a - exact) <= error @ moduli + eps * np.abs(exact)).all()
+    sizes = np.abs(c.real) + np.abs(c.imag)
+    assert (np.abs(a - exact) <= error @ sizes + eps * np.abs(exact)).all()
     left, right = np.vdot(c, s).real, np.dot(a.astype(np.float64), w)
-    assert abs(left - right) <= 2 * np.abs(w) @ error @ moduli
+    assert abs(left - right) <= 2 * np.abs(w) @ error @ sizes
 
 
-# ---- harmonic ---------------------------------------------------------------------------------------------------
+# ---- harmonic -----------------------------------------------------------------------------------
 
-# (dtype, n, bases, d, K): rows around the tiles and the 256 of a part, bases around vectors and blocks of 256, every kind of K.
+# (dtype, n, bases, d, K): n around tiles and parts of 256 rows, bases around vectors and blocks of
+# 256, every kind of K.
 HARMONIC = [
-    (np.float32, 1, 1, 1, 2), (np.float32, 257, 31, 1, 3), (np.float32, 3, 257, 3, 4), (np.float32, 1021, 31, 2, 8),
-    (np.float32, 31, 300, 8, 2), (np.float32, 257, 3, 9, 16), (np.float32, 31, 3, 35, 4), (np.float32, 2500, 17, 2, 3),
-    (np.float64, 1, 257, 2, 4), (np.float64, 1021, 257, 2, 2), (np.float64, 31, 1, 9, 3), (np.float64, 257, 31, 1, 16),
-    (np.float64, 1, 31, 35, 3), (np.float64, 257, 1, 3, 8), (np.float32, 31, 300, 9, 4), (np.float64, 31, 700, 2, 2),
+    (np.float32, 1, 1, 1, 2), (np.float32, 257, 31, 1, 3), (np.float32, 3, 257, 3, 4),
+    (np.float32, 1021, 31, 2, 8), (np.float32, 31, 300, 8, 2), (np.float32, 257, 3, 9, 16),
+    (np.float32, 31, 3, 35, 4), (np.float32, 2500, 17, 2, 3), (np.float64, 1, 257, 2, 4),
+    (np.float64, 1021, 257, 2, 2), (np.float64, 31, 1, 9, 3), (np.float64, 257, 31, 1, 16),
+    (np.float64, 1, 31, 35, 3), (np.float64, 257, 1, 3, 8), (np.float32, 31, 300, 9, 4),
+    (np.float64, 31, 700, 2, 2),
 ]  # fmt: skip
 
 
@@ -81,7 +86,8 @@ def test_harmonic_maps_are_those_of_the_array(backend, dtype, n, bases, d, harmo
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("harmonics", [4, 16])
 def test_the_recurrence_keeps_its_bound_where_it_is_worst(backend, dtype, harmonics):
-    # phases of the base within 1e-9 to 1 of whole and half turns, where errors grow like k^2; points are exact in float32
+    # Phases of the base are within 1e-9 to 1 of whole and half turns, where errors grow like k^2.
+    # The points are exact in float32.
     offsets = np.concatenate([[0], 2.0 ** -np.arange(30)])
     x = (
         np.concatenate([offsets, 1 + offsets, 7 - offsets])
@@ -108,14 +114,13 @@ def test_frequency_k_of_group_j_is_k_times_base_j():
 
 @pytest.mark.parametrize("law", DISTRIBUTIONS)
 @pytest.mark.parametrize("harmonics", [2, 8])
-def test_harmonic_frequencies_have_the_mean_radius_of_the_law(law, harmonics):
+def test_harmonic_frequencies_have_the_mean_radius_of_the_distribution(law, harmonics):
     scale, count = 0.5, 5000
     omega = fastcl.draw_frequencies(
         count * harmonics, 3, scale, law, rng=1, structure="harmonic", harmonics=harmonics
     )
-    means = (
-        np.linalg.norm(np.asarray(omega), axis=1).reshape(count, harmonics).mean(axis=1)
-    )  # of independent groups
+    radii = np.linalg.norm(np.asarray(omega), axis=1)
+    means = radii.reshape(count, harmonics).mean(axis=1)  # one per independent group
     free = np.linalg.norm(fastcl.draw_frequencies(200_000, 3, scale, law, rng=2), axis=1)
     errors = means.std() / np.sqrt(count) + free.std() / np.sqrt(len(free))
     assert abs(means.mean() - free.mean()) <= 5 * errors
@@ -123,13 +128,15 @@ def test_harmonic_frequencies_have_the_mean_radius_of_the_law(law, harmonics):
     assert (np.abs(directions.mean(axis=0)) <= 5 / np.sqrt(3 * count)).all()
 
 
-# ---- Hadamard ---------------------------------------------------------------------------------------------------
+# ---- Hadamard -----------------------------------------------------------------------------------
 
-# (dtype, n, m, d): every number of passes, cut and whole blocks, more of them than one task takes, padded and whole rows.
+# (dtype, n, m, d): every number of passes; blocks used in part and in full, and more than one task
+# takes; padded and full rows.
 HADAMARD = [
-    (np.float32, 1, 1, 1), (np.float32, 257, 31, 3), (np.float32, 1021, 16, 16), (np.float32, 3, 257, 35),
-    (np.float32, 31, 300, 64), (np.float32, 31, 2100, 9), (np.float32, 257, 130, 128), (np.float32, 31, 300, 192),
-    (np.float64, 1, 31, 2), (np.float64, 1021, 3, 9), (np.float64, 31, 257, 20), (np.float64, 3, 1, 300),
+    (np.float32, 1, 1, 1), (np.float32, 257, 31, 3), (np.float32, 1021, 16, 16),
+    (np.float32, 3, 257, 35), (np.float32, 31, 300, 64), (np.float32, 31, 2100, 9),
+    (np.float32, 257, 130, 128), (np.float32, 31, 300, 192), (np.float64, 1, 31, 2),
+    (np.float64, 1021, 3, 9), (np.float64, 31, 257, 20), (np.float64, 3, 1, 300),
     (np.float64, 31, 1021, 3), (np.float64, 3, 1021, 600),
 ]  # fmt: skip
 
@@ -142,7 +149,7 @@ def test_hadamard_maps_are_those_of_the_array(backend, dtype, n, m, d):
 
 
 def test_lanes_are_emptied_before_256_terms(monkeypatch):
-    x, w = make_points(np.float64, 9000, 3)  # one part of 9000 points: 1125 terms a lane of 8
+    x, w = make_points(np.float64, 9000, 3)  # one part of 9000 points: 1125 terms per lane of 8
     omega = fastcl.draw_frequencies(20, 3, 0.3, rng=0, structure="hadamard")
     monkeypatch.setattr(operator.features, "MAX_PARTS", 1)
     assert_maps_are_those_of_the_array(
@@ -169,14 +176,15 @@ def test_blocks_are_scaled_rows_of_three_signed_transforms(m, d):
 
 
 @pytest.mark.parametrize("law", DISTRIBUTIONS)
-def test_hadamard_radii_follow_the_law(law):
+def test_hadamard_radii_follow_the_distribution(law):
     scale, m, d = 0.5, 20_000, 20
     omega = np.asarray(fastcl.draw_frequencies(m, d, scale, law, rng=1, structure="hadamard"))
     radii = np.linalg.norm(omega, axis=1)
     free = np.linalg.norm(fastcl.draw_frequencies(m, d, scale, law, rng=2), axis=1)
     assert kstest(radii, free).pvalue > 1e-4
     directions = omega / radii[:, None]
-    # uniform to second order: means of 625 blocks, whose rows are not independent, within 5 standard errors of the blocks' means
+    # Uniform to second order. Rows of a block are not independent, so the means of the 625 blocks
+    # are compared, within 5 standard errors.
     for moments, expected in [
         (directions, 0),
         (directions**2, 1 / d),
@@ -187,10 +195,8 @@ def test_hadamard_radii_follow_the_law(law):
 
 
 def test_frequencies_of_a_whole_block_are_orthogonal():
-    for d, bound in [
-        (64, 1e-14),
-        (48, 0.75 * np.sqrt(1 / 48)),
-    ]:  # independent directions: 1 / sqrt(d)
+    # Independent directions would give 1 / sqrt(d).
+    for d, bound in [(64, 1e-14), (48, 0.75 * np.sqrt(1 / 48))]:
         omega = np.asarray(
             fastcl.draw_frequencies(128, d, 1.0, "gaussian", rng=0, structure="hadamard")
         )
@@ -208,17 +214,14 @@ def test_small_blocks_leave_the_work_to_the_direct_kernels(monkeypatch):
     assert np.array_equal(
         fastcl.feature_sum(x, omega, w), fastcl.feature_sum(x, np.asarray(omega), w)
     )
-    for m, own in [
-        (256, True),
-        (2000, True),
-        (20, False),
-    ]:  # of the last block, one frequency in 12 is used
+    # m = 20 uses one frequency in 12 of its block.
+    for m, own in [(256, True), (2000, True), (20, False)]:
         omega = fastcl.draw_frequencies(m, 192, 1.0, rng=0, structure="hadamard")
         expected = HadamardOperator if own else DirectOperator
         assert type(FeatureOperator.pack(omega, np.float32)) is expected
 
 
-# ---- either structure -------------------------------------------------------------------------------------------
+# ---- either structure ---------------------------------------------------------------------------
 
 
 def draw(name, dim=2, rng=0, scale=0.5):
@@ -233,7 +236,7 @@ over_structures = pytest.mark.parametrize(("dim", "make"), STRUCTURES.values(), 
 
 
 def pair_error(x, omega, eps):
-    """Bound (n, m) on the error of a pair, whichever the structure."""
+    """Bound (n, m) on the error of each pair, for either structure."""
     if isinstance(omega, HadamardFrequencies):
         return naive.hadamard_error(x, omega.scales, omega.signs.shape[2], eps)
     return naive.harmonic_error(x, omega, omega.harmonics, eps)
@@ -318,7 +321,7 @@ def test_a_sketch_keeps_the_structure(tmp_path, dim, make):
     assert np.array_equal(loaded.omega, omega)
     assert np.array_equal(loaded.values, merged.values)
     assert np.array_equal((loaded + first).update(x).values, (merged + first).update(x).values)
-    with np.load(path) as archive:  # what makes the structure, not its array
+    with np.load(path) as archive:  # what defines the structure, not its array
         assert all(archive[name].shape != omega.shape for name in archive.files)
 
 
@@ -365,15 +368,13 @@ def test_a_step_of_learning_has_the_value_of_the_array(dim, make):
     for frequencies in (omega, np.asarray(omega)):
         prior = fastcl.MLPPrior(dim, (8,), rng=0, dtype=np.float64)
         sk = fastcl.sketch(0.3 * x, frequencies)
-        values.append(
-            fastcl.learn(prior, sk, domain, "unbiased", n_points=n, n_iter=1, rng=0).history[
-                "value"
-            ][0]
-        )
-    # G = Re <r, r'>: each of the 64 moments, of modulus at most `most`, errs by at most `error` in z and in S mu of volume V.
+        result = fastcl.learn(prior, sk, domain, "unbiased", n_points=n, n_iter=1, rng=0)
+        values.append(result.history["value"][0])
+    # G = Re <r, r'>. Each of the 64 moments is off by at most the error of a pair, once in z and
+    # once, times the mass, in S mu; in magnitude z is at most 1 and S mu at most the mass.
     prior = fastcl.MLPPrior(dim, (8,), rng=0, dtype=np.float64)
     points = np.full((n, dim), 0.5)
-    mass = domain.volume * np.exp(float(prior.log_scale))  # of mu, whose energy is not negative
+    mass = domain.volume * np.exp(float(prior.log_scale))  # at most: the energy is not negative
     error = pair_error(points, omega, EPS[np.float64]).max() * (1 + mass)
     error += pair_error(x, omega, EPS[np.float64]).max()
     assert abs(values[0] - values[1]) <= 64 * 4 * (1 + mass) * error
@@ -397,7 +398,7 @@ def test_learning_resumes_from_a_checkpoint(tmp_path, dim, make):
 
 
 @over_structures
-def test_metric_and_largest_entropy_take_structures(tmp_path, dim, make):
+def test_metric_and_maximum_entropy_take_structures(tmp_path, dim, make):
     x, _ = make_points(np.float32, 500, dim)
     normal, omega = fastcl.Gaussian(np.zeros(dim), np.eye(dim)), make()
     metric, plain = (
@@ -415,7 +416,7 @@ def test_metric_and_largest_entropy_take_structures(tmp_path, dim, make):
 
 
 def signs_without_direction():
-    """Signs of a block whose first column holds a zero, which half of all have."""
+    """Signs of a block whose first column has a zero, as half of all blocks have."""
     rng = np.random.default_rng(0)
     while True:
         signs = 2 * rng.integers(2, size=(1, 3, 16)) - 1

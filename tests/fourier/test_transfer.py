@@ -1,4 +1,4 @@
-"""Host arrays on a device: chunk by chunk, in memory that does not follow the number of points."""
+"""Host arrays on a device: chunk by chunk, in memory that does not depend on their length."""
 
 import naive
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 from cuda_host import Memory
 
 import fastcl
-from fastcl.fourier import transfer as streaming
+from fastcl.fourier import transfer
 from fastcl.fourier.operator import FeatureOperator
 
 N, M, D = 1021, 31, 3
@@ -22,9 +22,8 @@ def problem():
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(
-        streaming, "CHUNK_BYTES", 100 * D * 4
-    )  # eleven chunks, the last one of 21 rows
+    # Eleven chunks, the last one of 21 rows.
+    monkeypatch.setattr(transfer, "CHUNK_BYTES", 100 * D * 4)
 
 
 def test_streamed_sums_are_the_sums(device, problem):
@@ -67,19 +66,17 @@ def test_a_sketch_of_streamed_points_merges_with_one_of_the_host(device, problem
     )
 
 
-def test_points_on_the_device_are_cut_only_to_be_copied(device, problem):
+def test_points_on_the_device_are_cut_only_if_they_are_copied(device, problem):
     x, omega, _ = problem
-    there, harmonic = (
-        device.array(x),
-        fastcl.draw_frequencies(32, D, 1.0, rng=0, structure="harmonic", harmonics=2),
-    )
+    there = device.array(x)
+    harmonic = fastcl.draw_frequencies(32, D, 1.0, rng=0, structure="harmonic", harmonics=2)
 
     def lengths(points, frequencies):
         operator = FeatureOperator.pack(frequencies, np.float32, there)
         return [len(chunk) for _, chunk in operator.chunks(points, 0, N)]
 
     assert lengths(there, omega) == [N]
-    # Converted, made contiguous, and transposed by the kernels.
+    # These are converted, made contiguous, and transposed by the kernels.
     for points, frequencies in (
         (device.array(x.astype(np.float16)), omega),
         (there[::-1], omega),
@@ -97,7 +94,7 @@ def test_points_that_are_not_finite_are_an_error_that_says_where(device, problem
 
 
 @pytest.mark.parametrize("function", ["sum", "adjoint"])
-def test_device_memory_does_not_follow_the_number_of_points(device, problem, function):
+def test_device_memory_does_not_depend_on_the_number_of_points(device, problem, function):
     if device.name != "cuda-host":
         pytest.skip("counted by the stand-in")
     x, omega, _ = problem
@@ -110,7 +107,7 @@ def test_device_memory_does_not_follow_the_number_of_points(device, problem, fun
         else:
             fastcl.feature_adjoint(points, omega, np.ones(M))
         peaks.append(Memory.peak - before)
-    assert peaks[0] == peaks[1] > 2 * streaming.CHUNK_BYTES
+    assert peaks[0] == peaks[1] > 2 * transfer.CHUNK_BYTES
 
 
 @pytest.mark.parametrize(
@@ -128,11 +125,14 @@ def test_device_points_of_any_type_and_stride_are_converted_in_chunks(device, pr
 def test_out_is_where_the_points_are(device, problem):
     x, omega, _ = problem
     points, c = device.array(x), np.ones(M)
-    sums, waves = device.array(np.empty(M, np.complex128)), device.array(np.empty(N, np.float32))
+    sums = device.array(np.empty(M, np.complex128))
+    values = device.array(np.empty(N, np.float32))
     assert fastcl.feature_sum(points, omega, out=sums) is sums
-    assert fastcl.feature_adjoint(points, omega, c, out=waves) is waves
+    assert fastcl.feature_adjoint(points, omega, c, out=values) is values
     assert np.array_equal(device.host(sums), device.host(fastcl.feature_sum(points, omega)))
-    assert np.array_equal(device.host(waves), device.host(fastcl.feature_adjoint(points, omega, c)))
+    assert np.array_equal(
+        device.host(values), device.host(fastcl.feature_adjoint(points, omega, c))
+    )
     for given, out in ((points, np.empty(M, np.complex128)), (x, sums)):
         with pytest.raises(ValueError, match="out must be a contiguous complex128"):
             fastcl.feature_sum(given, omega, out=out)
