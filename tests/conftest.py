@@ -1,12 +1,11 @@
-import functools
-import os
-import subprocess
-import sys
-from pathlib import Path
+"""Fixtures that all tests share, and the order and the markers of the tests."""
 
-# Results must not depend on the number of threads: let every machine run two, before Numba counts the cores.
+import os
+
+# Results must not depend on the number of threads, so every machine runs two. Numba reads this once.
 os.environ.setdefault("NUMBA_NUM_THREADS", str(max(2, os.cpu_count() or 1)))
 
+import background
 import commands
 import cuda_host
 import numba
@@ -16,22 +15,18 @@ import pytest
 from fastcl import backend as backends
 from fastcl.kernels import cuda
 
-TESTS = Path(__file__).parent
-
 
 class Backend:
-    """Where a test runs: "numba", "cuda-host" (the CUDA kernels built for the CPU) or "cuda" (a device)."""
+    """Where a test runs: "numba", "cuda-host" (CUDA kernels built for the CPU) or "cuda" (a GPU)."""
 
     def __init__(self, name, module=None):
         self.name, self.module = name, module
 
     def array(self, array):
-        """A NumPy array as an array of the backend; anything else as it is."""
-        return (
-            array
-            if self.module is None or not isinstance(array, np.ndarray)
-            else self.module.asarray(array)
-        )
+        """A NumPy array as an array of the backend; anything else unchanged."""
+        if self.module is None or not isinstance(array, np.ndarray):
+            return array
+        return self.module.asarray(array)
 
     def host(self, array):
         """An array of the backend as a NumPy array."""
@@ -40,7 +35,7 @@ class Backend:
 
 
 def has_device():
-    """Whether CuPy and a device are there."""
+    """Whether CuPy is installed and finds a GPU."""
     try:
         return backends.cupy().cuda.is_available()
     except ImportError:
@@ -51,7 +46,7 @@ BACKENDS = ["numba", "cuda-host", *(["cuda"] if has_device() else [])]
 
 
 def open_backend(name, monkeypatch):
-    """The `Backend` of that name, for as long as the generator lives."""
+    """Yield the `Backend` of that name; it is in use until the generator goes on."""
     if name == "numba":
         yield Backend(name)
         return
@@ -64,26 +59,45 @@ def open_backend(name, monkeypatch):
     cuda.function.cache_clear()
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are selected by their markers
 def pytest_collection_modifyitems(items):
-    """What looks back on the launches of all other tests comes last."""
+    """Add the markers that depend on the case, and run last what waits for the others."""
+    for item in items:
+        case = item.callspec.params if hasattr(item, "callspec") else {}
+        if not {"cuda-host", "cuda"}.isdisjoint(map(str, case.values())):
+            item.add_marker("device")
+        for mark in item.iter_markers("again"):
+            if all(case[name] == value for name, value in mark.kwargs.items()):
+                item.add_marker(mark.args[0])
+    items.sort(key=lambda item: item.get_closest_marker("background") is not None)
     items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+
+
+def pytest_collection_finish(session):
+    for item in session.items:
+        for mark in item.iter_markers("background"):
+            background.start(mark.kwargs["job"])
+
+
+def pytest_sessionfinish():
+    background.stop()
 
 
 @pytest.fixture(params=BACKENDS)
 def backend(request, monkeypatch):
-    """Every backend present, for a test of what all of them do."""
+    """Each backend in turn."""
     yield from open_backend(request.param, monkeypatch)
 
 
 @pytest.fixture(params=BACKENDS[1:])
 def device(request, monkeypatch):
-    """Every backend present but that of the host."""
+    """Each backend in turn that runs CUDA kernels."""
     yield from open_backend(request.param, monkeypatch)
 
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
-    """A folder in which every command has been run, for tests that leave its files alone."""
+    """A folder in which every command has been run, for tests that do not change its files."""
     folder = tmp_path_factory.mktemp("cli")
     commands.fill(folder)
     return folder
@@ -96,7 +110,7 @@ def rng():
 
 @pytest.fixture
 def on_threads():
-    """A function that gives what `call()` returns on one thread and on two."""
+    """A function of `call` that returns the results of call() on one thread and on two."""
     default = numba.get_num_threads()
 
     def run(call):
@@ -108,28 +122,3 @@ def on_threads():
 
     yield run
     numba.set_num_threads(default)
-
-
-@pytest.fixture
-def run_tests(tmp_path):
-    """A function that runs the named tests in a process with other settings in its environment, from an empty kernel cache."""
-
-    def run(*tests, **settings):
-        environment = {**os.environ, **settings, "NUMBA_CACHE_DIR": str(tmp_path)}
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
-        done = subprocess.run(
-            command, env=environment, cwd=TESTS.parent, capture_output=True, text=True, timeout=600
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert f"{len(tests)} passed" in done.stdout
-
-    return run
-
-
-@pytest.fixture
-def run_with_bounds_checks(run_tests):
-    """A function that runs the named tests with compiled code that checks every index.
-
-    An index error inside a parallel loop is not raised: it ends the block, and the result is then wrong.
-    """
-    return functools.partial(run_tests, NUMBA_BOUNDSCHECK="1")

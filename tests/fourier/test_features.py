@@ -11,6 +11,10 @@ from fastcl.kernels.features import sincos_turns
 from fastcl.kernels.lanes import CONTRACT
 
 EPS = {dtype: np.finfo(dtype).eps for dtype in (np.float32, np.float64)}
+bounds_checked = pytest.mark.again("bounds_checked", backend="numba", dtype=np.float32)
+narrow_vectors = pytest.mark.again("narrow_vectors", backend="numba", dtype=np.float32)
+races = pytest.mark.again("races", backend="cuda-host", dtype=np.float32)
+missing_barrier = pytest.mark.again("missing_barrier", backend="cuda-host", dtype=np.float32)
 
 # Every size of n and m, dimensions around the tiles of 4 rows, wide tiles both full and not.
 TABLE = [
@@ -37,6 +41,14 @@ def make_problem(dtype, n, m, d):
     return x, omega, w, c.astype(np.complex64)  # exact in either precision
 
 
+@bounds_checked(n=31, m=1021, d=8)
+@bounds_checked(n=257, m=3, d=8)
+@bounds_checked(n=31, m=3, d=16)
+@bounds_checked(n=3, m=1, d=35)
+@narrow_vectors(n=1021, m=257, d=9)
+@races(n=1021, m=31, d=3)
+@races(n=1021, m=257, d=9)
+@missing_barrier(n=1021, m=31, d=3)
 @over_table
 def test_feature_sum_is_the_sum(backend, dtype, n, m, d):
     x, omega, w, _ = make_problem(dtype, n, m, d)
@@ -49,6 +61,13 @@ def test_feature_sum_is_the_sum(backend, dtype, n, m, d):
         assert (np.maximum(np.abs(difference.real), np.abs(difference.imag)) <= bound).all()
 
 
+@bounds_checked(n=31, m=1021, d=8)
+@bounds_checked(n=257, m=3, d=8)
+@bounds_checked(n=31, m=3, d=16)
+@bounds_checked(n=3, m=1, d=35)
+@narrow_vectors(n=1021, m=257, d=9)
+@races(n=257, m=31, d=1)
+@races(n=1021, m=257, d=9)
 @over_table
 def test_feature_adjoint_is_the_real_part_of_the_sum(backend, dtype, n, m, d):
     x, omega, _, c = make_problem(dtype, n, m, d)
@@ -378,15 +397,3 @@ def test_bad_rows_are_named(monkeypatch):
     monkeypatch.setattr(operator, "CHUNK_ROWS", 2)
     with pytest.raises(ValueError, match=r"x holds NaN or infinity in row 2$"):
         fastcl.feature_sum(changed(np.nan), GOOD)
-
-
-def test_no_index_leaves_its_array(run_with_bounds_checks):
-    cases = ["float32-31-1021-8", "float32-257-3-8", "float32-31-3-16", "float32-3-1-35"]
-    tests = ["test_feature_sum_is_the_sum", "test_feature_adjoint_is_the_real_part_of_the_sum"]
-    run_with_bounds_checks(
-        *[
-            f"tests/fourier/test_features.py::{test}[numba-{case}]"
-            for test in tests
-            for case in cases
-        ]
-    )

@@ -13,6 +13,7 @@ from fastcl.fourier.radii import DISTRIBUTIONS
 from fastcl.fourier.structured import HadamardFrequencies, HarmonicFrequencies
 
 EPS = {dtype: np.finfo(dtype).eps for dtype in (np.float32, np.float64)}
+bounds_checked = pytest.mark.again("bounds_checked", backend="numba")
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +73,8 @@ HARMONIC = [
 ]  # fmt: skip
 
 
+@bounds_checked(dtype=np.float32, n=257, bases=31, d=1)
+@bounds_checked(dtype=np.float64, n=1021, bases=257, d=2)
 @pytest.mark.parametrize(("dtype", "n", "bases", "d", "harmonics"), HARMONIC)
 def test_harmonic_maps_are_those_of_the_array(backend, dtype, n, bases, d, harmonics):
     x, w = make_points(dtype, n, d)
@@ -141,6 +144,9 @@ HADAMARD = [
 ]  # fmt: skip
 
 
+@bounds_checked(dtype=np.float32, n=257, m=130, d=128)
+@bounds_checked(dtype=np.float64, n=31, m=1021, d=3)
+@pytest.mark.again("narrow_vectors", backend="numba", dtype=np.float32, n=257, m=130, d=128)
 @pytest.mark.parametrize(("dtype", "n", "m", "d"), HADAMARD)
 def test_hadamard_maps_are_those_of_the_array(backend, dtype, n, m, d):
     x, w = make_points(dtype, n, d)
@@ -475,14 +481,3 @@ BAD = {
 def test_bad_arguments_are_an_error_that_names_them(message, call):
     with pytest.raises((ValueError, TypeError), match=message):
         call()
-
-
-def test_no_index_leaves_its_array(run_with_bounds_checks):
-    # More than 256 rows, and more than one block, in either type or structure.
-    harmonic, hadamard = (
-        ("float32-257-31-1-3", "float64-1021-257-2-2"),
-        ("float32-257-130-128", "float64-31-1021-3"),
-    )
-    names = [f"test_harmonic_maps_are_those_of_the_array[numba-{case}]" for case in harmonic]
-    names += [f"test_hadamard_maps_are_those_of_the_array[numba-{case}]" for case in hadamard]
-    run_with_bounds_checks(*[f"tests/fourier/test_structured.py::{name}" for name in names])

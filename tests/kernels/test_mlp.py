@@ -19,6 +19,8 @@ over_table = pytest.mark.parametrize(
     ("dtype", "dim", "widths", "n"), TABLE, ids=lambda value: getattr(value, "__name__", None)
 )
 EPS = {dtype: np.finfo(dtype).eps for dtype in (np.float32, np.float64)}
+bounds_checked = pytest.mark.again("bounds_checked", backend="numba", dtype=np.float32)
+races = pytest.mark.again("races", backend="cuda-host", dtype=np.float32)
 
 
 def make_problem(dtype, dim, widths, n):
@@ -39,6 +41,8 @@ def on_backend(backend, prior):
     return prior
 
 
+@bounds_checked(dim=2, widths=(3, 31), n=257)
+@bounds_checked(dim=20, widths=(64, 16), n=3)
 @over_table
 def test_energy_is_the_squared_norm_of_the_network(backend, dtype, dim, widths, n):
     prior, x, grad_energy = make_problem(dtype, dim, widths, n)
@@ -49,6 +53,9 @@ def test_energy_is_the_squared_norm_of_the_network(backend, dtype, dim, widths, 
     assert (np.abs(energy - exact) <= error).all()
 
 
+@bounds_checked(dim=2, widths=(3, 31), n=257)
+@bounds_checked(dim=20, widths=(64, 16), n=3)
+@races(dim=16, widths=(17, 64, 5))
 @over_table
 def test_gradient_in_theta_is_the_oracles(backend, dtype, dim, widths, n):
     prior, x, grad_energy = make_problem(dtype, dim, widths, n)
@@ -64,6 +71,7 @@ def test_gradient_in_theta_is_the_oracles(backend, dtype, dim, widths, n):
     assert np.abs(exact).max() > 100 * error.max()  # the bound leaves something to see
 
 
+@races(dim=16, widths=(17, 64, 5))
 @over_table
 def test_gradient_in_x_is_the_oracles(backend, dtype, dim, widths, n):
     prior, x, grad_energy = make_problem(dtype, dim, widths, n)
@@ -219,17 +227,6 @@ def test_rows_that_do_not_fit_in_shared_memory_give_the_same_bits(backend, monke
     monkeypatch.setattr(launcher, "shared_bytes", lambda: 0)
     for one, other in zip(fits, everything(), strict=True):
         assert np.array_equal(one, other)
-
-
-def test_no_index_leaves_its_array(run_with_bounds_checks):
-    cases = ["numba-float32-2-widths1-257", "numba-float32-20-widths3-3"]
-    tests = [
-        "test_energy_is_the_squared_norm_of_the_network",
-        "test_gradient_in_theta_is_the_oracles",
-    ]
-    run_with_bounds_checks(
-        *[f"tests/kernels/test_mlp.py::{test}[{case}]" for test in tests for case in cases]
-    )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -3,34 +3,23 @@
 import os
 import shutil
 import subprocess
-import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import background
 import cuda_host
 import pytest
-from conftest import TESTS
+from reruns import n_passed, rerun
 
-# One or two cases a kernel, of an odd size that takes several blocks and several rounds of each.
-CASES = [
-    "fourier/test_features.py::test_feature_sum_is_the_sum[cuda-host-float32-1021-31-3]",
-    "fourier/test_features.py::test_feature_sum_is_the_sum[cuda-host-float32-1021-257-9]",
-    "fourier/test_features.py::test_feature_adjoint_is_the_real_part_of_the_sum[cuda-host-float32-257-31-1]",
-    "fourier/test_features.py::test_feature_adjoint_is_the_real_part_of_the_sum[cuda-host-float32-1021-257-9]",
-    "sketching/test_quantised.py::test_a_part_of_many_stages_is_the_sum_of_them[cuda-host-301-5-35-float32-3]",
-    "learning/test_cuda_graph.py::test_a_run_gives_the_memory_of_its_graph_back[cuda-host]",
-    "kernels/test_mlp.py::test_gradient_in_theta_is_the_oracles[cuda-host-float32-16-widths2-1021]",
-    "kernels/test_mlp.py::test_gradient_in_x_is_the_oracles[cuda-host-float32-16-widths2-1021]",
-]
+from fastcl.kernels import cuda
+
+pytestmark = [pytest.mark.slow, pytest.mark.device]
+
 FLAGS = ["-fsanitize=thread", "-g1"]
-LIBRARIES = [
-    "features",
-    "features_tensor",
-    "mlp",
-    "objective",
-    "optimizers",
-    "quantised",
-    "random",
-]  # of the cases
+# Of the kernels in the tests that are marked to run again here, one or two cases per kernel: of an odd
+# size that takes several blocks and several rounds of each.
+LIBRARIES = ["features", "features_tensor", "mlp", "objective", "optimizers", "quantised", "random"]
 
 
 def find_sanitizer():
@@ -43,30 +32,36 @@ def find_sanitizer():
     return path if os.path.isabs(path) else None
 
 
-def run(cases, folder, **environment):
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-s",
-        "-p",
-        "no:cacheprovider",
-        *(str(TESTS / case) for case in cases),
-    ]
-    settings = {
-        "CUDA_HOST_FLAGS": " ".join(FLAGS),
-        "LD_PRELOAD": find_sanitizer(),
-        "TSAN_OPTIONS": "exitcode=66 ignore_noninstrumented_modules=1",
-    }
-    return subprocess.run(
-        command,
-        env={**os.environ, **settings, **environment},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=600,
+def run_under_sanitizer(marker, **settings):
+    return rerun(
+        f"{marker} and device",
+        "kernels",
+        "fourier",
+        "sketching",
+        "learning",
+        CUDA_HOST_FLAGS=" ".join(FLAGS),
+        LD_PRELOAD=find_sanitizer(),
+        TSAN_OPTIONS="exitcode=66 ignore_noninstrumented_modules=1",
+        **settings,
     )
+
+
+def run_kernels():
+    # The compiler is slow under the sanitizer's runtime: build here, on all cores.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda name: cuda_host.build(name, FLAGS), LIBRARIES))
+    return run_under_sanitizer("races")
+
+
+def run_without_barriers():
+    with tempfile.TemporaryDirectory() as folder:
+        kernels = Path(folder) / "kernels"
+        shutil.copytree(cuda.FOLDER, kernels, ignore=shutil.ignore_patterns("__pycache__"))
+        path = kernels / "features.cu"
+        text = path.read_text()
+        path.write_text(text.replace("__syncthreads();", ""))
+        assert text != path.read_text()
+        return run_under_sanitizer("missing_barrier", CUDA_HOST_KERNELS=str(kernels))
 
 
 @pytest.fixture(autouse=True)
@@ -75,25 +70,13 @@ def sanitizer():
         pytest.skip("ThreadSanitizer is missing")
 
 
+@pytest.mark.background(job=run_kernels)
 def test_no_kernel_races():
-    with ThreadPoolExecutor(
-        os.cpu_count()
-    ) as pool:  # here and at once, not one by one with the runtime in the compiler too
-        list(pool.map(lambda name: cuda_host.build(name, FLAGS), LIBRARIES))
-    done = run(CASES, TESTS.parent)
+    done = background.result(run_kernels)
     assert "data race" not in done.stderr, done.stderr[:5000]
-    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
-    assert f"{len(CASES)} passed" in done.stdout
+    assert n_passed(done) == 8
 
 
-def test_a_missing_barrier_is_a_race(tmp_path):
-    from fastcl.kernels import cuda
-
-    folder = tmp_path / "kernels"
-    shutil.copytree(cuda.FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    path = folder / "features.cu"
-    text = path.read_text()
-    path.write_text(text.replace("__syncthreads();", ""))
-    assert text != path.read_text()
-    done = run(CASES[:1], TESTS.parent, CUDA_HOST_KERNELS=str(folder))
-    assert "data race" in done.stderr
+@pytest.mark.background(job=run_without_barriers)
+def test_a_missing_barrier_is_a_race():
+    assert "data race" in background.result(run_without_barriers).stderr

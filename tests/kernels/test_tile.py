@@ -28,6 +28,9 @@ def product_error(a, b, out, dtype):
     return (a.shape[1] + 1) * np.finfo(dtype).eps * moduli
 
 
+@pytest.mark.again(
+    "narrow_vectors", dtype=np.float32, rows=33, terms=5, columns=100, transposed=True
+)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("rows", "terms", "columns"), SHAPES)
 @pytest.mark.parametrize("transposed", [False, True])

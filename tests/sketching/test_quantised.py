@@ -189,6 +189,7 @@ def test_a_dither_has_to_fit():
         fastcl.Sketch(np.ones((4, 2)), dither=np.zeros(4))
 
 
+@pytest.mark.again("races", device="cuda-host", dtype=np.float32, n=301, m=5, d=35, bits=3)
 @pytest.mark.parametrize("bits", [1, 3])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("n", "m", "d"), [(1021, 33, 2), (301, 5, 35), (21, 5, 600)])
