@@ -64,7 +64,8 @@ def feature_sum(
     Notes
     -----
     ``A`` in arXiv 2310.03085; its adjoint for the real inner product is `feature_adjoint`. The
-    result is bitwise identical for any number of threads, but not from one method to the other.
+    result is bitwise identical for any number of threads. Its last bits depend on the method, on
+    whether a CPU or a GPU did the work and, for "nufft", on the version of finufft.
 
     If x or omega is a CuPy array, the work is done on its device, and a NumPy array x is streamed
     through it. No n x m array is formed: extra memory is one chunk of 131072 rows if x has to be
