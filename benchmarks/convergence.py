@@ -101,7 +101,7 @@ def compare_methods(panel, problem, methods, seconds):
     )
     for method in methods:
         prior = new_prior()
-        settings = METHODS[method] | {"n_points": N}
+        settings = METHODS[method] | {"n_points": POINTS_PER_AXIS**2 if method == "grid" else N}
         history = learn_for(seconds, prior, problem.sketch, BOX, **settings)
         row = judge(prior, problem)
         print(

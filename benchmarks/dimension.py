@@ -55,10 +55,10 @@ def peak_mib(prior, sketch, box, settings):
         tracemalloc.stop()
 
 
-def settings_of(method, axis):
+def settings_of(method, axis, dim):
     """Settings of `learn` for a method, with `axis` points per axis of the grid."""
     if method == "grid":
-        return METHODS[method] | {"points_per_axis": axis}
+        return METHODS[method] | {"n_points": axis**dim}
     return METHODS[method] | {"n_points": N}
 
 
@@ -96,7 +96,7 @@ def main():
         report(TRUTH, best, float(mixture.log_density(clean).mean()) - true_mass, "")
         axis = min(MAX_AXIS, int(MAX_GRID ** (1 / dim)))
         for method in options.methods:
-            settings = settings_of(method, axis)
+            settings = settings_of(method, axis, dim)
             prior = new_prior(dim)
             prior.initialise_on(box, rng=0)
             history = learn_for(seconds, prior, sketch, box, **settings)

@@ -244,7 +244,7 @@ def own_steps(dim, m, count, widths, method):
     steps = CapturedSteps(
         objective, prior, "unbiased", count, METHODS[method], fastcl.Adam(1e-3), seed=0
     )
-    return lambda i: steps.advance(i * ROWS, [0.3] * ROWS, [0.0] * ROWS)
+    return lambda i: steps.advance(i * ROWS, ROWS)
 
 
 def time_steps(problems):

@@ -82,10 +82,8 @@ def _run_method(sk, method, points, seconds):
     next_look = seconds / 20
     while sum(times) < seconds:
         start = time.perf_counter()
-        _, gradient = objective.gradient(
-            prior, method, points, np.random.default_rng(len(steps) + 1)
-        )
-        optimizer.update(prior.theta, gradient)
+        rng = np.random.default_rng(len(steps) + 1)
+        optimizer.update(prior.theta, objective.gradient(prior, method, points, rng).gradient)
         times.append(time.perf_counter() - start)
         steps.append(len(steps))
         if sum(times) >= next_look:

@@ -22,7 +22,12 @@ from ..priors.mlp import MLPPrior
 from ..sketching.sketch import sketch
 from ..validation import as_count
 
-METHODS = ("grid", "unbiased", "normalised")  # compared on the spiral
+GRID = 400  # points of the grid that is learned on: 20 x 20
+METHODS = {  # compared on the spiral
+    "grid": {"method": "grid", "log_scale": "learned", "n_points": GRID},
+    "unbiased": {"method": "unbiased", "log_scale": "learned", "n_points": 4000},
+    "normalised": {"method": "unbiased", "n_points": 4000},
+}
 M_PATCHES = 2000  # frequencies of the sketch of photographs
 WIDTHS = (64, 128, 256)
 SPIRAL_NOISE = 0.15  # standard deviation of the noise that the spiral is denoised from
@@ -69,10 +74,8 @@ def spiral_demo(folder, n_iter=3000, progress=True, report=print):
         f"Spiral: {len(data)} points ({data.nbytes / 1024:.0f} KiB) in a sketch of {sk.values.nbytes / 1024:.0f} KiB"
     )
     start = time.perf_counter()
-    for method in METHODS:
-        learn(
-            MLPPrior(dim=2, widths=WIDTHS, rng=0), sk, box, method, n_points=4000, n_iter=1, rng=0
-        )
+    for settings in METHODS.values():
+        learn(MLPPrior(dim=2, widths=WIDTHS, rng=0), sk, box, n_iter=1, rng=0, **settings)
     report(f"  compiled in {time.perf_counter() - start:.0f} s (once; later runs read the cache)")
     report(f"  {n_iter} steps of Adam; noisy points have {signal_to_noise(held_out, noisy):.1f} dB")
     report(
@@ -80,7 +83,7 @@ def spiral_demo(folder, n_iter=3000, progress=True, report=print):
     )
     figure, axes = new_figure(1, 3)
     results = {}
-    for panel, method in zip(axes[0], METHODS, strict=True):
+    for panel, (method, settings) in zip(axes[0], METHODS.items(), strict=True):
         prior = MLPPrior(dim=2, widths=WIDTHS, rng=0)
         optimizer = Adam(2e-3, schedule=Cosine(n_iter))
         start = time.perf_counter()
@@ -88,12 +91,11 @@ def spiral_demo(folder, n_iter=3000, progress=True, report=print):
             prior,
             sk,
             box,
-            method,
-            n_points=4000,
             n_iter=n_iter,
             optimizer=optimizer,
             rng=0,
             progress=progress,
+            **settings,
         )
         seconds = time.perf_counter() - start
         row = results[method] = {

@@ -102,7 +102,7 @@ def build_parser():
     sub.add_argument(
         "--method",
         choices=tuple(dict.fromkeys(METHODS + IMAGE_METHODS)),
-        help="(max_entropy for a sketch of images, normalised for one of an array)",
+        help="(max_entropy for a sketch of images, unbiased for one of an array)",
     )
     sub.add_argument(
         "--iterations",
@@ -237,9 +237,7 @@ def run_learn(options):
         "rng": options.seed,
         "progress": True,
     }
-    method = chosen.get(
-        "method", "max_entropy" if isinstance(source, PatchSketch) else "normalised"
-    )
+    method = chosen.get("method", "max_entropy" if isinstance(source, PatchSketch) else "unbiased")
     if method == "max_entropy" and options.checkpoint is not None:
         raise ValueError("--checkpoint is for networks: the method max_entropy keeps none")
     if isinstance(source, PatchSketch):

@@ -202,7 +202,7 @@ def learn_audio_prior(
     widths : sequence of int
         Hidden layers of the network.
     n_points, n_iter, rng, **settings
-        As in `learn`; by default the method is "unbiased" and the optimiser
+        As in `learn`; by default the log-scale is learned and the optimiser is
         ``Adam(1e-3, schedule=Cosine(n_iter))``.
     cutoffs : (float, float)
         Hz.
@@ -226,7 +226,7 @@ def learn_audio_prior(
     prior = MLPPrior(3, widths, rng=rng, reference=reference, dtype=np.float64)
     prior.initialise_on(reference, rng=rng)
     settings.setdefault("optimizer", Adam(1e-3, schedule=Cosine(n_iter)))
-    # "normalised" learns more of its note and keeps less for another one.
-    settings.setdefault("method", "unbiased")
+    # A normalised density learns more of its note and keeps less for another one.
+    settings.setdefault("log_scale", "learned")
     settings |= {"n_points": n_points, "n_iter": n_iter, "rng": rng}
     return learn(prior, sketch(bands, omega), **settings).prior

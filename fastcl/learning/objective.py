@@ -1,29 +1,44 @@
-"""The sketch-matching objective G(theta) = ||S mu_theta - z||^2 and its stochastic gradients (arXiv 2310.03085)."""
+"""The sketch-matching objective G(theta) = ||S mu_theta - z||^2 and its stochastic gradients.
+
+With points x_1..x_N drawn from the domain, the sketch of the density is estimated by
+
+    S_X mu = base + (c / N) sum_j (mu(x_j) - k) exp(-i <omega, x_j>).
+
+For a box, c is its volume, and k and base are 0. For a reference measure q, mu is the density
+relative to q, c = k = 1, and base is the sketch of q. See arXiv 2310.03085.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
-from ..backend import kernel, to_device_of, to_host
+from ..backend import contiguous, kernel, to_device_of
 from ..fourier.operator import FeatureOperator
 from ..measures.base import ReferenceMeasure
-from ..measures.box import Box
-from ..priors.mlp import MLPPrior
+from ..measures.box import Box, Domain
+from ..priors.base import Prior, is_trainable
 from ..sketching.sketch import Sketch
-from ..validation import as_choice, as_count, as_generator
+from ..validation import FLOATS, as_choice, as_count, as_generator
 
-METHODS = ("grid", "naive", "unbiased", "normalised", "tracked")
-LOG_SCALES = ("learned", "profiled", "normalised", "fixed")
-MASS_ROWS, MASS_PARTS = (
-    4096,
-    32,
-)  # points that normalise what was learned, and calls that they are spread over
-MIN_SCALE = 1e-8  # a profiled scale exp(a) is kept above this where a sample points the wrong way
+METHODS = ("grid", "naive", "unbiased")
+LOG_SCALES = ("normalised", "learned", "fixed")
+MASS_ROWS = 4096  # points per call when a learned density is normalised
+MASS_PARTS = 32  # such calls
+
+
+class Estimate(NamedTuple):
+    """An estimate of G, its gradient (P,), and the log-scale a of the density that it is for."""
+
+    value: float
+    gradient: NDArray
+    log_scale: float
 
 
 class SketchMatching:
     """G for one sketch and one domain, with the buffers that successive gradients share.
-
-    With points x_1..x_N of the domain, ``S_X mu = base + (c / N) sum_j (mu_j - k) exp(-i <omega, x_j>)``: a box has
-    c = its volume, k = 0, base = 0; a reference measure q has c = k = 1, base = its sketch, and mu relative to q.
 
     Parameters
     ----------
@@ -31,18 +46,13 @@ class SketchMatching:
     domain : Box or reference measure
     dtype : numpy dtype
         Working precision, that of the prior.
-    metric : object with `apply`, optional
-        M of the objective r* M r, as `WhitenedMetric`; the identity by default.
     like : array, optional
-        Where the work is done: on the device for a CuPy array.
-
-    Attributes
-    ----------
-    tracked : complex array (m,) or None
-        The running mean of S_X mu that the method "tracked" keeps.
+        The work is done where this array is: on the device for a CuPy array.
     """
 
-    def __init__(self, sketch, domain, dtype, metric=None, like=None):
+    def __init__(
+        self, sketch: Sketch, domain: Domain, dtype: DTypeLike, like: NDArray | None = None
+    ) -> None:
         if not isinstance(sketch, Sketch):
             raise TypeError(f"sketch must be a fastcl.Sketch, got {type(sketch).__name__}")
         if not isinstance(domain, (Box, ReferenceMeasure)):
@@ -51,188 +61,215 @@ class SketchMatching:
             )
         if domain.dim != sketch.dim:
             raise ValueError(f"domain has dimension {domain.dim}, the sketch {sketch.dim}")
-        if metric is not None and not callable(getattr(metric, "apply", None)):
-            raise TypeError(f"metric must have a method apply, as WhitenedMetric, got {metric!r}")
-        if not np.array_equal(getattr(metric, "omega", sketch.omega), sketch.omega):
-            raise ValueError("metric was made for other frequencies than those of the sketch")
-        self.domain, self.dtype, self.metric, self.tracked = domain, np.dtype(dtype), metric, None
+        self.domain = domain
+        self.dtype = np.dtype(dtype)
         self.z = to_device_of(sketch.values, sketch.values if like is None else like)
-        self.packed = FeatureOperator.pack(sketch.omega, self.dtype, self.z)
-        self.in_box = isinstance(domain, Box)
-        self.scale, self.offset = (domain.volume, 0.0) if self.in_box else (1.0, 1.0)
-        self.base = (
-            to_device_of(domain.sketch(sketch.omega), self.z)
-            if not self.in_box
-            else np.zeros_like(self.z)
-        )
+        self.operator = FeatureOperator.pack(sketch.omega, self.dtype, self.z)
+        if isinstance(domain, Box):
+            self.scale = domain.volume  # c
+            self.offset = 0.0  # k
+            self.base = np.zeros_like(self.z)
+        else:
+            self.scale = 1.0
+            self.offset = 1.0
+            self.base = to_device_of(domain.sketch(sketch.omega), self.z)
+        self._grid: tuple[int, NDArray] | None = None  # points per axis, and the points
 
-    def check(self, prior):
-        """Raise where `prior` is not one that this objective can drive."""
-        if not isinstance(prior, MLPPrior):
-            raise TypeError(f"prior must be a fastcl.MLPPrior, got {type(prior).__name__}")
+    def check(self, prior: Prior) -> None:
+        """Raise an error unless this objective can drive `prior`."""
+        check_trainable(prior)
+        if prior.theta.dtype not in FLOATS:
+            raise ValueError(f"prior must have a float32 or float64 theta, got {prior.theta.dtype}")
         if prior.dim != self.domain.dim:
             raise ValueError(f"prior has dimension {prior.dim}, the sketch {self.domain.dim}")
-        if prior.reference is not (None if self.in_box else self.domain):
+        if prior.reference is not (None if isinstance(self.domain, Box) else self.domain):
             raise ValueError(
-                "domain must be prior.reference itself where the prior has one, and a Box where it has none"
+                "domain must be prior.reference itself if the prior has one, and a Box otherwise"
             )
 
-    @np.errstate(over="ignore", invalid="ignore")  # a run that diverges is told by its value, once
-    def gradient(self, prior, method, points, rng, log_scale="learned", out=None, share=1.0):
-        """(value, gradient) by one of `METHODS`; `points` is a number a axis for the grid, a number in all otherwise.
+    @np.errstate(over="ignore", invalid="ignore")  # the loop reports a run that diverges, once
+    def gradient(
+        self, prior: Prior, method: str, points: int, rng: Any = None, log_scale: str = "learned"
+    ) -> Estimate:
+        """G and its gradient by one of `METHODS`; the prior is left as it is.
 
-        "tracked" takes the residual from a running mean of S_X mu over earlier points, of which these become `share`.
+        `points` is the number per axis for the grid and the number in all otherwise.
         """
         as_choice(method, "method", METHODS)
         as_choice(log_scale, "log_scale", LOG_SCALES)
-        if method == "grid":
-            if not self.in_box:
-                raise ValueError("domain must be a Box for the grid method")
-            x = independent = self._grid(points)
-        else:
-            count = as_count(points, "n_points")
-            x = self._sample(count, rng)
-            independent = self._sample(count, rng) if method in ("unbiased", "normalised") else x
-        # The residual comes first and the points of the gradient last, so that their activations are still there.
+        x, independent = self._draw(method, points, rng)
+        # The residual comes first and the points of the gradient last, so that their activations
+        # are still there for the backward pass.
         weights = prior.weights()
-        energy, state = prior.forward(independent, keep=independent is x, weights=weights)
-        self._set_log_scale(prior, log_scale, independent, energy)
-        moments = self._sketch_density(prior, independent, energy)
-        if (
-            method == "tracked"
-        ):  # earlier points make the residual, these the gradient: independent at the price of one set
-            earlier = moments if self.tracked is None else self.tracked
-            self.tracked = earlier + share * (moments - earlier)
-            moments = earlier
-        residual = moments - self.z
-        weighted = self._weigh(residual)
+        energy, state = self._forward(prior, independent, weights, keep=independent is x)
+        a = self._log_scale(prior, log_scale, energy)
+        residual = self._sketch_density(independent, energy, a) - self.z
         if independent is not x:
-            energy, state = prior.forward(x, weights=weights)
-            if log_scale == "normalised":
-                self._set_log_scale(prior, log_scale, x, energy)
-        mu = np.exp(prior.log_scale - energy)
-        adjoint = self.packed.adjoint(x, weighted, np.empty(len(x), self.dtype, like=x))
-        if method == "tracked":
-            value = _inner(residual, weighted)
-        else:
-            # r* M r where r saw the same points, r_X* M r_X' where it did not: one formula, by the adjoint identity.
-            value = self.scale * np.mean((mu - self.offset) * adjoint, dtype=np.float64)
-            value += _inner(weighted, self.base - self.z)
+            energy, state = self._forward(prior, x, weights)
+            a = self._log_scale(prior, log_scale, energy)
+        mu = np.exp(a - energy)
+        adjoint = self.operator.adjoint(x, residual, np.empty(len(x), self.dtype, like=x))
+        # r* r if r saw the same points, r_X* r_X' if it did not: one formula, by the adjoint
+        # identity.
+        value = self.scale * np.mean((mu - self.offset) * adjoint, dtype=np.float64)
+        value += _inner(residual, self.base - self.z)
         if log_scale == "normalised":  # the mass stays one, whatever the energy does
             adjoint -= self.scale * np.mean(mu * adjoint, dtype=np.float64)
         grad_energy = mu * adjoint
         grad_energy *= 2 * self.scale / len(x)
         total = grad_energy.sum(dtype=np.float64)
         np.negative(grad_energy, out=grad_energy)
-        gradient = prior.backward(grad_energy, state, out)
+        gradient = self._backward(prior, grad_energy, state)
         gradient[-1] = total if log_scale == "learned" else 0
-        return float(value), gradient
+        return Estimate(float(value), gradient, a)
 
-    def _set_log_scale(self, prior, log_scale, x, energy):
-        if log_scale == "profiled":
-            prior.log_scale = self._profiled_log_scale(x, energy)
-        elif log_scale == "normalised":
-            least = float(energy.min())
-            mass = float(
-                np.exp(least - energy.astype(np.float64)).mean()
-            )  # scipy's logsumexp takes as long as the network
-            prior.log_scale = least - np.log(self.scale * mass)
-
-    def normalise(self, prior, rng):
-        """Give the density mass one, from more points than one step has."""
-        energy = np.concatenate(
-            [
-                prior.forward(self._sample(MASS_ROWS, rng), keep=False)[0].copy()
+    def unit_mass_log_scale(self, prior: Prior, method: str, points: int, rng: Any = None) -> float:
+        """The a that gives the density mass one: over the grid, or by far more points than a step has."""
+        if method == "grid":
+            energy = self._forward(prior, self._grid_points(points), None, keep=False)[0]
+        else:
+            parts = [
+                self._forward(prior, self._sample(MASS_ROWS, rng), None, keep=False)[0].copy()
                 for _ in range(MASS_PARTS)
             ]
-        )
-        self._set_log_scale(prior, "normalised", None, energy)
+            energy = np.concatenate(parts)
+        return self._log_scale(prior, "normalised", energy)
 
-    def _grid(self, points_per_axis):
-        if getattr(self, "_grid_points", (None,))[0] != points_per_axis:
+    # ---- the prior ----------------------------------------------------------------------------
+
+    def _forward(
+        self, prior: Prior, x: NDArray, weights: Any, keep: bool = True
+    ) -> tuple[NDArray, Any]:
+        """(energies (n,) in the working precision, the state that `prior.backward` needs)."""
+        energy, state = prior.forward(x, keep=keep, weights=weights)
+        if energy.shape != (len(x),):
+            raise ValueError(
+                f"prior must give one energy per point, ({len(x)},), got {energy.shape}"
+            )
+        return energy.astype(self.dtype, copy=False), state
+
+    def _backward(self, prior: Prior, grad_energy: NDArray, state: Any) -> NDArray:
+        gradient = prior.backward(grad_energy, state)
+        if gradient.shape != prior.theta.shape:
+            raise ValueError(
+                f"prior.backward must give a gradient of shape {prior.theta.shape}, "
+                f"got {gradient.shape}"
+            )
+        return gradient.astype(self.dtype, copy=False)
+
+    def _log_scale(self, prior: Prior, log_scale: str, energy: NDArray) -> float:
+        """The a of the density: that of the prior, or the one that gives the points mass one."""
+        if log_scale != "normalised":
+            return prior.log_scale
+        least = float(energy.min())
+        # scipy's logsumexp takes as long as the network.
+        mass = float(np.exp(least - energy.astype(np.float64)).mean())
+        return float(self.dtype.type(least - np.log(self.scale * mass)))
+
+    def _sketch_density(self, x: NDArray, energy: NDArray, log_scale: float) -> NDArray:
+        """S_X mu, (m,) complex."""
+        weights = np.exp(log_scale - energy)
+        weights -= self.offset
+        return self.base + (self.scale / len(x)) * self.operator.sum(x, weights)
+
+    # ---- the points ---------------------------------------------------------------------------
+
+    def _draw(self, method: str, points: int, rng: Any) -> tuple[NDArray, NDArray]:
+        """(points of the gradient, points of the residual): the same ones unless "unbiased"."""
+        if method == "grid":
+            x = self._grid_points(points)
+            return x, x
+        count = as_count(points, "n_points")
+        x = self._sample(count, rng)
+        return x, self._sample(count, rng) if method == "unbiased" else x
+
+    def _grid_points(self, points_per_axis: int) -> NDArray:
+        if not isinstance(self.domain, Box):
+            raise ValueError("domain must be a Box for the grid method")
+        if self._grid is None or self._grid[0] != points_per_axis:
             grid = to_device_of(self.domain.grid(points_per_axis, self.dtype), self.z)
             self._check_phases(grid)
-            self._grid_points = (points_per_axis, grid)
-        return self._grid_points[1]
+            self._grid = (points_per_axis, grid)
+        return self._grid[1]
 
-    def _sample(self, count, rng):
+    def _sample(self, count: int, rng: Any) -> NDArray:
         if isinstance(self.domain, Box):
             points = self.domain.sample(count, rng, self.dtype, like=self.z)
         else:
-            points = to_device_of(self.domain.sample(count, rng, self.dtype), self.z)
+            drawn = self.domain.sample(count, as_generator(rng), self.dtype)
+            points = contiguous(to_device_of(drawn, self.z), self.dtype)
+            if points.shape != (count, self.domain.dim):
+                raise ValueError(
+                    f"domain must draw points of shape {(count, self.domain.dim)}, "
+                    f"got {points.shape}"
+                )
         self._check_phases(points)
         return points
 
-    def _check_phases(self, points):
+    def _check_phases(self, points: NDArray) -> None:
         magnitudes = np.empty(points.shape[1])
         kernel("column_magnitudes", like=points)(points, magnitudes)
-        self.packed.check_phases(magnitudes)
+        self.operator.check_phases(magnitudes)
 
-    def _weigh(self, moments):
-        """M times `moments`, (m,); a metric works on the host."""
-        return (
-            moments
-            if self.metric is None
-            else to_device_of(self.metric.apply(to_host(moments)), moments)
+
+def check_trainable(prior: object) -> None:
+    """TypeError unless `prior` has parameters that can be learned."""
+    if not is_trainable(prior):
+        raise TypeError(
+            "prior must be a fastcl.Prior with parameters theta, such as MLPPrior, "
+            f"got {type(prior).__name__}"
         )
 
-    def _sketch_density(self, prior, x, energy):
-        """S_X mu, (m,) complex."""
-        weights = np.exp(prior.log_scale - energy)
-        weights -= self.offset
-        return self.base + (self.scale / len(x)) * self.packed.sum(x, weights)
 
-    def _profiled_log_scale(self, x, energy):
-        """The a that minimises r* M r, r = S_X mu - z, in closed form: the objective is quadratic in exp(a)."""
-        unit = (self.scale / len(x)) * self.packed.sum(x, np.exp(-energy))
-        rest = self.z - self.base
-        if self.offset:
-            rest = rest + (self.scale / len(x)) * self.offset * self.packed.sum(
-                x, np.empty(0, x.dtype, like=x)
-            )
-        weighted = self._weigh(unit)
-        power = _inner(weighted, unit)
-        return np.log(max(_inner(weighted, rest) / power, MIN_SCALE) if power > 0 else MIN_SCALE)
+def _inner(a: NDArray, b: NDArray) -> float:
+    """Re <a, b>.
 
-
-def _inner(a, b):
-    """Re <a, b>. Not `vdot`: BLAS threads that wait for more work would take the cores from the kernels' threads."""
+    Not `vdot`: BLAS threads that wait for more work would take the cores from the kernels' threads.
+    """
     return float((a.real * b.real + a.imag * b.imag).sum())
 
 
-def grid_gradient(prior, sketch, domain, points_per_axis=20, log_scale="learned", metric=None):
-    """Value and gradient of G on the fixed grid of cell centres: exact for the discretised G, at points_per_axis^d points.
+def grid_gradient(
+    prior: Prior,
+    sketch: Sketch,
+    domain: Box,
+    points_per_axis: int = 20,
+    log_scale: str = "learned",
+) -> tuple[float, NDArray]:
+    """Value and gradient of G discretised on a regular grid of points_per_axis^d points.
 
     Parameters
     ----------
-    prior : MLPPrior
-        Without a reference measure.
+    prior : Prior
+        With parameters, such as `MLPPrior`, and no reference measure. It is left as it is.
     sketch : Sketch
     domain : Box
+        The points are the centres of its cells.
     points_per_axis : int
-    log_scale : {"learned", "profiled", "normalised", "fixed"}
-        Whether a has a gradient like any parameter, is first set to its minimiser in closed form, is set to give the
-        density mass one over the points, or stays as it is (0 in a new prior, which is the paper's model). Profiling
-        and normalising write ``prior.log_scale``.
-    metric : WhitenedMetric, optional
-        M of the objective r* M r; the identity by default.
+    log_scale : {"learned", "normalised", "fixed"}
+        "learned": a is a parameter with a gradient like any other. "normalised": the density is
+        scaled to mass one over the points, whatever `prior.log_scale` is; to scale the prior
+        itself, ``prior.log_scale -= fastcl.log_normaliser(prior, domain)``. "fixed": a stays as it
+        is (0 in a new prior: the model of the paper).
 
     Returns
     -------
     value : float
         G on the grid.
     gradient : array (P,)
-        With respect to ``prior.theta``, and where that is: the work is done on the device for a CuPy array.
+        With respect to ``prior.theta``, which also decides where the work is done: on the device
+        for a CuPy array.
 
     Raises
     ------
     TypeError, ValueError
-        Arguments that do not fit together; phases that would lose all their digits in the precision of the prior.
+        Arguments that do not fit together; phases that would lose all their digits in the precision
+        of the prior.
 
     Notes
     -----
-    The discretisation that arXiv 2310.03085 starts from. Memory, here and in the two stochastic gradients:
-    the sum of the widths, in numbers, for every point, and 16 partial gradients.
+    The discretisation that arXiv 2310.03085 starts from. Memory, here and in the two stochastic
+    gradients: for every point, as many numbers as the network has units, and 16 partial gradients.
 
     Examples
     --------
@@ -240,26 +277,32 @@ def grid_gradient(prior, sketch, domain, points_per_axis=20, log_scale="learned"
     >>> sk = fastcl.sketch(np.zeros((1, 1)), [[1.0], [2.0]])
     >>> prior = fastcl.MLPPrior(dim=1, widths=(8,), rng=0, dtype=np.float64)
     >>> prior.theta[:] = 0  # the density is 1 everywhere
-    >>> value, gradient = fastcl.grid_gradient(prior, sk, fastcl.Box([-np.pi], [np.pi]), points_per_axis=64)
-    >>> round(value, 6)  # both moments of the uniform law vanish, those of the data are 1
+    >>> box = fastcl.Box([-np.pi], [np.pi])
+    >>> value, gradient = fastcl.grid_gradient(prior, sk, box, points_per_axis=64)
+    >>> round(value, 6)  # both moments of the uniform distribution vanish, those of the data are 1
     2.0
     """
-    return _gradient(prior, sketch, domain, "grid", points_per_axis, None, log_scale, metric)
+    return _gradient(prior, sketch, domain, "grid", points_per_axis, None, log_scale)
 
 
 def naive_gradient(
-    prior, sketch, domain, n_points=4096, rng=None, log_scale="learned", metric=None
-):
-    """Value and gradient of G at fresh random points, the same ones for the residual and the gradient.
+    prior: Prior,
+    sketch: Sketch,
+    domain: Domain,
+    n_points: int = 4096,
+    rng: Any = None,
+    log_scale: str = "learned",
+) -> tuple[float, NDArray]:
+    """Value and gradient of G at random points, the same ones for the residual and the gradient.
 
     Its mean is the gradient of E||S_X mu - z||^2: that of G plus that of the variance of S_X mu.
 
     Parameters
     ----------
-    prior, sketch, log_scale, metric
+    prior, sketch, log_scale
         As in `grid_gradient`; the prior may have a reference measure.
     domain : Box or reference measure
-        The latter that of the prior.
+        If the prior has a reference measure, that one.
     n_points : int
         Points drawn from the domain.
     rng : int or numpy.random.Generator, optional
@@ -268,12 +311,12 @@ def naive_gradient(
     -------
     value : float
     gradient : array (P,)
-        As `grid_gradient`.
+        As in `grid_gradient`.
 
     Raises
     ------
     TypeError, ValueError
-        As `grid_gradient`; n_points below 1.
+        As in `grid_gradient`; n_points below 1.
 
     Notes
     -----
@@ -282,38 +325,45 @@ def naive_gradient(
     Examples
     --------
     >>> import numpy as np, fastcl
-    >>> sk = fastcl.sketch(np.zeros((1, 2)), fastcl.draw_frequencies(20, dim=2, scale=1.0, rng=0))
-    >>> prior, box = fastcl.MLPPrior(dim=2, widths=(8,), rng=0), fastcl.Box([-1, -1], [1, 1])
+    >>> omega = fastcl.draw_frequencies(20, dim=2, scale=1.0, rng=0)
+    >>> sk = fastcl.sketch(np.zeros((1, 2)), omega)
+    >>> prior = fastcl.MLPPrior(dim=2, widths=(8,), rng=0)
+    >>> box = fastcl.Box([-1, -1], [1, 1])
     >>> value, gradient = fastcl.naive_gradient(prior, sk, box, n_points=100, rng=0)
     >>> value >= 0, gradient.dtype
     (True, dtype('float32'))
     """
-    return _gradient(prior, sketch, domain, "naive", n_points, rng, log_scale, metric)
+    return _gradient(prior, sketch, domain, "naive", n_points, rng, log_scale)
 
 
 def unbiased_gradient(
-    prior, sketch, domain, n_points=4096, rng=None, log_scale="learned", metric=None
-):
-    """Unbiased value and gradient of G: the residual at n_points random points, the gradient at n_points others.
+    prior: Prior,
+    sketch: Sketch,
+    domain: Domain,
+    n_points: int = 4096,
+    rng: Any = None,
+    log_scale: str = "learned",
+) -> tuple[float, NDArray]:
+    """Unbiased value and gradient of G: the residual at n_points random points, the gradient at others.
 
     Parameters
     ----------
-    prior, sketch, domain, n_points, rng, metric
+    prior, sketch, domain, n_points, rng
         As in `naive_gradient`.
-    log_scale : {"learned", "profiled", "normalised", "fixed"}
-        As in `grid_gradient`. If "profiled", the scale follows from the points of the residual, and the gradient is unbiased
-        given that scale; if "normalised", either set of points has mass one.
+    log_scale : {"learned", "normalised", "fixed"}
+        As in `grid_gradient`. If "normalised", each of the two sets of points has mass one.
 
     Returns
     -------
     value : float
+        It may be negative.
     gradient : array (P,)
-        As `grid_gradient`.
+        As in `grid_gradient`.
 
     Raises
     ------
     TypeError, ValueError
-        As `grid_gradient`; n_points below 1.
+        As in `grid_gradient`; n_points below 1.
 
     Notes
     -----
@@ -324,16 +374,25 @@ def unbiased_gradient(
     >>> import numpy as np, fastcl
     >>> omega = fastcl.draw_frequencies(50, dim=1, scale=0.5, rng=0)
     >>> sk = fastcl.sketch(np.random.default_rng(0).uniform(-1, 1, (1000, 1)), omega)
-    >>> prior = fastcl.MLPPrior(dim=1, widths=(16,), rng=0)
-    >>> value, gradient = fastcl.unbiased_gradient(prior, sk, fastcl.Box([-1], [1]), n_points=256, rng=0)
+    >>> prior, box = fastcl.MLPPrior(dim=1, widths=(16,), rng=0), fastcl.Box([-1], [1])
+    >>> value, gradient = fastcl.unbiased_gradient(prior, sk, box, n_points=256, rng=0)
     >>> gradient.shape == prior.theta.shape
     True
     """
-    return _gradient(prior, sketch, domain, "unbiased", n_points, rng, log_scale, metric)
+    return _gradient(prior, sketch, domain, "unbiased", n_points, rng, log_scale)
 
 
-def _gradient(prior, sketch, domain, method, points, rng, log_scale, metric):
-    dtype, like = (prior.dtype, prior.theta) if isinstance(prior, MLPPrior) else (np.float32, None)
-    objective = SketchMatching(sketch, domain, dtype, metric, like)
+def _gradient(
+    prior: Prior,
+    sketch: Sketch,
+    domain: Domain,
+    method: str,
+    points: int,
+    rng: Any,
+    log_scale: str,
+) -> tuple[float, NDArray]:
+    check_trainable(prior)
+    objective = SketchMatching(sketch, domain, prior.theta.dtype, prior.theta)
     objective.check(prior)
-    return objective.gradient(prior, method, points, as_generator(rng), log_scale)
+    value, gradient, _ = objective.gradient(prior, method, points, as_generator(rng), log_scale)
+    return value, gradient

@@ -66,7 +66,7 @@ def test_learn_of_rows_is_that_of_the_library(made):
     ("name", "settings"),
     [
         ("model", {"method": "max_entropy", "n_points": 200, "n_iter": 15}),
-        ("network", {"method": "normalised", "n_points": 50, "n_iter": 5}),
+        ("network", {"method": "unbiased", "n_points": 50, "n_iter": 5}),
     ],
 )
 def test_learn_of_images_is_that_of_the_library(made, monkeypatch, name, settings):
@@ -161,7 +161,7 @@ def test_an_image_is_denoised_with_a_network(made, tmp_path):
     assert psnr(CLEAN, read_levels(out)) > psnr(CLEAN, read_levels(made / "noisy.png")) + 4
 
 
-@pytest.mark.parametrize(("sketch", "method"), [("images", "max_entropy"), ("s2", "normalised")])
+@pytest.mark.parametrize(("sketch", "method"), [("images", "max_entropy"), ("s2", "unbiased")])
 def test_learn_tells_its_method(made, tmp_path, monkeypatch, capsys, sketch, method):
     do_little(monkeypatch)
     assert run(made, f"learn {sketch}.npz -o {tmp_path / 'p.npz'} --iterations 1 --points 50") == 0

@@ -138,7 +138,7 @@ learn s2.npz -o empty
 learn s2.npz -o OUT --method max_entropy --iterations 2 --points 50
 learn images.npz -o OUT --method grid
 learn images.npz -o OUT --method max_entropy --iterations 0
-learn images.npz -o OUT --method normalised --iterations 0 --points 2
+learn images.npz -o OUT --method unbiased --iterations 0 --points 2
 learn images.npz -o OUT --points 0
 learn images.npz -o OUT --seed -1
 learn images.npz -o OUT --checkpoint new.npz
@@ -334,7 +334,7 @@ def test_an_interruption_is_one_line_and_status_130(bad, capsys, monkeypatch, co
     assert "interrupted" in assert_refused(bad, command, capsys, status=130)
 
 
-@pytest.mark.parametrize("arguments", ["s2.npz", "images.npz", "images.npz --method normalised"])
+@pytest.mark.parametrize("arguments", ["s2.npz", "images.npz", "images.npz --method unbiased"])
 def test_interrupted_learning_is_not_passed_off_as_finished(bad, capsys, monkeypatch, arguments):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt

@@ -97,7 +97,7 @@ def test_a_run_takes_no_more_for_more_steps(device):
         prior.theta = device.asarray(prior.theta)
         before = Memory.live
         Memory.reset()
-        fastcl.learn(prior, sketch, box, "unbiased", n_points=40, n_iter=steps, rng=0)
+        fastcl.learn(prior, sketch, box, log_scale="learned", n_points=40, n_iter=steps, rng=0)
         peaks.append(Memory.peak - before)
         del prior
     assert peaks[0] == peaks[1] < 1 << 20

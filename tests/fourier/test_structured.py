@@ -374,7 +374,8 @@ def test_a_step_of_learning_has_the_value_of_the_array(dim, make):
     for frequencies in (omega, np.asarray(omega)):
         prior = fastcl.MLPPrior(dim, (8,), rng=0, dtype=np.float64)
         sk = fastcl.sketch(0.3 * x, frequencies)
-        result = fastcl.learn(prior, sk, domain, "unbiased", n_points=n, n_iter=1, rng=0)
+        settings = {"log_scale": "learned", "n_points": n, "n_iter": 1, "rng": 0}
+        result = fastcl.learn(prior, sk, domain, **settings)
         values.append(result.history["value"][0])
     # G = Re <r, r'>. Each of the 64 moments is off by at most the error of a pair, once in z and
     # once, times the mass, in S mu; in magnitude z is at most 1 and S mu at most the mass.

@@ -47,7 +47,7 @@ def fill(folder):
         for command in (
             "sketch images -o images.npz --patch 4 -m 20 --seed 3",
             "learn images.npz -o model.npz --iterations 15 --points 200",
-            "learn images.npz -o network.npz --iterations 5 --points 50 --method normalised",
+            "learn images.npz -o network.npz --iterations 5 --points 50 --method unbiased",
             "sketch rows2.npy -o s2.npz -m 100",
             "learn s2.npz -o p2.npz --iterations 30 --points 500 --checkpoint c2.npz",
             "sketch rows5.npy -o s5.npz -m 50",

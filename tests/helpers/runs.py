@@ -6,7 +6,7 @@ from problems import line
 import fastcl
 
 N_ITER = 30
-METHODS = ["grid", "naive", "unbiased", "normalised", "tracked"]
+METHODS = ["grid", "naive", "unbiased"]
 
 
 def learn(problem=None, **settings):

@@ -10,6 +10,7 @@ from runs import METHODS, N_ITER, assert_same_run, learn, stop_at
 
 import fastcl
 from fastcl import files
+from fastcl.learning import loop
 
 OPTIMIZERS = {
     "momentum": lambda: fastcl.SGD(1e-3, momentum=0.9),
@@ -34,27 +35,26 @@ def assert_resumes(step, unbroken, **settings):
     assert_same_run(result, unbroken)
 
 
-# Steps to stop after, at random: before and among the iterates that are averaged.
+# Steps to stop after, at random.
 STOPS = sorted(np.random.default_rng(2).choice(N_ITER - 1, 3, replace=False).tolist())
 
 
 @pytest.mark.parametrize("how", [True, KeyboardInterrupt])
 @pytest.mark.parametrize("stop", STOPS)
-@pytest.mark.parametrize("average", [0.0, 0.6])
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_resumed_run_has_the_bits_of_an_unbroken_run(tmp_path, name, average, stop, how):
-    settings = {"average": average, "checkpoint_every": 7}
-    unbroken = learn(optimizer=OPTIMIZERS[name](), **settings)
-    settings["checkpoint"] = tmp_path / "run.npz"
+def test_resumed_run_has_the_bits_of_an_unbroken_run(tmp_path, monkeypatch, name, stop, how):
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 7)
+    unbroken = learn(optimizer=OPTIMIZERS[name]())
+    settings = {"checkpoint": tmp_path / "run.npz"}
     first = learn(optimizer=OPTIMIZERS[name](), callback=stop_at(stop, how), **settings)
     assert len(first.history["value"]) == stop + 1
     assert_resumes(stop + 1, unbroken, optimizer=OPTIMIZERS[name](), **settings)
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("log_scale", ["fixed", "profiled"])
+@pytest.mark.parametrize("log_scale", ["normalised", "learned", "fixed"])
 def test_every_method_resumes(tmp_path, method, log_scale):
-    settings = {"method": method, "log_scale": log_scale, "points_per_axis": 9}
+    settings = {"method": method, "log_scale": log_scale, "n_points": 9}
     unbroken = learn(**settings)
     settings["checkpoint"] = tmp_path / "run.npz"
     learn(callback=stop_at(8, True), **settings)
@@ -62,15 +62,15 @@ def test_every_method_resumes(tmp_path, method, log_scale):
 
 
 def test_run_interrupted_at_every_step_resumes(tmp_path):
-    settings = {"checkpoint": tmp_path / "run.npz", "average": 0.6}
+    settings = {"checkpoint": tmp_path / "run.npz"}
     for _ in range(N_ITER - 1):
         learn(callback=lambda *_: True, **settings)
-    assert_same_run(learn(**settings), learn(average=0.6))
+    assert_same_run(learn(**settings), learn())
 
 
-def test_run_that_was_killed_resumes_from_the_last_periodic_checkpoint(tmp_path):
-    settings = {"average": 0.6, "checkpoint_every": 7}
-    unbroken = learn(**settings)
+def test_run_that_was_killed_resumes_from_the_last_periodic_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 7)
+    unbroken = learn()
     left = tmp_path / "left.npz"
 
     def callback(iteration, prior, value):
@@ -79,8 +79,8 @@ def test_run_that_was_killed_resumes_from_the_last_periodic_checkpoint(tmp_path)
         ):  # what the disk holds if the machine stops here: the state after 14 steps
             shutil.copy(tmp_path / "run.npz", left)
 
-    learn(checkpoint=tmp_path / "run.npz", callback=callback, **settings)
-    assert_resumes(14, unbroken, checkpoint=left, **settings)
+    learn(checkpoint=tmp_path / "run.npz", callback=callback)
+    assert_resumes(14, unbroken, checkpoint=left)
 
 
 def test_error_in_a_callback_passes_through_and_the_run_resumes(tmp_path):
@@ -91,14 +91,14 @@ def test_error_in_a_callback_passes_through_and_the_run_resumes(tmp_path):
 
 
 def test_finished_run_is_not_run_again(tmp_path):
-    settings = {"checkpoint": tmp_path / "run.npz", "average": 0.5}
+    settings = {"checkpoint": tmp_path / "run.npz"}
     first, calls = learn(**settings), []
     again = learn(callback=lambda *call: calls.append(call), **settings)
     assert not calls
     assert_same_run(again, first)
 
 
-def test_run_without_averaging_can_be_lengthened(tmp_path):
+def test_run_can_be_lengthened(tmp_path):
     checkpoint = tmp_path / "run.npz"
     learn(checkpoint=checkpoint, n_iter=12)
     assert_resumes(12, learn(), checkpoint=checkpoint)
@@ -123,7 +123,6 @@ OTHER_RUNS = {
     "method": {"method": "naive"},
     "points": {"n_points": 33},
     "log-scale": {"log_scale": "fixed"},
-    "average": {"average": 0.5},
     "optimizer": {"optimizer": fastcl.SGD(1e-3)},
     "step": {"optimizer": fastcl.Adam(2e-3)},
     "beta": {"optimizer": fastcl.Adam(1e-3, beta1=0.5)},
@@ -171,12 +170,12 @@ def test_file_of_another_kind_is_not_overwritten(tmp_path):
     path, problem = tmp_path / "sketch.npz", line(np.float32)
     problem.sketch.save(path)
     before = path.read_bytes()
-    with pytest.raises(ValueError, match="fastcl-sketch"):
+    with pytest.raises(ValueError, match="holds a sketch, expected a checkpoint"):
         learn(problem, checkpoint=path)
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("missing", ["theta", "mean", "seed", "z", "history.value"])
+@pytest.mark.parametrize("missing", ["theta", "seed", "z", "omega", "settings", "history.value"])
 def test_incomplete_checkpoint_is_refused_before_anything_changes(tmp_path, missing):
     path, problem = tmp_path / "run.npz", line(np.float32)
     learn(checkpoint=path, n_iter=3)
@@ -210,21 +209,61 @@ def test_read_only_folder_is_an_error_before_any_step(tmp_path, monkeypatch):
     assert not calls
 
 
-def test_diverged_run_keeps_a_checkpoint_of_finite_parameters(tmp_path):
+def test_diverged_run_keeps_a_checkpoint_of_finite_parameters(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 1)
     checkpoint = tmp_path / "run.npz"
     with pytest.raises(FloatingPointError):
-        learn(checkpoint=checkpoint, checkpoint_every=1, optimizer=fastcl.SGD(1e30), average=1.0)
+        learn(checkpoint=checkpoint, optimizer=fastcl.SGD(1e30))
     with np.load(checkpoint) as archive:
-        assert all(
-            np.isfinite(archive[name]).all() for name in ("theta", "mean", "optimizer.velocity")
-        )
+        assert all(np.isfinite(archive[name]).all() for name in ("theta", "optimizer.velocity"))
 
 
-def test_checkpoint_of_another_metric_is_refused(tmp_path):
-    checkpoint = tmp_path / "run.npz"
-    learn(checkpoint=checkpoint, callback=stop_at(3, True))
-    with pytest.raises(ValueError, match="other settings"):
-        learn(checkpoint=checkpoint, metric="whitened")
+# Settings as version 0.1.0 wrote them; its default method was called "normalised".
+OLD = (
+    "['{method}', 32, '{log_scale}', '{metric}', 0.3, {average}, [1, 8, 1], 'float32', "
+    "\"Adam({{'beta1': 0.9, 'beta2': 0.999, 'epsilon': 1e-08, 'step': 0.001}}, Constant({{}}))\", "
+    "{{'kind': 'box', 'low': [-1.0], 'high': [1.5]}}, None, {seed}]"
+)
+
+
+def write_as_before(path, **settings):
+    """A checkpoint of `learn` after 9 steps, as version 0.1.0 would have written it."""
+    learn(checkpoint=path, callback=stop_at(8, True), **settings)
+    kind, arrays = files.read_npz(path, "checkpoint")
+    written = {"method": "unbiased", "metric": "identity", "average": 0.0, "seed": arrays["seed"]}
+    arrays["mean"] = np.zeros(arrays["theta"].size)
+    return lambda **what: files.write_npz(
+        path, kind, arrays | {"settings": OLD.format(**written | settings | what)}
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "log_scale"),
+    [("normalised", "normalised"), ("unbiased", "normalised"), ("unbiased", "learned")],
+)
+def test_checkpoint_of_version_0_1_0_resumes(tmp_path, method, log_scale):
+    path = tmp_path / "run.npz"
+    write_as_before(path, log_scale=log_scale)(method=method)
+    settings = {"log_scale": log_scale, "checkpoint": path}
+    assert_resumes(9, learn(log_scale=log_scale), **settings)
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        {"method": "tracked"},
+        {"log_scale": "profiled"},
+        {"metric": "whitened"},
+        {"average": 0.5},
+        {"method": "naive"},
+        {"seed": 5},
+    ],
+)
+def test_checkpoint_of_version_0_1_0_with_an_option_that_is_gone_is_refused(tmp_path, what):
+    path = tmp_path / "run.npz"
+    write_as_before(path, log_scale="normalised")(**what)
+    with pytest.raises(ValueError, match="belongs to a run with other settings"):
+        learn(checkpoint=path)
 
 
 @pytest.mark.parametrize(
@@ -244,7 +283,7 @@ def test_checkpoint_of_another_metric_is_refused(tmp_path):
         ("seed", np.int64(-1)),
         ("seed", np.float64(2.0**64)),
         ("theta", np.full(25, np.nan)),
-        ("mean", np.full(25, 1j)),
+        ("theta", np.full(25, 1j)),
     ],
 )
 def test_arrays_of_a_checkpoint_that_do_not_fit_are_refused(tmp_path, name, array):

@@ -1,13 +1,10 @@
-"""The whitened metric: covariances in closed form against Monte Carlo, its inverse against dense algebra, its gradients."""
-
-from functools import cache
+"""The whitened metric: covariances in closed form against Monte Carlo, its inverse against dense algebra."""
 
 import numpy as np
 import pytest
-from problems import COVARIANCE, energy_and_jacobian, features, line, scale_mixture_plane, threads
+from problems import COVARIANCE, features
 
 import fastcl
-from fastcl.learning.objective import SketchMatching
 from fastcl.priors.metric import _covariances, _inverse
 
 EPS = np.finfo(float).eps
@@ -216,115 +213,6 @@ def test_moving_the_law_and_the_residual_moves_the_result():
     )
 
 
-# ---- gradients in the metric -------------------------------------------------------------------------------------
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    with threads(1):
-        yield
-
-
-@cache
-def measured(make, law=None):
-    """(problem, its metric, (value, gradient) of r* M r by quadrature in plain NumPy)."""
-    problem = make()
-    omega, domain = problem.sketch.omega, problem.domain if law is None else law
-    metric = fastcl.WhitenedMetric(omega, domain, ridge=0.1, dtype=np.float64)
-    energy, jacobian = energy_and_jacobian(problem.prior, problem.nodes)
-    jacobian[:, -1] = -1
-    mu, waves = (
-        problem.weights * np.exp(problem.prior.log_scale - energy),
-        features(problem.nodes, omega),
-    )
-    residual = mu @ waves - problem.sketch.values
-    m = len(omega)
-    stacked = np.concatenate([residual.real, residual.imag])
-    solved = np.linalg.solve(dense_covariance(domain, omega) + 0.1 * np.eye(2 * m), stacked)
-    slope = 2 * mu * (waves.conj() @ (solved[:m] + 1j * solved[m:])).real
-    return problem, metric, (stacked @ solved, -slope @ jacobian)
-
-
-LAWS = {"box": None, "asymmetric law": ASYMMETRIC["mixture on a line"]}
-
-
-@pytest.mark.parametrize("law", LAWS)
-def test_grid_gradient_in_the_metric_converges_to_the_integral(law):
-    problem, metric, (value, gradient) = measured(line, LAWS[law])
-    found = fastcl.grid_gradient(
-        problem.prior, problem.sketch, problem.domain, points_per_axis=1000, metric=metric
-    )
-    # Midpoints err as the square of the step, 6e-6 here, times second derivatives of some tens.
-    np.testing.assert_allclose(found[0], value, rtol=1e-3)
-    np.testing.assert_allclose(found[1], gradient, atol=1e-3 * np.linalg.norm(gradient))
-
-
-@pytest.mark.parametrize("law", LAWS)
-def test_grid_gradient_in_the_metric_is_the_directional_derivative(law):
-    problem, metric, _ = measured(line, LAWS[law])
-    prior, step = problem.prior, 1e-5
-    theta = prior.theta.copy()
-
-    def call():
-        return fastcl.grid_gradient(
-            prior, problem.sketch, problem.domain, points_per_axis=100, metric=metric
-        )
-
-    value, gradient = call()
-    direction = gradient / np.linalg.norm(gradient)
-    sides = []
-    for sign in (1, -1):
-        prior.theta[:] = theta + sign * step * direction
-        sides.append(call()[0])
-    prior.theta[:] = theta
-    # As for the plain metric, with ten times the rounding for M.
-    tolerance = 1000 * value * (EPS / step + step**2)
-    assert abs((sides[0] - sides[1]) / (2 * step) - gradient @ direction) <= tolerance
-    assert np.linalg.norm(gradient) > 1e4 * tolerance
-
-
-CASES = {
-    "box": (line, None),
-    "asymmetric law": (line, ASYMMETRIC["mixture on a line"]),
-    "reference": (scale_mixture_plane, None),
-}
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_unbiased_gradient_in_the_metric_has_the_mean_of_the_integral(case):
-    problem, metric, exact = measured(*CASES[case])
-    n_draws, rng = 3000, np.random.default_rng(5)
-    matching = SketchMatching(problem.sketch, problem.domain, np.float64, metric)
-    pairs = [matching.gradient(problem.prior, "unbiased", 8, rng) for _ in range(n_draws)]
-    for sample, expected in zip(map(np.array, zip(*pairs, strict=True)), exact, strict=True):
-        error = sample.std(axis=0, ddof=1) / np.sqrt(n_draws) + 1e-12  # a dead unit has no spread
-        assert (np.abs(sample.mean(axis=0) - expected) <= N_ERRORS * error).all()
-        plain = fastcl.unbiased_gradient(problem.prior, problem.sketch, problem.domain, 4096, rng=6)
-        # The same bound refuses the plain metric.
-        assert (np.abs(plain[sample.ndim - 1] - expected) > 2 * N_ERRORS * error).any()
-
-
-def test_public_unbiased_gradient_takes_the_metric():
-    problem, metric, _ = measured(line)
-    matching = SketchMatching(problem.sketch, problem.domain, np.float64, metric)
-    expected = matching.gradient(problem.prior, "unbiased", 100, np.random.default_rng(7))
-    found = fastcl.unbiased_gradient(
-        problem.prior, problem.sketch, problem.domain, 100, rng=7, metric=metric
-    )
-    assert found[0] == expected[0]
-    np.testing.assert_array_equal(found[1], expected[1])
-
-
-def test_profiled_log_scale_minimises_the_objective_in_the_metric():
-    problem, metric, _ = measured(line)
-    before = problem.prior.theta.copy()
-    arguments = problem.prior, problem.sketch, problem.domain, 200
-    value, _ = fastcl.grid_gradient(*arguments, log_scale="profiled", metric=metric)
-    slope = fastcl.grid_gradient(*arguments, log_scale="learned", metric=metric)[1][-1]
-    problem.prior.theta[:] = before
-    assert abs(slope) <= 1e-8 * value
-
-
 # ---- bits --------------------------------------------------------------------------------------------------------
 
 
@@ -356,19 +244,3 @@ def test_ridge_must_be_a_number(ridge):
 def test_bad_frequencies_are_named(name, omega):
     with pytest.raises(ValueError, match=r"^omega "):
         fastcl.WhitenedMetric(omega, DOMAINS[name])
-
-
-@pytest.mark.parametrize(
-    "call", [fastcl.grid_gradient, fastcl.naive_gradient, fastcl.unbiased_gradient]
-)
-def test_metric_of_other_frequencies_or_another_type_is_refused(call):
-    problem, metric, _ = measured(line)
-    arguments = problem.prior, problem.sketch, problem.domain, 10
-    fewer = fastcl.WhitenedMetric(problem.sketch.omega[:-1], problem.domain)
-    others = fastcl.WhitenedMetric(problem.sketch.omega + 0.01, problem.domain)
-    for bad in (fewer, others):
-        with pytest.raises(ValueError, match=r"^metric "):
-            call(*arguments, metric=bad)
-    for bad in (np.eye(15), "whitened", metric.apply):
-        with pytest.raises(TypeError, match=r"^metric "):
-            call(*arguments, metric=bad)

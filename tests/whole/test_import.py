@@ -29,11 +29,11 @@ def test_objects_tell_what_they_are():
     transform = fastcl.PatchTransform(2, np.eye(4)[:, 1:], np.ones(3))
     mixture = fastcl.GaussianMixture([1, 1], np.zeros((2, 3)), [np.eye(3)] * 2)
     written = {
-        "Adam(step=0.01, beta1=0.9, beta2=0.999, epsilon=1e-08, schedule=Cosine(n_iter=9, final=0.1))": fastcl.Adam(
+        "Adam(step_size=0.01, beta1=0.9, beta2=0.999, epsilon=1e-08, schedule=Cosine(n_iter=9, final=0.1))": fastcl.Adam(
             0.01, schedule=fastcl.Cosine(9, 0.1)
         ),
-        "SGD(step=0.1, momentum=0.0, nesterov=False, schedule=Constant())": fastcl.SGD(0.1),
-        "SGD(step=0.1, momentum=0.5, nesterov=True, schedule=sqrt)": fastcl.SGD(
+        "SGD(step_size=0.1, momentum=0.0, nesterov=False, schedule=Constant())": fastcl.SGD(0.1),
+        "SGD(step_size=0.1, momentum=0.5, nesterov=True, schedule=sqrt)": fastcl.SGD(
             0.1, 0.5, nesterov=True, schedule=np.sqrt
         ),
         "Diminishing(offset=100.0, power=0.6)": fastcl.Diminishing(),
