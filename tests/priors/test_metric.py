@@ -1,4 +1,4 @@
-"""The whitened metric: covariances in closed form against Monte Carlo, its inverse against dense algebra."""
+"""The whitened metric: covariances against Monte Carlo, the inverse against dense algebra."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,8 @@ import fastcl
 from fastcl.priors.metric import _covariances, _inverse
 
 EPS = np.finfo(float).eps
-N_ERRORS = 5  # standard errors: a normal mean is farther with probability 6e-7, so one of a test's 1500 with 1e-3
+# Standard errors: a normal mean is farther off with probability 6e-7, one of 1500 with 1e-3.
+N_ERRORS = 5
 MEANS = [[-0.8, 0.3], [0.6, -0.2]]
 
 SYMMETRIC = {
@@ -31,7 +32,7 @@ DOMAINS = SYMMETRIC | ASYMMETRIC
 
 
 def frequencies(domain, m=15):
-    """m frequencies of a radian or so per unit, none the opposite of another."""
+    """m frequencies of about a radian per unit, none the opposite of another."""
     return np.random.default_rng([m, domain.dim]).standard_normal((m, domain.dim)) * 1.5
 
 
@@ -47,12 +48,17 @@ def closed_form(name, omega):
 
 
 def dense_covariance(domain, omega):
-    """The covariance (2m, 2m) of (real, imaginary) parts of exp(-i <omega, x>), not centred, pair by pair from sketches."""
+    """The covariance (2m, 2m) of the (real, imaginary) parts of exp(-i <omega, x>).
+
+    The domain is not centred; every pair of features comes from sketches at two frequencies.
+    """
     m = len(omega)
-    out, z = np.empty((2 * m, 2 * m)), domain.sketch(omega)
+    out = np.empty((2 * m, 2 * m))
+    z = domain.sketch(omega)
     for l in range(m):  # noqa: E741
         # E[e_l e_k] and E[conj(e_l) e_k]
-        plain, mixed = domain.sketch(omega[l] + omega), domain.sketch(omega - omega[l])
+        plain = domain.sketch(omega + omega[l])
+        mixed = domain.sketch(omega - omega[l])
         out[l, :m] = (mixed + plain).real / 2 - z[l].real * z.real
         out[l, m:] = (mixed + plain).imag / 2 - z[l].real * z.imag
         out[m + l, :m] = (plain - mixed).imag / 2 - z[l].imag * z.real
@@ -61,7 +67,10 @@ def dense_covariance(domain, omega):
 
 
 def spectrum(m, condition, seed=0):
-    """(A symmetric matrix (m, m) with eigenvalues from 1 / condition to 1, its inverse): two reflections of a diagonal."""
+    """(A symmetric matrix (m, m) with eigenvalues from 1 / condition to 1, its inverse).
+
+    Both are diagonal matrices under the same two reflections.
+    """
     values = np.geomspace(1 / condition, 1, m) if m > 1 else np.full(1, 1 / condition)
     a, inverse = np.diag(values), np.diag(1 / values)
     for v in np.random.default_rng(seed).standard_normal((2, m)):
@@ -72,26 +81,27 @@ def spectrum(m, condition, seed=0):
     return (a + a.T) / 2, (inverse + inverse.T) / 2
 
 
-# ---- covariances -------------------------------------------------------------------------------------------------
+# ---- covariances ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", DOMAINS)
-def test_covariance_is_that_of_the_features_of_a_sample(name):
+def test_covariance_agrees_with_that_of_a_sample(name):
     domain, n = DOMAINS[name], 20_000
     omega = frequencies(domain)
     x = domain.sample(n, rng=1) - domain.centre
-    waves = features(x, omega)
-    parts = np.concatenate([waves.real, waves.imag], axis=1)
+    sample = features(x, omega)
+    parts = np.concatenate([sample.real, sample.imag], axis=1)
     centred = parts - parts.mean(axis=0)
     estimate = centred.T @ centred / n
     error = np.sqrt(np.maximum((centred**2).T @ centred**2 / n - estimate**2, 0) / n)
-    # Centring at the mean of the sample shifts a covariance by the product of two standard errors, at most 1 / n.
+    # Centring at the sample mean shifts a covariance by the product of two standard errors, at most
+    # 1 / n.
     assert (np.abs(closed_form(name, omega) - estimate) <= N_ERRORS * error + 1 / n).all()
     assert error.max() < 0.01
 
 
 @pytest.mark.parametrize("name", DOMAINS)
-def test_laws_of_one_centre_have_two_blocks_and_others_have_one(name):
+def test_symmetric_domains_have_two_blocks_and_others_one(name):
     domain = DOMAINS[name]
     blocks = _covariances(frequencies(domain), domain, domain.sketch(frequencies(domain)))
     assert [len(block) for block in blocks] == ([15, 15] if name in SYMMETRIC else [30])
@@ -105,42 +115,43 @@ def test_pair_sketches_are_sketches_at_differences_and_sums(name):
     for found, pairs in [(minus, omega[:, None] - omega), (plus, omega[:, None] + omega)]:
         flat = pairs.reshape(-1, domain.dim)
         expected = domain.sketch(flat) * np.exp(1j * flat @ domain.centre)
-        # Exponents of up to a hundred, of a sum of a few terms that nearly cancel where the frequencies are close.
+        # A few terms with phases up to a hundred; they nearly cancel if the frequencies are close.
         np.testing.assert_allclose(found.ravel(), expected, rtol=0, atol=1000 * EPS)
 
 
-def test_component_means_that_differ_by_little_are_not_taken_for_one():
+def test_component_means_that_differ_by_little_are_not_taken_as_equal():
     # The cross-covariance of means 1e-3 standard deviations apart is far above rounding.
     near = fastcl.GaussianMixture([1.0, 2.0], [[0.0], [1e-3]], [[[1.0]], [[0.5]]])
     assert np.iscomplexobj(near.pair_sketches(np.array([[1.0], [2.0], [0.5]]))[0])
 
 
-# ---- the inverse -------------------------------------------------------------------------------------------------
+# ---- the inverse ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("m", [1, 63, 64, 65, 200, 700])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_inverse_is_that_of_numpy(m, dtype):
+def test_inverse_agrees_with_numpy(m, dtype):
     condition = 1e4
     a, known = spectrum(m, condition)
     found = _inverse(a.copy(), dtype)
     assert found.dtype == dtype
-    # A factorisation and two triangular products err by condition times m roundings in float64, of the norm of the inverse;
-    # the factors rounded to dtype and their product of m terms by at most m of its eps.
+    # Errors relative to the norm of the inverse: condition times m float64 roundings for the
+    # factorisation and two triangular products, and at most m eps for the factors rounded to dtype
+    # and their product over m terms.
     relative = m * (3 * condition * EPS + np.finfo(dtype).eps)
     for expected in (np.linalg.inv(a), known):
         assert np.linalg.norm(found - expected) <= relative * condition
-    # The small eigenvalues as well: a brings the error back to them.
+    # The product with a shows the errors along the small eigenvalues as well.
     assert np.linalg.norm(a @ found - np.eye(m)) <= relative * condition
 
 
-# ---- the metric --------------------------------------------------------------------------------------------------
+# ---- the metric ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", DOMAINS)
 @pytest.mark.parametrize("ridge", [0.01, 1.0])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_apply_is_the_dense_solve(name, ridge, dtype):
+def test_apply_agrees_with_a_dense_solve(name, ridge, dtype):
     domain = DOMAINS[name]
     omega = frequencies(domain)
     metric = fastcl.WhitenedMetric(omega, domain, ridge, dtype)
@@ -151,7 +162,8 @@ def test_apply_is_the_dense_solve(name, ridge, dtype):
     found = metric.apply(residual)
     assert found.dtype == np.complex128
     assert found.shape == (15,)
-    # The inverse errs by 30 eps of its norm, 1 / ridge at most; so does the product. The covariance is good to 1000 EPS.
+    # The inverse has an error of 30 eps times its norm, at most 1 / ridge; so does the product. The
+    # covariance is accurate to 1000 EPS.
     tolerance = np.linalg.norm(residual) / ridge * (60 * np.finfo(dtype).eps + 1000 * EPS / ridge)
     assert np.abs(np.concatenate([found.real, found.imag]) - expected).max() <= tolerance
     assert tolerance < 1e-3 * np.linalg.norm(expected)
@@ -163,16 +175,16 @@ def test_metric_is_self_adjoint_and_positive(name):
     metric = fastcl.WhitenedMetric(frequencies(domain), domain, ridge=0.05, dtype=np.float64)
     rng = np.random.default_rng(3)
     a, b = rng.standard_normal((2, 15)) + 1j * rng.standard_normal((2, 15))
-    left, right = np.vdot(a, metric.apply(b)).real, np.vdot(metric.apply(a), b).real
+    left = np.vdot(a, metric.apply(b)).real
+    right = np.vdot(metric.apply(a), b).real
     size = np.linalg.norm(a) * np.linalg.norm(b) / metric.ridge
     assert abs(left - right) <= 100 * EPS * size
     assert abs(left) > 1e6 * EPS * size
-    # Eigenvalues lie between those of covariances of at most 15 features each of variance at most 1, and the ridge.
+    # The covariance of 30 parts of variance at most 1 has eigenvalues between 0 and 30.
     for r in (a, b, 1j * a):
-        power = (np.abs(r) ** 2).sum()
-        assert (
-            power / (30 + metric.ridge) <= np.vdot(r, metric.apply(r)).real <= power / metric.ridge
-        )
+        square = (np.abs(r) ** 2).sum()
+        value = np.vdot(r, metric.apply(r)).real
+        assert square / (30 + metric.ridge) <= value <= square / metric.ridge
 
 
 @pytest.mark.parametrize("name", DOMAINS)
@@ -181,50 +193,54 @@ def test_metric_is_linear_over_the_reals(name):
     metric = fastcl.WhitenedMetric(frequencies(domain), domain, dtype=np.float64)
     rng = np.random.default_rng(4)
     a, b = rng.standard_normal((2, 15)) + 1j * rng.standard_normal((2, 15))
-    found, expected = metric.apply(2 * a - 3 * b), 2 * metric.apply(a) - 3 * metric.apply(b)
-    np.testing.assert_allclose(
-        found, expected, rtol=0, atol=100 * EPS * 5 * np.linalg.norm(a + b) / metric.ridge
-    )
+    found = metric.apply(2 * a - 3 * b)
+    expected = 2 * metric.apply(a) - 3 * metric.apply(b)
+    tolerance = 100 * EPS * 5 * np.linalg.norm(a + b) / metric.ridge
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
 
 
-def test_large_ridge_is_the_plain_metric():
+def test_large_ridge_gives_the_plain_metric():
     domain = ASYMMETRIC["mixture"]
     metric = fastcl.WhitenedMetric(frequencies(domain), domain, ridge=1e8, dtype=np.float64)
     residual = np.arange(15) + 1j * np.arange(15)[::-1]
-    # (Sigma + ridge)^-1 = 1 / ridge (1 - Sigma / ridge ...), Sigma below 30.
-    np.testing.assert_allclose(
-        1e8 * metric.apply(residual), residual, rtol=0, atol=30e-8 * np.linalg.norm(residual)
+    # (Sigma + ridge I)^-1 = (1 - Sigma / ridge + ...) / ridge, and Sigma is below 30.
+    tolerance = 30e-8 * np.linalg.norm(residual)
+    np.testing.assert_allclose(1e8 * metric.apply(residual), residual, rtol=0, atol=tolerance)
+
+
+def test_a_shift_of_the_domain_rotates_the_metric():
+    # exp(-i <omega, x + shift>) is a rotation of every feature.
+    domain = ASYMMETRIC["mixture"]
+    omega = frequencies(domain)
+    shift = np.array([3.0, -7.0])
+    covariances = [COVARIANCE, np.diag([0.1, 0.4])]
+    shifted = fastcl.GaussianMixture([2.0, 1.0], np.array(MEANS) + shift, covariances)
+    metric, shifted_metric = (
+        fastcl.WhitenedMetric(omega, each, 0.1, np.float64) for each in (domain, shifted)
     )
-
-
-def test_moving_the_law_and_the_residual_moves_the_result():
-    # exp(-i <omega, x + t>) is a rotation of every feature: the metric rotates with the law.
-    omega, shift = frequencies(ASYMMETRIC["mixture"]), np.array([3.0, -7.0])
-    weights, covariances = [2.0, 1.0], [COVARIANCE, np.diag([0.1, 0.4])]
-    moved = fastcl.GaussianMixture(weights, np.array(MEANS) + shift, covariances)
-    metrics = [
-        fastcl.WhitenedMetric(omega, law, 0.1, np.float64) for law in (ASYMMETRIC["mixture"], moved)
-    ]
-    residual, turn = np.arange(15) - 4j, np.exp(-1j * omega @ shift)
-    # Phases of tens of radians: some hundred eps of numbers of size |residual| / ridge, and 1 / ridge of the covariance.
+    residual = np.arange(15) - 4j
+    rotation = np.exp(-1j * omega @ shift)
+    found = shifted_metric.apply(rotation * residual)
+    expected = rotation * metric.apply(residual)
+    # Phases of tens of radians: a few hundred eps of numbers of size |residual| / ridge, times
+    # 1 / ridge for those of the covariance.
     tolerance = 1e3 * EPS * np.linalg.norm(residual) / 0.1**2
-    np.testing.assert_allclose(
-        metrics[1].apply(turn * residual), turn * metrics[0].apply(residual), rtol=0, atol=tolerance
-    )
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
 
 
-# ---- bits --------------------------------------------------------------------------------------------------------
+# ---- reproducibility -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["scales", "mixture"])
-def test_same_arguments_give_the_same_bits(name):
+def test_same_arguments_give_bitwise_identical_results(name):
     domain = DOMAINS[name]
-    omega, residual = frequencies(domain, 129), np.arange(129) * (1 + 0.5j)
+    omega = frequencies(domain, 129)
+    residual = np.arange(129) * (1 + 0.5j)
     first, second = (fastcl.WhitenedMetric(omega, domain).apply(residual) for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
-# ---- bad input ---------------------------------------------------------------------------------------------------
+# ---- bad input -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("ridge", [0, -0.1, np.nan, np.inf])

@@ -1,4 +1,4 @@
-"""A prior of one's own is one class in one file: it saves, loads and denoises like the package's."""
+"""A user's prior is one class: it saves, loads and denoises like the package's own."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,8 @@ def test_it_denoises(noisy, estimator):
     clean, y = noisy
     estimate = fastcl.denoise(RING, y, sigma=0.3, estimator=estimator)
     assert ((estimate - clean) ** 2).mean() < 0.7 * ((y - clean) ** 2).mean()
-    if estimator == "map":  # along the radius the objective is a parabola: sigma^2 against width^2
+    if estimator == "map":
+        # The objective is quadratic in the radius: data and circle weighted by sigma^2 and width^2.
         lengths = np.linalg.norm(y, axis=1)
         expected = (lengths * 0.1**2 + 1.0 * 0.3**2) / (0.1**2 + 0.3**2)
         np.testing.assert_allclose(np.linalg.norm(estimate, axis=1), expected, rtol=1e-3)
@@ -56,18 +57,19 @@ def test_it_is_saved_and_loaded(tmp_path, noisy):
     RING.save(tmp_path / "ring.npz")
     loaded = fastcl.load_prior(tmp_path / "ring.npz")
     assert type(loaded) is Ring
-    np.testing.assert_array_equal(loaded.log_density(noisy[1]), RING.log_density(noisy[1]))
-    np.testing.assert_array_equal(Ring.load(tmp_path / "ring.npz").energy_grad(noisy[1]),
-                                  RING.energy_grad(noisy[1]))  # fmt: skip
+    y = noisy[1]
+    np.testing.assert_array_equal(loaded.log_density(y), RING.log_density(y))
+    found = Ring.load(tmp_path / "ring.npz").energy_grad(y)
+    np.testing.assert_array_equal(found, RING.energy_grad(y))
 
 
-def test_it_is_part_of_other_objects(tmp_path):
+def test_it_is_saved_as_part_of_another_object(tmp_path):
     transform = fastcl.PatchTransform(2, np.eye(4)[:, 1:3], np.ones(2))
     fastcl.ImageModel(transform, RING).save(tmp_path / "model.npz")
     assert type(fastcl.load(tmp_path / "model.npz").prior) is Ring
 
 
-def test_without_a_kind_it_is_not_saved(tmp_path):
+def test_without_a_kind_it_cannot_be_saved(tmp_path):
     class Nameless(fastcl.Prior):
         dim = 1
 
@@ -76,8 +78,8 @@ def test_without_a_kind_it_is_not_saved(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_its_mass_is_found():
+def test_it_has_a_log_normaliser():
     box = fastcl.Box([-2, -2], [2, 2])
-    # The mass is 2 pi times the integral of r exp(-(r - 1)^2 / (2 width^2)): that of a Gaussian.
+    # 2 pi times the integral of r exp(-(r - 1)^2 / (2 width^2)), which is that of a Gaussian.
     expected = np.log(2 * np.pi * 0.1 * np.sqrt(2 * np.pi))
     assert abs(fastcl.log_normaliser(RING, box, n_points=4000) - expected) < 0.1
