@@ -101,7 +101,7 @@ def quantised_inputs(dim, dtype):
 
 
 def quantised_on_host(dim, dtype, bits):
-    return fastcl.sketch(*quantised_inputs(dim, dtype), bits=bits, rng=0)._total
+    return fastcl.sketch(*quantised_inputs(dim, dtype), bits=bits, rng=0).total
 
 
 def check_quantised(results):
@@ -110,7 +110,7 @@ def check_quantised(results):
     for (dim, dtype, bits), result in results.items():
         x, omega = quantised_inputs(dim, dtype)
         points = cupy().asarray(x)
-        total, again = (fastcl.sketch(points, omega, bits=bits, rng=0)._total for _ in range(2))
+        total, again = (fastcl.sketch(points, omega, bits=bits, rng=0).total for _ in range(2))
         difference = total - result()
         difference = np.abs([difference.real, difference.imag]).sum()  # two per level
         share = float(difference / 2 / (2 * CHECKED * CHECKED_M))

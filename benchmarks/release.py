@@ -84,7 +84,7 @@ def differing_levels(sketch, x):
         (2 * np.clip(np.floor(half * function(phases)), -half, half - 1) + 1).sum(axis=0)
         for function in (np.cos, np.sin)
     )
-    difference = sketch.update(x)._total - (real - 1j * imag)
+    difference = sketch.update(x).total - (real - 1j * imag)
     return (np.abs(difference.real) + np.abs(difference.imag)).sum() / 2 / (2 * phases.size)
 
 

@@ -1,5 +1,6 @@
-"""What a sketch is made from, read part by part.
+"""The data a sketch is made from, read part by part.
 
-`sources` cuts arrays, memory maps, iterables and folders of images into parts that come in a fixed order; `readers` opens files;
-`patches` takes images apart and puts them together again; `datasets` are small examples with a known distribution.
+`sources` divides arrays, memory maps, iterables and folders of images into parts that come in a
+fixed order; `readers` opens files; `patches` takes images apart and puts them together again;
+`datasets` has small examples with a known distribution.
 """

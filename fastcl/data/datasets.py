@@ -1,13 +1,23 @@
-"""Small data sets of known law, for demonstrations, benchmarks and tests."""
+"""Small data sets with a known distribution, for demonstrations, benchmarks and tests."""
+
+from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..measures.mixtures import GaussianMixture
 from ..validation import as_count, as_generator, as_positive
 
 
-def make_spiral(n, noise=0.02, turns=1.5, rng=None):
-    """Points along a spiral in [-1, 1]^2: ``0.9 t (cos(2 pi turns t), sin(2 pi turns t))``, t uniform in [0, 1], plus noise.
+def make_spiral(
+    n: int,
+    noise: float = 0.02,
+    turns: float = 1.5,
+    rng: int | np.random.Generator | None = None,
+) -> NDArray[np.float64]:
+    """Points along a spiral in [-1, 1]^2, plus noise.
+
+    They are ``0.9 t (cos(2 pi turns t), sin(2 pi turns t))``, t uniform in [0, 1], plus noise.
 
     Parameters
     ----------
@@ -21,14 +31,16 @@ def make_spiral(n, noise=0.02, turns=1.5, rng=None):
     -------
     float64 array (n, 2)
     """
-    n, noise, rng = as_count(n, "n"), as_positive(noise, "noise"), as_generator(rng)
+    n = as_count(n, "n")
+    noise = as_positive(noise, "noise")
+    rng = as_generator(rng)
     t = rng.random(n)
     angle = 2 * np.pi * turns * t
     return (0.9 * t * [np.cos(angle), np.sin(angle)]).T + noise * rng.standard_normal((n, 2))
 
 
-def two_gaussians(dim=2):
-    """The mixture of two equal, round Gaussians of deviation 0.1 at ±0.4 on the diagonal of [-1, 1]^dim."""
+def two_gaussians(dim: int = 2) -> GaussianMixture:
+    """Two equal round Gaussians of std 0.1, centred at ±0.4 on the diagonal of [-1, 1]^dim."""
     dim = as_count(dim, "dim")
     centre = np.full(dim, 0.4 / np.sqrt(dim))
     return GaussianMixture([0.5, 0.5], [centre, -centre], [0.01 * np.eye(dim)] * 2)

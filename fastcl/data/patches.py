@@ -1,24 +1,31 @@
 """Images to patches and back, and the linear transform that makes patches white."""
 
+from __future__ import annotations
+
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from ..backend import DeviceCache, contiguous, kernel, product
-from ..files import Storable
+from ..files import Arrays, Storable
 from ..validation import as_array, as_count, as_vector
 
-CHUNK_PATCHES = 1 << 15  # patches held at a time
-DEVICE_CHUNK_PATCHES = 1 << 18  # likewise on a device, where every band costs some launches
+CHUNK_PATCHES = 1 << 15  # patches per band of an image
+DEVICE_CHUNK_PATCHES = 1 << 18  # the same on a device, where every band costs some launches
 
 
-def as_image(image, name="image", least=1):
-    """`image` as a float array (H, W) in [0, 1]: 8 or 16 bits are divided by their largest value, colour is refused."""
+def as_image(image: ArrayLike, name: str = "image", least: int = 1) -> NDArray:
+    """`image` as a float array (H, W) in [0, 1], both sides at least `least`.
+
+    8-bit and 16-bit integers are divided by their largest value; colour is refused.
+    """
     image = as_array(image, name)
     if image.ndim != 2:
         hint = "; convert colour, with or without alpha, to grey first" if image.ndim == 3 else ""
         raise ValueError(f"{name} must be a grey image (H, W), got shape {image.shape}{hint}")
     if min(image.shape) < least:
         raise ValueError(
-            f"{name} of {image.shape[0]} x {image.shape[1]} pixels is smaller than a patch of {least} x {least}"
+            f"{name} of {image.shape[0]} x {image.shape[1]} pixels "
+            f"is smaller than a patch of {least} x {least}"
         )
     if image.dtype.kind in "ui":
         if image.dtype not in (np.uint8, np.uint16):
@@ -26,44 +33,55 @@ def as_image(image, name="image", least=1):
                 f"{name} must hold uint8, uint16 or floats in [0, 1], got {image.dtype}"
             )
         image = image / np.iinfo(image.dtype).max
-    image = np.ascontiguousarray(
-        image, np.float32 if image.dtype.newbyteorder("=") == np.float32 else np.float64, like=image
-    )
+    dtype = np.float32 if image.dtype.newbyteorder("=") == np.float32 else np.float64
+    image = np.ascontiguousarray(image, dtype, like=image)
     if not np.isfinite(image).all():
         raise ValueError(f"{name} holds NaN or infinity")
     return image
 
 
-def extract_patches(image, patch, rows=None):
-    """All overlapping patches whose first row is in the slice `rows`, one flat patch a row: (n, patch^2)."""
+def extract_patches(image: NDArray, patch: int, rows: slice | None = None) -> NDArray:
+    """All overlapping patches, one flat patch per row: (n, patch^2).
+
+    `rows` selects the patches by the row of their first pixel.
+    """
     windows = np.lib.stride_tricks.sliding_window_view(image, (patch, patch))[rows or slice(None)]
     return windows.reshape(-1, patch * patch)
 
 
-def add_patches(patches, out, patch, rows=None):
+def add_patches(patches: NDArray, out: NDArray, patch: int, rows: slice | None = None) -> None:
     """Adjoint of `extract_patches`: add every pixel of every patch to the image `out` (H, W)."""
-    height, width = out.shape[0] - patch + 1, out.shape[1] - patch + 1
+    height = out.shape[0] - patch + 1
+    width = out.shape[1] - patch + 1
     first, last, _ = (rows or slice(None)).indices(height)
-    kernel("add_patches", like=out)(
-        contiguous(patches, out.dtype).reshape(last - first, width, patch, patch), first, out
-    )
+    windows = contiguous(patches, out.dtype).reshape(last - first, width, patch, patch)
+    kernel("add_patches", like=out)(windows, first, out)
 
 
-def patch_counts(shape, patch):
+def patch_counts(shape: tuple[int, int], patch: int) -> NDArray[np.float64]:
     """How many patches cover each pixel, (H, W)."""
-    along = [np.convolve(np.ones(size - patch + 1), np.ones(patch)) for size in shape]
-    return along[0][:, None] * along[1]
+    down, across = (np.convolve(np.ones(size - patch + 1), np.ones(patch)) for size in shape)
+    return down[:, None] * across
 
 
-def patch_bands(shape, patch, on_device=False):
-    """Slices of patch rows that cut an image into bands of at most about CHUNK_PATCHES patches, or DEVICE_CHUNK_PATCHES."""
-    height, width = shape[0] - patch + 1, shape[1] - patch + 1
-    step = max(1, (DEVICE_CHUNK_PATCHES if on_device else CHUNK_PATCHES) // width)
+def patch_bands(
+    shape: tuple[int, int], patch: int, on_device: bool = False, max_patches: int | None = None
+) -> list[slice]:
+    """Slices of patch rows that divide an image into bands of at most `max_patches` patches.
+
+    A band is at least one row. By default `max_patches` is CHUNK_PATCHES, or DEVICE_CHUNK_PATCHES
+    on a device.
+    """
+    if max_patches is None:
+        max_patches = DEVICE_CHUNK_PATCHES if on_device else CHUNK_PATCHES
+    height = shape[0] - patch + 1
+    width = shape[1] - patch + 1
+    step = max(1, max_patches // width)
     return [slice(start, min(start + step, height)) for start in range(0, height, step)]
 
 
 class PatchTransform(Storable, kind="patch-transform"):
-    """The white coordinates of patches without their mean: principal axes, each divided by its standard deviation.
+    """White coordinates of patches less their mean: principal axes, each divided by its std.
 
     Parameters
     ----------
@@ -77,79 +95,80 @@ class PatchTransform(Storable, kind="patch-transform"):
     Raises
     ------
     TypeError, ValueError
-        Shapes that do not fit, numbers that are not finite, stds not above zero.
+        Shapes that do not fit, numbers that are not finite, standard deviations not above zero.
 
     Examples
     --------
     >>> import numpy as np, fastcl
-    >>> patches = np.random.default_rng(0).random((500, 9))  # of 3 x 3 pixels
+    >>> patches = np.random.default_rng(0).random((500, 9))  # 3 x 3 pixels each
     >>> transform = fastcl.PatchTransform.fit(patches)
     >>> white, means = transform.forward(patches)
-    >>> white.std(axis=0).round(2).tolist(), bool(np.allclose(transform.inverse(white, means), patches))
-    ([1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], True)
+    >>> white.std(axis=0).round(2).tolist()
+    [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    >>> bool(np.allclose(transform.inverse(white, means), patches))
+    True
     """
 
-    def __init__(self, patch, axes, stds):
+    def __init__(self, patch: int, axes: ArrayLike, stds: ArrayLike) -> None:
         self.patch = as_count(patch, "patch", least=2)
-        self.axes = as_array(axes, "axes").astype(np.float64)
-        self.stds = as_vector(stds, "stds")
+        self.axes: NDArray[np.float64] = as_array(axes, "axes").astype(np.float64)
+        self.stds: NDArray[np.float64] = as_vector(stds, "stds")
         if self.axes.shape != (self.patch**2, self.stds.size):
             raise ValueError(
-                f"axes {self.axes.shape} and stds {self.stds.shape} do not fit patches of side {self.patch}"
+                f"axes {self.axes.shape} and stds {self.stds.shape} "
+                f"do not fit patches of side {self.patch}"
             )
         if not np.isfinite(self.axes).all() or not (self.stds > 0).all():
             raise ValueError("axes must be finite, and stds above zero")
         self._cache = DeviceCache()
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"PatchTransform(patch={self.patch}, dim={self.dim})"
 
     @classmethod
-    def fit(cls, patches):
+    def fit(cls, patches: ArrayLike) -> PatchTransform:
         """Fit to a subsample of flat patches (n, patch^2)."""
+        # In float64, for the constant direction must come out exact to well below any std.
+        patches = np.asarray(patches, np.float64)
         patch = int(np.sqrt(patches.shape[1]))
-        patches = np.asarray(
-            patches, np.float64
-        )  # the constant direction must come out exact to well below a deviation
         centred = patches - patches.mean(axis=1, keepdims=True)
         values, vectors = np.linalg.eigh(product(centred.T, centred) / len(centred))
         if not values[1] > values[-1] * np.finfo(np.float64).eps * 10 * len(values):
             raise ValueError(
                 "images have too little variety: their patches do not span all patterns"
             )
-        return cls(
-            patch, vectors[:, :0:-1], np.sqrt(values[:0:-1])
-        )  # the constant patch has eigenvalue zero
+        # In falling order, without the constant patch, whose eigenvalue is zero.
+        return cls(patch, vectors[:, :0:-1], np.sqrt(values[:0:-1]))
 
     @property
-    def dim(self):
+    def dim(self) -> int:
         """Number of coordinates, patch^2 - 1."""
         return self.stds.size
 
-    def forward(self, patches):
+    def forward(self, patches: NDArray) -> tuple[NDArray, NDArray]:
         """(white coordinates (n, d), means (n, 1)) of flat patches (n, patch^2)."""
         return product(patches, self._matrices(patches)[0]), patches.mean(axis=1, keepdims=True)
 
-    def inverse(self, coordinates, means):
-        """The flat patches (n, patch^2) that `forward` took apart."""
+    def inverse(self, coordinates: NDArray, means: NDArray) -> NDArray:
+        """The flat patches (n, patch^2) with these coordinates and means."""
         return product(coordinates, self._matrices(coordinates)[1]) + means
 
-    def _matrices(self, like):
-        """What `forward` and `inverse` multiply by, in the type of `like` and where it is."""
+    def _matrices(self, like: NDArray) -> tuple[NDArray, ...]:
+        """The matrices of `forward` and `inverse`, with the dtype and on the device of `like`."""
 
-        def make():
-            return (self.axes / self.stds).astype(like.dtype), (self.axes * self.stds).T.astype(
-                like.dtype
-            )
+        def make() -> tuple[NDArray, NDArray]:
+            whitening = (self.axes / self.stds).astype(like.dtype)
+            colouring = (self.axes * self.stds).T.astype(like.dtype)
+            return whitening, colouring
 
         return self._cache(like, f"matrices in {like.dtype}", make)
 
-    def to_arrays(self):
-        """What a file keeps of the transform: name -> array."""
+    def to_arrays(self) -> Arrays:
+        """The parts that a file keeps: name -> array."""
         return {"patch": self.patch, "axes": self.axes, "deviations": self.stds}
 
     @classmethod
-    def from_arrays(cls, arrays):
+    def from_arrays(cls, arrays: Arrays) -> PatchTransform:
         """The transform whose `to_arrays` gave `arrays`."""
         try:
             return cls(int(arrays["patch"]), arrays["axes"], arrays["deviations"])

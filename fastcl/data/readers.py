@@ -1,18 +1,25 @@
-"""What the commands and the sketches read from disk: arrays in .npy files, mapped, and images, one at a time."""
+"""Files that commands and sketches read: .npy arrays, mapped, and images, one at a time."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import files
+from ..files import PathLike
 from ..validation import as_rows
 from .patches import as_image
 
+T = TypeVar("T")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm")
 
 
-def read_array(path):
-    """The array of a .npy file, mapped rather than read."""
+def read_array(path: Path) -> NDArray:
+    """The array (n, d) of a .npy file, mapped rather than read."""
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {str(path)!r}")
     if path.suffix.lower() != ".npy":
@@ -20,13 +27,10 @@ def read_array(path):
     try:
         with open(path, "rb") as file:
             start = file.read(12)
-        if (
-            start[6:7] in (b"\2", b"\3")
-            and int.from_bytes(start[8:], "little") > path.stat().st_size
-        ):
-            raise ValueError(
-                "its header is longer than the file"
-            )  # and NumPy would take as much memory before it looks
+        # NumPy would take as much memory as the header claims to need before it looks.
+        has_long_header = start[6:7] in (b"\2", b"\3")
+        if has_long_header and int.from_bytes(start[8:], "little") > path.stat().st_size:
+            raise ValueError("its header is longer than the file")
         with files.silence():
             array = np.load(path, mmap_mode="r", allow_pickle=False)
     except PermissionError:
@@ -36,26 +40,24 @@ def read_array(path):
     return as_rows(array, path.name)
 
 
-def image_files(folder):
-    """The images of a folder, by name; ValueError where there is none."""
+def image_files(folder: PathLike) -> list[Path]:
+    """The image files of a folder, sorted by name; ValueError if there are none."""
     paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
         raise ValueError(f"no image ({', '.join(IMAGE_SUFFIXES)}) in {str(folder)!r}")
     return paths
 
 
-def read_image(path, grey=False):
-    """An image file as floats in [0, 1], (H, W) or (H, W, 3); colour becomes grey where `grey` is true."""
+def read_image(path: Path, grey: bool = False) -> NDArray:
+    """An image file as floats in [0, 1], (H, W) or (H, W, 3); `grey` turns colour into grey."""
     import imageio.v3 as iio
 
-    image = _decoded(
-        path, lambda content: np.asarray(iio.imread(content, plugin="pillow"))
-    )  # others would be tried, and warn
+    # By name, for imageio would try its other plugins too, and warn.
+    image = _decoded(path, lambda content: np.asarray(iio.imread(content, plugin="pillow")))
     _check_shape(path, image.shape)
     if image.ndim == 3:
-        image = np.stack(
-            [as_image(channel, str(path)) for channel in np.moveaxis(image, -1, 0)], axis=-1
-        )
+        channels = [as_image(channel, str(path)) for channel in np.moveaxis(image, -1, 0)]
+        image = np.stack(channels, axis=-1)
     else:
         image = as_image(image, str(path))
     if grey and image.ndim == 3:
@@ -65,28 +67,28 @@ def read_image(path, grey=False):
     return image
 
 
-def image_shape(path):
+def image_shape(path: Path) -> tuple[int, int]:
     """(H, W) of an image file, from its header."""
     import imageio.v3 as iio
 
     shape = _decoded(path, lambda content: iio.improps(content, plugin="pillow").shape)
     _check_shape(path, shape)
-    return shape[:2]
+    return shape[0], shape[1]
 
 
-def _decoded(path, decode):
+def _decoded(path: Path, decode: Callable[[bytes], T]) -> T:
+    """What `decode` makes of the content of a file; ValueError if it raises anything."""
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {str(path)!r}")
-    content = (
-        path.read_bytes()
-    )  # of an open file, a damaged length would be taken from memory before it is read
+    # Read first: from an open file, a decoder believes a damaged length and allocates that much.
+    content = path.read_bytes()
     try:
         return decode(content)
-    except Exception as error:  # decoders raise what they like over damaged bytes
+    except Exception as error:  # damaged bytes make decoders raise all kinds of exceptions
         raise ValueError(f"{str(path)!r} is not a readable image ({error})") from None
 
 
-def _check_shape(path, shape):
+def _check_shape(path: Path, shape: tuple[int, ...]) -> None:
     if len(shape) == 3 and shape[2] in (2, 4):
         raise ValueError(f"{str(path)!r} has an alpha channel: flatten it first")
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 3):
@@ -94,28 +96,30 @@ def _check_shape(path, shape):
 
 
 class ImageFolder:
-    """The images of a folder in grey, as a sequence that opens each one when it is asked for.
+    """The images of a folder in grey, a sequence that opens each one only when it is asked for.
 
     Attributes
     ----------
+    paths : list of Path
     shapes : list of (H, W)
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: PathLike) -> None:
         if not Path(folder).exists():
             raise FileNotFoundError(f"no such folder: {str(folder)!r}")
         self.paths = image_files(folder)
         self.shapes = [image_shape(path) for path in self.paths]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index):  # IndexError beyond the last one, by which iteration ends
+    def __getitem__(self, index: int) -> NDArray:
+        # An index beyond the last one raises IndexError, which ends an iteration.
         image = read_image(self.paths[index], grey=True)
         if image.shape != self.shapes[index]:
             raise ValueError(f"{str(self.paths[index])!r} changed while it was read")
         return image
 
-    def describe(self):
-        """What tells this folder from another one: names and sizes of the files."""
+    def describe(self) -> str:
+        """Names and sizes of the files, by which a folder is told from others."""
         return repr([(path.name, path.stat().st_size) for path in self.paths])

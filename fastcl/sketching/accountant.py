@@ -1,89 +1,112 @@
-"""What releases of a sketch have given away about each of the data sets that it counts."""
+"""The account of what the releases of a sketch have spent, point by point.
+
+Every raw sketch draws a random identity with its first points. Copies, files and merges keep it,
+and different identities stand for different points. The account maps identities to the
+(epsilon, delta) spent on them, and merges by the two rules of composition:
+
+- Releases of different data: what holds for all points is the larger epsilon and the larger delta
+  (parallel composition).
+- Releases that share an identity: epsilons and deltas add up for that identity (sequential
+  composition).
+
+A release merged with a raw sketch is "mixed": it still learns, but its privacy is None and it is
+not released again. Two things cannot be seen: that the same points were sketched twice, and that
+another copy of the raw sketch was released, until the two are merged.
+"""
+
+from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..files import Arrays
+
+Privacy = tuple[float, float]  # (epsilon, delta)
 STATES = ("raw", "released", "mixed")
 
 
 @dataclass
-class Ledger:
-    """Random identities of data, and the (epsilon, delta) spent on each: on its points by releases, or by this release.
+class PrivacyAccountant:
+    """The (epsilon, delta) spent on each data set in a sketch.
 
-    A sketch gets an identity with its first point, a merged one has those of its parts; copies and files keep them.  Different
-    identities are different points.
+    Attributes
+    ----------
+    state : "raw", "released" or "mixed"
+        Whether the sums carry no noise, are a release, or add up sketches of both kinds.
+    spent : dict, str -> (epsilon, delta)
+        For each identity: what all releases of a raw sketch have spent, or what one release did.
+    repeated : bool
+        Whether a merge of sketches that share an identity has counted the same points twice.
     """
 
-    state: str = "raw"  # "mixed": of sketches with and without noise
-    spent: dict = field(default_factory=dict)  # identity -> (epsilon, delta)
-    repeated: bool = False  # whether raw points were counted twice, by a merge of sketches that share an identity
+    state: str = "raw"
+    spent: dict[str, Privacy] = field(default_factory=dict)
+    repeated: bool = False
 
-    def begin(self):
-        """An identity for the points that are about to come; ValueError where they would be beside noise."""
+    def register_points(self) -> None:
+        """Give an identity to the first raw points; ValueError if the sketch is a release."""
         if self.state == "released":
             raise ValueError(
-                "a released sketch takes no raw points: sketch them apart, release that sketch, and merge"
+                "a released sketch takes no raw points: "
+                "sketch them apart, release that sketch, and merge"
             )
         if not self.spent:
             self.spent[secrets.token_hex(16)] = (0.0, 0.0)
 
     @property
-    def largest(self):
+    def largest(self) -> Privacy:
         """(epsilon, delta) that hold for every point: the largest of each."""
-        return tuple(max((pair[k] for pair in self.spent.values()), default=0.0) for k in range(2))
+        epsilons, deltas = zip((0.0, 0.0), *self.spent.values(), strict=True)
+        return max(epsilons), max(deltas)
 
-    def add(self, epsilon, delta):
-        """Another release of everything: sequential composition."""
+    def spend(self, epsilon: float, delta: float) -> PrivacyAccountant:
+        """Enter one release of everything; the account of the released sketch."""
         self.spent = {name: (e + epsilon, d + delta) for name, (e, d) in self.spent.items()}
+        return PrivacyAccountant("released", dict.fromkeys(self.spent, (epsilon, delta)))
 
-    def __add__(self, other):
+    def __add__(self, other: PrivacyAccountant) -> PrivacyAccountant:
         state = self.state if self.state == other.state else "mixed"
         shared = self.spent.keys() & other.spent.keys()
         spent = self.spent | other.spent
         for name in shared:
-            spent[name] = tuple(
-                a + b for a, b in zip(self.spent[name], other.spent[name], strict=True)
-            )
-        return Ledger(state, spent, self.repeated or other.repeated or bool(shared))
+            (epsilon, delta), (more_epsilon, more_delta) = self.spent[name], other.spent[name]
+            spent[name] = (epsilon + more_epsilon, delta + more_delta)
+        return PrivacyAccountant(state, spent, self.repeated or other.repeated or bool(shared))
 
-    def copy(self):
-        """Another one with the same entries."""
-        return Ledger(self.state, dict(self.spent), self.repeated)
+    def copy(self) -> PrivacyAccountant:
+        """An account with the same entries, which changes on its own."""
+        return PrivacyAccountant(self.state, dict(self.spent), self.repeated)
 
-    def to_arrays(self):
-        """What a file keeps: name -> array."""
-        amounts = np.array(list(self.spent.values()), np.float64).reshape(-1, 2)
-        names = np.array(list(self.spent), "U32")
+    def to_arrays(self) -> Arrays:
+        """The parts that a file keeps: name -> array."""
         return {
             "state": self.state,
-            "identities": names,
-            "spent": amounts,
+            "identities": np.array(list(self.spent), "U32"),
+            "spent": np.array(list(self.spent.values()), np.float64).reshape(-1, 2),
             "repeated": np.bool_(self.repeated),
         }
 
     @classmethod
-    def from_arrays(cls, arrays):
-        """The ledger whose `to_arrays` gave `arrays`; ValueError where they are not such."""
-        state, names = str(arrays.get("state")), np.asarray(arrays.get("identities"))
-        spent, repeated = np.asarray(arrays.get("spent")), np.asarray(arrays.get("repeated"))
-        good = (
-            state in STATES
-            and names.dtype.kind == "U"
-            and names.ndim == 1
-            and len(set(names.tolist())) == len(names)
-        )
-        good = (
-            good
-            and spent.dtype.kind == "f"
-            and spent.shape == (len(names), 2)
-            and repeated.dtype.kind == "b"
-        )
-        if not (good and repeated.ndim == 0 and np.isfinite(spent).all() and (spent >= 0).all()):
+    def from_arrays(cls, arrays: Arrays) -> PrivacyAccountant:
+        """The account whose `to_arrays` gave `arrays`; ValueError if they are damaged."""
+        state = str(arrays.get("state"))
+        names = np.asarray(arrays.get("identities"))
+        spent = np.asarray(arrays.get("spent"))
+        repeated = np.asarray(arrays.get("repeated"))
+        if (
+            state not in STATES
+            or names.dtype.kind != "U"
+            or names.ndim != 1
+            or len(set(names.tolist())) != len(names)
+            or spent.dtype.kind != "f"
+            or spent.shape != (len(names), 2)
+            or not np.isfinite(spent).all()
+            or (spent < 0).any()
+            or repeated.dtype.kind != "b"
+            or repeated.ndim != 0
+        ):
             raise ValueError("not a sketch: its account of privacy is damaged")
-        return cls(
-            state,
-            dict(zip(names.tolist(), map(tuple, spent.tolist()), strict=True)),
-            bool(repeated),
-        )
+        pairs = map(tuple, spent.tolist())
+        return cls(state, dict(zip(names.tolist(), pairs, strict=True)), bool(repeated))

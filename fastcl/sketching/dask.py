@@ -1,74 +1,76 @@
-"""The sketch of a dask array: partial sums of its blocks, wherever dask computes them, added in an order of their own.
+"""The sketch of a dask array: its blocks are summed wherever dask computes them, then added.
 
-A sketch is a sum over points, so blocks can be summed anywhere.  What one task returns follows from its block alone, and the sums
-are added by a tree over the numbers of the blocks: schedulers, workers, retries and deaths of workers leave the bits alone.
+A sketch is a sum over points, so blocks can be summed anywhere. What a task returns depends on its
+block alone, and the sums are added by a tree over the numbers of the blocks. The result is thus
+bitwise the same for any scheduler and any workers, also if tasks are retried or workers die.
 """
 
+from __future__ import annotations
+
 import contextlib
-import copy
 import threading
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
 from ..fourier.methods import MethodChoice
 from ..validation import as_rows, work_dtype
 
-BRANCHES = 8  # partial sums added by one task; the bits of the result follow it
+if TYPE_CHECKING:
+    from .sketch import Sketch
+
+Sums = tuple[NDArray[np.complex128], int]  # (sums (m,), the number of rows in them)
+BRANCHES = 8  # sums added by one task; the rounding of the result depends on it
 _one_at_a_time = threading.Lock()
 
 
-def add_dask(result, x, progress=False):
-    """Add to the empty sketch `result` the rows of the dask array x (n, d), under the scheduler that dask would take.
+def add_dask(sketch: Sketch, x: Any, progress: bool = False) -> None:
+    """Add the rows of a dask array x (n, d) to `sketch`, with the scheduler that dask would use.
 
-    `progress` shows dask's own bar of the tasks after two seconds; of a distributed client, whose dashboard has one, nothing.
-
-    Memory of a worker: for every task at a time one block, the sums of BRANCHES blocks, and what `feature_sum` needs; once for
-    all of them the frequencies, as they are and in the layouts of the kernels.
+    `progress` shows dask's own bar of the tasks after two seconds, but nothing for a distributed
+    client, whose dashboard has one. At any time a worker holds, for each of its tasks, one block,
+    the sums of BRANCHES blocks, and what `feature_sum` needs; and once for all of its tasks the
+    frequencies, as they are and in the layouts of the kernels.
     """
     dask = _import_dask()
-    x = _check_blocks(x, result, dask.array.Array)
-    empty = copy.copy(result)
-    empty._nufft = _choose_method(result._nufft)
-    empty._nufft.check(result.dim, work_dtype(x))
-    # Every task runs its kernels on one thread, as dask runs several tasks at a time - but where it runs one after the other.
-    alone = dask.base.get_scheduler(collections=[x]) is dask.local.get_sync
-    empty = dask.delayed(empty, traverse=False)  # one key, which all tasks refer to
+    x = _check_blocks(x, sketch.dim, dask)
+    empty = _empty_for_tasks(sketch)
+    MethodChoice(empty.method, empty.accuracy).check(sketch.dim, work_dtype(x))
+    # dask runs several tasks at a time, so each has one thread, unless they run one by one.
+    one_by_one = dask.base.get_scheduler(collections=[x]) is dask.local.get_sync
     parts = x.map_blocks(
         sum_of_block,
-        empty,
-        numba.get_num_threads() if alone else 1,
+        dask.delayed(empty, traverse=False),  # one key, to which all tasks refer
+        numba.get_num_threads() if one_by_one else 1,
         dtype=np.complex128,
-        meta=np.empty((0, 0), np.complex128),  # or dask would call the function to find out
+        meta=np.empty((0, 0), np.complex128),  # otherwise dask calls the function to find out
         chunks=((1,) * x.numblocks[0], (1,)),
     )
-    # Through an array, reading a block and summing it become one task: no worker reads blocks ahead of those that it sums.
+    # As an array, reading a block and summing it become one task, so that no worker reads blocks
+    # ahead of those it sums.
     parts = list(parts.to_delayed().ravel())
     while len(parts) > 1:
-        parts = [
-            dask.delayed(add_sums)(parts[start : start + BRANCHES])
-            for start in range(0, len(parts), BRANCHES)
-        ]
+        groups = [parts[start : start + BRANCHES] for start in range(0, len(parts), BRANCHES)]
+        parts = [dask.delayed(add_in_order)(group) for group in groups]
     with dask.diagnostics.ProgressBar(minimum=2) if progress else contextlib.nullcontext():
         total, count = parts[0].compute()
     if count == 0:
         raise ValueError("x is empty: its blocks have no rows")
-    result._ledger.begin()
-    result._total, result.count = total, count
+    sketch.add_sums(total, count)
 
 
-def sum_of_block(block, sketch, threads, block_id):
-    """(sums (m,) complex128, rows) that one block of rows adds to the sketch, with its kernels on so many threads."""
+def sum_of_block(block: Any, sketch: Sketch, threads: int, block_id: tuple[int, ...]) -> Sums:
+    """(sums (m,), rows) of one block, by kernels that run on `threads` threads."""
     if len(block) == 0:
         return np.zeros(len(sketch.omega), np.complex128), 0
     before = numba.get_num_threads()
     numba.set_num_threads(threads)  # for the calling thread only
     try:
-        block = as_rows(block, "x", sketch.dim)
+        block = as_rows(block, "x", sketch.dim)  # dask has only been told what type it is
         with _guard_threads():
-            return sketch._sum(block, 0, len(block)), len(
-                block
-            )  # where the type is checked, which dask only believed to know
+            return sketch.sum_rows(block), len(block)
     except (TypeError, ValueError) as error:
         kind = ValueError if isinstance(error, ValueError) else TypeError
         raise kind(f"{error} (block {block_id[0]} of x)") from None
@@ -76,47 +78,52 @@ def sum_of_block(block, sketch, threads, block_id):
         numba.set_num_threads(before)
 
 
-def add_sums(parts):
+def add_in_order(parts: list[Sums]) -> Sums:
     """The sum of some (sums, rows), from the first to the last."""
     total, count = parts[0]
     for sums, rows in parts[1:]:
-        total, count = total + sums, count + rows
+        total = total + sums
+        count = count + rows
     return total, count
 
 
-def _guard_threads():
-    """A context for kernels: a lock where Numba's threading layer aborts the process that calls it from two threads at once."""
+def _guard_threads() -> contextlib.AbstractContextManager:
+    """A lock around the kernels if Numba's threading layer cannot be entered by two threads.
+
+    "workqueue" would abort the process.
+    """
     try:
         safe = numba.threading_layer() != "workqueue"
-    except ValueError:  # chosen by the first kernel that runs
+    except ValueError:  # no kernel has run yet, so no layer has been chosen
         safe = False
     return contextlib.nullcontext() if safe else _one_at_a_time
 
 
-def _choose_method(nufft):
-    """The method of the tasks: "auto" is "direct", because finufft may be missing on some workers."""
-    return MethodChoice("direct", nufft.accuracy) if nufft.method == "auto" else nufft
+def _empty_for_tasks(sketch: Sketch) -> Sketch:
+    """An empty sketch like `sketch`, with "direct" for "auto": some workers may lack finufft."""
+    return type(sketch)(
+        sketch.omega,
+        method="direct" if sketch.method == "auto" else sketch.method,
+        accuracy=sketch.accuracy,
+        bits=sketch.bits,
+        dither=sketch.dither,
+    )
 
 
-def _check_blocks(x, result, array_type):
+def _check_blocks(x: Any, dim: int, dask: Any) -> Any:
     """x in blocks of whole rows, after all checks that need no values."""
-    if result._like is not None:
-        raise TypeError(
-            "omega is a CuPy array, which dask arrays cannot be sketched with: pass omega.get()"
-        )
-    if not isinstance(x, array_type):
+    if not isinstance(x, dask.array.Array):
         raise TypeError(f"x is a dask {type(x).__name__}, which is not read: pass a dask array")
     if x.ndim == 2 and np.isnan(x.shape[1]):
         raise ValueError("x has an unknown number of columns: call x.compute_chunk_sizes() first")
-    shape = [
-        1 if np.isnan(size) else size for size in x.shape
-    ]  # rows may be unknown until they are computed
-    as_rows(np.broadcast_to(np.zeros((), x.dtype), shape), "x", result.dim)
+    # The number of rows may be unknown until they are computed.
+    shape = [1 if np.isnan(size) else size for size in x.shape]
+    as_rows(np.broadcast_to(np.zeros((), x.dtype), shape), "x", dim)
     return x.rechunk({1: -1}) if x.numblocks[1] > 1 else x
 
 
-def _import_dask():
-    """The package; ImportError in one line where it is missing."""
+def _import_dask() -> Any:
+    """The package; ImportError in one line if it is missing."""
     try:
         import dask.array
         import dask.diagnostics

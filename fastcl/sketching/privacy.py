@@ -1,76 +1,95 @@
-"""Differentially private release of a sketch: noise on its sums, and what that gives away."""
+"""Differentially private release of a sketch: noise on its sums, and what that gives away.
 
-import copy
+By Chatalic, Schellekens, Houssiau, de Montjoye, Jacques and Gribonval, "Compressive learning with
+privacy guarantees", Information and Inference 11(1), 2022. Data sets are neighbours if they differ
+in one point, which is replaced by any other; the number of points is public.
+
+**Sensitivity** of the 2 m real numbers in the sums. Replacing a point adds
+``exp(-i a) - exp(-i b)`` to a sum: a complex number of modulus at most 2, with |Re| + |Im| at most
+``2 sqrt(2)``, since |cos| + |sin| <= sqrt(2). The sums thus change by at most ``2 sqrt(2) m`` in
+the L1 norm and ``2 sqrt(m)`` in the L2 norm. Both bounds are tight. At one frequency, a = b + pi
+attains the second and, with b = pi / 4, the first; if the frequencies are independent over the
+rationals, there are points that come arbitrarily close at all frequencies at once. For quantised
+features, whose levels (u, v) `Quantiser.highest_levels` lists, the bounds are twice the largest
+u + v, times m, and twice the largest sqrt(u^2 + v^2), times sqrt(m).
+
+**Noise.** Laplace noise has the scale (L1) / epsilon. Gaussian noise has the smallest standard
+deviation by the exact formula of Balle and Wang, arXiv 1805.06530. Real numbers that are drawn in
+floating point betray the noise in their low bits (Mironov, "On significance of the least
+significant bits for differential privacy", 2012). Here sums are rounded to multiples of 2^-16,
+which adds at most 2^-16 per number to the sensitivities (nothing to those of quantised features),
+and the noise is an integer multiple of it. For "laplace" these integers are discrete Laplace
+numbers, drawn without any rounding (Canonne, Kamath and Steinke, arXiv 2004.00010). For "gaussian"
+they are rounded double-precision normal numbers, and nothing is proven about their bits.
+
+**Not accounted for:**
+
+- Rounding within the sums themselves, which one point may change too. It is zero for quantised
+  features; for the direct kernels in float32 about 1e-5 of a point, 4e-3 in the very worst case;
+  for finufft up to the accuracy times the number of points, so sketch with ``method="direct"``.
+- Whatever else was taken from the data, such as a scale of the frequencies by `estimate_scale`.
+- The generator of NumPy, which is not a cryptographic one.
+
+How releases add up is in the module `accountant`.
+"""
+
+from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..validation import as_choice, as_generator, as_positive
+from .sketch import Sketch
 
-GRID = 2.0**-16  # the sums are rounded to its multiples; the noise is whole ones
-MAX_STEPS = (
-    2**56
-)  # scale of the noise on the grid: products with the small factors of the sampler must fit 64 bits
+GRID = 2.0**-16  # the sums are rounded to its multiples, and the noise is a multiple of it
+# Scale of the noise in steps of the grid: its products with the small factors of the sampler must
+# fit into 64 bits.
+MAX_STEPS = 2**56
 
 
-def release(sketch, epsilon, delta=0.0, mechanism="laplace", rng=None):
-    """A copy of a sketch with noise on its sums, such that hardly anything follows about any one point.
+def release(
+    sketch: Sketch,
+    epsilon: float,
+    delta: float = 0.0,
+    mechanism: str = "laplace",
+    *,
+    rng: int | np.random.Generator | None = None,
+) -> Sketch:
+    """A copy of a sketch with noise on its sums that is (epsilon, delta)-differentially private.
 
-    Neighbouring data sets differ in one point, replaced by any other, so the number of points is public; the release is
-    (epsilon, delta)-differentially private. `learn` and all else that takes a sketch takes it as it is.
+    Hardly anything about any one point follows from it; the number of points is public. Whatever
+    takes a sketch takes a release as it is, `learn` included. Merged releases of different data
+    have the larger epsilon and delta, releases of the same data the sum; a release merged with a
+    raw sketch has none. The proofs, and what is not accounted for, are in the module `privacy`.
 
     Parameters
     ----------
     sketch : Sketch
-        Raw, with at least one point. What was spent is entered in its `spent`: save it again where it lives in a file.
+        Raw, with at least one point. What is spent is entered in its `spent`, so if it lives in a
+        file, save it again.
     epsilon : float
         Above zero.
     delta : float
-        Zero for "laplace", between 0 and 1 for "gaussian"; well below one over the number of points.
+        Zero for "laplace", between 0 and 1 for "gaussian"; well below one over the number of
+        points.
     mechanism : "laplace" or "gaussian"
-        "gaussian" adds far less noise where there are many frequencies: its deviation grows like sqrt(m), not like m.
+        "gaussian" adds far less noise if there are many frequencies: its standard deviation grows
+        like sqrt(m) instead of m.
     rng : int or numpy.random.Generator, optional
-        The seed is the secret: whoever knows it can take the noise off. By default it comes from the operating system.
+        The seed is the secret: whoever knows it can subtract the noise. By default it comes from
+        the operating system.
 
     Returns
     -------
     Sketch
-        Its `privacy` is (epsilon, delta). It has no `domain`, which may follow from the data: set one that is public.
+        Its `privacy` is (epsilon, delta). It has no `domain`, which may depend on the data: set
+        one that is public.
 
     Raises
     ------
     TypeError, ValueError
-        A sketch that is empty, released, or in which the same data were counted twice or beside a released sketch; epsilon
-        or delta out of range.
-
-    Notes
-    -----
-    Sensitivities, of the 2 m real numbers in the sums. Replacing a point adds ``exp(-i a) - exp(-i b)`` to a sum, a complex
-    number of modulus at most 2, whose parts have |Re| + |Im| at most ``2 sqrt(2)``, as |cos| + |sin| <= sqrt(2). Hence
-    at most ``2 sqrt(2) m`` in the L1 norm and ``2 sqrt(m)`` in the L2 norm. Both are tight: a = b + pi attains the second and,
-    with b = pi/4, the first, at one frequency; for frequencies that are independent over the rationals there are points
-    that come as near as one likes at all of them at once. Quantised features have levels u, v with largest u + v and
-    root of u^2 + v^2 that `Quantiser.highest_levels` lists, and twice these times m and sqrt(m).
-
-    Laplace noise has the scale (L1) / epsilon; Gaussian noise the least deviation by the exact formula of Balle and Wang, arXiv
-    1805.06530. Real numbers drawn in floating point betray the noise in their low bits (Mironov, "On significance of the
-    least significant bits for differential privacy", 2012): here sums are rounded to multiples of 2^-16, which adds at most
-    as much a number to the sensitivities (nothing to those of quantised features), and the noise is whole multiples. That of
-    "laplace" is discrete and drawn without any rounding (Canonne, Kamath and Steinke, arXiv 2004.00010), that of "gaussian" is a
-    normal number of double precision rounded to a multiple, for which nothing is proven about the bits.
-
-    Not accounted for: rounding within the sums themselves, which one point may change too (none for quantised features; by
-    the direct kernels about 1e-5 of a point, 4e-3 at the very worst, in float32; by finufft up to the accuracy times the
-    number of points: sketch with ``method="direct"``); whatever else was taken from the data, as a scale of the
-    frequencies by `estimate_scale`; and the generator of NumPy, which is not a cryptographic one.
-
-    The account: every raw sketch has a random identity from its first point on, which merges, copies and files keep. Merged
-    releases of different data have the largest epsilon and delta of both (parallel composition); those that share an
-    identity have their sum (sequential composition), point by point. Merged with a raw sketch, a release becomes a sketch
-    whose privacy is None. Of the same points sketched twice nothing is known here, nor of releases by other copies of the raw
-    sketch until they are merged.
-
-    By Chatalic, Schellekens, Houssiau, de Montjoye, Jacques and Gribonval, "Compressive learning with privacy guarantees",
-    Information and Inference 11(1), 2022. Memory: some 200 bytes a frequency.
+        A sketch that is empty or released, or that counts the same data twice or together with a
+        release; epsilon or delta out of range.
 
     Examples
     --------
@@ -80,8 +99,7 @@ def release(sketch, epsilon, delta=0.0, mechanism="laplace", rng=None):
     >>> private.privacy, sk.spent, bool(np.abs(private.values - 1).max() < 0.1)
     ((1.0, 0.0), (1.0, 0.0), True)
     """
-    ledger = getattr(sketch, "_ledger", None)
-    if ledger is None:
+    if not isinstance(sketch, Sketch):
         raise TypeError(f"sketch must be a Sketch, got {type(sketch).__name__}")
     epsilon = as_positive(epsilon, "epsilon")
     as_choice(mechanism, "mechanism", ("laplace", "gaussian"))
@@ -91,18 +109,9 @@ def release(sketch, epsilon, delta=0.0, mechanism="laplace", rng=None):
         )
     if mechanism == "gaussian" and not 0 < as_positive(delta, "delta") < 1:
         raise ValueError(f"delta must be between 0 and 1, got {delta}")
-    if sketch.count == 0:
-        raise ValueError("the sketch is empty: there is nothing to release")
-    if ledger.state != "raw":
-        raise ValueError(
-            f"the sketch is {ledger.state}, it holds noise already: release the raw one again, which is accounted for"
-        )
-    if ledger.repeated:
-        raise ValueError(
-            "the sketch counts the same data twice, it was merged with itself: release its parts"
-        )
+    _check_raw(sketch)
     rng = as_generator(rng)
-    total = np.rint(np.stack([sketch._total.real, sketch._total.imag]) / GRID)
+    total = np.rint(np.stack([sketch.total.real, sketch.total.imag]) / GRID)
     steps = noise_steps(sketch, epsilon, delta, mechanism)
     if steps >= MAX_STEPS:
         raise ValueError(f"epsilon is too small for {len(sketch.omega)} frequencies, got {epsilon}")
@@ -110,54 +119,65 @@ def release(sketch, epsilon, delta=0.0, mechanism="laplace", rng=None):
         noise = draw_discrete_laplace(int(np.ceil(steps)), total.size, rng).reshape(total.shape)
     else:
         noise = np.rint(steps * rng.standard_normal(total.shape))
-    released = copy.copy(sketch)
-    released._packed, released.domain, released.pass_state = {}, None, None
-    released._total = GRID * ((total[0] + noise[0]) + 1j * (total[1] + noise[1]))
-    released._ledger = ledger.copy()
-    released._ledger.state, released._ledger.spent = (
-        "released",
-        dict.fromkeys(ledger.spent, (epsilon, float(delta))),
-    )
-    ledger.add(epsilon, float(delta))
-    return released
+    real, imag = total + noise
+    accountant = sketch.accountant.spend(epsilon, float(delta))
+    return sketch.with_sums(GRID * (real + 1j * imag), sketch.count, accountant)
 
 
-def sensitivity(sketch):
-    """The largest change of the sums when one point is replaced, in the L1 and in the L2 norm."""
+def _check_raw(sketch: Sketch) -> None:
+    """ValueError unless the sketch has raw points, each of them counted once."""
+    if sketch.count == 0:
+        raise ValueError("the sketch is empty: there is nothing to release")
+    if sketch.accountant.state != "raw":
+        raise ValueError(
+            f"the sketch is {sketch.accountant.state}, it holds noise already: "
+            "release the raw one again, which is accounted for"
+        )
+    if sketch.accountant.repeated:
+        raise ValueError(
+            "the sketch counts the same data twice, it was merged with itself: release its parts"
+        )
+
+
+def sensitivity(sketch: Sketch) -> tuple[float, float]:
+    """The largest change of the sums if one point is replaced, in the L1 and in the L2 norm."""
     m = len(sketch.omega)
-    if sketch._quantiser is None:
+    if sketch.quantiser is None:
         return 2 * np.sqrt(2) * m, 2 * np.sqrt(m)
-    levels = sketch._quantiser.highest_levels
+    levels = sketch.quantiser.highest_levels
     return 2.0 * levels.sum(axis=1).max() * m, 2 * np.sqrt((levels**2).sum(axis=1).max() * m)
 
 
-def noise_steps(sketch, epsilon, delta, mechanism):
-    """The scale of the Laplace noise or the deviation of the Gaussian noise on the sums, in steps of the grid."""
+def noise_steps(sketch: Sketch, epsilon: float, delta: float, mechanism: str) -> float:
+    """The scale of the Laplace noise, or the std of the Gaussian noise, in steps of the grid."""
     first, second = sensitivity(sketch)
-    numbers = (
-        0 if sketch._quantiser is not None else 2 * len(sketch.omega)
-    )  # that rounding moves, by half a step each time
+    # Rounding moves each of the 2 m numbers by up to half a step in either of the two data sets;
+    # sums of quantised features are integers and stay where they are.
+    rounded = 0 if sketch.quantiser is not None else 2 * len(sketch.omega)
     if mechanism == "laplace":
-        return (first / GRID + numbers) / epsilon
-    return (second / GRID + np.sqrt(numbers)) * gaussian_deviation(epsilon, delta)
+        return (first / GRID + rounded) / epsilon
+    return (second / GRID + np.sqrt(rounded)) * gaussian_std(epsilon, delta)
 
 
-def gaussian_delta(epsilon, deviation):
-    """The least delta of Gaussian noise of this deviation a unit of sensitivity (arXiv 1805.06530, theorem 8)."""
+def gaussian_delta(epsilon: float, std: float) -> float:
+    """The smallest delta of Gaussian noise, `std` in units of the sensitivity.
+
+    Theorem 8 of arXiv 1805.06530.
+    """
     from scipy.special import log_ndtr
 
-    above = log_ndtr(0.5 / deviation - epsilon * deviation)
-    below = epsilon + log_ndtr(-0.5 / deviation - epsilon * deviation)
+    above = log_ndtr(0.5 / std - epsilon * std)
+    below = epsilon + log_ndtr(-0.5 / std - epsilon * std)
     return float(-np.exp(above) * np.expm1(below - above))
 
 
-def gaussian_deviation(epsilon, delta):
-    """The least deviation, a unit of sensitivity, of Gaussian noise that is (epsilon, delta)-private."""
+def gaussian_std(epsilon: float, delta: float) -> float:
+    """The smallest std, in units of the sensitivity, that is (epsilon, delta)-private."""
     from scipy.optimize import brentq
 
-    def excess(logarithm):
-        # the logarithm of a delta that underflows is far below any that is asked for
-        return np.log(max(gaussian_delta(epsilon, np.exp(logarithm)), 1e-320)) - np.log(delta)
+    def excess(log_std: float) -> float:
+        # A delta that underflows is far below any that is asked for; its logarithm must be finite.
+        return np.log(max(gaussian_delta(epsilon, np.exp(log_std)), 1e-320)) - np.log(delta)
 
     low = high = 0.0
     while excess(low) < 0:
@@ -168,30 +188,41 @@ def gaussian_deviation(epsilon, delta):
     return float(np.exp(root + 1e-9))  # on the private side of the root
 
 
-def draw_discrete_laplace(scale, size, rng):
-    """Integers k with probabilities in proportion to exp(-|k| / scale), scale an int, drawn from integers alone (2004.00010)."""
+def draw_discrete_laplace(scale: int, size: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Integers k with probability proportional to exp(-|k| / scale), without rounding (2004.00010).
+
+    They are drawn from uniform integers alone.
+    """
     drawn = np.empty(0, np.int64)
     while len(drawn) < size:
         rest = rng.integers(scale, size=2 * size)
         rest = rest[_happens(rest, scale, rng)]
         whole = np.zeros_like(rest)
-        going = np.arange(len(rest))
-        while len(going):
-            going = going[_happens(np.full(len(going), 1), 1, rng)]
-            whole[going] += 1
-        value, negative = rest + scale * whole, rng.integers(2, size=len(rest)) == 1
-        kept = ~(negative & (value == 0))  # zero would else be counted for both signs
+        running = np.arange(len(rest))
+        while len(running):
+            running = running[_happens(np.full(len(running), 1), 1, rng)]
+            whole[running] += 1
+        value = rest + scale * whole
+        negative = rng.integers(2, size=len(rest)) == 1
+        kept = ~(negative & (value == 0))  # otherwise zero would count for both signs
         drawn = np.concatenate([drawn, np.where(negative, -value, value)[kept]])
     return drawn[:size].astype(np.float64)
 
 
-def _happens(numerators, denominator, rng):
-    """Events of probability exp(-numerator / denominator) each, numerators up to the denominator."""
-    odd, going, k = np.zeros(len(numerators), bool), np.arange(len(numerators)), 1
-    while len(
-        going
-    ):  # the number of the first failure among events of probability gamma / k is odd that often
-        success = rng.integers(denominator * k, size=len(going)) < numerators[going]
-        odd[going[~success]] = k % 2 == 1
-        going, k = going[success], k + 1
+def _happens(
+    numerators: NDArray[np.int64], denominator: int, rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Independent events of probability exp(-numerator / denominator), numerator <= denominator.
+
+    With gamma the fraction: of events with probability gamma / 1, gamma / 2, gamma / 3, ... the
+    first that fails has an odd number with probability exp(-gamma).
+    """
+    odd = np.zeros(len(numerators), bool)
+    running = np.arange(len(numerators))
+    k = 1
+    while len(running):
+        success = rng.integers(denominator * k, size=len(running)) < numerators[running]
+        odd[running[~success]] = k % 2 == 1
+        running = running[success]
+        k += 1
     return odd

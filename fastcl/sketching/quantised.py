@@ -1,44 +1,62 @@
-"""Features of a few bits, with a dither, and the moments that their sums estimate (Schellekens and Jacques, arXiv 1804.10109).
+"""Features of a few bits, with a dither, and the moments that their sums estimate (1804.10109).
 
-With a phase theta = <omega_l, x> + xi_l, xi_l uniform on [0, 2 pi), a point has two features at a frequency,
-``q(cos theta)`` and ``q(cos(theta - pi/2))``.  q rounds to the middle of one of 2^b equal cells of [-1, 1], or is the sign for
-b = 1; here it takes the odd integers k from 1 - 2^b to 2^b - 1, its values times 2^b, so that sums are exact.  It is
-a sum of 2^b - 1 signs, ``q(c) = sum_j sign(c - tau_j)``, with thresholds tau_j = j 2^(1 - b), |j| < 2^(b - 1).
+With a phase theta = <omega_l, x> + xi_l, where the dither xi_l is uniform on [0, 2 pi), a point has
+two features per frequency, ``q(cos theta)`` and ``q(cos(theta - pi/2))``. For b bits, q rounds to
+the middle of one of 2^b equal cells of [-1, 1]; for b = 1 it is the sign. Here q is multiplied by
+2^b, so that it takes the odd integers from 1 - 2^b to 2^b - 1 and sums are exact. It is a sum of
+2^b - 1 signs, ``q(c) = sum_j sign(c - tau_j)``, with thresholds tau_j = j 2^(1 - b),
+|j| < 2^(b - 1).
 
-As q is odd, ``q(cos theta) = sum_k F_k cos(k theta)`` over odd k, with ``F_k = 4 / (pi k) sum_j sin(k arccos tau_j)``.  Hence
+Since q is odd, ``q(cos theta) = sum_k F_k cos(k theta)`` over odd k, with
+``F_k = 4 / (pi k) sum_j sin(k arccos tau_j)``. Hence
 
     q(cos theta) - i q(cos(theta - pi/2)) = sum_h F_|h| exp(-i h theta),    h = 1, -3, 5, -7, ...
 
-for the quarter of a turn makes the terms of the other h cancel.  With theta = phi + xi, multiplied by exp(i xi) / F_1, this
-is ``exp(-i phi) + sum_(h != 1) (F_|h| / F_1) exp(i (1 - h) xi) exp(-i h phi)``: over the dither every term but the first has mean
-zero, so the values are unbiased.  For one dither the moments at -3, 5, -7... times the frequency remain; they are
-small where the characteristic function of the data is.  Only the sketch is quantised, never the model ("asymmetric":
-Schellekens and Jacques, "Breaking the waves", arXiv 2004.06560).
+because the quarter turn makes the terms of all other h cancel. With theta = phi + xi, multiplied by
+exp(i xi) / F_1, this is
+
+    exp(-i phi) + sum_(h != 1) (F_|h| / F_1) exp(i (1 - h) xi) exp(-i h phi).
+
+Over the dither, every term but the first has mean zero, so the values are unbiased. For one dither
+the moments at -3, 5, -7, ... times the frequency remain; they are small if the characteristic
+function of the data is small there. Only the sketch is quantised, never the model ("asymmetric").
+
+By Schellekens and Jacques, "Quantized compressive K-means", arXiv 1804.10109, and "Breaking the
+waves: asymmetric random periodic features for low-bitrate kernel machines", arXiv 2004.06560.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ..backend import kernel, to_host
-from ..fourier.operator import FeatureOperator
+from ..files import Arrays
+from ..fourier.operator import DirectOperator
+from ..fourier.structured import Frequencies
 from ..validation import as_count, as_vector
 
 MAX_BITS = 8
 
 
 class Quantiser:
-    """What turns points into quantised features and their sums into moments.
+    """Turns points into sums of quantised features, and these sums into moments.
 
     Parameters
     ----------
     bits : int
-        Of each of the two features that a point has at a frequency, from 1 to 8.
+        Bits of each of the two features per point and frequency, from 1 to 8.
     dither : array (m,)
-        Radians, one a frequency.
+        One angle per frequency, radians.
+    m : int
+        Number of frequencies.
 
     Raises
     ------
     TypeError, ValueError
-        bits out of its range; no dither, or one of another length or not finite.
+        bits out of range; no dither, or one that is not finite or has another length.
 
     Examples
     --------
@@ -49,67 +67,79 @@ class Quantiser:
     (True, [[1, 1]])
     """
 
-    def __init__(self, bits, dither, m):
+    def __init__(self, bits: int, dither: ArrayLike | None, m: int) -> None:
         self.bits = as_count(bits, "bits")
         if self.bits > MAX_BITS:
             raise ValueError(f"bits must be from 1 to {MAX_BITS}, got {bits}")
         if dither is None:
             raise ValueError(
-                "quantised features need a dither: one angle a frequency, uniform on [0, 2 pi)"
+                "quantised features need a dither: one angle per frequency, uniform on [0, 2 pi)"
             )
-        self.dither = as_vector(dither, "dither", m).copy()
+        self.dither: NDArray[np.float64] = as_vector(dither, "dither", m).copy()
         self.dither.flags.writeable = False
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Quantiser):
+            return NotImplemented
+        return self.bits == other.bits and np.array_equal(self.dither, other.dither)
+
     @property
-    def thresholds(self):
-        """Of the cosine, (2^bits - 1,)."""
+    def thresholds(self) -> NDArray[np.float64]:
+        """Values of the cosine at which its level changes, (2^bits - 1,)."""
         half = 2 ** (self.bits - 1)
         return np.arange(1 - half, half) / half
 
-    def coefficient(self, k):
-        """F_k, for odd k."""
+    def coefficient(self, k: int) -> float:
+        """The Fourier coefficient F_k of the levels, for odd k."""
         return 4 / (np.pi * k) * np.sin(k * np.arccos(self.thresholds)).sum()
 
     @property
-    def highest_levels(self):
-        """The moduli (cells, 2) that the levels of cosine and sine take together, over a quarter of a turn."""
+    def highest_levels(self) -> NDArray[np.int64]:
+        """|Levels| that cosine and sine take together over a quarter turn, (cells, 2)."""
         positive = self.thresholds[self.thresholds >= 0]
         edges = np.unique(np.concatenate([np.arccos(positive), np.arcsin(positive)]))
         middles = (edges[1:] + edges[:-1]) / 2
-        waves = np.stack([np.cos(middles), np.sin(middles)], axis=1)
-        return 2 * np.floor(waves * 2 ** (self.bits - 1)).astype(int) + 1
+        sincos = np.stack([np.cos(middles), np.sin(middles)], axis=1)
+        return 2 * np.floor(sincos * 2 ** (self.bits - 1)).astype(int) + 1
 
-    def values(self, total, count):
-        """The moments (m,) that `total`, the sums over `count` points, estimates."""
+    def values(self, total: NDArray[np.complex128], count: int) -> NDArray[np.complex128]:
+        """The moments (m,), estimated from `total`, the sums over `count` points."""
         return total * (np.exp(1j * self.dither) / (count * self.coefficient(1)))
 
-    def pack(self, omega, dtype, like=None):
-        """The frequencies (m, d) in the layouts that the kernels read, for points of `dtype` where `like` is."""
-        dithered = np.column_stack(
-            [omega, np.remainder(self.dither, 2 * np.pi)]
-        )  # as of one more coordinate, which is one
-        packed = FeatureOperator.pack(dithered, dtype, like)
-        packed.freqs = packed.freqs[:, :-1]  # the kernels alone see the dither
-        return packed
+    @np.errstate(over="ignore")  # frequencies that overflow become infinite: see check_phases
+    def pack(
+        self, omega: Frequencies, dtype: DTypeLike, like: NDArray | None = None
+    ) -> DirectOperator:
+        """The frequencies (m, d) as the kernels read them, for points of `dtype` like `like`."""
+        # The dither enters as an extra coordinate that is always 1.
+        dithered = np.column_stack([omega, np.remainder(self.dither, 2 * np.pi)])
+        operator = DirectOperator(dithered, dtype, np.empty(0) if like is None else like)
+        operator.freqs = operator.freqs[:, :-1]  # only the kernels see the dither
+        return operator
 
-    def sum(self, x, packed, first, last):
-        """Sums (m,) over rows first..last of x, whole numbers: of the levels of the cosines, less i times those of the sines."""
-        sums = np.zeros((2, len(packed.omega)), like=packed.like)
-        half = packed.freqs.dtype.type(2 ** (self.bits - 1)) if self.bits > 1 else None
-        for _, chunk in packed.chunks(x, first, last):
-            blocks, _, lanes = packed.blocks.shape
-            part_rows = kernel("rows_per_part", like=chunk)(len(chunk), packed.blocks)
-            partial = np.empty((-(-len(chunk) // part_rows), blocks, 2, lanes), like=chunk)
-            kernel("quantised_sum", like=chunk)(chunk, packed.blocks, half, part_rows, partial)
+    def sum(
+        self, x: Any, operator: DirectOperator, first: int, last: int
+    ) -> NDArray[np.complex128]:
+        """Sums of levels (m,) over rows first..last of x: those of cosines - i those of sines.
+
+        Real and imaginary parts are integers.
+        """
+        sums = np.zeros((2, len(operator.omega)), like=operator.like)
+        half = operator.freqs.dtype.type(2 ** (self.bits - 1)) if self.bits > 1 else None
+        for _, chunk in operator.chunks(x, first, last):
+            blocks, _, width = operator.blocks.shape
+            part_rows = kernel("rows_per_part", like=chunk)(len(chunk), operator.blocks)
+            partial = np.empty((-(-len(chunk) // part_rows), blocks, 2, width), like=chunk)
+            kernel("quantised_sum", like=chunk)(chunk, operator.blocks, half, part_rows, partial)
             sums += partial.sum(axis=0).swapaxes(0, 1).reshape(2, -1)[:, : sums.shape[1]]
         real, imag = to_host(sums)
         return real + 1j * imag
 
-    def to_arrays(self):
-        """What a file keeps: name -> array."""
+    def to_arrays(self) -> Arrays:
+        """The parts that a file keeps: name -> array."""
         return {"bits": np.int64(self.bits), "dither": self.dither}
 
 
-def draw_dither(m, rng):
-    """Angles (m,), uniform on [0, 2 pi), from a Generator."""
+def draw_dither(m: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """m angles, uniform on [0, 2 pi)."""
     return 2 * np.pi * rng.random(m)

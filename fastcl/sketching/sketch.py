@@ -1,23 +1,30 @@
-"""The sketch of a data set: its random Fourier moments, to update, merge, save and load (arXiv 2310.03085)."""
+"""The sketch of a data set: random Fourier moments to update, merge, save and load (2310.03085)."""
 
+from __future__ import annotations
+
+import copy
 import hashlib
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from .. import files
 from ..backend import array_device, is_device, to_host
 from ..data.sources import open_source
+from ..files import Arrays, PathLike
 from ..fourier.features import device_like, sum_of_rows
 from ..fourier.methods import MethodChoice
 from ..fourier.operator import FeatureOperator
 from ..fourier.structured import (
+    Frequencies,
     as_frequencies,
     frequencies_from_arrays,
     frequencies_to_arrays,
     same_frequencies,
 )
 from ..measures.base import ReferenceMeasure
-from ..measures.box import Box, merge_domains
+from ..measures.box import Box, Domain, merge_domains
 from ..validation import (
     as_count,
     as_generator,
@@ -26,50 +33,52 @@ from ..validation import (
     is_dask,
     work_dtype,
 )
-from .accountant import Ledger
+from .accountant import Privacy, PrivacyAccountant
 from .checkpoint import POINTS_BETWEEN, PassState, resume, run_pass
 from .dask import add_dask
 from .quantised import Quantiser, draw_dither
 
 
 class Sketch(files.Storable, kind="sketch"):
-    """The empirical moments of a data set at given frequencies: ``z_l = (1/n) sum_i exp(-i <omega_l, x_i>)``.
+    """The empirical moments of a data set: ``z_l = (1/n) sum_i exp(-i <omega_l, x_i>)``.
 
-    A sketch is a sum and a count, so it can be updated, merged and stopped at any time; it is 16 bytes a frequency
-    however many points it has seen.
+    A sketch is a sum and a count, so it can be updated, merged, and stopped at any time. It takes
+    16 bytes per frequency, however many points it has seen.
 
     Parameters
     ----------
     omega : array (m, d), or structured frequencies
-        Radians per unit of x.
+        Radians per unit of x. After a CuPy array, NumPy points are streamed through its device.
     method, accuracy : optional
-        As of `feature_sum`, for every update; relative errors of the sums are absolute ones of the values. Not kept in files.
+        As in `feature_sum`, for every update. Relative errors of the sums are absolute errors of
+        the values. Not kept in files.
     bits, dither : int and array (m,), optional
-        For features quantised to 1 to 8 bits, of phases to which the dither is added (radians, uniform on [0, 2 pi)): two a
-        frequency, so a point is 2 bits m of data. `values` estimate the same moments, see the module `quantised`.
+        For quantised features: 1 to 8 bits each, two per frequency and point, of phases to which
+        the dither is added (radians, uniform on [0, 2 pi)). `values` then estimates the same
+        moments; see the module `quantised`.
 
     Attributes
     ----------
     omega : float64 array (m, d), or the structured frequencies that were given
     values : complex128 array (m,)
-    count : int
-        Points seen so far.
-    domain : Box or reference measure, optional
-        Where the data lie, where the maker of the sketch knows it; kept in files, and joined by ``+``.
+        The moments, which `total` and `count` estimate.
+    domain : Box, ReferenceMeasure or None
+        Where the data lie, if the maker of the sketch has said so. Kept in files, joined by ``+``.
     pass_state : PassState or None
-        Of the state of a pass that `sketch` keeps in its checkpoint: which data it reads, and whether it has read them all.
-    privacy : (epsilon, delta) or None
-        What holds for every point where the sketch was released, see `release`; None where it has points without noise.
-    spent : (epsilon, delta)
-        What releases of this sketch, and of what was merged into it, have given away in all; (0, 0) where there was none.
+        In a checkpoint: which data the pass reads, and whether it has read them all.
+    privacy, spent : (epsilon, delta)
+        What a released sketch guarantees to each of its points, or None; what the releases of a
+        sketch have given away. `accountant` knows it data set by data set; see `release`.
+    quantiser : Quantiser or None
+        Of a sketch with `bits` and `dither`.
     fingerprint : str
-        Equal for sketches of the same frequencies, bits and dither; those with the same structure can be merged.
+        Equal for sketches with the same frequencies, bits and dither.
 
     Raises
     ------
     TypeError, ValueError
-        omega empty or not finite; an unknown method, or an accuracy out of its reach; bits beyond 1..8, a dither of another
-        length or without bits.
+        omega empty or not finite; an unknown method, or an accuracy out of its reach; bits outside
+        1..8; a dither of another length, or without bits.
 
     Examples
     --------
@@ -81,227 +90,301 @@ class Sketch(files.Storable, kind="sketch"):
     (True, 1000)
     """
 
-    def __init__(self, omega, method="auto", accuracy=None, bits=None, dither=None):
+    def __init__(
+        self,
+        omega: ArrayLike | Frequencies,
+        *,
+        method: str = "auto",
+        accuracy: float | None = None,
+        bits: int | None = None,
+        dither: ArrayLike | None = None,
+    ) -> None:
         self._like = omega if is_device(omega) else None
-        self.omega = as_frequencies(omega).copy()
-        self._nufft = MethodChoice(method, accuracy)
+        self.omega: Frequencies = as_frequencies(omega).copy()
+        self._choice = MethodChoice(method, accuracy)
+        self.method = self._choice.method
+        self.accuracy = self._choice.accuracy
         if bits is None and dither is not None:
             raise ValueError("a dither is for quantised features: give bits")
         if bits is not None and method == "nufft":
             raise ValueError(
                 "method='nufft' has no quantised features: leave out bits, or the method"
             )
-        self._quantiser = None if bits is None else Quantiser(bits, dither, len(self.omega))
-        self._ledger = Ledger()
-        self.count = 0
-        self.domain = self.pass_state = None
-        self._total = np.zeros(len(self.omega), np.complex128)
-        self._packed = {}
+        self.quantiser = None if bits is None else Quantiser(bits, dither, len(self.omega))
+        self.accountant = PrivacyAccountant()
+        self.domain: Domain | None = None
+        self.pass_state: PassState | None = None
+        # One attribute for both, so that no interruption can leave sums without their count.
+        self._sums = _read_only(np.zeros(len(self.omega), np.complex128)), 0
+        self._operators: dict[Any, Any] = {}
 
     @property
-    def dim(self):
+    def dim(self) -> int:
         """Dimension d of the points."""
         return self.omega.shape[1]
 
     @property
-    def bits(self):
-        """Of the quantised features, None of plain ones."""
-        return None if self._quantiser is None else self._quantiser.bits
+    def total(self) -> NDArray[np.complex128]:
+        """The sums over the points, (m,), read-only."""
+        return self._sums[0]
 
     @property
-    def dither(self):
-        """Radians (m,), of quantised features; else None."""
-        return None if self._quantiser is None else self._quantiser.dither
+    def count(self) -> int:
+        """Number of points."""
+        return self._sums[1]
 
     @property
-    def privacy(self):
-        """(epsilon, delta) of a released sketch, None of any other."""
-        return self._ledger.largest if self._ledger.state == "released" else None
+    def bits(self) -> int | None:
+        """Bits per quantised feature; None for plain ones."""
+        return None if self.quantiser is None else self.quantiser.bits
 
     @property
-    def spent(self):
-        """(epsilon, delta) that was spent on the points, in all."""
-        return self._ledger.largest
+    def dither(self) -> NDArray[np.float64] | None:
+        """Dither of the quantised features, radians (m,); None for plain ones."""
+        return None if self.quantiser is None else self.quantiser.dither
 
     @property
-    def fingerprint(self):
-        """32 hexadecimal digits that follow from the frequencies, and from bits and dither, to the bit."""
+    def privacy(self) -> Privacy | None:
+        """(epsilon, delta) of a released sketch; None for any other."""
+        return self.accountant.largest if self.accountant.state == "released" else None
+
+    @property
+    def spent(self) -> Privacy:
+        """(epsilon, delta) that was spent on the points in all."""
+        return self.accountant.largest
+
+    @property
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits: a checksum of the frequencies, bits and dither."""
         frequencies = np.ascontiguousarray(self.omega, "<f8")
         digest = hashlib.sha256(repr(frequencies.shape).encode() + frequencies.tobytes())
-        if self.bits is not None:
-            digest.update(f"bits={self.bits}".encode() + self.dither.astype("<f8").tobytes())
+        if self.quantiser is not None:
+            digest.update(f"bits={self.bits}".encode())
+            digest.update(self.quantiser.dither.astype("<f8").tobytes())
         return digest.hexdigest()[:32]
 
     @property
-    def values(self):
-        """The moments z, (m,) complex128; ValueError while no point has been seen."""
+    def values(self) -> NDArray[np.complex128]:
+        """The moments z, (m,); ValueError while there are no points."""
         if self.count == 0:
             raise ValueError("the sketch is empty: update it with points first")
-        return (
-            self._total / self.count
-            if self._quantiser is None
-            else self._quantiser.values(self._total, self.count)
-        )
+        if self.quantiser is None:
+            return self.total / self.count
+        return self.quantiser.values(self.total, self.count)
 
-    def update(self, x):
-        """Add the points x (n, d) to the sketch; nothing is added if any chunk of x is bad. Returns the sketch."""
+    def update(self, x: ArrayLike) -> Sketch:
+        """Add the points x (n, d); if any of them is bad, nothing is added. Returns the sketch."""
         x = as_rows(x, "x", self.dim)
-        self._add(x, 0, len(x))
+        self.accountant.register_points()  # refuses now what `add_sums` would refuse afterwards
+        return self.add_sums(self.sum_rows(x), len(x))
+
+    def sum_rows(self, x: Any, first: int = 0, last: int | None = None) -> NDArray[np.complex128]:
+        """What rows first..last of x would add to `total`, (m,); the sketch stays as it is.
+
+        x (n, d) is an array, or anything with a shape, a dtype and slices.
+        """
+        last = x.shape[0] if last is None else last
+        dtype = work_dtype(x)
+        like = device_like(x, self._like)
+        self._choice.check(self.dim, dtype, is_device(like))
+        key = dtype, array_device(like)
+        if key not in self._operators:
+            pack = FeatureOperator.pack if self.quantiser is None else self.quantiser.pack
+            self._operators[key] = pack(self.omega, dtype, like if is_device(like) else None)
+        if self.quantiser is not None:
+            return self.quantiser.sum(x, self._operators[key], first, last)
+        return to_host(sum_of_rows(x, self._operators[key], None, self._choice, first, last))
+
+    def add_sums(self, total: ArrayLike, count: int) -> Sketch:
+        """Add sums over `count` points that were computed elsewhere. Returns the sketch.
+
+        Parameters
+        ----------
+        total : array (m,), complex
+            As `sum_rows` returns it.
+        count : int
+        """
+        total = np.asarray(total, np.complex128)
+        if total.shape != self.total.shape or not np.isfinite(total).all():
+            raise ValueError(f"total must be {len(self.omega)} finite sums, got {total!r}")
+        count = self.count + as_count(count, "count")
+        self.accountant.register_points()
         self.pass_state = None
+        self._sums = _read_only(self.total + total), count
         return self
 
-    def _add(self, x, first, last):
-        """Add rows first..last of x, (n, d), an array or what is sliced like one."""
-        self._ledger.begin()
-        self._total = self._total + self._sum(x, first, last)
-        self.count += last - first
+    def with_sums(self, total: NDArray, count: int, accountant: PrivacyAccountant) -> Sketch:
+        """Another sketch at the same frequencies, with these sums and without a domain."""
+        other = copy.copy(self)
+        other.accountant = accountant
+        other.domain = None
+        other.pass_state = None
+        other._sums = _read_only(total), count
+        return other
 
-    def _sum(self, x, first, last):
-        """What rows first..last of x add to the total, (m,)."""
-        dtype, like = work_dtype(x), device_like(x, self._like)
-        self._nufft.check(self.dim, dtype, is_device(like))
-        key = dtype, array_device(like)
-        if key not in self._packed:
-            pack = FeatureOperator.pack if self._quantiser is None else self._quantiser.pack
-            self._packed[key] = pack(self.omega, dtype, like if is_device(like) else None)
-        if self._quantiser is not None:
-            return self._quantiser.sum(x, self._packed[key], first, last)
-        return to_host(sum_of_rows(x, self._packed[key], None, self._nufft, first, last))
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_operators": {}}
 
-    def __getstate__(self):
-        return {**self.__dict__, "_packed": {}}
-
-    def __add__(self, other):
+    def __add__(self, other: Sketch) -> Sketch:
         if not isinstance(other, Sketch):
             return NotImplemented
         if not same_frequencies(self.omega, other.omega):
             raise ValueError("sketches of different frequencies cannot be merged")
-        if self.bits != other.bits or not (
-            self.bits is None or np.array_equal(self.dither, other.dither)
-        ):
+        if self.quantiser != other.quantiser:
             raise ValueError(
-                f"sketches of other bits or dither cannot be merged: bits are {self.bits} and {other.bits}"
+                "sketches of other bits or dither cannot be merged: "
+                f"bits are {self.bits} and {other.bits}"
             )
-        merged = Sketch(
-            self.omega, self._nufft.method, self._nufft.accuracy, self.bits, self.dither
-        )
-        merged._total = self._total + other._total
-        merged.count = self.count + other.count
         if self.count and other.count:
-            merged._ledger = self._ledger + other._ledger
-        else:  # nothing is added
-            merged._ledger = (self if self.count else other)._ledger.copy()
+            accountant = self.accountant + other.accountant
+        else:  # nothing is added, so a release stays one
+            accountant = (self if self.count else other).accountant.copy()
+        merged = self.with_sums(self.total + other.total, self.count + other.count, accountant)
         merged.domain = merge_domains(self.domain, other.domain)
         return merged
 
-    def __repr__(self):
-        text = f"Sketch(m={len(self.omega)}, dim={self.dim}, count={self.count}"
-        text += "" if self.bits is None else f", bits={self.bits}"
+    def __repr__(self) -> str:
+        parts = [f"m={len(self.omega)}", f"dim={self.dim}", f"count={self.count}"]
+        if self.bits is not None:
+            parts.append(f"bits={self.bits}")
         if self.privacy is not None:
-            return f"{text}, privacy={self.privacy})"
-        return f"{text}, spent={self.spent})" if any(self.spent) else f"{text})"
+            parts.append(f"privacy={self.privacy}")
+        elif any(self.spent):
+            parts.append(f"spent={self.spent}")
+        return f"Sketch({', '.join(parts)})"
 
-    def to_arrays(self):
-        """What `save` writes: name -> array."""
-        arrays = frequencies_to_arrays(self.omega) | {
-            "total": self._total,
-            "count": np.int64(self.count),
-        }
-        arrays |= {"fingerprint": self.fingerprint} | files.with_prefix(
-            "privacy", self._ledger.to_arrays()
-        )
-        if self._quantiser is not None:
-            arrays |= files.with_prefix("quantised", self._quantiser.to_arrays())
+    def save(self, path: PathLike) -> None:
+        """Write the sketch to an npz file, atomically; `fastcl.load` reads it back.
+
+        The file is an uncompressed archive without pickles, for `numpy.load` or any other reader:
+
+        ``kind``, ``version``
+            "fastcl-sketch", and 3; files of versions 1 and 2 are read.
+        ``total``, ``count``
+            The sums over the points, complex128 (m,), and the number of points. The moments are
+            ``total / count``.
+        ``omega``
+            The frequencies, float64 (m, d). Structured frequencies have ``omega.kind`` and
+            whatever defines the structure, down to a seed.
+        ``fingerprint``
+            A checksum of the frequencies, bits and dither.
+        ``quantised.*``
+            Bits and dither of quantised features.
+        ``privacy.*``
+            The account of what releases have spent.
+        ``domain.*``
+            Where points are drawn, if that is known.
+        ``partial.*``
+            The state of a pass: which data it reads, and whether it has read them all.
+
+        A file that is truncated, foreign, newer, compressed, or whose fingerprint does not fit is
+        refused in one line.
+        """
+        super().save(path)
+
+    def to_arrays(self) -> Arrays:
+        """The parts that a file keeps: name -> array."""
+        arrays = frequencies_to_arrays(self.omega)
+        arrays |= {"total": self.total, "count": np.int64(self.count)}
+        arrays |= {"fingerprint": self.fingerprint}
+        arrays |= files.with_prefix("privacy", self.accountant.to_arrays())
+        if self.quantiser is not None:
+            arrays |= files.with_prefix("quantised", self.quantiser.to_arrays())
         if self.domain is not None:
             arrays |= files.parts_of("domain", self.domain)
-        return (
-            arrays
-            if self.pass_state is None
-            else arrays | files.with_prefix("partial", vars(self.pass_state))
-        )
+        if self.pass_state is not None:
+            arrays |= files.with_prefix("partial", self.pass_state.to_arrays())
+        return arrays
 
     @classmethod
-    def from_arrays(cls, arrays):
-        """The sketch whose `to_arrays` gave `arrays`; ValueError where they do not fit together."""
+    def from_arrays(cls, arrays: Arrays) -> Sketch:
+        """The sketch whose `to_arrays` gave `arrays`; ValueError if they do not fit together."""
         try:
-            omega = frequencies_from_arrays(arrays)
-            total, count = (
-                np.asarray(arrays["total"], np.complex128),
-                as_stored_count(arrays["count"], "count"),
-            )
-            if total.shape != (len(omega),):  # before anything is made for so many frequencies
-                raise ValueError(f"{len(omega)} frequencies and {total.size} sums")
-            quantised = files.without_prefix("quantised", arrays)
-            sketch = (
-                cls(omega, bits=int(quantised["bits"]), dither=quantised["dither"])
-                if quantised
-                else cls(omega)
-            )
+            sketch = cls._empty_from_arrays(arrays)
+            count = as_stored_count(arrays["count"], "count")
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"not a sketch: {error}") from None
+        total = np.asarray(arrays["total"], np.complex128)
         if not np.isfinite(total).all():
             raise ValueError("not a sketch: its sums are not finite")
         if "fingerprint" in arrays and str(arrays["fingerprint"]) != sketch.fingerprint:
             raise ValueError(
-                f"not a sketch of these frequencies: its fingerprint is {arrays['fingerprint']}, theirs {sketch.fingerprint}"
-                " (of frequencies that were kept as a seed, another NumPy may draw others)"
+                f"not a sketch of these frequencies: its fingerprint is {arrays['fingerprint']}, "
+                f"theirs {sketch.fingerprint} (for frequencies kept as a seed, "
+                "another version of NumPy may draw others)"
             )
-        sketch._total, sketch.count = total, count
-        ledger = files.without_prefix("privacy", arrays)
-        sketch._ledger = Ledger.from_arrays(ledger) if ledger else Ledger()
-        if count and not ledger:  # a file of an earlier version, which knew of no releases
-            sketch._ledger.begin()
-        partial = files.without_prefix("partial", arrays)
-        sketch.pass_state = PassState.from_arrays(partial) if partial else None
-        domain = files.without_prefix("domain", arrays)
-        sketch.domain = (
-            files.part_from("domain", arrays, (Box, ReferenceMeasure)) if domain else None
-        )
-        if domain and sketch.domain.dim != sketch.dim:
-            raise ValueError(
-                f"not a sketch: a domain of dimension {sketch.domain.dim} for frequencies of dimension {sketch.dim}"
-            )
+        privacy = files.without_prefix("privacy", arrays)
+        accountant = PrivacyAccountant.from_arrays(privacy) if privacy else PrivacyAccountant()
+        if count and not privacy:  # a file from before there were releases
+            accountant.register_points()
+        sketch = sketch.with_sums(total, count, accountant)
+        state = files.without_prefix("partial", arrays)
+        sketch.pass_state = PassState.from_arrays(state) if state else None
+        if files.without_prefix("domain", arrays):
+            sketch.domain = files.part_from("domain", arrays, (Box, ReferenceMeasure))
+            if sketch.domain.dim != sketch.dim:
+                raise ValueError(
+                    f"not a sketch: a domain of dimension {sketch.domain.dim} "
+                    f"for frequencies of dimension {sketch.dim}"
+                )
         return sketch
+
+    @classmethod
+    def _empty_from_arrays(cls, arrays: Arrays) -> Sketch:
+        omega = frequencies_from_arrays(arrays)
+        sums = np.asarray(arrays["total"], np.complex128)
+        if sums.shape != (len(omega),):  # before memory is taken for so many frequencies
+            raise ValueError(f"{len(omega)} frequencies and {sums.size} sums")
+        quantised = files.without_prefix("quantised", arrays)
+        if not quantised:
+            return cls(omega)
+        return cls(omega, bits=int(quantised["bits"]), dither=quantised["dither"])
+
+
+def _read_only(array: NDArray) -> NDArray:
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def sketch(
-    x,
-    omega,
-    method="auto",
-    accuracy=None,
-    progress=False,
-    checkpoint=None,
-    checkpoint_every=POINTS_BETWEEN,
-    bits=None,
-    rng=None,
-):
+    x: Any,
+    omega: ArrayLike | Frequencies,
+    *,
+    method: str = "auto",
+    accuracy: float | None = None,
+    progress: bool = False,
+    checkpoint: PathLike | None = None,
+    checkpoint_every: int = POINTS_BETWEEN,
+    bits: int | None = None,
+    rng: int | np.random.Generator | None = None,
+) -> Sketch:
     """Sketch a data set in one pass.
 
     Parameters
     ----------
-    x : array (n, d), memory map, what is sliced like an array, iterable of arrays (n_i, d), path, or dask array (n, d)
-        The data. Data sets of HDF5 and Zarr, and whatever else has a shape, a type and slices, are read slice by slice. Of an
-        iterable a chunk is released before the next one is asked for. A path leads to a .npy file, which is mapped, or to a
-        folder of images: the points are then their patches of sqrt(d) x sqrt(d) pixels, in grey from 0 to 1. Blocks of a dask
-        array are summed by the scheduler or the cluster that dask would take, to bits that follow the blocks alone.
+    x : array (n, d), memory map, HDF5 or Zarr data set, iterable of arrays, path, or dask array
+        The points. Anything with a shape, a dtype and slices is read slice by slice. A path leads
+        to a .npy file, which is mapped, or to a folder of images, whose points are their patches
+        of sqrt(d) x sqrt(d) pixels, in grey from 0 to 1.
     omega : array (m, d), or structured frequencies
-        Radians per unit of x; a CuPy array has NumPy arrays streamed through the device.
+        Radians per unit of x. A CuPy array has NumPy points streamed through its device.
     method, accuracy : optional
-        As of `feature_sum`; relative errors of the sums are absolute ones of the values.
+        As in `feature_sum`. Relative errors of the sums are absolute errors of the values.
     progress : bool
-        Whether to show points, their rate and the remaining time, where tqdm is installed (the extra "demo"); of a dask array
-        the tasks, by dask's own bar, and nothing where a distributed client runs them: its dashboard shows them.
+        Whether to show points, their rate and the time left, if tqdm is installed (the extra
+        "demo"). For a dask array: the tasks, by dask's own bar.
     checkpoint : path, optional
-        A file with the state of the pass, written every `checkpoint_every` points, when the pass ends, and when it is
-        interrupted or fails. Where it exists, the pass goes on from it, and every point is counted once, to the same bits as
-        in an unbroken pass; where that pass was complete, nothing is read again. It is the file of a sketch, of the points
-        that were counted until then.
+        File that keeps the state of the pass: a sketch of the points counted so far. If it exists,
+        the pass resumes from it, to a result that is bitwise identical to an unbroken pass; if
+        that pass was complete, nothing is read again.
     checkpoint_every : int
-        In points.
+        Points between two checkpoints; one is also written at the end and on an interruption.
     bits : int, optional
-        For features quantised to 1 to 8 bits with a dither, as of `Sketch`; by the direct kernels alone.
+        For features quantised to 1 to 8 bits with a dither, see `Sketch`.
     rng : int or numpy.random.Generator, optional
-        Of the dither: sketches that are to be merged, and passes that are to go on, take the same seed.
+        Draws the dither. Sketches that are to be merged, and passes that are to resume, need the
+        same seed.
 
     Returns
     -------
@@ -310,20 +393,25 @@ def sketch(
     Raises
     ------
     TypeError, ValueError, ImportError
-        x empty, not finite, of another dimension than omega; a method or an accuracy that `feature_sum` refuses; a
-        checkpoint of other data or frequencies. Other data are told by their shape and type and by 64 of their rows, a folder by
-        the names and sizes of its files; chunks of an iterable have to be the same as before, which cannot be checked. Also a
-        checkpoint for a dask array, CuPy frequencies with one, `rng` without `bits`, and `bits` with "nufft".
+        x empty, not finite, or of another dimension than omega; a method or an accuracy that
+        `feature_sum` refuses; a checkpoint of other data or frequencies; a checkpoint or CuPy
+        frequencies for a dask array; `rng` without `bits`, or `bits` with "nufft".
     OSError
         A file that cannot be read, or a checkpoint that cannot be written.
 
     Notes
     -----
-    ``S`` in arXiv 2310.03085. Peak memory above x of the direct method: one chunk of 131072 rows where x is not a
-    contiguous, writable float array, and about 1 KiB and 32 d bytes a frequency; of finufft, as of `feature_sum`. Pages of a
-    memory map are let go after 2^18 rows, so that they do not count as memory of the process either. Of a dask array each task
-    holds one block of all columns and works on one thread, so give a worker as many threads as it has cores; "auto" is then
-    "direct", as workers might choose differently.
+    ``S`` in arXiv 2310.03085. A checkpoint is matched to the data by shape, dtype and a checksum of
+    64 rows, for a folder by the names and sizes of its files. Chunks of an iterable must be the
+    same as before, which cannot be checked; each one is released before the next is asked for.
+
+    Peak memory of the direct method, besides x: one chunk of 131072 rows unless x is a contiguous,
+    writable float array, and about 1 KiB + 32 d bytes per frequency; for finufft see `feature_sum`.
+    The pages of a memory map are released after every 2^18 rows.
+
+    The blocks of a dask array are summed by the scheduler or the cluster that dask would use; the
+    result depends on the blocks alone. Each task holds one block and runs on one thread, so give a
+    worker as many threads as it has cores. "auto" means "direct" there, for workers might differ.
 
     Examples
     --------
@@ -334,11 +422,13 @@ def sketch(
     if bits is None and rng is not None:
         raise ValueError("rng draws the dither of quantised features: give bits")
     dither = None if bits is None else draw_dither(len(as_frequencies(omega)), as_generator(rng))
-    result = Sketch(omega, method, accuracy, bits, dither)
+    result = Sketch(omega, method=method, accuracy=accuracy, bits=bits, dither=dither)
     if is_dask(x):
         if checkpoint is not None:
-            raise ValueError(
-                "checkpoint keeps no pass over a dask array: what dask has to keep, its workers keep"
+            raise ValueError("checkpoint is not for dask arrays: dask's workers keep their results")
+        if is_device(omega):
+            raise TypeError(
+                "omega is a CuPy array, which dask arrays cannot be sketched with: pass omega.get()"
             )
         add_dask(result, x, progress)
         return result
@@ -346,7 +436,13 @@ def sketch(
     checkpoint_every = as_count(checkpoint_every, "checkpoint_every")
     if checkpoint is not None:
         result = resume(checkpoint, result, source)
-    run_pass(result, source, progress, checkpoint, checkpoint_every)
+    run_pass(
+        result,
+        source,
+        progress=progress,
+        checkpoint=checkpoint,
+        checkpoint_every=checkpoint_every,
+    )
     if result.count == 0:
         raise ValueError("x is empty: the iterable gave no chunk")
     return result

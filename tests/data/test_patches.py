@@ -30,12 +30,11 @@ def test_patches_are_those_of_the_loops(backend, image_and_patch):
     np.testing.assert_array_equal(found, patches_in_loops(image, patch))
 
 
-def test_bands_cover_every_row_of_patches_once_and_in_order(image_and_patch, monkeypatch):
+def test_bands_cover_every_row_of_patches_once_and_in_order(image_and_patch):
     image, patch = image_and_patch
     width = image.shape[1] - patch + 1
     for most in (1, width, 2 * width, 3 * width + 1, 10**6):
-        monkeypatch.setattr(patches, "CHUNK_PATCHES", most)
-        bands = patch_bands(image.shape, patch)
+        bands = patch_bands(image.shape, patch, max_patches=most)
         parts = [extract_patches(image, patch, band) for band in bands]
         np.testing.assert_array_equal(np.concatenate(parts), extract_patches(image, patch))
         assert all(0 < len(part) <= max(most, width) for part in parts)
@@ -54,7 +53,7 @@ def test_adding_is_the_adjoint_of_extracting(backend, image_and_patch, rng):
     assert abs(one.sum() - other.sum()) <= 2 * EPS * one.size * np.abs(one).sum()
 
 
-def test_adding_band_by_band_is_adding_all(image_and_patch, rng, monkeypatch):
+def test_adding_band_by_band_is_adding_all(image_and_patch, rng):
     image, patch = image_and_patch
     values, whole, parts = (
         rng.standard_normal(extract_patches(image, patch).shape),
@@ -62,9 +61,8 @@ def test_adding_band_by_band_is_adding_all(image_and_patch, rng, monkeypatch):
         image * 0,
     )
     add_patches(values, whole, patch)
-    monkeypatch.setattr(patches, "CHUNK_PATCHES", 2 * (image.shape[1] - patch + 1))
     start = 0
-    for band in patch_bands(image.shape, patch):
+    for band in patch_bands(image.shape, patch, max_patches=2 * (image.shape[1] - patch + 1)):
         size = len(extract_patches(image, patch, band))
         add_patches(values[start : start + size], parts, patch, band)
         start += size

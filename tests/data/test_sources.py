@@ -156,29 +156,75 @@ def test_an_interruption_says_what_was_kept(tmp_path, x, omega):
         )
 
 
-@pytest.mark.parametrize("place", range(0, 9))
-def test_an_interruption_between_sums_and_count_loses_nothing(
-    tmp_path, monkeypatch, x, omega, place
-):
-    """Ctrl-C may come anywhere: here when the sums have been added and the count has not."""
-    path, add, calls = tmp_path / "state.npz", fastcl.Sketch._add, []
+def stop_at(monkeypatch, *places, counted=False):
+    """KeyboardInterrupt at these calls of `add_sums`, after the part is counted or before."""
+    add, calls = fastcl.Sketch.add_sums, []
 
-    def stopped(self, rows, first, last):
-        calls.append(1)
-        if len(calls) == place:
-            self._total = self._total + 1e6
+    def stopped(self, total, count):
+        calls.append(count)
+        stop = len(calls) in places
+        if stop and not counted:
             raise KeyboardInterrupt
-        add(self, rows, first, last)
+        add(self, total, count)
+        if stop:
+            raise KeyboardInterrupt
 
+    monkeypatch.setattr(fastcl.Sketch, "add_sums", stopped)
+
+
+@pytest.mark.parametrize("counted", [False, True])
+@pytest.mark.parametrize("place", range(0, 9))
+def test_an_interruption_beside_a_part_loses_nothing(
+    tmp_path, monkeypatch, x, omega, place, counted
+):
+    path = tmp_path / "state.npz"
     with monkeypatch.context() as patch:
-        patch.setattr(fastcl.Sketch, "_add", stopped)
+        stop_at(patch, place, counted=counted)
         if place:
             with pytest.raises(KeyboardInterrupt):
                 fastcl.sketch(x, omega, checkpoint=path)
-    assert path.exists() == (place > 1)
+    assert path.exists() == (place + counted > 1)
     sk = fastcl.sketch(x, omega, checkpoint=path)
     assert sk.count == ROWS
     np.testing.assert_array_equal(sk.values, fastcl.sketch(x, omega).values)
+
+
+def test_no_interruption_parts_the_sums_from_their_count(x, omega):
+    """Ctrl-C may come between any two instructions: here at each one of `add_sums` in turn."""
+    sums = fastcl.Sketch(omega).sum_rows(x)
+
+    def interrupted_at(instruction):
+        sk = fastcl.Sketch(omega)
+        left = [instruction]
+
+        def trace(frame, event, argument):
+            if frame.f_code is not fastcl.Sketch.add_sums.__code__:
+                return None
+            frame.f_trace_opcodes = True
+            if event == "opcode":
+                left[0] -= 1
+                if left[0] < 0:
+                    raise KeyboardInterrupt
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            sk.add_sums(sums, ROWS)
+        except KeyboardInterrupt:
+            return sk, True
+        finally:
+            sys.settrace(before)
+        return sk, False
+
+    seen, stopped, instruction = set(), True, 0
+    while stopped:
+        sk, stopped = interrupted_at(instruction)
+        np.testing.assert_array_equal(sk.total, sums if sk.count else np.zeros_like(sums))
+        seen.add(sk.count)
+        instruction += 1
+    assert seen == {0, ROWS}
+    assert instruction > 30  # of which most were interrupted
 
 
 def test_chunks_go_on_behind_those_that_were_counted(tmp_path, x, omega):
@@ -429,16 +475,9 @@ def test_a_pass_over_images_goes_on_where_it_stopped(tmp_path, folder, monkeypat
     )  # an image is read in several bands
     images = folder if kind == "folder" else grey_images(folder)
     whole = fastcl.sketch_images(images, 3, 20, rng=0)
-    path, add, calls = tmp_path / "state.npz", fastcl.Sketch._add, []
+    path = tmp_path / "state.npz"
     given = {"patch": 3, "m": 20, "rng": 0, "checkpoint": path, "checkpoint_every": 1}
-
-    def stopped(self, rows, first, last):
-        calls.append(last - first)
-        if len(calls) in (7, 12):
-            raise KeyboardInterrupt
-        add(self, rows, first, last)
-
-    monkeypatch.setattr(fastcl.Sketch, "_add", stopped)
+    stop_at(monkeypatch, 7, 12)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt, match="patches are kept"):
             fastcl.sketch_images(images, **given)
@@ -461,15 +500,7 @@ def test_the_same_command_goes_on_with_an_interrupted_sketch(
     monkeypatch.chdir(tmp_path)
     np.save("x.npy", rng.standard_normal((ROWS, dim)))
     assert cli.main(["sketch", "x.npy", "-o", "whole.npz", "-m", "20"]) == 0
-    add, calls = fastcl.Sketch._add, []
-
-    def stopped(self, rows, first, last):
-        calls.append(1)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        add(self, rows, first, last)
-
-    monkeypatch.setattr(fastcl.Sketch, "_add", stopped)
+    stop_at(monkeypatch, 4)
     capsys.readouterr()
     assert cli.main(["sketch", "x.npy", "-o", "s.npz", "-m", "20"]) == 130
     assert "the first 384 points are kept in 's.partial.npz'" in capsys.readouterr().err

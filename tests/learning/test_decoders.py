@@ -23,11 +23,8 @@ def one_thread_of_blas():
 def exact_sketch(variances, m=150):
     """The sketch in closed form of the mixture of these variances (3, 2), Diracs where they are zero."""
     sk = fastcl.Sketch(fastcl.draw_frequencies(m, 2, 0.4, "adapted_radius", rng=1))
-    sk._total = (WEIGHTS * np.exp(-1j * sk.omega @ MEANS.T - sk.omega**2 @ variances.T / 2)).sum(
-        axis=1
-    )
-    sk.count = 1
-    return sk
+    parts = np.exp(-1j * sk.omega @ MEANS.T - sk.omega**2 @ variances.T / 2)
+    return sk.add_sums((WEIGHTS * parts).sum(axis=1), 1)
 
 
 def order(means):

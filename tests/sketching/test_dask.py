@@ -36,7 +36,7 @@ def combine(blocks, omega):
     for block in blocks:
         sketch = fastcl.Sketch(omega, method="direct")
         parts.append(
-            (sketch.update(block)._total, len(block))
+            (sketch.update(block).total, len(block))
             if len(block)
             else (np.zeros(len(omega), complex), 0)
         )
@@ -201,9 +201,11 @@ def test_the_frequencies_are_in_the_graph_once(x):
 
 
 def test_tasks_have_one_thread_and_give_it_back(monkeypatch, x, omega):
-    seen, add, array = [], fastcl.Sketch._sum, da.from_array(x, chunks=(200, 3))
+    seen, add, array = [], fastcl.Sketch.sum_rows, da.from_array(x, chunks=(200, 3))
     monkeypatch.setattr(
-        fastcl.Sketch, "_sum", lambda *args: (seen.append(numba.get_num_threads()), add(*args))[1]
+        fastcl.Sketch,
+        "sum_rows",
+        lambda *args: (seen.append(numba.get_num_threads()), add(*args))[1],
     )
     before = numba.get_num_threads()
     assert before > 1
@@ -270,7 +272,7 @@ def unread(shape, dtype=float):
         (unread((10, 3), object), TypeError, "x must hold numbers"),
         (unread((10, 3))[:, unread((3,)) > 0], ValueError, "x has an unknown number of columns"),
         (dask.delayed(never)(0), TypeError, "x is a dask Delayed"),
-        ([unread((10, 3))], TypeError, "x is a dask array, which fastcl.sketch alone reads"),
+        ([unread((10, 3))], TypeError, "x is a dask array, which only fastcl.sketch reads"),
     ],
 )
 def test_bad_arrays_are_refused_before_anything_is_computed(omega, x, error, match):
@@ -314,7 +316,7 @@ def test_other_functions_say_what_to_do(x, omega):
     ):
         with pytest.raises(
             TypeError,
-            match=r"x is a dask array, which fastcl.sketch alone reads: pass x.compute\(\)",
+            match=r"x is a dask array, which only fastcl.sketch reads: pass x.compute\(\)",
         ):
             call()
 

@@ -17,7 +17,7 @@ def sk(rng):
 
 def noise_of(sk, **given):
     """The 2 m numbers that a release added to the sums."""
-    difference = (fastcl.release(sk, **given)._total - sk._total) if "rng" in given else None
+    difference = fastcl.release(sk, **given).total - sk.total
     return np.concatenate([difference.real, difference.imag])
 
 
@@ -34,22 +34,22 @@ def test_laplace_noise_has_the_scale_of_the_sensitivity(sk, epsilon):
     assert abs((np.abs(noise) > scale).mean() - np.exp(-1)) < 5 * 0.5 / np.sqrt(len(noise))
 
 
-def test_gaussian_noise_has_the_deviation_of_the_formula(sk):
+def test_gaussian_noise_has_the_std_of_the_formula(sk):
     given = {"epsilon": 0.5, "delta": 1e-5, "mechanism": "gaussian"}
     noise = np.concatenate([noise_of(sk, rng=seed, **given) for seed in range(20)])
-    deviation = 2 * np.sqrt(M) * privacy.gaussian_deviation(0.5, 1e-5)
-    assert abs(noise.std() / deviation - 1) < 5 / np.sqrt(2 * len(noise))
-    assert abs((noise**4).mean() / deviation**4 / 3 - 1) < 5 * np.sqrt(
+    std = 2 * np.sqrt(M) * privacy.gaussian_std(0.5, 1e-5)
+    assert abs(noise.std() / std - 1) < 5 / np.sqrt(2 * len(noise))
+    assert abs((noise**4).mean() / std**4 / 3 - 1) < 5 * np.sqrt(
         96 / 9 / len(noise)
     )  # the fourth moment has variance 96
 
 
 @pytest.mark.parametrize("delta", [1e-12, 1e-5, 0.3])
 @pytest.mark.parametrize("epsilon", [0.01, 1.0, 30.0])
-def test_the_gaussian_deviation_solves_the_exact_formula(epsilon, delta):
+def test_the_gaussian_std_solves_the_exact_formula(epsilon, delta):
     from scipy.stats import norm
 
-    s = privacy.gaussian_deviation(epsilon, delta)
+    s = privacy.gaussian_std(epsilon, delta)
 
     def loss(s):
         return norm.cdf(0.5 / s - epsilon * s) - np.exp(
@@ -75,11 +75,11 @@ def test_discrete_laplace_numbers_have_their_law(scale):
 
 def test_sums_lie_on_the_grid_and_the_seed_decides(sk):
     one, same, other = (fastcl.release(sk, 1.0, rng=seed) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(one._total, same._total)
-    assert (one._total != other._total).any()
-    assert (np.rint(one._total.real / privacy.GRID) == one._total.real / privacy.GRID).all()
+    np.testing.assert_array_equal(one.total, same.total)
+    assert (one.total != other.total).any()
+    assert (np.rint(one.total.real / privacy.GRID) == one.total.real / privacy.GRID).all()
     first, second = (fastcl.release(sk, 1.0) for _ in range(2))
-    assert (first._total != second._total).any()  # by default from the operating system
+    assert (first.total != second.total).any()  # by default from the operating system
 
 
 # ---- the sensitivity --------------------------------------------------------------------------------------------
@@ -95,7 +95,7 @@ def test_no_replaced_point_moves_the_sums_further_and_some_nearly_as_far(bits):
     phases = np.linspace(0, 2 * np.pi, 1001)[:, None] / omega[0]
     sums = np.unique(
         [
-            fastcl.Sketch(omega, bits=bits, dither=dither).update(phase[None])._total[0]
+            fastcl.Sketch(omega, bits=bits, dither=dither).update(phase[None]).total[0]
             for phase in phases
         ]
     )

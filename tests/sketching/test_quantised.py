@@ -29,7 +29,7 @@ def make(dtype, n, m, d):
 )  # fmt: skip
 def test_sums_are_those_of_quantised_cosines(backend, dtype, n, m, d, bits):
     x, omega, dither = make(dtype, n, m, d)
-    total = fastcl.Sketch(omega, bits=bits, dither=dither).update(backend.array(x))._total
+    total = fastcl.Sketch(omega, bits=bits, dither=dither).update(backend.array(x)).total
     exact, doubtful = naive.quantised_sum(
         x, omega, dither, bits, margin=(d + 4) * 16 * np.finfo(dtype).eps
     )
@@ -42,14 +42,14 @@ def test_sums_are_those_of_quantised_cosines(backend, dtype, n, m, d, bits):
 
 def test_what_is_not_contiguous_is_read_as_it_stands():
     x, omega, dither = make(np.float64, 300, 40, 4)
-    base = fastcl.Sketch(omega, bits=2, dither=dither).update(x)._total
+    base = fastcl.Sketch(omega, bits=2, dither=dither).update(x).total
     for other in (
         np.asfortranarray(x),
         np.repeat(x, 2, axis=0)[::2],
         np.ascontiguousarray(x[::-1])[::-1],
     ):
         np.testing.assert_array_equal(
-            fastcl.Sketch(omega, bits=2, dither=dither).update(other)._total, base
+            fastcl.Sketch(omega, bits=2, dither=dither).update(other).total, base
         )
 
 
@@ -197,7 +197,7 @@ def test_a_part_of_many_stages_is_the_sum_of_them(device, monkeypatch, dtype, n,
     # On a device of one block one part takes all points: more than are staged at once.
     monkeypatch.setattr("fastcl.kernels.launchers.features.BLOCKS", 1)
     x, omega, dither = make(dtype, n, m, d)
-    total = fastcl.Sketch(omega, bits=bits, dither=dither).update(device.array(x))._total
+    total = fastcl.Sketch(omega, bits=bits, dither=dither).update(device.array(x)).total
     # Partial sums of a phase walk at random: far below its worst case, d times this.
     exact, doubtful = naive.quantised_sum(x, omega, dither, bits, margin=16 * np.finfo(dtype).eps)
     for part, expected in ((total.real, exact.real), (total.imag, exact.imag)):
@@ -231,7 +231,7 @@ def test_a_host_array_is_streamed_through_a_device(device, monkeypatch, bits):
 def test_a_wave_of_one_is_of_the_highest_level(backend, dtype, bits):
     """Points at zero and dithers of whole quarters: one of the waves is one or minus one, the other near zero."""
     sk = fastcl.Sketch(np.ones((4, 1)), bits=bits, dither=np.arange(4) * np.pi / 2)
-    total, highest = sk.update(backend.array(np.zeros((300, 1), dtype)))._total, 300 * (2**bits - 1)
+    total, highest = sk.update(backend.array(np.zeros((300, 1), dtype))).total, 300 * (2**bits - 1)
     assert total.real[[0, 2]].tolist() == [highest, -highest]
     assert total.imag[[1, 3]].tolist() == [-highest, highest]
     assert np.abs([total.imag[[0, 2]], total.real[[1, 3]]]).tolist() == [[300, 300], [300, 300]]

@@ -83,6 +83,50 @@ def test_an_empty_sketch_is_neutral_in_a_merge(x, omega):
     assert np.array_equal((fastcl.Sketch(omega) + sk).values, sk.values)
 
 
+def test_sums_made_elsewhere_are_an_update(x, omega):
+    sums = fastcl.Sketch(omega).sum_rows(x, 100, 300)
+    sk = fastcl.sketch(x[:100], omega)
+    expected = fastcl.sketch(x[:100], omega).update(x[100:300])
+    assert sk.add_sums(sums, 200) is sk
+    assert np.array_equal(sk.total, expected.total)
+    assert sk.count == 300
+    assert sk.spent == (0, 0)
+    with pytest.raises(ValueError, match="read-only"):
+        sk.total[0] = 0
+
+
+@pytest.mark.parametrize(
+    ("total", "count", "error"),
+    [
+        (np.zeros(39), 1, ValueError),
+        (0, 1, ValueError),
+        (np.full(40, np.nan), 1, ValueError),
+        (np.zeros(40), 0, ValueError),
+        (np.zeros(40), 1.5, TypeError),
+    ],
+)
+def test_sums_that_do_not_fit_are_refused(x, omega, total, count, error):
+    sk = fastcl.sketch(x, omega)
+    before = sk.values
+    with pytest.raises(error, match=r"total must be 40 finite sums|count must be"):
+        sk.add_sums(total, count)
+    assert np.array_equal(sk.values, before)
+    with pytest.raises(ValueError, match="a released sketch takes no raw points"):
+        fastcl.release(sk, 1.0).add_sums(np.zeros(40), 1)
+
+
+def test_a_sketch_with_other_sums_is_one_of_its_own(x, omega):
+    sk = fastcl.sketch(x, omega)
+    sk.domain = fastcl.Box([-9, -9], [9, 9])
+    before = sk.values
+    other = sk.with_sums(2 * sk.total, sk.count, sk.accountant.copy())
+    assert np.array_equal(other.values, 2 * before)
+    assert (other.domain, other.pass_state) == (None, None)
+    other.update(x)
+    assert np.array_equal(sk.values, before)
+    assert sk.count == 501
+
+
 def test_merge_refuses_other_frequencies_and_other_things(x, omega):
     sk = fastcl.sketch(x, omega)
     for other in (np.nextafter(omega, 9), omega[:-1], np.c_[omega, omega]):
