@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
 import nvrtc
 
 from fastcl.kernels.launchers import VARIANTS
+from fastcl.kernels.launchers.features import CHUNK
 
 MULTIPROCESSORS = 132  # of an H100
 CLOCK = 1.7e9  # Hz
@@ -33,7 +34,6 @@ KINDS = {
     "shared": ("LDS",),
 }
 TILE_PAIRS = 64  # pairs per thread in feature_*_tensor
-TILE_CHUNK = 16  # dimensions that it stages at once
 INSTRUCTION = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?PT?\d* )?([A-Z][\w.]*)(.*?);")
 DIMS = (1, 2, 3, 4, 8, 16, 64, 192)
 QUICK = {"files": ("random",), "dims": (2, 16)}
@@ -111,7 +111,7 @@ def pair_of_tile(operations, loops, dim):
     stop = min(k for k in range(special[-1], last) if operations[k] == "LDGDEPBAR")
     chunk = count(operations[first:start] + operations[stop : last + 1])
     sincos = count(operations[start:stop])
-    chunks = -(-dim // TILE_CHUNK)
+    chunks = -(-dim // CHUNK)
     return {kind: (chunk[kind] * chunks + sincos[kind]) / TILE_PAIRS for kind in chunk}
 
 
@@ -139,7 +139,7 @@ def report_registers(files):
 def compile_map(name, dim):
     """(operations, loops) of the float32 kernel that serves one map at one d."""
     small = dim <= 8
-    points = {"feature_sum": "", "feature_adjoint": ", 8" if small else "<128>"}[name]
+    points = {"feature_sum": "", "feature_adjoint": ", 8" if small else "<128, 128>"}[name]
     file, expression = (
         ("features", f"{name}<float, {dim}{points}>")
         if small

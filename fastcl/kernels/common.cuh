@@ -1,134 +1,25 @@
-// What all kernels share: types, shared memory, sines and cosines of phases, sums over a warp.
+// What all kernels share: the type of an index, constants, shared memory.
 //
-// Kernels stand beside their Numba twins in the file of the same name, with the same name and the same arguments in the same
-// order; sizes and scratch, which an array carries on the CPU, come last.  Threads never leave a kernel before its last barrier.
+// A kernel stands beside its Numba twin, in the file of the same name, with the same name and the
+// same arguments in the same order. Sizes and scratch, which an array carries on the CPU, come
+// last. Every thread reaches the last barrier of its kernel.
+//
+// Constants that the launchers need as well are defined in Python alone and come as -D options:
+// those of every file in cuda.py (THREADS, WARP, ACCESS_BYTES, TURN_FLOAT), those of one file in
+// its launcher.
 #pragma once
 
-typedef long long Index; // of points: n may pass 2^31
+typedef long long Index; // counts points: n may exceed 2^31
 
-constexpr int WARP = 32;
-constexpr unsigned ALL_LANES = 0xffffffffu;
+constexpr unsigned ALL_LANES = 0xffffffffu; // of a warp
 
 #ifdef __CUDACC_RTC__
 template <typename T> __device__ __forceinline__ T *shared_memory() {
-    extern __shared__ __align__(16) unsigned char bytes[];
+    extern __shared__ __align__(ACCESS_BYTES) unsigned char bytes[];
     return reinterpret_cast<T *>(bytes);
 }
 #else // built for the CPU, in tests
-template <typename T> T *shared_memory() { return reinterpret_cast<T *>(host::shared_bytes.data()); }
+template <typename T> T *shared_memory() {
+    return reinterpret_cast<T *>(host::shared_bytes.data());
+}
 #endif
-
-template <typename T> __device__ __forceinline__ T sum_over_warp(T value) { // the same sum in every lane, in a fixed order
-    for (int by = WARP / 2; by > 0; by /= 2) value += __shfl_xor_sync(ALL_LANES, value, by);
-    return value;
-}
-
-// ---- sine and cosine ------------------------------------------------------------------------------------------------
-//
-// Phases come in units of which a turn has TURN.  The special-function unit takes radians and multiplies them by 1 / (2 pi)
-// in float32, so for float32 a turn is the float32 number nearest to 2 pi, by which a multiple is subtracted exactly in one
-// fused multiply-add; the host divides by 2 pi in float64.  For float64 a turn is 1.
-
-template <typename T> struct Turn;
-template <> struct Turn<float> {
-    static constexpr float value = 6.2831855f, inverse = 0.15915494f;
-};
-template <> struct Turn<double> {
-    static constexpr double value = 1.0, inverse = 1.0;
-};
-
-#ifdef __CUDACC_RTC__
-__device__ __forceinline__ float unit_sine(float radians) { // special-function unit, |radians| <= pi: to 2^-20.9
-    float result;
-    asm("sin.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(radians));
-    return result;
-}
-__device__ __forceinline__ float unit_cosine(float radians) {
-    float result;
-    asm("cos.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(radians));
-    return result;
-}
-#else
-inline float unit_sine(float radians) { return std::sin(radians); }
-inline float unit_cosine(float radians) { return std::cos(radians); }
-#endif
-
-// The phase without its whole turns, |result| <= half a turn: adding the constant rounds to whole numbers.
-__device__ __forceinline__ float whole_turns_off(float phase) {
-    const float rounder = 12582912.0f; // 1.5 * 2^23
-    float turns = fmaf(phase, Turn<float>::inverse, rounder) - rounder;
-    return fmaf(turns, -Turn<float>::value, phase);
-}
-
-// The phase without its half turns, |result| <= a quarter of a turn; `sign` has its highest bit set where they are odd.
-__device__ __forceinline__ float half_turns_off(float phase, unsigned &sign) {
-    const float rounder = 6291456.0f; // 1.5 * 2^22: numbers above are the multiples of 1/2
-    float shifted = fmaf(phase, Turn<float>::inverse, rounder);
-    sign = __float_as_uint(shifted) << 31;
-    return fmaf(shifted - rounder, -Turn<float>::value, phase);
-}
-
-__device__ __forceinline__ double half_turns_off(double phase, unsigned &sign) {
-    const double rounder = 3377699720527872.0; // 1.5 * 2^51
-    double shifted = phase + rounder;
-    sign = unsigned(__double_as_longlong(shifted)) << 31;
-    return phase - (shifted - rounder);
-}
-
-__device__ __forceinline__ float flip_sign(float value, unsigned sign) { return __uint_as_float(__float_as_uint(value) ^ sign); }
-__device__ __forceinline__ double flip_sign(double value, unsigned sign) {
-    return __longlong_as_double(__double_as_longlong(value) ^ ((long long)(sign) << 32));
-}
-
-// Polynomials on a quarter of a turn either way, in radians: the least largest error (1.1e-7, 0.5e-7), one coefficient after
-// the other rounded to float32 and the rest fitted again.
-__device__ __forceinline__ float cosine_polynomial(float square) {
-    float value = 2.3114342e-05f;
-    value = fmaf(value, square, -0.00138531f);
-    value = fmaf(value, square, 0.041663773f);
-    value = fmaf(value, square, -0.49999934f);
-    return fmaf(value, square, 1.0f);
-}
-__device__ __forceinline__ float sine_polynomial(float phase, float square) {
-    float value = 2.5807124e-06f;
-    value = fmaf(value, square, -0.0001980056f);
-    value = fmaf(value, square, 0.00833302f);
-    value = fmaf(value, square, -0.16666666f);
-    return fmaf(value * square, phase, phase);
-}
-
-// In turns: the coefficients of the Numba kernels.
-__device__ __forceinline__ double cosine_polynomial(double square) {
-    double value = 0.272021802515473;
-    value = fma(value, square, -1.7132385195353788);
-    value = fma(value, square, 7.903464682324647);
-    value = fma(value, square, -26.426254193107656);
-    value = fma(value, square, 60.24464131730762);
-    value = fma(value, square, -85.45681720605754);
-    value = fma(value, square, 64.9393940226647);
-    value = fma(value, square, -19.73920880217871);
-    return fma(value, square, 1.0);
-}
-__device__ __forceinline__ double sine_polynomial(double phase, double square) {
-    double value = -0.6909301861499394;
-    value = fma(value, square, 3.816996093216836);
-    value = fma(value, square, -15.094471491460052);
-    value = fma(value, square, 42.05868829941355);
-    value = fma(value, square, -76.70585964731671);
-    value = fma(value, square, 81.60524927502428);
-    value = fma(value, square, -41.34170224039507);
-    value = fma(value, square, 6.28318530717958);
-    return value * phase;
-}
-
-__device__ __forceinline__ void cosine_and_sine(float phase, float &cosine, float &sine) {
-    const float rest = whole_turns_off(phase);
-    cosine = unit_cosine(rest);
-    sine = unit_sine(rest);
-}
-__device__ __forceinline__ void cosine_and_sine(double phase, double &cosine, double &sine) {
-    unsigned sign;
-    const double rest = half_turns_off(phase, sign), square = rest * rest;
-    cosine = flip_sign(cosine_polynomial(square), sign);
-    sine = flip_sign(sine_polynomial(rest, square), sign);
-}

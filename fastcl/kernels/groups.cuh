@@ -1,16 +1,17 @@
-// Phases of GROUP points, or frequencies, at once with a vector of the thread's own: one load of a coordinate serves GROUP.
+// Phases of GROUP points, or frequencies, at once with a vector of the thread's own: every
+// coordinate of it is loaded once for GROUP of them.
 #pragma once
-#include "common.cuh"
+#include "sincos.cuh"
 
-constexpr int ROWS = 256, GROUP = 4;
-
-template <typename T> struct alignas(16) Group { // read by vector accesses of 16 bytes
+template <typename T> struct alignas(ACCESS_BYTES) Group { // read by vector accesses
     T values[GROUP];
 };
 
-// `start` plus the phases of the thread's own vector, coordinates own[0], own[stride] and so on, with GROUP vectors (d, GROUP).
+// phases_i = start + sum_k vectors_ki own_k, with GROUP vectors (d, GROUP) and the thread's own
+// vector, whose coordinates are own[0], own[stride], own[2 stride], ...
 template <typename T>
-__device__ __forceinline__ Group<T> phases_of(const Group<T> *vectors, const T *__restrict__ own, Index stride, int d, T start) {
+__device__ __forceinline__ Group<T> phases_of(const Group<T> *vectors, const T *__restrict__ own,
+                                              Index stride, int d, T start) {
     Group<T> phases;
 #pragma unroll
     for (int i = 0; i < GROUP; ++i) phases.values[i] = start;
@@ -19,16 +20,19 @@ __device__ __forceinline__ Group<T> phases_of(const Group<T> *vectors, const T *
         const T factor = own[k * stride];
         const Group<T> vector = vectors[k];
 #pragma unroll
-        for (int i = 0; i < GROUP; ++i) phases.values[i] = fma(vector.values[i], factor, phases.values[i]);
+        for (int i = 0; i < GROUP; ++i)
+            phases.values[i] = fma(vector.values[i], factor, phases.values[i]);
     }
     return phases;
 }
 
-// Rows of a matrix (count, d) to `groups` of shared memory, zeros beyond the last.
-template <typename T> __device__ __forceinline__ void stage_groups(Group<T> *groups, const T *matrix, int count, int d) {
+// Copies the rows of a matrix (count, d) to `groups` in shared memory, zeros beyond the last row.
+template <typename T>
+__device__ __forceinline__ void stage_groups(Group<T> *groups, const T *matrix, int count, int d) {
     const int size = (count + GROUP - 1) / GROUP * GROUP * d;
     for (int place = threadIdx.x; place < size; place += blockDim.x) {
         const int row = place / d;
-        groups[row / GROUP * d + place % d].values[row % GROUP] = row < count ? matrix[place] : T(0);
+        groups[row / GROUP * d + place % d].values[row % GROUP] =
+            row < count ? matrix[place] : T(0);
     }
 }

@@ -1,29 +1,35 @@
-// Feature sums and their adjoint where K frequencies are the multiples 1..K of one base: one sine and cosine serves K.
+// Feature sums and their adjoint where K frequencies are the multiples 1..K of one base: one sine
+// and cosine serves K.
 //
-// Twin of harmonics.py, with the recurrences that it describes; K is the template parameter HARMONICS.  A thread keeps one base
-// of the sum, or one point of the adjoint, and takes GROUP points, or bases, at once.  Their coordinates lie in shared memory,
-// the thread's own are read in a row with its neighbours'.  Operations a base and point in float32: 1.5 d + 10 + 4 K of either
-// map with two special functions.  Order of additions, precisions and phases are those of features.cu.
+// Twin of harmonics.py, which describes the recurrences; K is the template parameter HARMONICS. A
+// thread keeps one base of the sum, or one point of the adjoint, and takes GROUP points, or bases,
+// at once: their coordinates lie in shared memory, and neighbouring threads read neighbouring
+// coordinates of their own. Operations per base and point in float32: 1.5 d + 10 + 4 K of either
+// map, with two special functions. Order of additions, precisions and the unit of the phases are as
+// in features.cu.
 #include "groups.cuh"
 
+// sum_i weights_i exp(-i k <freqs_l, x_i>), k = 1..K, over the rows i of a part, as real and
+// imaginary parts.
 template <typename T, int HARMONICS>
-__global__ void __launch_bounds__(256, sizeof(T) == 8 && HARMONICS > 11 ? 1 : 2)
+__global__ void __launch_bounds__(THREADS, sizeof(T) == 8 && HARMONICS > 11 ? 1 : 2)
     harmonic_sum(const T *__restrict__ x,       // (n, d)
                  const T *__restrict__ weights, // (n,), or null for ones
-                 const T *__restrict__ freqs,   // (blocks, d, lanes)
+                 const T *__restrict__ freqs,   // (blocks, d, block_width)
                  Index part_rows,               // rows of x that one CUDA block adds
-                 double *__restrict__ partial,  // (parts, blocks, HARMONICS, 2, lanes)
-                 Index n, int blocks, int d, int lanes,
-                 int rows) { // staged at once, at most ROWS
-    Group<T> *points = shared_memory<Group<T>>();               // (rows / GROUP, d)
-    T *factors = reinterpret_cast<T *>(points + rows / GROUP * d); // (rows,)
-    const int splits = lanes / blockDim.x, split = blockIdx.x % splits, block = blockIdx.x / splits % blocks;
+                 double *__restrict__ partial,  // (parts, blocks, HARMONICS, 2, block_width)
+                 Index n, int blocks, int d, int block_width,
+                 int rows) { // staged at once
+    Group<T> *points = shared_memory<Group<T>>();                  // (rows / GROUP, d)
+    T *factors = reinterpret_cast<T *>(points + rows / GROUP * d); // (rows,): weights
+    const int splits = block_width / blockDim.x, split = blockIdx.x % splits;
+    const int block = blockIdx.x / splits % blocks;
     const Index part = blockIdx.x / splits / blocks;
     const Index first = part * part_rows, stop = min(first + part_rows, n);
-    const int lane = split * blockDim.x + threadIdx.x;
-    freqs += Index(block) * d * lanes + lane;
-    partial += (part * blocks + block) * HARMONICS * 2 * lanes + lane;
-    for (int k = 0; k < 2 * HARMONICS; ++k) partial[Index(k) * lanes] = 0;
+    const int column = split * blockDim.x + threadIdx.x;
+    freqs += Index(block) * d * block_width + column;
+    partial += (part * blocks + block) * HARMONICS * 2 * block_width + column;
+    for (int k = 0; k < 2 * HARMONICS; ++k) partial[Index(k) * block_width] = 0;
 
     for (Index start = first; start < stop; start += rows) {
         const int count = int(min(Index(rows), stop - start));
@@ -34,18 +40,20 @@ __global__ void __launch_bounds__(256, sizeof(T) == 8 && HARMONICS > 11 ? 1 : 2)
         __syncthreads();
         T real[HARMONICS] = {}, imag[HARMONICS] = {};
         for (int i = 0; i < count; i += GROUP) {
-            const Group<T> phases = phases_of(points + i / GROUP * d, freqs, lanes, d, T(0));
+            const Group<T> phases = phases_of(points + i / GROUP * d, freqs, block_width, d, T(0));
 #pragma unroll
             for (int j = 0; j < GROUP; ++j) {
                 T cosine, sine;
                 cosine_and_sine(phases.values[j], cosine, sine);
                 const T weight = factors[i + j], twice = cosine + cosine;
-                T real_before = weight, real_now = weight * cosine, imag_before = 0, imag_now = weight * sine;
+                T real_before = weight, real_now = weight * cosine;
+                T imag_before = 0, imag_now = weight * sine;
 #pragma unroll
                 for (int k = 0; k < HARMONICS; ++k) {
                     real[k] += real_now;
                     imag[k] += imag_now;
-                    const T real_after = fma(twice, real_now, -real_before), imag_after = fma(twice, imag_now, -imag_before);
+                    const T real_after = fma(twice, real_now, -real_before);
+                    const T imag_after = fma(twice, imag_now, -imag_before);
                     real_before = real_now, real_now = real_after;
                     imag_before = imag_now, imag_now = imag_after;
                 }
@@ -55,17 +63,19 @@ __global__ void __launch_bounds__(256, sizeof(T) == 8 && HARMONICS > 11 ? 1 : 2)
 #pragma unroll
         for (int k = 0; k < HARMONICS; ++k) {
             total[0] += real[k];
-            total[lanes] -= imag[k];
-            total += 2 * lanes;
+            total[block_width] -= imag[k];
+            total += 2 * block_width;
         }
     }
 }
 
-template <typename T, int COUNT> struct alignas(16) Coefficients { // of one base, read by vector accesses
-    T values[(COUNT * sizeof(T) + 15) / 16 * 16 / sizeof(T)];
+template <typename T, int COUNT>
+struct alignas(ACCESS_BYTES) Coefficients { // of one base, read by vector accesses
+    T values[(COUNT * sizeof(T) + ACCESS_BYTES - 1) / ACCESS_BYTES * ACCESS_BYTES / sizeof(T)];
 };
 
-// b_1 and b_2 of b_k = coefficient_k + 2 cos(a) b_(k + 1) - b_(k + 2), for every second coefficient.
+// b_1 (now) and b_2 (above) of b_k = coefficients_k + 2 cos(a) b_(k + 1) - b_(k + 2); the
+// coefficients are every second number.
 template <typename T, int HARMONICS>
 __device__ __forceinline__ void clenshaw(const T *coefficients, T twice, T &now, T &above) {
     now = coefficients[2 * HARMONICS - 2];
@@ -78,22 +88,27 @@ __device__ __forceinline__ void clenshaw(const T *coefficients, T twice, T &now,
     }
 }
 
-// A block takes `lanes` points; its groups of as many threads share the bases, and their sums are added in order.
+// out_i = sum_l sum_k real_lk cos(k <freqs_l, x_i>) - imag_lk sin(k <freqs_l, x_i>), k = 1..K
+//
+// A block takes `lanes` points. Groups of as many threads share the bases, and the groups' sums are
+// added in order.
 template <typename T, int HARMONICS>
-__global__ void __launch_bounds__(256, 2) harmonic_adjoint(const T *__restrict__ x,     // (d, n): transposed
-                                                           const T *__restrict__ freqs, // (g, d)
-                                                           const T *__restrict__ real,  // (g, HARMONICS), of the coefficients
-                                                           const T *__restrict__ imag,  // (g, HARMONICS)
-                                                           int lanes,                   // points of a block
-                                                           T *__restrict__ out,         // (n,)
-                                                           Index n, int g, int d,
-                                                           int rows) { // bases staged at once, at most ROWS
+__global__ void __launch_bounds__(THREADS, 2)
+    harmonic_adjoint(const T *__restrict__ x,     // (d, n): transposed
+                     const T *__restrict__ freqs, // (g, d)
+                     const T *__restrict__ real,  // (g, HARMONICS), of the coefficients
+                     const T *__restrict__ imag,  // (g, HARMONICS)
+                     int lanes,                   // points of a block
+                     T *__restrict__ out,         // (n,)
+                     Index n, int g, int d,
+                     int rows) { // bases staged at once
     using Row = Coefficients<T, 2 * HARMONICS>;
-    Row *coefficients = shared_memory<Row>();                           // (rows,): real and imaginary parts in turn
+    Row *coefficients = shared_memory<Row>(); // (rows,): real and imaginary parts in turn
     Group<T> *bases = reinterpret_cast<Group<T> *>(coefficients + rows); // (rows / GROUP, d)
-    const int groups = blockDim.x / lanes, group = threadIdx.x / lanes, lane = threadIdx.x % lanes;
+    const int groups = blockDim.x / lanes;
+    const int group = threadIdx.x / lanes, thread = threadIdx.x % lanes;
     const Index first = Index(blockIdx.x) * lanes;
-    x += min(first + lane, n - 1);
+    x += min(first + thread, n - 1);
 
     double total = 0;
     for (int start = 0; start < g; start += rows) {
@@ -127,7 +142,7 @@ __global__ void __launch_bounds__(256, 2) harmonic_adjoint(const T *__restrict__
     sums[threadIdx.x] = total;
     __syncthreads();
     if (group == 0) {
-        for (int other = 1; other < groups; ++other) total += sums[other * lanes + lane];
-        if (first + lane < n) out[first + lane] = T(total);
+        for (int other = 1; other < groups; ++other) total += sums[other * lanes + thread];
+        if (first + thread < n) out[first + thread] = T(total);
     }
 }

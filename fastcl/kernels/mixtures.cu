@@ -1,18 +1,22 @@
-// Mixtures of centred Gaussian scale mixtures: responsibilities of the terms, and posterior means under Gaussian noise.
+// Mixtures of centred Gaussian scale mixtures: responsibilities of the terms, and posterior means
+// under Gaussian noise.
 //
-// Twin of mixtures.py.  A block takes GROUPS * PER rows through the components one by one, and keeps of each row the largest
-// logarithm of a term so far, the sum of the terms relative to it, and the mean in proportion, which shrink when a larger term
-// comes: no array of the terms of all components is needed, where the twin keeps one in the second-level cache.  In shared
-// memory rows run fastest, and all arrays have `width` coordinates, d up to a multiple of COLUMNS; what a component is made of
-// is read through the cache.  A sum is added in one order whatever PER is: a row has the same bits in any block.
+// Twin of mixtures.py. A block takes GROUPS * PER rows through the components one by one. Of each
+// row it keeps the largest logarithm of a term so far, the sum of the terms relative to it, and the
+// mean on the same scale; sum and mean shrink when a larger term comes. So no array holds the terms
+// of all components, where the twin keeps one in the second-level cache. In shared memory rows are
+// the fastest axis, and arrays have `width` coordinates, d rounded up to a multiple of COLUMNS; the
+// arrays of a component are read through the cache. Sums are added in one order whatever PER is, so
+// a row has the same bits in any block.
 //
-// Multiply-adds a row and component: 2 d^2 + 2 J d, with one exponential a scale.
+// Multiply-adds per row and component: 2 d^2 + 2 J d, with one exponential per scale.
+//
+// A block has GROUPS groups of rows, which as many threads side by side take. COLUMNS is the number
+// of columns in a thread's tile of a product, and of scales whose terms a thread adds.
 #include "common.cuh"
 
-constexpr int GROUPS = 8;  // of rows, which as many threads side by side take
-constexpr int COLUMNS = 4; // of a thread's tile of a product; scales of a thread that adds terms
-
-template <typename T, int N> struct alignas(N * sizeof(T) < 16 ? N * sizeof(T) : 16) Pack { // one access, or a few of 16 bytes
+template <typename T, int N> // read in one access, or in a few of ACCESS_BYTES
+struct alignas(N * sizeof(T) < ACCESS_BYTES ? N * sizeof(T) : ACCESS_BYTES) Pack {
     T values[N];
 };
 
@@ -20,14 +24,16 @@ template <typename T> __device__ __forceinline__ Pack<T, COLUMNS> load_columns(c
     return *reinterpret_cast<const Pack<T, COLUMNS> *>(from);
 }
 
-// The rows of a tile: packs of 16 bytes at most, those of the eight groups side by side.
+// The PER rows of a thread, in packs of at most ACCESS_BYTES: packs of the groups lie side by side.
 template <typename T, int PER> struct Tile {
-    static constexpr int ROWS = GROUPS * PER, PACK = PER * sizeof(T) < 16 ? PER : 16 / sizeof(T);
+    static constexpr int ROWS = GROUPS * PER;
+    static constexpr int PACK = PER * sizeof(T) < ACCESS_BYTES ? PER : ACCESS_BYTES / sizeof(T);
 
-    static __device__ __forceinline__ void load(const T *from, int group, T (&rows)[PER]) { // from (ROWS,)
+    static __device__ __forceinline__ void load(const T *from, int group, T (&rows)[PER]) {
 #pragma unroll
         for (int p = 0; p < PER / PACK; ++p) {
-            const auto pack = *reinterpret_cast<const Pack<T, PACK> *>(from + (p * GROUPS + group) * PACK);
+            const T *place = from + (p * GROUPS + group) * PACK; // from (ROWS,)
+            const auto pack = *reinterpret_cast<const Pack<T, PACK> *>(place);
 #pragma unroll
             for (int r = 0; r < PACK; ++r) rows[p * PACK + r] = pack.values[r];
         }
@@ -38,15 +44,17 @@ template <typename T, int PER> struct Tile {
             Pack<T, PACK> pack;
 #pragma unroll
             for (int r = 0; r < PACK; ++r) pack.values[r] = rows[p * PACK + r];
-            *reinterpret_cast<Pack<T, PACK> *>(to + (p * GROUPS + group) * PACK) = pack;
+            T *place = to + (p * GROUPS + group) * PACK; // to (ROWS,)
+            *reinterpret_cast<Pack<T, PACK> *>(place) = pack;
         }
     }
 };
 
-// sums (COLUMNS, PER) += the rows of a group in a (terms, ROWS), times COLUMNS columns of b (terms, padded).
+// sums_cr += sum_s a_sr b_sc: the rows of a group in a (terms, ROWS), COLUMNS columns of
+// b (terms, padded).
 template <typename T, int PER>
-__device__ __forceinline__ void add_product(const T *a, const T *__restrict__ b, int terms, int padded, int group,
-                                            T (&sums)[COLUMNS][PER]) {
+__device__ __forceinline__ void add_product(const T *a, const T *__restrict__ b, int terms,
+                                            int padded, int group, T (&sums)[COLUMNS][PER]) {
 #pragma unroll 4
     for (int s = 0; s < terms; ++s) {
         const auto factors = load_columns(b + Index(s) * padded);
@@ -59,30 +67,35 @@ __device__ __forceinline__ void add_product(const T *a, const T *__restrict__ b,
     }
 }
 
+// The points of a block, transposed: rows (d, ROWS), zeros beyond n.
 template <int ROWS, typename T>
-__device__ __forceinline__ void load_rows(const T *__restrict__ x, Index first, Index n, int d, T *rows) { // rows (d, ROWS)
+__device__ __forceinline__ void load_rows(const T *__restrict__ x, Index first, Index n, int d,
+                                          T *rows) {
     for (int i = threadIdx.x; i < d * ROWS; i += blockDim.x) {
         const Index row = first + i % ROWS;
         rows[i] = row < n ? x[row * d + i / ROWS] : T(0);
     }
 }
 
-// Coordinates (width, ROWS) in the basis (d, padded) of a component, and of these the logarithms of its terms (J, ROWS):
-// constants_j - sum_i precisions_ji coordinates_i^2 / 2.
+// coordinates (width, ROWS) of the rows in the basis (d, padded) of a component, and the logarithms
+// of its terms (J, ROWS): constants_j - sum_i precisions_ji coordinates_i^2 / 2.
 template <typename T, int PER>
-__device__ __forceinline__ void set_terms(const T *rows, const T *__restrict__ basis, const T *__restrict__ precisions,
-                                          const T *__restrict__ constants, T *coordinates, T *terms, int d, int scales,
-                                          int padded, int width) {
+__device__ __forceinline__ void set_terms(const T *rows, const T *__restrict__ basis,
+                                          const T *__restrict__ precisions,
+                                          const T *__restrict__ constants, T *coordinates, T *terms,
+                                          int d, int scales, int padded, int width) {
     constexpr int ROWS = Tile<T, PER>::ROWS;
     for (int tile = threadIdx.x; tile < GROUPS * (width / COLUMNS); tile += blockDim.x) {
         const int group = tile % GROUPS, column = tile / GROUPS * COLUMNS;
         T sums[COLUMNS][PER] = {};
         add_product<T, PER>(rows, basis + column, d, padded, group, sums);
 #pragma unroll
-        for (int c = 0; c < COLUMNS; ++c) Tile<T, PER>::store(sums[c], group, coordinates + (column + c) * ROWS);
+        for (int c = 0; c < COLUMNS; ++c)
+            Tile<T, PER>::store(sums[c], group, coordinates + (column + c) * ROWS);
     }
     __syncthreads();
-    for (int task = threadIdx.x; task < ROWS * ((scales + COLUMNS - 1) / COLUMNS); task += blockDim.x) {
+    const int tasks = ROWS * ((scales + COLUMNS - 1) / COLUMNS);
+    for (int task = threadIdx.x; task < tasks; task += blockDim.x) {
         const int row = task % ROWS, first = task / ROWS * COLUMNS;
         const T *from[COLUMNS];
         T sums[COLUMNS];
@@ -103,7 +116,8 @@ __device__ __forceinline__ void set_terms(const T *rows, const T *__restrict__ b
             for (int s = 0; s < COLUMNS; ++s) {
                 const auto factors = load_columns(from[s] + column);
 #pragma unroll
-                for (int c = 0; c < COLUMNS; ++c) sums[s] = fma(factors.values[c], squares[c], sums[s]);
+                for (int c = 0; c < COLUMNS; ++c)
+                    sums[s] = fma(factors.values[c], squares[c], sums[s]);
             }
         }
 #pragma unroll
@@ -113,11 +127,13 @@ __device__ __forceinline__ void set_terms(const T *rows, const T *__restrict__ b
     __syncthreads();
 }
 
-// Takes the terms of a component into the largest logarithm of a row and the sum relative to it; returns what the former sum
-// was multiplied by.  Logarithms become what they add to the sum where they are not to be kept.  The first component starts
-// from its own term, not from minus infinity.
+// Updates the largest logarithm of a row and its sum relative to it with the terms of a component,
+// and returns the factor that the former sum was multiplied by. Unless KEEP, the logarithms turn
+// into what they add to the sum. The first component starts from its own term, not from minus
+// infinity.
 template <int ROWS, bool KEEP, typename T>
-__device__ __forceinline__ T add_terms(T *terms, int row, int scales, bool starts, T &largest, T &total) {
+__device__ __forceinline__ T add_terms(T *terms, int row, int scales, bool starts, T &largest,
+                                       T &total) {
     const T former = starts ? terms[row] : largest;
     T most = former;
     for (int j = 0; j < scales; ++j) most = max(most, terms[j * ROWS + row]);
@@ -133,75 +149,97 @@ __device__ __forceinline__ T add_terms(T *terms, int row, int scales, bool start
     return factor;
 }
 
+// log_density_i = log sum_kj exp(l_kj), responsibilities_ikj = exp(l_kj - log_density_i), with
+// l_kj = constants_kj - sum_c precisions_kjc (x_i bases_k)_c^2 / 2
 template <typename T, int PER>
-__global__ void __launch_bounds__(256, 2) mixture_responsibilities(const T *__restrict__ x,          // (n, d)
-                                                      const T *__restrict__ bases,      // (K, d, p)
-                                                      const T *__restrict__ precisions, // (K, J, p)
-                                                      const T *__restrict__ constants,  // (K, J)
-                                                      T *responsibilities,                        // (n, K, J), first of logarithms
-                                                      T *__restrict__ log_density,      // (n,)
-                                                      Index n, int d, int components, int scales, int padded) {
+__global__ void __launch_bounds__(THREADS, 2)
+    mixture_responsibilities(const T *__restrict__ x,          // (n, d)
+                             const T *__restrict__ bases,      // (K, d, p)
+                             const T *__restrict__ precisions, // (K, J, p)
+                             const T *__restrict__ constants,  // (K, J)
+                             T *responsibilities,              // (n, K, J), at first logarithms
+                             T *__restrict__ log_density,      // (n,)
+                             Index n, int d, int components, int scales, int padded) {
     constexpr int ROWS = Tile<T, PER>::ROWS;
     const int width = (d + COLUMNS - 1) / COLUMNS * COLUMNS;
-    T *rows = shared_memory<T>(), *coordinates = rows + d * ROWS, *terms = coordinates + width * ROWS;
-    T *largest = terms + scales * ROWS, *totals = largest + ROWS;
+    T *rows = shared_memory<T>();          // (d, ROWS)
+    T *coordinates = rows + d * ROWS;      // (width, ROWS)
+    T *terms = coordinates + width * ROWS; // (J, ROWS)
+    T *largest = terms + scales * ROWS;    // (ROWS,)
+    T *totals = largest + ROWS;            // (ROWS,)
     const Index first = Index(blockIdx.x) * ROWS, per_row = Index(components) * scales;
     const int count = int(min(Index(ROWS), n - first));
 
     load_rows<ROWS>(x, first, n, d, rows);
     __syncthreads();
     for (int k = 0; k < components; ++k) {
-        set_terms<T, PER>(rows, bases + Index(k) * d * padded, precisions + Index(k) * scales * padded,
-                          constants + Index(k) * scales, coordinates, terms, d, scales, padded, width);
+        const Index component = Index(k) * scales;
+        set_terms<T, PER>(rows, bases + Index(k) * d * padded, precisions + component * padded,
+                          constants + component, coordinates, terms, d, scales, padded, width);
         for (int i = threadIdx.x; i < count * scales; i += blockDim.x)
-            responsibilities[(first + i / scales) * per_row + Index(k) * scales + i % scales] = terms[i % scales * ROWS + i / scales];
+            responsibilities[(first + i / scales) * per_row + component + i % scales] =
+                terms[i % scales * ROWS + i / scales];
         for (int row = threadIdx.x; row < ROWS; row += blockDim.x)
             add_terms<ROWS, true>(terms, row, scales, k == 0, largest[row], totals[row]);
         __syncthreads();
     }
     for (Index i = threadIdx.x; i < count * per_row; i += blockDim.x) {
         const int row = int(i / per_row);
-        T &share = responsibilities[first * per_row + i];
-        share = exp(share - largest[row]) / totals[row];
+        T &responsibility = responsibilities[first * per_row + i];
+        responsibility = exp(responsibility - largest[row]) / totals[row];
     }
-    for (int row = threadIdx.x; row < count; row += blockDim.x) log_density[first + row] = largest[row] + log(totals[row]);
+    for (int row = threadIdx.x; row < count; row += blockDim.x)
+        log_density[first + row] = largest[row] + log(totals[row]);
 }
 
+// out_i = sum_k (c_k * sum_j r_kj gains_kj) inverses_k, with c_k = x_i bases_k and the
+// responsibilities r_kj of x_i
 template <typename T, int PER>
-__global__ void __launch_bounds__(256, 2) mixture_means(const T *__restrict__ x,          // (n, d)
-                                                     const T *__restrict__ bases,      // (K, d, p)
-                                                     const T *__restrict__ precisions, // (K, J, p)
-                                                     const T *__restrict__ constants,  // (K, J)
-                                                     const T *__restrict__ gains,      // (K, J, p)
-                                                     const T *__restrict__ inverses,   // (K, p, p)
-                                                     T *__restrict__ out,              // (n, d)
-                                                     Index n, int d, int components, int scales, int padded) {
+__global__ void __launch_bounds__(THREADS, 2)
+    mixture_means(const T *__restrict__ x,          // (n, d)
+                  const T *__restrict__ bases,      // (K, d, p)
+                  const T *__restrict__ precisions, // (K, J, p)
+                  const T *__restrict__ constants,  // (K, J)
+                  const T *__restrict__ gains,      // (K, J, p)
+                  const T *__restrict__ inverses,   // (K, p, p)
+                  T *__restrict__ out,              // (n, d)
+                  Index n, int d, int components, int scales, int padded) {
     constexpr int ROWS = Tile<T, PER>::ROWS;
     const int width = (d + COLUMNS - 1) / COLUMNS * COLUMNS;
-    T *rows = shared_memory<T>(), *coordinates = rows + d * ROWS, *terms = coordinates + width * ROWS;
-    T *means = terms + scales * ROWS, *largest = means + width * ROWS, *totals = largest + ROWS, *factors = totals + ROWS;
+    T *rows = shared_memory<T>();          // (d, ROWS)
+    T *coordinates = rows + d * ROWS;      // (width, ROWS)
+    T *terms = coordinates + width * ROWS; // (J, ROWS)
+    T *means = terms + scales * ROWS;      // (width, ROWS)
+    T *largest = means + width * ROWS;     // (ROWS,)
+    T *totals = largest + ROWS;            // (ROWS,)
+    T *factors = totals + ROWS;            // (ROWS,)
     const Index first = Index(blockIdx.x) * ROWS;
 
     load_rows<ROWS>(x, first, n, d, rows);
     for (int i = threadIdx.x; i < width * ROWS; i += blockDim.x) means[i] = 0;
     __syncthreads();
     for (int k = 0; k < components; ++k) {
-        set_terms<T, PER>(rows, bases + Index(k) * d * padded, precisions + Index(k) * scales * padded,
-                          constants + Index(k) * scales, coordinates, terms, d, scales, padded, width);
+        const Index component = Index(k) * scales;
+        set_terms<T, PER>(rows, bases + Index(k) * d * padded, precisions + component * padded,
+                          constants + component, coordinates, terms, d, scales, padded, width);
         for (int row = threadIdx.x; row < ROWS; row += blockDim.x)
-            factors[row] = add_terms<ROWS, false>(terms, row, scales, k == 0, largest[row], totals[row]);
+            factors[row] =
+                add_terms<ROWS, false>(terms, row, scales, k == 0, largest[row], totals[row]);
         __syncthreads();
-        for (int task = threadIdx.x; task < ROWS * (width / COLUMNS); task += blockDim.x) { // coordinates of its share of the mean
+        // The component's part of the mean, in its own coordinates.
+        for (int task = threadIdx.x; task < ROWS * (width / COLUMNS); task += blockDim.x) {
             const int row = task % ROWS, column = task / ROWS * COLUMNS;
-            const T *gain = gains + Index(k) * scales * padded + column;
+            const T *gain = gains + component * padded + column;
             T shrinkage[COLUMNS] = {};
             for (int j = 0; j < scales; ++j) {
                 const auto values = load_columns(gain + Index(j) * padded);
 #pragma unroll
-                for (int c = 0; c < COLUMNS; ++c) shrinkage[c] = fma(terms[j * ROWS + row], values.values[c], shrinkage[c]);
+                for (int c = 0; c < COLUMNS; ++c)
+                    shrinkage[c] = fma(terms[j * ROWS + row], values.values[c], shrinkage[c]);
             }
 #pragma unroll
-            for (int c = 0; c < COLUMNS; ++c) coordinates[(column + c) * ROWS + row] *= shrinkage[c];
+            for (int c = 0; c < COLUMNS; ++c)
+                coordinates[(column + c) * ROWS + row] *= shrinkage[c];
         }
         __syncthreads();
         for (int tile = threadIdx.x; tile < GROUPS * (width / COLUMNS); tile += blockDim.x) {
@@ -214,9 +252,11 @@ __global__ void __launch_bounds__(256, 2) mixture_means(const T *__restrict__ x,
 #pragma unroll
                 for (int r = 0; r < PER; ++r) sums[c][r] *= factor[r];
             }
-            add_product<T, PER>(coordinates, inverses + Index(k) * padded * padded + column, d, padded, group, sums);
+            add_product<T, PER>(coordinates, inverses + Index(k) * padded * padded + column, d,
+                                padded, group, sums);
 #pragma unroll
-            for (int c = 0; c < COLUMNS; ++c) Tile<T, PER>::store(sums[c], group, means + (column + c) * ROWS);
+            for (int c = 0; c < COLUMNS; ++c)
+                Tile<T, PER>::store(sums[c], group, means + (column + c) * ROWS);
         }
         __syncthreads();
     }

@@ -1,24 +1,31 @@
-// What lies between the maps and the network in one stochastic gradient: densities, residual, weights of the points.
+// One stochastic gradient apart from the maps and the network: densities, residual, gradient by
+// energy.
 //
-// On the CPU these are a few lines of NumPy in objective.py; here each is one launch, and all state stays on the device, so
-// that a whole step is a chain of launches that a CUDA graph replays.  Sums are in float64 and in a fixed order.  Sums over
-// points take one block: next to the network's work on the same points, its time does not show.
+// On the CPU these are a few lines of NumPy in objective.py. Here each is one launch and all state
+// stays on the device, so that a whole step is a chain of launches that a CUDA graph replays. Sums
+// are in float64 and in a fixed order. Sums over points take one block of WIDE threads: next to
+// what the network costs at the same points, their time does not show.
 #include "run.cuh"
+#include "sincos.cuh"
 
-// One block a set of points: mu = exp(a - energy) with the a of the parameters, or with the one that gives the set mass one; that
-// of the first set then becomes the parameter.
+// mu_i = exp(a - energy_i) for every set of points, with the log-scale a of the parameters. If
+// `normalised`, a gives each set mass one, and that of the first set becomes the parameter.
+//
+// A block takes a set.
 template <typename T>
-__global__ void __launch_bounds__(512, 1) density(const T *__restrict__ energy, // (sets, n)
-                                                T *__restrict__ log_scale,    // (1,): a, the last parameter
-                                                T *__restrict__ mu,           // (sets, n)
-                                                Index n, double volume, int normalised) {
-    __shared__ double scratch[32];
+__global__ void __launch_bounds__(WIDE, 1)
+    density(const T *__restrict__ energy, // (sets, n)
+            T *__restrict__ log_scale,    // (1,): a, the last parameter
+            T *__restrict__ mu,           // (sets, n)
+            Index n, double volume, int normalised) {
+    __shared__ double scratch[WARP];
     energy += blockIdx.x * n;
     mu += blockIdx.x * n;
     T a = normalised ? T(0) : *log_scale;
     if (normalised) {
         double least = double(energy[0]), mass = 0;
-        for (Index i = threadIdx.x; i < n; i += blockDim.x) least = Least::join(least, double(energy[i]));
+        for (Index i = threadIdx.x; i < n; i += blockDim.x)
+            least = Least::join(least, double(energy[i]));
         least = join_over_block<Least>(least, scratch);
         for (Index i = threadIdx.x; i < n; i += blockDim.x) mass += exp(least - double(energy[i]));
         mass = join_over_block<Sum>(mass, scratch) / double(n);
@@ -28,27 +35,30 @@ __global__ void __launch_bounds__(512, 1) density(const T *__restrict__ energy, 
     if (normalised && blockIdx.x == 0 && threadIdx.x == 0) *log_scale = a;
 }
 
-// The residual r = factor * sum - z from the parts of a feature sum, 32 frequencies a block, the parts shared by its warps;
-// as amplitudes and phase_offsets, for the adjoint, and as the terms of <r, z>, or of <r, r> where a running mean is tracked.
+// r_l = factor * sum_parts partial - z_l, as amplitudes and phase_offsets for the adjoint, and as
+// terms of <r, z>, or of <r, r> if a running mean of the moments is tracked.
+//
+// A block takes WARP frequencies; its warps share the parts.
 template <typename T>
-__global__ void __launch_bounds__(256) residual(const double *__restrict__ partial, // (parts, blocks, 2, lanes)
-                                                const double2 *__restrict__ z,      // (m,) complex
-                                                double2 *__restrict__ tracked,      // (m,) running mean of the moments, or null
-                                                const double *__restrict__ shares,  // (steps,) of the moments in the mean, or null
-                                                const long long *__restrict__ run,  // (RUN_SIZE,)
-                                                T *__restrict__ amplitudes,             // (m,)
-                                                T *__restrict__ phase_offsets,          // (m,), in the unit of the phases
-                                                double *__restrict__ terms,         // (m,)
-                                                double factor, int parts, int blocks, int lanes, int m) {
-    __shared__ double sums[2][8][WARP];
+__global__ void __launch_bounds__(THREADS)
+    residual(const double *__restrict__ partial, // (parts, blocks, 2, block_width)
+             const double2 *__restrict__ z,      // (m,) complex
+             double2 *__restrict__ tracked,      // (m,) running mean of the moments, or null
+             const double *__restrict__ shares,  // (steps,) of the moments in the mean, or null
+             const long long *__restrict__ run,  // (RUN_SIZE,)
+             T *__restrict__ amplitudes,         // (m,)
+             T *__restrict__ phase_offsets,      // (m,), in the unit of the phases
+             double *__restrict__ terms,         // (m,)
+             double factor, int parts, int blocks, int block_width, int m) {
+    __shared__ double sums[2][THREADS / WARP][WARP];
     const int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
-    const int l = blockIdx.x * WARP + lane; // `lanes` is a multiple of 32: one block of frequencies
+    const int l = blockIdx.x * WARP + lane; // block_width is a multiple of WARP: one block of them
     double real = 0, imag = 0;
     if (l < m) {
-        const double *place = partial + (l / lanes) * 2 * lanes + l % lanes;
+        const double *place = partial + (l / block_width) * 2 * block_width + l % block_width;
         for (int part = warp; part < parts; part += warps) {
-            const double *here = place + Index(part) * blocks * 2 * lanes;
-            real += here[0], imag += here[lanes];
+            const double *here = place + Index(part) * blocks * 2 * block_width;
+            real += here[0], imag += here[block_width];
         }
     }
     sums[0][warp][lane] = real, sums[1][warp][lane] = imag;
@@ -60,7 +70,9 @@ __global__ void __launch_bounds__(256) residual(const double *__restrict__ parti
     if (tracked) {
         const double share = shares[run[RUN_ROW]];
         const double2 earlier = run[RUN_STEP] == 0 ? double2{real, imag} : tracked[l];
-        if (run[RUN_DIVERGED] < 0) tracked[l] = {earlier.x + share * (real - earlier.x), earlier.y + share * (imag - earlier.y)};
+        if (run[RUN_DIVERGED] < 0)
+            tracked[l] = {earlier.x + share * (real - earlier.x),
+                          earlier.y + share * (imag - earlier.y)};
         real = earlier.x, imag = earlier.y;
     }
     real -= z[l].x, imag -= z[l].y;
@@ -69,21 +81,24 @@ __global__ void __launch_bounds__(256) residual(const double *__restrict__ parti
     terms[l] = tracked ? real * real + imag * imag : -(real * z[l].x + imag * z[l].y);
 }
 
-// Weights of the points in the gradient, and with them its value and its last entry: one block.
+// weights_i = dG/dR(x_i) = -2 volume / n * mu_i (adjoint_i - mean), where `mean` keeps the mass at
+// one if `normalised` and is zero otherwise; results = the value of G and its derivative by the
+// log-scale.
 template <typename T>
-__global__ void __launch_bounds__(512, 1) grad_energy(const T *__restrict__ mu,         // (n,)
-                                                    const T *__restrict__ adjoint,    // (n,)
-                                                    const double *__restrict__ terms, // (m,), of `residual`
-                                                    T *__restrict__ weights,          // (n,): dG/dR of every point
-                                                    double *__restrict__ results,     // (2,): value, derivative by the log-scale
-                                                    double volume, Index n, int m, int tracked, int normalised) {
-    __shared__ double scratch[32];
+__global__ void __launch_bounds__(WIDE, 1)
+    grad_energy(const T *__restrict__ mu,         // (n,)
+                const T *__restrict__ adjoint,    // (n,)
+                const double *__restrict__ terms, // (m,), from `residual`
+                T *__restrict__ weights,          // (n,)
+                double *__restrict__ results,     // (2,)
+                double volume, Index n, int m, int tracked, int normalised) {
+    __shared__ double scratch[WARP];
     double power = 0, value = 0, total = 0;
     for (int l = threadIdx.x; l < m; l += blockDim.x) value += terms[l];
     value = join_over_block<Sum>(value, scratch);
     for (Index i = threadIdx.x; i < n; i += blockDim.x) power += double(mu[i] * adjoint[i]);
     power = volume * (join_over_block<Sum>(power, scratch) / double(n));
-    const T mean = normalised ? T(power) : T(0), factor = T(2 * volume / double(n)); // the mass stays one
+    const T mean = normalised ? T(power) : T(0), factor = T(2 * volume / double(n));
     for (Index i = threadIdx.x; i < n; i += blockDim.x) {
         const T weight = mu[i] * (adjoint[i] - mean) * factor;
         total += double(weight);
@@ -93,17 +108,21 @@ __global__ void __launch_bounds__(512, 1) grad_energy(const T *__restrict__ mu, 
     if (threadIdx.x == 0) results[0] = tracked ? value : value + power, results[1] = total;
 }
 
-// The last entry of the gradient, its norm, and the line of the history: one block.
+// gradient[-1] = the derivative by the log-scale if it is `learned`, else 0; a line of the history
+// = the value of G and the norm of the gradient. A step whose value or norm is not finite is where
+// the run diverged.
 template <typename T>
-__global__ void __launch_bounds__(512, 1) finish_gradient(T *__restrict__ gradient,           // (P,)
-                                                        const double *__restrict__ results, // (2,), of `grad_energy`
-                                                        double *__restrict__ history,       // (steps, 2): value, norm
-                                                        long long *__restrict__ run,        // (RUN_SIZE,)
-                                                        Index size, int learned) {
-    __shared__ double scratch[32];
+__global__ void __launch_bounds__(WIDE, 1)
+    finish_gradient(T *__restrict__ gradient,           // (P,)
+                    const double *__restrict__ results, // (2,), from `grad_energy`
+                    double *__restrict__ history,       // (steps, 2): value, norm
+                    long long *__restrict__ run,        // (RUN_SIZE,)
+                    Index size, int learned) {
+    __shared__ double scratch[WARP];
     const double last = learned ? double(T(results[1])) : 0.0;
     double sum = 0;
-    for (Index p = threadIdx.x; p < size - 1; p += blockDim.x) sum += double(gradient[p]) * double(gradient[p]);
+    for (Index p = threadIdx.x; p < size - 1; p += blockDim.x)
+        sum += double(gradient[p]) * double(gradient[p]);
     const double norm = sqrt(join_over_block<Sum>(sum, scratch) + last * last);
     if (threadIdx.x > 0 || run[RUN_DIVERGED] >= 0) return;
     gradient[size - 1] = T(last);
@@ -112,7 +131,7 @@ __global__ void __launch_bounds__(512, 1) finish_gradient(T *__restrict__ gradie
     if (!is_finite(results[0]) || !is_finite(norm)) run[RUN_DIVERGED] = run[RUN_STEP];
 }
 
-// On to the next step: one thread, after everything that reads the counters.
+// Moves the counters on to the next step: one thread, after everything that reads them.
 __global__ void next_step(long long *__restrict__ run) { // (RUN_SIZE,)
     if (run[RUN_DIVERGED] < 0 && run[RUN_BAD]) run[RUN_DIVERGED] = run[RUN_STEP];
     if (run[RUN_DIVERGED] < 0) ++run[RUN_STEP];

@@ -1,15 +1,18 @@
 // Steps of the optimisers in one pass over the parameters.
 //
-// Twin of optimizers.py.  In a captured run (see objective.cu) the rates are a table with a row a step, and three things join
-// the step: the parameters before it are kept, their running mean is taken, and nothing moves once the run has diverged.
+// Twin of optimizers.py. In a captured run (see objective.cu) the rates are a table with a row per
+// step, and a step does three more things: it keeps the parameters from before it, it updates their
+// running mean, and it does nothing once the run has diverged.
 #include "run.cuh"
 
 template <typename T> struct Captured { // null pointers outside a captured run
     long long *run;                     // (RUN_SIZE,), see run.cuh
     T *previous;                        // (P,), theta before the step
-    double *mean;                       // (P,), or null: running mean of theta; the last column of the rates is its share
+    double *mean;                       // (P,), or null: running mean of theta
 
-    __device__ const T *row(const T *rates, int columns) const { return run ? rates + run[RUN_ROW] * columns : rates; }
+    __device__ const T *row(const T *rates, int columns) const {
+        return run ? rates + run[RUN_ROW] * columns : rates;
+    }
     __device__ bool is_over() const { return run && run[RUN_DIVERGED] >= 0; }
     __device__ void keep(Index p, T before, T after, T share) const {
         if (!run) return;
@@ -19,14 +22,20 @@ template <typename T> struct Captured { // null pointers outside a captured run
     }
 };
 
+// first += (1 - beta1) (g - first), second += (1 - beta2) (g^2 - second),
+// theta -= step_size first / (1 - beta1^k) / (sqrt(second / (1 - beta2^k)) + epsilon)
+//
+// rates: 1 - beta1, 1 - beta2, 1 / sqrt(1 - beta2^k), epsilon, step_size / (1 - beta1^k), and in a
+// captured run the share of theta in its running mean.
 template <typename T>
-__global__ void __launch_bounds__(256) adam_step(T *__restrict__ theta,          // (P,)
-                                                 const T *__restrict__ gradient, // (P,)
-                                                 T *__restrict__ first,          // (P,)
-                                                 T *__restrict__ second,         // (P,)
-                                                 const T *__restrict__ rates,    // (5,), or (steps, 6) in a captured run
-                                                 Index size, long long *run, T *__restrict__ previous,
-                                                 double *__restrict__ mean_theta) {
+__global__ void __launch_bounds__(THREADS)
+    adam_step(T *__restrict__ theta,          // (P,)
+              const T *__restrict__ gradient, // (P,)
+              T *__restrict__ first,          // (P,)
+              T *__restrict__ second,         // (P,)
+              const T *__restrict__ rates,    // (5,), or (steps, 6) in a captured run
+              Index size, long long *run, T *__restrict__ previous,
+              double *__restrict__ mean_theta) {
     const Captured<T> captured = {run, previous, mean_theta};
     const T *rate = captured.row(rates, 6);
     const Index p = Index(blockIdx.x) * blockDim.x + threadIdx.x;
@@ -39,14 +48,18 @@ __global__ void __launch_bounds__(256) adam_step(T *__restrict__ theta,         
     captured.keep(p, before, after, run ? rate[5] : T(0));
 }
 
-// Heavy-ball momentum, or Nesterov's: on the CPU these are a few lines of NumPy.
+// velocity = momentum velocity + g, theta -= step_size velocity; with `nesterov`,
+// theta -= step_size (g + momentum velocity). On the CPU these are a few lines of NumPy.
+//
+// rates: step size, momentum, and the share of theta in its running mean.
 template <typename T>
-__global__ void __launch_bounds__(256) sgd_step(T *__restrict__ theta,          // (P,)
-                                                const T *__restrict__ gradient, // (P,)
-                                                T *__restrict__ velocity,       // (P,)
-                                                const T *__restrict__ rates, // (steps, 3): step, momentum, share of the mean
-                                                Index size, int nesterov, long long *run, T *__restrict__ previous,
-                                                double *__restrict__ mean_theta) {
+__global__ void __launch_bounds__(THREADS)
+    sgd_step(T *__restrict__ theta,          // (P,)
+             const T *__restrict__ gradient, // (P,)
+             T *__restrict__ velocity,       // (P,)
+             const T *__restrict__ rates,    // (steps, 3)
+             Index size, int nesterov, long long *run, T *__restrict__ previous,
+             double *__restrict__ mean_theta) {
     const Captured<T> captured = {run, previous, mean_theta};
     const T *rate = captured.row(rates, 3);
     const Index p = Index(blockIdx.x) * blockDim.x + threadIdx.x;

@@ -1,17 +1,21 @@
 // Overlapping patches added up to an image.
 //
-// Twin of patches.py, which goes over the pixels of a patch where this goes over those of the image: each collects from the
-// patches that cover it, in the order of the twin and so to its bits.
+// Twin of patches.py, which loops over the pixels of a patch. Here a thread takes a pixel of the
+// image and adds what the patches that cover it have there, in the order of the twin: bitwise
+// identical.
 #include "common.cuh"
 
+// out[first + i + u, j + v] += patches[i, j, u, v]
 template <typename T>
-__global__ void __launch_bounds__(256) add_patches(const T *__restrict__ patches, // (r, c, p, p)
-                                                   Index first,                   // row of the image where the first ones start
-                                                   T *__restrict__ out,           // (H, c + p - 1)
-                                                   int rows, int columns, int patch) {
+__global__ void __launch_bounds__(THREADS)
+    add_patches(const T *__restrict__ patches, // (r, c, p, p)
+                Index first,                   // row of the image where the first patches start
+                T *__restrict__ out,           // (H, c + p - 1)
+                int rows, int columns, int patch) {
     const int width = columns + patch - 1;
     const Index pixels = Index(rows + patch - 1) * width, step = Index(gridDim.x) * blockDim.x;
-    for (Index pixel = Index(blockIdx.x) * blockDim.x + threadIdx.x; pixel < pixels; pixel += step) {
+    const Index thread = Index(blockIdx.x) * blockDim.x + threadIdx.x;
+    for (Index pixel = thread; pixel < pixels; pixel += step) {
         const int row = int(pixel / width), column = int(pixel % width);
         T sum = out[first * width + pixel];
         for (int i = max(0, row - rows + 1); i <= min(row, patch - 1); ++i)

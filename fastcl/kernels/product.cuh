@@ -1,61 +1,57 @@
 // Products of a block of rows with a matrix, whose weights pass through shared memory.
 //
-// Rows lie one unit after the other, (width, ROWS), so that a thread reads four rows of a unit at once.  Weights come in chunks,
-// of which the next is on its way in registers while one is worked on: one barrier a chunk.  A thread adds 32 products (wide
-// matrices) or 16 for three or two loads of 16 bytes from shared memory.
+// Weights come in chunks of CHUNK; while one is multiplied the next is on its way in registers, so
+// a chunk costs one barrier. A thread adds 32 products (wide matrices) or 16 for three or two
+// 16-byte loads from shared memory.
 #pragma once
-#include "common.cuh"
+#include "network.cuh"
 
-constexpr int THREADS = 256;            // of a CUDA block
-constexpr int ROWS = 32;                // rows of a block
-constexpr int CHUNK = 4096;             // weights of a buffer in shared memory, of which there are two
-constexpr int STAGED = 4;               // vectors of a chunk that one thread moves
-constexpr int WIDE = 256, NARROW = 128; // columns of a product that a block takes at once: in two tiles a thread, or in one
-
-template <typename T> struct alignas(16) Four { // read by vector accesses of 16 bytes
-    T values[4];
-};
-
-template <typename T> __device__ __forceinline__ Four<T> &four(T *address) { return *reinterpret_cast<Four<T> *>(address); }
-template <typename T> __device__ __forceinline__ const Four<T> &four(const T *address) {
-    return *reinterpret_cast<const Four<T> *>(address);
-}
+constexpr int STAGED = CHUNK / (4 * THREADS); // vectors of a chunk that one thread moves
+constexpr int WIDE = 256;   // columns that a block takes at once: two tiles per thread
+constexpr int NARROW = 128; // the same with one tile per thread
 
 template <typename T> struct Product {
     const T *weights; // (inner, outer)
     int inner, outer;
-    int first, bits; // the 2^bits columns from `first` on, which reach beyond `outer` at the end
+    int first, bits; // the 2^bits columns from `first` on, some beyond `outer` at the end
 
     __device__ __forceinline__ int columns() const { return 1 << bits; }
 };
 
-template <typename T> __device__ __forceinline__ Product<T> product_of(const T *weights, int inner, int outer, int first) {
+template <typename T>
+__device__ __forceinline__ Product<T> product_of(const T *weights, int inner, int outer,
+                                                 int first) {
     int bits = 3;
     while (1 << bits < outer - first && 1 << bits < WIDE) ++bits;
     return {weights, inner, outer, first, bits};
 }
 
-template <typename T> // member by member: a choice between the structs themselves would put both in memory
+// a if `one`, else b. Member by member: a choice between the structs would put both in memory.
+template <typename T>
 __device__ __forceinline__ Product<T> choose(bool one, const Product<T> &a, const Product<T> &b) {
-    return {one ? a.weights : b.weights, one ? a.inner : b.inner, one ? a.outer : b.outer, one ? a.first : b.first,
-            one ? a.bits : b.bits};
+    return {one ? a.weights : b.weights, one ? a.inner : b.inner, one ? a.outer : b.outer,
+            one ? a.first : b.first, one ? a.bits : b.bits};
 }
 
-// The chunk of weights at `row` on its way to shared memory.
+// The chunk of weights at `row`, on its way to shared memory.
 template <typename T> struct Stage {
     T *buffer;   // (2, CHUNK)
     int current; // buffer that is filled next
     Four<T> staged[STAGED];
 
     __device__ __forceinline__ void fetch(const Product<T> &product, int row) {
-        const int bits = product.bits - 2; // of the number of vectors in a row
-        const int k = row + (threadIdx.x >> bits), column = product.first + (threadIdx.x & (1 << bits) - 1) * 4;
+        const int bits = product.bits - 2; // a row has 2^bits vectors
+        const int k = row + (threadIdx.x >> bits);
+        const int column = product.first + (threadIdx.x & (1 << bits) - 1) * 4;
         const int step = THREADS >> bits; // rows from one vector of a thread to its next
         const T *source = product.weights + Index(k) * product.outer + column;
-        const bool aligned = product.outer % 4 == 0 && reinterpret_cast<unsigned long long>(product.weights) % 16 == 0;
-        if (aligned && product.first + product.columns() <= product.outer && row + STAGED * step <= product.inner) {
+        const bool aligned = product.outer % 4 == 0 &&
+                             reinterpret_cast<unsigned long long>(product.weights) % 16 == 0;
+        if (aligned && product.first + product.columns() <= product.outer &&
+            row + STAGED * step <= product.inner) {
 #pragma unroll
-            for (int v = 0; v < STAGED; ++v) staged[v] = four(source + Index(v * step) * product.outer);
+            for (int v = 0; v < STAGED; ++v)
+                staged[v] = four(source + Index(v * step) * product.outer);
             return;
         }
 #pragma unroll
@@ -67,7 +63,8 @@ template <typename T> struct Stage {
             }
     }
 
-    __device__ __forceinline__ T *commit() { // the buffer with the chunk, once all threads have met
+    // The buffer with the chunk, which is complete after a barrier.
+    __device__ __forceinline__ T *commit() {
         T *filled = buffer + current * CHUNK;
         current ^= 1;
 #pragma unroll
@@ -76,21 +73,27 @@ template <typename T> struct Stage {
     }
 };
 
-// inputs (inner, ROWS) times the product's weights: `finish(column, row, before, sums)` for every column, four rows at a time,
-// with `before = finish.before(column)` asked for at the start.  The chunk that is staged is the first one, and afterwards that
-// of `next`.  A thread takes four rows and TILES times four columns; where there are fewer than NARROW columns, slices of
-// threads share the inner units, and their sums are added in order.
+// sums_ji = sum_k weights_kj inputs_ki for inputs (inner, ROWS), handed to
+// finish(column, row, before, sums) for every column, four rows at a time, where
+// before = finish.before(column) is asked for at the start.
 //
-// Of a lane, bits 1 to 3 choose the rows and the others the columns: then the lanes of every half warp that read the same
-// address are neighbours, which is what lets shared memory serve a half warp at once.
+// The chunk that is staged on entry is the first one of `product`, and on return that of `next`. A
+// thread takes four rows and TILES times four columns. If there are fewer than NARROW columns,
+// slices of threads share the inner units, and their sums are added in order.
+//
+// Bits 1 to 3 of a lane choose the rows, the others the columns: then the lanes of a half warp that
+// read the same address are neighbours, which lets shared memory serve a half warp at once.
 template <int TILES, typename T, typename Finish>
-__device__ __forceinline__ void multiply(const T *inputs, const Product<T> &product, const Product<T> &next, Stage<T> &stage,
+__device__ __forceinline__ void multiply(const T *inputs, const Product<T> &product,
+                                         const Product<T> &next, Stage<T> &stage,
                                          const Finish &finish) {
-    const int columns = TILES == 1 ? product.columns() : WIDE, slices = TILES == 1 ? NARROW / columns : 1;
+    const int columns = TILES == 1 ? product.columns() : WIDE;
+    const int slices = TILES == 1 ? NARROW / columns : 1;
     const int depth = CHUNK / columns; // rows of the weights in a chunk
     const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
     const int row = (lane >> 1 & 7) * 4, group = (lane & 1) | (lane >> 4) << 1 | warp << 2;
-    const int slice = TILES == 1 ? group / (columns / 4) : 0, column = (TILES == 1 ? group % (columns / 4) : group) * 4;
+    const int slice = TILES == 1 ? group / (columns / 4) : 0;
+    const int column = (TILES == 1 ? group % (columns / 4) : group) * 4;
 
     T before[TILES][4];
 #pragma unroll
@@ -108,18 +111,21 @@ __device__ __forceinline__ void multiply(const T *inputs, const Product<T> &prod
         stage.fetch(choose(last, next, product), last ? 0 : start + depth);
         const int count = min(depth, product.inner - start), share = (count + slices - 1) / slices;
         const int begin = slice * share, terms = min(begin + share, count) - begin;
-        const T *input_rows = inputs + (start + begin) * ROWS + row, *weight_row = weights + begin * columns + column;
-#pragma unroll (TILES == 1 ? 4 : 2) // of two tiles, four steps would not fit in the registers
+        const T *input_rows = inputs + (start + begin) * ROWS + row;
+        const T *weight_row = weights + begin * columns + column;
+#pragma unroll (TILES == 1 ? 4 : 2) // four steps of two tiles would not fit in the registers
         for (int k = 0; k < terms; ++k, input_rows += ROWS, weight_row += columns) {
             const Four<T> input = four(input_rows);
 #pragma unroll
             for (int tile = 0; tile < TILES; ++tile) {
                 const Four<T> weight = four(weight_row + tile * NARROW);
 #pragma unroll
-                for (int j = 0; j < 4; ++j)
+                for (int j = 0; j < 4; ++j) {
+                    Four<T> &sum = sums[tile][j];
 #pragma unroll
                     for (int i = 0; i < 4; ++i)
-                        sums[tile][j].values[i] = fma(input.values[i], weight.values[j], sums[tile][j].values[i]);
+                        sum.values[i] = fma(input.values[i], weight.values[j], sum.values[i]);
+                }
             }
         }
     }
@@ -133,10 +139,12 @@ __device__ __forceinline__ void multiply(const T *inputs, const Product<T> &prod
             }
         return;
     }
-    T *shared = stage.buffer + stage.current * CHUNK; // (slices, columns, ROWS): nobody reads this buffer any more
+    // (slices, columns, ROWS): nobody reads this buffer any more.
+    T *shared = stage.buffer + stage.current * CHUNK;
     stage.current ^= 1;
 #pragma unroll
-    for (int j = 0; j < 4; ++j) four(shared + ((slice * columns + column + j) * ROWS + row)) = sums[0][j];
+    for (int j = 0; j < 4; ++j)
+        four(shared + ((slice * columns + column + j) * ROWS + row)) = sums[0][j];
     __syncthreads();
     for (int vector = threadIdx.x; vector < columns * ROWS / 4; vector += THREADS) {
         const int place = product.first + vector / (ROWS / 4);
@@ -144,13 +152,15 @@ __device__ __forceinline__ void multiply(const T *inputs, const Product<T> &prod
         Four<T> total = four(shared + vector * 4);
         for (int s = 1; s < slices; ++s)
 #pragma unroll
-            for (int i = 0; i < 4; ++i) total.values[i] += shared[s * columns * ROWS + vector * 4 + i];
+            for (int i = 0; i < 4; ++i)
+                total.values[i] += shared[s * columns * ROWS + vector * 4 + i];
         finish(place, vector % (ROWS / 4) * 4, finish.before(place), total);
     }
 }
 
 template <typename T, typename Finish>
-__device__ __forceinline__ void multiply(const T *inputs, const Product<T> &product, const Product<T> &next, Stage<T> &stage,
+__device__ __forceinline__ void multiply(const T *inputs, const Product<T> &product,
+                                         const Product<T> &next, Stage<T> &stage,
                                          const Finish &finish) {
     if (product.columns() == WIDE)
         multiply<2>(inputs, product, next, stage, finish);

@@ -1,33 +1,46 @@
-// Sums of quantised features: whole levels of the cosine and the sine of a phase, counted as integers.
+// Sums of quantised features: integer levels of the cosine and the sine of a phase, counted.
 //
-// Twin of quantised.py, which describes the counting.  A thread keeps one frequency and takes GROUP points at once (groups.cuh).
-// Operations a pair in float32: 1.5 d + 6 for one bit; 1.5 d + 12 for more, two of them special functions.
+// Twin of quantised.py, which describes the counting. A thread keeps one frequency and takes GROUP
+// points at once (groups.cuh). Operations per pair in float32: 1.5 d + 6 for one bit, and 1.5 d +
+// 12 for more, two of them special functions.
 #include "groups.cuh"
 
-// The bits of a number above 1.5 * 2^23, or 2^52, times a power of two: they end in the multiple that it is of that power.
+// The low bits of a number above 1.5 * 2^23, or 2^52, times a power of two: they end in the
+// multiple of that power which the number is.
 __device__ __forceinline__ unsigned last_bits(float value) { return __float_as_uint(value); }
-__device__ __forceinline__ unsigned last_bits(double value) { return unsigned(__double_as_longlong(value)); }
+__device__ __forceinline__ unsigned last_bits(double value) {
+    return unsigned(__double_as_longlong(value));
+}
 
-__device__ __forceinline__ float turns_of(float phase, float more) { return fmaf(phase, Turn<float>::inverse, more); }
+// The phase in turns, plus `more`.
+__device__ __forceinline__ float turns_of(float phase, float more) {
+    return fmaf(phase, Turn<float>::inverse, more);
+}
 __device__ __forceinline__ double turns_of(double phase, double more) { return phase + more; }
 
 template <typename T, bool SIGNS> struct Counter;
 
-template <typename T> struct Counter<T, true> { // 2 for a cosine or a sine below zero, by the quarter of the turn
-    static constexpr T rounder = T(1.5) * (sizeof(T) == 4 ? T(1 << 21) : T(1ll << 50)), eighth = Turn<T>::value / 8;
-    T start;
+// One bit: counts 2 for a cosine or a sine below zero, by the quarter of the turn.
+template <typename T> struct Counter<T, true> {
+    static constexpr T rounder = T(1.5) * (sizeof(T) == 4 ? T(1 << 21) : T(1ll << 50));
+    static constexpr T eighth = Turn<T>::value / 8;
+    T start; // of every phase
     __device__ __forceinline__ Counter(T dither, T) : start(dither - eighth) {}
     __device__ __forceinline__ void count(T phase, unsigned &real, unsigned &imag) const {
         const unsigned quarter = last_bits(turns_of(phase, rounder));
         real += (quarter + 1) & 2;
         imag += quarter & 2;
     }
-    __device__ __forceinline__ int levels(unsigned counted, int points) const { return points - int(counted); }
+    __device__ __forceinline__ int levels(unsigned counted, int points) const {
+        return points - int(counted);
+    }
 };
 
-template <typename T> struct Counter<T, false> { // floor(half wave), and the bits of a constant with it
+// More bits: counts floor(half cos) and floor(half sin), and the bits of a constant with each.
+template <typename T> struct Counter<T, false> {
     static constexpr T rounder = T(1.5) * (sizeof(T) == 4 ? T(1 << 23) : T(1ll << 52));
-    static constexpr T below_one = 1 - (sizeof(T) == 4 ? T(1) / (1 << 20) : T(1) / (1ll << 50)); // covers errors of a wave of 1
+    // So that a cosine of 1, or a little above by its error, belongs to the highest level.
+    static constexpr T below_one = 1 - (sizeof(T) == 4 ? T(1) / (1 << 20) : T(1) / (1ll << 50));
     T start, scale;
     __device__ __forceinline__ Counter(T dither, T half) : start(dither), scale(half * below_one) {}
     __device__ __forceinline__ void count(T phase, unsigned &real, unsigned &imag) const {
@@ -41,21 +54,25 @@ template <typename T> struct Counter<T, false> { // floor(half wave), and the bi
     }
 };
 
+// sum_i level(cos(<freqs_l, x_i> + dither_l)) - i level(sin(...)) over the rows i of a part, where
+// level(c) = 2 floor(half c) + 1, or the sign of c for SIGNS.
 template <typename T, bool SIGNS>
-__global__ void __launch_bounds__(256, 2) quantised_sum(const T *__restrict__ x,      // (n, d)
-                                                        const T *__restrict__ freqs,  // (blocks, d + 1, lanes): the dither last
-                                                        T half,                       // levels above zero; any for SIGNS
-                                                        Index part_rows,              // rows of x that one CUDA block adds
-                                                        double *__restrict__ partial, // (parts, blocks, 2, lanes)
-                                                        Index n, int blocks, int d, int lanes,
-                                                        int rows) { // staged at once, at most ROWS
+__global__ void __launch_bounds__(THREADS, 2)
+    quantised_sum(const T *__restrict__ x,      // (n, d)
+                  const T *__restrict__ freqs,  // (blocks, d + 1, block_width), the dither last
+                  T half,                       // levels above zero; anything for SIGNS
+                  Index part_rows,              // rows of x that one CUDA block adds
+                  double *__restrict__ partial, // (parts, blocks, 2, block_width)
+                  Index n, int blocks, int d, int block_width,
+                  int rows) { // staged at once
     Group<T> *points = shared_memory<Group<T>>(); // (rows / GROUP, d)
-    const int splits = lanes / blockDim.x, split = blockIdx.x % splits, block = blockIdx.x / splits % blocks;
+    const int splits = block_width / blockDim.x, split = blockIdx.x % splits;
+    const int block = blockIdx.x / splits % blocks;
     const Index part = blockIdx.x / splits / blocks;
     const Index first = part * part_rows, stop = min(first + part_rows, n);
-    const int lane = split * blockDim.x + threadIdx.x;
-    freqs += Index(block) * (d + 1) * lanes + lane;
-    const Counter<T, SIGNS> counter(freqs[Index(d) * lanes], half);
+    const int column = split * blockDim.x + threadIdx.x;
+    freqs += Index(block) * (d + 1) * block_width + column;
+    const Counter<T, SIGNS> counter(freqs[Index(d) * block_width], half);
 
     unsigned real_of_zero = 0, imag_of_zero = 0;
     counter.count(counter.start, real_of_zero, imag_of_zero);
@@ -65,17 +82,18 @@ __global__ void __launch_bounds__(256, 2) quantised_sum(const T *__restrict__ x,
         __syncthreads();
         stage_groups(points, x + start * d, count, d);
         __syncthreads();
-        const int beyond = (GROUP - count % GROUP) % GROUP; // zeros, which the last group counts as well
+        const int beyond = (GROUP - count % GROUP) % GROUP; // zeros that the last group counts too
         unsigned real = -beyond * real_of_zero, imag = -beyond * imag_of_zero;
         for (int i = 0; i < count; i += GROUP) {
-            const Group<T> phases = phases_of(points + i / GROUP * d, freqs, lanes, d, counter.start);
+            const Group<T> *group = points + i / GROUP * d;
+            const Group<T> phases = phases_of(group, freqs, block_width, d, counter.start);
 #pragma unroll
             for (int j = 0; j < GROUP; ++j) counter.count(phases.values[j], real, imag);
         }
         real_total += counter.levels(real, count);
         imag_total -= counter.levels(imag, count);
     }
-    partial += (part * blocks + block) * 2 * lanes + lane;
+    partial += (part * blocks + block) * 2 * block_width + column;
     partial[0] = real_total;
-    partial[lanes] = imag_total;
+    partial[block_width] = imag_total;
 }

@@ -1,6 +1,8 @@
-// Uniform points by the counter-based generator Philox4x32-10: the bits of the Numba kernel.
+// Uniform points by the counter-based generator Philox4x32-10: bitwise identical to the Numba
+// kernel's.
 //
-// Twin of random.py.  Nothing here may fuse: the products and sums that make a point round one by one.
+// Twin of random.py. Nothing may fuse here: the product and the sum that make a coordinate each
+// round.
 #include "common.cuh"
 
 struct Words {
@@ -8,11 +10,13 @@ struct Words {
 };
 
 __device__ __forceinline__ Words philox(Words counter, unsigned key, unsigned other_key) {
+    constexpr unsigned FIRST = 0xD2511F53u, SECOND = 0xCD9E8D57u; // multipliers
 #pragma unroll
     for (int round = 0; round < 10; ++round) {
-        const unsigned low = 0xD2511F53u * counter.a, high = __umulhi(0xD2511F53u, counter.a);
-        const unsigned other_low = 0xCD9E8D57u * counter.c, other_high = __umulhi(0xCD9E8D57u, counter.c);
-        counter = {other_high ^ counter.b ^ key, other_low, high ^ counter.d ^ other_key, low};
+        const unsigned low = FIRST * counter.a, high = __umulhi(FIRST, counter.a);
+        const unsigned other_low = SECOND * counter.c, other_high = __umulhi(SECOND, counter.c);
+        const unsigned a = other_high ^ counter.b ^ key, c = high ^ counter.d ^ other_key;
+        counter = {a, other_low, c, low};
         key += 0x9E3779B9u;
         other_key += 0xBB67AE85u;
     }
@@ -31,28 +35,40 @@ __device__ __forceinline__ void uniform(Words w, double *u) {
     u[1] = double((long long)(w.c >> 5) << 26 | w.d >> 6) * scale;
 }
 
-__device__ __forceinline__ float place(float low, float side, float u) { return __fadd_rn(low, __fmul_rn(side, u)); }
-__device__ __forceinline__ double place(double low, double side, double u) { return __dadd_rn(low, __dmul_rn(side, u)); }
+// low + side u, in two roundings.
+__device__ __forceinline__ float place(float low, float side, float u) {
+    return __fadd_rn(low, __fmul_rn(side, u));
+}
+__device__ __forceinline__ double place(double low, double side, double u) {
+    return __dadd_rn(low, __dmul_rn(side, u));
+}
 
-// One thread makes the coordinates of one counter; rows `per_set` and on belong to the next number, from index 0 again.
+// x_ik = low_k + side_k u_ik, u uniform in [0, 1)
+//
+// A thread makes the coordinates of one counter (i, k / COUNT, step, number). From row `per_set`
+// on, rows belong to the next number, counted from 0 again.
 template <typename T>
-__global__ void __launch_bounds__(256) uniform_points(const unsigned long long *__restrict__ key,  // (2,)
-                                                      const unsigned long long *__restrict__ step, // (1,)
-                                                      unsigned long long number,
-                                                      const T *__restrict__ low,  // (d,)
-                                                      const T *__restrict__ side, // (d,)
-                                                      T *__restrict__ x,          // (n, d)
-                                                      Index n, int d, Index per_set) {
-    constexpr int COUNT = 16 / sizeof(T); // coordinates of one counter
+__global__ void __launch_bounds__(THREADS)
+    uniform_points(const unsigned long long *__restrict__ key,  // (2,)
+                   const unsigned long long *__restrict__ step, // (1,)
+                   unsigned long long number,
+                   const T *__restrict__ low,  // (d,)
+                   const T *__restrict__ side, // (d,)
+                   T *__restrict__ x,          // (n, d)
+                   Index n, int d, Index per_set) {
+    constexpr int COUNT = COUNTER_BYTES / sizeof(T); // coordinates of one counter
     const int counters = (d + COUNT - 1) / COUNT;
     const Index thread = Index(blockIdx.x) * blockDim.x + threadIdx.x;
     const Index i = thread / counters;
     const int b = int(thread % counters);
     if (i >= n) return;
     const unsigned set = unsigned(number + i / per_set);
+    const Words counter = {unsigned(i % per_set), unsigned(b), unsigned(*step), set};
     T u[COUNT];
-    uniform(philox({unsigned(i % per_set), unsigned(b), unsigned(*step), set}, unsigned(key[0]), unsigned(key[1])), u);
+    uniform(philox(counter, unsigned(key[0]), unsigned(key[1])), u);
 #pragma unroll
-    for (int j = 0; j < COUNT; ++j)
-        if (b * COUNT + j < d) x[i * d + b * COUNT + j] = place(low[b * COUNT + j], side[b * COUNT + j], u[j]);
+    for (int j = 0; j < COUNT; ++j) {
+        const int k = b * COUNT + j;
+        if (k < d) x[i * d + k] = place(low[k], side[k], u[j]);
+    }
 }

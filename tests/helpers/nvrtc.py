@@ -64,7 +64,7 @@ def compile_source(name, architecture="sm_90", expressions=None):
     for expression in expressions:
         _check(nvrtc, nvrtc.nvrtcAddNameExpression(program, expression.encode()))
     options = [
-        *cuda.OPTIONS,
+        *cuda.options(name),
         *CUPYS_OWN,
         f"--gpu-architecture={architecture}",
         "--ptxas-options=-v",

@@ -1,5 +1,6 @@
 """The CUDA kernels: that they compile for every architecture without spills, stand beside their Numba twins, and split work."""
 
+import re
 import shutil
 
 import naive
@@ -50,6 +51,22 @@ def test_a_changed_header_changes_the_source_of_all_kernels(monkeypatch, tmp_pat
     with (folder / "common.cuh").open("a") as header:
         header.write("// changed\n")
     assert all(cuda.source(name) != text for name, text in before.items())
+
+
+def text_with_headers(name):
+    """The text of a file and of all that it includes."""
+    text = (cuda.FOLDER / name).read_text()
+    return text + "".join(map(text_with_headers, re.findall(r'#include "(.+)"', text)))
+
+
+@pytest.mark.parametrize("name", launchers.CONSTANTS)
+def test_a_file_takes_its_constants_from_its_launcher_alone(name):
+    text = text_with_headers(f"{name}.cu")
+    for constant, value in launchers.CONSTANTS[name].items():
+        assert f"-D{constant}={value}" in cuda.options(name)
+        if not constant.startswith("RUN_"):  # an enumeration, of which a file may use a part
+            assert re.search(rf"\b{constant}\b", re.sub("//.*", "", text)), "used by nothing"
+        assert not re.search(rf"\b{constant}\s*=[^=]", text), "defined twice"
 
 
 @on_devices

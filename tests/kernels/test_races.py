@@ -19,7 +19,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.device]
 FLAGS = ["-fsanitize=thread", "-g1"]
 # Of the kernels in the tests that are marked to run again here, one or two cases per kernel: of an odd
 # size that takes several blocks and several rounds of each.
-LIBRARIES = ["features", "features_tensor", "mlp", "objective", "optimizers", "quantised", "random"]
+LIBRARIES = ["features", "features_tensor", "mlp", "mlp_weights"]
+LIBRARIES += ["objective", "optimizers", "quantised", "random"]
 
 
 def find_sanitizer():

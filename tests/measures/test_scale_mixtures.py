@@ -30,7 +30,7 @@ over_types = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.fixture(autouse=True)
 def full_cuda_blocks(monkeypatch):
     """CUDA blocks with as many rows as for large inputs."""
-    monkeypatch.setattr(launchers, "FEWEST", 0)
+    monkeypatch.setattr(launchers, "MIN_BLOCKS", 0)
 
 
 def make_mixture(d, k=3, j=4):

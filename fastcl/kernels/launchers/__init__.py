@@ -1,11 +1,12 @@
-"""Launchers of the CUDA kernels: functions with the names and arguments of their Numba twins, for CuPy arrays.
+"""Launchers of the CUDA kernels: the names and arguments of their Numba twins, for CuPy arrays.
 
-Each module launches the kernels of the `.cu` file of its name, and lists in `VARIANTS` the name expressions that there are;
-`tile` has no such file.
+A module lists the name expressions of its `.cu` files in `VARIANTS`, and in `CONSTANTS` what these
+files are compiled with; both are merged here, by file. `tile` launches no kernel of ours.
 """
 
 from . import (
     features,
+    groups,
     harmonics,
     mixtures,
     mlp,
@@ -17,17 +18,25 @@ from . import (
     tile,
 )
 
-VARIANTS = {
-    "features": features.VARIANTS,
-    "features_tensor": features.TENSOR_VARIANTS,
-    "harmonics": harmonics.VARIANTS,
-    "mixtures": mixtures.VARIANTS,
-    "mlp": mlp.VARIANTS,
-    "objective": objective.VARIANTS,
-    "optimizers": optimizers.VARIANTS,
-    "patches": patches.VARIANTS,
-    "quantised": quantised.VARIANTS,
-    "random": random.VARIANTS,
+VARIANTS: dict[str, list[str]] = {
+    **features.VARIANTS,
+    **harmonics.VARIANTS,
+    **mixtures.VARIANTS,
+    **mlp.VARIANTS,
+    **objective.VARIANTS,
+    **optimizers.VARIANTS,
+    **patches.VARIANTS,
+    **quantised.VARIANTS,
+    **random.VARIANTS,
+}
+CONSTANTS: dict[str, dict[str, int]] = {
+    **features.CONSTANTS,
+    **groups.CONSTANTS,
+    **mixtures.CONSTANTS,
+    **mlp.CONSTANTS,
+    **objective.CONSTANTS,
+    **optimizers.CONSTANTS,
+    **random.CONSTANTS,
 }
 LAUNCHERS = {
     "feature_sum": features.feature_sum,

@@ -1,154 +1,233 @@
-"""Launchers of features.cu, and of features_tensor.cu for float32 beyond small d."""
+"""Launchers of features.cu, and beyond small d of features_tiled.cu and features_tensor.cu."""
+
+from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..cuda import BLOCKS, DOUBLE, FLOAT, THREADS, TYPES, expressions, launch
+from ..cuda import (
+    ACCESS_BYTES,
+    BLOCKS,
+    DOUBLE,
+    FLOAT,
+    NULL,
+    THREADS,
+    TYPES,
+    WARP,
+    Array,
+    by_type,
+    expression,
+    expressions,
+    launch,
+)
 
-ROWS = 256  # as in features.cu
+ROWS = 256  # rows that are staged at once, and added in the working precision
 SMALL_DIMS = range(1, 9)  # dimensions with kernels of their own
-FREQUENCIES = {FLOAT: 8, DOUBLE: 2}  # of a thread, for small d
-POINTS = {FLOAT: (8, 4), DOUBLE: (4, 4)}  # of a thread of the adjoint, for many and for few points
-TILE = {FLOAT: 128, DOUBLE: 64}  # points, and frequencies, of a block beyond small d
-ADJOINT_POINTS = {FLOAT: (128, 32), DOUBLE: (64, 32)}  # of a block, for many and for few points
-UNIT_BYTES = 16  # four numbers of a row in shared memory, as in features_tensor.cu
+FREQUENCIES = {FLOAT: 8, DOUBLE: 2}  # frequencies of a thread, for small d
+POINTS = {FLOAT: (8, 4), DOUBLE: (4, 4)}  # points of a thread of the adjoint: for many, for few
+FEW_POINTS = 32  # points of a block of the adjoint if there are few
+TILE = {FLOAT: 128, DOUBLE: 64}  # points, and frequencies, of a block of the sum beyond small d
+ADJOINT_TILES = {  # points and frequencies of a block of the adjoint: for many points, for few
+    FLOAT: ((128, 128), (FEW_POINTS, 256)),
+    DOUBLE: ((64, 64), (FEW_POINTS, 128)),
+}
+SIDE = 4  # points, and frequencies, of a thread of features_tiled.cu
 CHUNK = 16  # dimensions that are staged at once
+BANK_PADDING = 8  # numbers between rows of sums in shared memory: spread a warp over all banks
 
-VARIANTS = [
-    *expressions("feature_sum", TYPES.values(), SMALL_DIMS),
-    *expressions("feature_adjoint", ["float"], SMALL_DIMS, POINTS[FLOAT]),
-    *expressions("feature_adjoint", ["double"], SMALL_DIMS, POINTS[DOUBLE][:1]),
-    *expressions("feature_sum_tiled", ["double"]),
-    *expressions("feature_adjoint_tiled", ["double"], ADJOINT_POINTS[DOUBLE]),
-    *expressions("column_magnitudes", TYPES.values()),
-]
-TENSOR_VARIANTS = [
-    "feature_sum_tensor",
-    *expressions("feature_adjoint_tensor", ADJOINT_POINTS[FLOAT]),
-    "pack_frequencies",
-]
+CONSTANTS = {
+    "features": {"ROWS": ROWS, **by_type("FREQUENCIES", FREQUENCIES)},
+    "features_tiled": {"ROWS": ROWS, "TILE": TILE[DOUBLE], "SIDE": SIDE, "CHUNK": CHUNK},
+    "features_tensor": {
+        "ROWS": ROWS,
+        "TILE": TILE[FLOAT],
+        "CHUNK": CHUNK,
+        "BANK_PADDING": BANK_PADDING,
+    },
+}
+VARIANTS = {
+    "features": [
+        *expressions("feature_sum", TYPES.values(), SMALL_DIMS),
+        *expressions("feature_adjoint", ["float"], SMALL_DIMS, POINTS[FLOAT]),
+        *expressions("feature_adjoint", ["double"], SMALL_DIMS, POINTS[DOUBLE][:1]),
+        *expressions("column_magnitudes", TYPES.values()),
+    ],
+    "features_tiled": [
+        "feature_sum_tiled<double>",
+        *(expression("feature_adjoint_tiled", ("double", *tile)) for tile in ADJOINT_TILES[DOUBLE]),
+    ],
+    "features_tensor": [
+        "feature_sum_tensor",
+        *(expression("feature_adjoint_tensor", tile) for tile in ADJOINT_TILES[FLOAT]),
+        "pack_frequencies",
+    ],
+}
 
 
-def _row_bytes(numbers, dtype):
-    """Bytes of a `Row` of so many numbers in shared memory."""
-    return -(-numbers * dtype.itemsize // 16) * 16
-
-
-def _frequency_threads(m, dtype):
-    """(blocks, threads of a block) that hold m frequencies with the fewest places left empty."""
-    blocks = -(-m // (FREQUENCIES[dtype] * THREADS))
-    return blocks, 32 * -(-m // (32 * FREQUENCIES[dtype] * blocks))
-
-
-def frequency_blocks(freqs):
-    """Frequencies (m, d) in the layout (blocks, d, lanes) of `feature_sum`, zeros beyond m."""
+def frequency_blocks(freqs: Array) -> Array:
+    """Frequencies (m, d) as (blocks, d, block_width), for `feature_sum`: zeros beyond m."""
     (m, dim), dtype = freqs.shape, freqs.dtype
     if dim in SMALL_DIMS:
-        blocks, threads = _frequency_threads(m, dtype)
-        lanes = threads * FREQUENCIES[dtype]
+        blocks = -(-m // (FREQUENCIES[dtype] * THREADS))
+        warps = -(-m // (WARP * FREQUENCIES[dtype] * blocks))  # as few as hold the frequencies
+        block_width = WARP * warps * FREQUENCIES[dtype]
     else:
-        lanes = TILE[dtype]
-        blocks = -(-m // lanes)
-    padded = np.zeros((blocks * lanes, dim), dtype, like=freqs)
+        block_width = TILE[dtype]
+        blocks = -(-m // block_width)
+    padded = np.zeros((blocks * block_width, dim), dtype, like=freqs)
     padded[:m] = freqs
-    return padded.reshape(blocks, lanes, dim).swapaxes(1, 2).copy()
+    return padded.reshape(blocks, block_width, dim).swapaxes(1, 2).copy()
 
 
-def rows_per_part(n, blocks):
-    """Rows of each part of n points: enough parts to fill the device, of whole tiles where there are many points."""
-    count, dim, lanes = blocks.shape
+def rows_per_part(n: int, blocks: Array) -> int:
+    """Rows of each part of n points: enough parts to fill the device.
+
+    Parts are whole tiles if there are many points.
+    """
+    count, dim, block_width = blocks.shape
     rows = -(-n // max(1, BLOCKS // count))
-    tile = ROWS if dim in SMALL_DIMS else lanes  # tiles of any d have as many points as frequencies
-    if rows < tile and dim in SMALL_DIMS:
-        tile = 32
+    small = dim in SMALL_DIMS
+    tile = ROWS if small else block_width  # beyond small d a tile has as many points as frequencies
+    if rows < tile and small:
+        tile = WARP
     return tile * -(-rows // tile)
 
 
-def feature_sum(x, weights, freqs, part_rows, partial):
+def feature_sum(x: Array, weights: Array, freqs: Array, part_rows: int, partial: Array) -> None:
     """Twin of `features.feature_sum`."""
-    parts, blocks, _, lanes = partial.shape
+    parts, blocks, _, block_width = partial.shape
     (n, dim), dtype = x.shape, x.dtype
-    weights = weights if weights.size else np.uint64(0)  # a null pointer
-    arguments = x, weights, freqs, np.int64(part_rows), partial, np.int64(n), np.int32(blocks)
+    weights = weights if weights.size else NULL
+    grid = parts * blocks
+    rows, sizes = np.int64(part_rows), (np.int64(n), np.int32(blocks))
+    arguments: tuple[object, ...]
     if dim in SMALL_DIMS:
-        launch("features", "feature_sum", (TYPES[dtype], dim), parts * blocks, lanes // FREQUENCIES[dtype],
-               (*arguments, np.int32(lanes)), ROWS * _row_bytes(dim + 1, dtype))  # fmt: skip
-        return
-    if dtype == FLOAT:
-        packed, scales = _pack_frequencies(x, freqs, blocks * lanes, lanes, (dim * lanes, 1, lanes))
-        staged = 2 * 2 * lanes * CHUNK // 4 * UNIT_BYTES
-        launch("features_tensor", "feature_sum_tensor", (), parts * blocks, THREADS,
-               (x, weights, packed, *arguments[3:5], scales, *arguments[5:], np.int32(dim)),
-               staged + 4 * (2 * lanes + 16 * (2 * lanes + 8)))  # fmt: skip
-        return
-    staged = 2 * (CHUNK * (_stride(lanes, dtype) + lanes) + lanes)  # points, frequencies, weights
-    launch("features", "feature_sum_tiled", (TYPES[dtype],), parts * blocks, THREADS,
-           (*arguments, np.int32(dim)), staged * dtype.itemsize)  # fmt: skip
+        arguments = (x, weights, freqs, rows, partial, *sizes, np.int32(block_width))
+        threads = block_width // FREQUENCIES[dtype]
+        shared = ROWS * _row_bytes(dim + 1, dtype)
+        launch("features", "feature_sum", (TYPES[dtype], dim), grid, threads, arguments, shared)
+    elif dtype == FLOAT:
+        strides = (dim * block_width, 1, block_width)
+        packed, scales = _pack_frequencies(x, freqs, blocks * block_width, block_width, strides)
+        arguments = (x, weights, packed, rows, partial, scales, *sizes, np.int32(dim))
+        sums = 16 * (2 * block_width + BANK_PADDING)  # of 16 rows of threads
+        shared = _staged_bytes(2 * block_width) + dtype.itemsize * (2 * block_width + sums)
+        launch("features_tensor", "feature_sum_tensor", (), grid, THREADS, arguments, shared)
+    else:
+        arguments = (x, weights, freqs, rows, partial, *sizes, np.int32(dim))
+        dimension = _stride(block_width, dtype) + block_width  # points and frequencies
+        shared = 2 * (CHUNK * dimension + block_width) * dtype.itemsize
+        name = "feature_sum_tiled"
+        launch("features_tiled", name, (TYPES[dtype],), grid, THREADS, arguments, shared)
 
 
-def _pack_frequencies(x, freqs, m, lanes, strides):
-    """(frequencies in blocks of `lanes`, scales) for the points x; `strides` of `freqs` along blocks, lanes and columns."""
-    dim, blocks = x.shape[1], -(-m // lanes)
-    width = -(-dim // CHUNK) * CHUNK
-    bits, scales = np.empty((2, dim), np.int64, like=x), np.empty(width + 1, x.dtype, like=x)
-    packed = np.empty((blocks, width // CHUNK, lanes, CHUNK), x.dtype, like=x)  # of the same bytes
-    bits[...] = 0
-    for array, out in zip((x, freqs), bits, strict=True):
-        _launch_magnitudes(array, out)
-    launch("features_tensor", "pack_frequencies", (), min(BLOCKS, -(-packed.size // (4 * THREADS))), THREADS,
-           (freqs, bits.view(np.float64), packed, scales, np.int32(blocks), np.int32(lanes), np.int32(m), np.int32(dim),
-            *map(np.int64, strides)), 4 * THREADS)  # fmt: skip
-    return packed, scales
+def point_lanes(n: int) -> int:
+    """Points of a block of the adjoint.
 
-
-def point_lanes(n):
-    """Points of a block of the adjoint: fewer, whose block shares the frequencies among its threads, where n is small."""
+    They are fewer if n is small: then the threads of a block share the frequencies.
+    """
     if n >= BLOCKS * THREADS:
         return 4 * THREADS
-    return 128 if n >= BLOCKS // 4 * 128 else 32
+    return 128 if n >= BLOCKS // 4 * 128 else FEW_POINTS
 
 
-def feature_adjoint(x, freqs, amplitudes, phase_offsets, lanes, out):
-    """Twin of `features.feature_adjoint`; beyond small d a block takes at most as many points as its tile."""
+def feature_adjoint(
+    x: Array, freqs: Array, amplitudes: Array, phase_offsets: Array, lanes: int, out: Array
+) -> None:
+    """Twin of `features.feature_adjoint`.
+
+    Beyond small d a block takes at most as many points as its tile.
+    """
     dtype, (n, dim), m = x.dtype, x.shape, len(freqs)
+    few = lanes == FEW_POINTS
+    sizes = np.int64(n), np.int32(m)
+    arguments: tuple[object, ...]
     if dim in SMALL_DIMS:
-        points = POINTS[dtype][lanes == 32]
-        groups = THREADS * points // lanes
-        launch("features", "feature_adjoint", (TYPES[dtype], dim, points), -(-n // lanes), THREADS,
-               (x, freqs, amplitudes, phase_offsets, np.int32(lanes), out, np.int64(n), np.int32(m)),
-               ROWS * _row_bytes(dim + 2, dtype) + 8 * groups * lanes)  # fmt: skip
+        count = POINTS[dtype][few]
+        groups = THREADS * count // lanes
+        arguments = (x, freqs, amplitudes, phase_offsets, np.int32(lanes), out, *sizes)
+        template = (TYPES[dtype], dim, count)
+        shared = ROWS * _row_bytes(dim + 2, dtype) + DOUBLE.itemsize * groups * lanes
+        grid = -(-n // lanes)
+        launch("features", "feature_adjoint", template, grid, THREADS, arguments, shared)
         return
-    points = ADJOINT_POINTS[dtype][lanes == 32]
-    sizes = np.int64(n), np.int32(m), np.int32(dim)
+    points, frequencies = ADJOINT_TILES[dtype][few]
+    grid, width = -(-n // points), np.int32(points)
     if dtype == FLOAT:
-        frequencies = 128 if points == 128 else 256
-        columns = 16 if points == 128 else 32  # of threads, which keep sums of their own
-        packed, scales = _pack_frequencies(x, freqs, m, frequencies, (frequencies * dim, dim, 1))
-        staged = 2 * (points + frequencies) * CHUNK // 4 * UNIT_BYTES
-        launch("features_tensor", "feature_adjoint_tensor", (points,), -(-n // points), THREADS,
-               (x, packed, amplitudes, phase_offsets, np.int32(points), out, scales, *sizes),
-               staged + 4 * (4 * frequencies + columns * (points + 8)))  # fmt: skip
-        return
-    frequencies = THREADS * 16 // points  # 4 of a thread, by as many points
-    staged = 2 * (CHUNK * (_stride(points, dtype) + _stride(frequencies, dtype)) + 2 * frequencies)
-    launch("features", "feature_adjoint_tiled", (TYPES[dtype], points), -(-n // points), THREADS,
-           (x, freqs, amplitudes, phase_offsets, np.int32(points), out, *sizes), staged * dtype.itemsize)  # fmt: skip
+        strides = (frequencies * dim, dim, 1)
+        packed, scales = _pack_frequencies(x, freqs, m, frequencies, strides)
+        sums = frequencies // 8 * (points + BANK_PADDING)  # of the threads that share a point
+        shared = _staged_bytes(points + frequencies) + dtype.itemsize * (4 * frequencies + sums)
+        arguments = (
+            x,
+            packed,
+            amplitudes,
+            phase_offsets,
+            width,
+            out,
+            scales,
+            *sizes,
+            np.int32(dim),
+        )
+        name = "feature_adjoint_tensor"
+        launch("features_tensor", name, (points, frequencies), grid, THREADS, arguments, shared)
+    else:
+        dimension = _stride(points, dtype) + _stride(frequencies, dtype)
+        shared = 2 * (CHUNK * dimension + 2 * frequencies) * dtype.itemsize
+        arguments = (x, freqs, amplitudes, phase_offsets, width, out, *sizes, np.int32(dim))
+        template = (TYPES[dtype], points, frequencies)
+        name = "feature_adjoint_tiled"
+        launch("features_tiled", name, template, grid, THREADS, arguments, shared)
 
 
-def _stride(length, dtype):
-    """Numbers between two dimensions of so many rows in shared memory."""
-    return length + 16 // dtype.itemsize
-
-
-def column_magnitudes(x, out):
+def column_magnitudes(x: Array, out: NDArray) -> bool:
     """Twin of `features.column_magnitudes`; `out` is an array of the host."""
-    bits = np.zeros(x.shape[1], np.int64, like=x)
+    bits: Array = np.zeros(x.shape[1], np.int64, like=x)
     _launch_magnitudes(x, bits)
     out[:] = bits.get().view(np.float64)
     return bool(np.isfinite(out).all())
 
 
-def _launch_magnitudes(x, bits):
-    """The largest amplitudes over all axes of x but the second, as bits of float64, into `bits` (d,), zero beforehand."""
+def _launch_magnitudes(x: Array, bits: Array) -> None:
+    """Magnitudes over all axes of x but the second, as bits of float64, into bits (d,) of zeros."""
     n, dim, inner = (*x.shape, 1)[:3]
-    launch("features", "column_magnitudes", (TYPES[x.dtype],), min(BLOCKS, -(-x.size // THREADS)), THREADS,
-           (x, bits, np.int64(n), np.int32(dim), np.int32(inner)))  # fmt: skip
+    grid = min(BLOCKS, -(-x.size // THREADS))
+    arguments = (x, bits, np.int64(n), np.int32(dim), np.int32(inner))
+    launch("features", "column_magnitudes", (TYPES[x.dtype],), grid, THREADS, arguments)
+
+
+def _pack_frequencies(
+    x: Array, freqs: Array, m: int, block_width: int, strides: tuple[int, int, int]
+) -> tuple[Array, Array]:
+    """(m frequencies in blocks of `block_width`, scales) for the points x, see pack_frequencies.
+
+    `strides` are those of `freqs` along blocks, rows and columns.
+    """
+    dim, blocks = x.shape[1], -(-m // block_width)
+    chunks = -(-dim // CHUNK)
+    bits = np.empty((2, dim), np.int64, like=x)
+    bits[...] = 0
+    for array, out in zip((x, freqs), bits, strict=True):
+        _launch_magnitudes(array, out)
+    scales = np.empty(chunks * CHUNK + 1, x.dtype, like=x)
+    packed = np.empty((blocks, chunks, block_width, CHUNK), x.dtype, like=x)  # as many bytes
+    sizes = map(np.int32, (blocks, block_width, m, dim))
+    arguments = (freqs, bits.view(np.float64), packed, scales, *sizes, *map(np.int64, strides))
+    grid = min(BLOCKS, -(-packed.size // (4 * THREADS)))
+    launch("features_tensor", "pack_frequencies", (), grid, THREADS, arguments, 4 * THREADS)
+    return packed, scales
+
+
+def _row_bytes(numbers: int, dtype: np.dtype) -> int:
+    """Bytes of a `Row` of so many numbers."""
+    return -(-numbers * dtype.itemsize // ACCESS_BYTES) * ACCESS_BYTES
+
+
+def _stride(length: int, dtype: np.dtype) -> int:
+    """Numbers from one staged dimension of `length` rows to the next, as STRIDE of tiles.cuh."""
+    return length + ACCESS_BYTES // dtype.itemsize
+
+
+def _staged_bytes(rows: int) -> int:
+    """Bytes of two chunks of so many rows of units, of four dimensions each, as in tensor.cuh."""
+    return 2 * rows * CHUNK // 4 * ACCESS_BYTES

@@ -1,23 +1,30 @@
 """Launchers of mixtures.cu."""
 
+from __future__ import annotations
+
 import numpy as np
 
-from ..cuda import DOUBLE, FLOAT, TYPES, expressions, launch, shared_bytes
+from ..cuda import DOUBLE, FLOAT, THREADS, TYPES, WARP, Array, expressions, launch, shared_bytes
 
-GROUPS, COLUMNS = 8, 4  # as in mixtures.cu
-ROWS = {FLOAT: (8, 4, 1), DOUBLE: (4, 1)}  # of a thread: as many as fit into shared memory
-THREADS = 256  # most of a block
-SHARED = 64 << 10  # bytes of a block where there is a choice
-FEWEST = 4 * 132  # blocks below which they are made smaller
+GROUPS = 8  # groups of rows of a block
+COLUMNS = 4  # columns in a thread's tile of a product
+ROWS = {FLOAT: (8, 4, 1), DOUBLE: (4, 1)}  # rows of a thread: the most that fit in shared memory
+SHARED_BYTES = 64 << 10  # shared memory of a block if there is a choice
+MIN_BLOCKS = 4 * 132  # fewer blocks are made smaller
 
-VARIANTS = [
-    name for kernel in ("mixture_responsibilities", "mixture_means") for dtype in ROWS
-    for name in expressions(kernel, (TYPES[dtype],), ROWS[dtype])
-]  # fmt: skip
+CONSTANTS = {"mixtures": {"GROUPS": GROUPS, "COLUMNS": COLUMNS}}
+VARIANTS = {
+    "mixtures": [
+        name
+        for kernel in ("mixture_responsibilities", "mixture_means")
+        for dtype, rows in ROWS.items()
+        for name in expressions(kernel, [TYPES[dtype]], rows)
+    ]
+}
 
 
-def _launch(name, arrays, vectors):
-    """Launch a kernel whose block keeps so many numbers a row: the row itself, `vectors` times its coordinates, the terms."""
+def _launch(name: str, arrays: tuple[Array, ...], vectors: int) -> None:
+    """Launch a kernel whose block keeps, for every row, the row, `vectors` more, and the terms."""
     x, precisions = arrays[0], arrays[2]
     (n, dim), (components, scales, padded) = x.shape, precisions.shape
     tiles = -(-dim // COLUMNS)
@@ -27,22 +34,38 @@ def _launch(name, arrays, vectors):
             f"no CUDA kernel for {scales} scales in dimension {dim}: pass NumPy arrays"
         )
     choices = [GROUPS * rows for rows in ROWS[x.dtype]]
-    fitting = [rows for rows in choices if rows * row_bytes <= SHARED and n >= rows * FEWEST]
+    fitting = [
+        rows for rows in choices if rows * row_bytes <= SHARED_BYTES and n >= rows * MIN_BLOCKS
+    ]
     rows = (fitting or choices[-1:])[0]
     rounds = -(-GROUPS * tiles // THREADS)
-    launch("mixtures", name, (TYPES[x.dtype], rows // GROUPS), -(-n // rows), 32 * -(-GROUPS * tiles // (32 * rounds)),
-           (*arrays, np.int64(n), *map(np.int32, (dim, components, scales, padded))), rows * row_bytes)  # fmt: skip
+    threads = WARP * -(-GROUPS * tiles // (WARP * rounds))
+    arguments = (*arrays, np.int64(n), *map(np.int32, (dim, components, scales, padded)))
+    template = (TYPES[x.dtype], rows // GROUPS)
+    launch("mixtures", name, template, -(-n // rows), threads, arguments, rows * row_bytes)
 
 
-def mixture_responsibilities(x, bases, precisions, constants, responsibilities, log_density):
+def mixture_responsibilities(
+    x: Array,
+    bases: Array,
+    precisions: Array,
+    constants: Array,
+    responsibilities: Array,
+    log_density: Array,
+) -> None:
     """Twin of `mixtures.mixture_responsibilities`."""
-    _launch(
-        "mixture_responsibilities",
-        (x, bases, precisions, constants, responsibilities, log_density),
-        1,
-    )
+    arrays = (x, bases, precisions, constants, responsibilities, log_density)
+    _launch("mixture_responsibilities", arrays, 1)
 
 
-def mixture_means(x, bases, precisions, constants, gains, inverses, out):
+def mixture_means(
+    x: Array,
+    bases: Array,
+    precisions: Array,
+    constants: Array,
+    gains: Array,
+    inverses: Array,
+    out: Array,
+) -> None:
     """Twin of `mixtures.mixture_means`."""
     _launch("mixture_means", (x, bases, precisions, constants, gains, inverses, out), 2)

@@ -1,31 +1,63 @@
-"""Launchers of mlp.cu."""
+"""Launchers of mlp.cu and mlp_weights.cu."""
+
+from __future__ import annotations
 
 from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..cuda import BLOCKS, DOUBLE, FLOAT, THREADS, TYPES, expressions, launch, shared_bytes
+from ..cuda import (
+    ACCESS_BYTES,
+    BLOCKS,
+    DOUBLE,
+    FLOAT,
+    NULL,
+    THREADS,
+    TYPES,
+    Array,
+    by_type,
+    expressions,
+    launch,
+    shared_bytes,
+)
 
-ROWS, CHUNK, SIDE = 32, 4096, 64  # as in product.cuh and mlp.cu
-HALVES = {FLOAT: 2, DOUBLE: 1}  # of the shared memory of weight_gradients, as in mlp.cu
-TRANSPOSED_SIDE = 32  # of the tiles of transpose_weights
+ROWS = 32  # rows of a block
+CHUNK = 4096  # weights of a buffer in shared memory, of which there are two
+GRADIENT_SIDE = 64  # side of a tile of a gradient
+TRANSPOSED_SIDE = 32  # side of a tile of transpose_weights
+HALVES = {FLOAT: 2, DOUBLE: 1}  # halves of the shared memory of weight_gradients
 MAX_PART_ROWS = 256  # rows whose gradients are added in the working precision
-PARTS = 16  # that fill the device, together with the tiles of the matrices
-MAX_SIZES = 255  # of struct Sizes
+PARTS = 16  # parts that fill the device, together with the tiles of the matrices
+MAX_SIZES = 255  # sizes of a network, input and output included
 FITS = {True: "true", False: "false"}  # whether the rows of a block stay in shared memory
 
-VARIANTS = [
-    *expressions("energy_forward", TYPES.values(), FITS.values()),
-    *expressions("energy_deltas", TYPES.values(), FITS.values()),
-    *expressions("energy_grad", TYPES.values(), FITS.values()),
-    *expressions("transpose_weights", TYPES.values()),
-    *expressions("weight_gradients", TYPES.values()),
-    *expressions("add_parts", TYPES.values()),
-]
+CONSTANTS = {
+    "mlp": {"ROWS": ROWS, "MAX_SIZES": MAX_SIZES, "CHUNK": CHUNK},
+    "mlp_weights": {
+        "ROWS": ROWS,
+        "MAX_SIZES": MAX_SIZES,
+        "GRADIENT_SIDE": GRADIENT_SIDE,
+        "TRANSPOSED_SIDE": TRANSPOSED_SIDE,
+        **by_type("HALVES", HALVES),
+    },
+}
+VARIANTS = {
+    "mlp": [
+        *expressions("energy_forward", TYPES.values(), FITS.values()),
+        *expressions("energy_deltas", TYPES.values(), FITS.values()),
+        *expressions("energy_grad", TYPES.values(), FITS.values()),
+    ],
+    "mlp_weights": [
+        *expressions("transpose_weights", TYPES.values()),
+        *expressions("weight_gradients", TYPES.values()),
+        *expressions("add_parts", TYPES.values()),
+    ],
+}
 
 
 @cache
-def _struct(sizes):
+def _struct(sizes: tuple[int, ...]) -> NDArray:
     if len(sizes) > MAX_SIZES:
         raise ValueError(
             f"networks on a device have at most {MAX_SIZES - 1} layers, got {len(sizes) - 1}"
@@ -36,89 +68,134 @@ def _struct(sizes):
     return struct
 
 
-def _sizes(sizes):
-    """The layer sizes as `struct Sizes`, which goes by value."""
+def _sizes(sizes: NDArray) -> NDArray:
+    """The layer sizes as `struct Sizes`, which is passed by value."""
     return _struct(tuple(sizes.tolist()))
 
 
-def _blocks(n):
+def _blocks(n: int) -> int:
     return -(-n // ROWS)
 
 
-def _tiles(sizes, side):
+def _tiles(sizes: NDArray, side: int) -> int:
     """Tiles of all matrices."""
     across = -(-sizes // side)
     return int((across[:-1] * across[1:]).sum())
 
 
-def transpose_weights(theta, sizes, transposed):
+def transpose_weights(theta: Array, sizes: NDArray, transposed: Array) -> None:
     """Twin of `mlp.transpose_weights`."""
-    launch("mlp", "transpose_weights", (TYPES[theta.dtype],), _tiles(sizes, TRANSPOSED_SIDE), THREADS,
-           (theta, _sizes(sizes), transposed),
-           theta.dtype.itemsize * TRANSPOSED_SIDE * (TRANSPOSED_SIDE + 1))  # fmt: skip
+    dtype, grid = theta.dtype, _tiles(sizes, TRANSPOSED_SIDE)
+    arguments = (theta, _sizes(sizes), transposed)
+    shared = dtype.itemsize * TRANSPOSED_SIDE * (TRANSPOSED_SIDE + 1)
+    name = "transpose_weights"
+    launch("mlp_weights", name, (TYPES[dtype],), grid, THREADS, arguments, shared)
 
 
-def rows_of_part(n):
-    """Rows of every part but the last of n: whole blocks of rows, in as many parts as fill the device."""
+def rows_of_part(n: int) -> int:
+    """Rows of every part but the last of n: whole blocks, in as many parts as fill the device."""
     return min(MAX_PART_ROWS, ROWS * -(-n // (ROWS * PARTS)))
 
 
-def activation_size(sizes, n):
-    """Numbers that `energy_forward` keeps of n points: whole blocks of rows, the points among them."""
+def activation_size(sizes: NDArray, n: int) -> int:
+    """Numbers that `energy_forward` keeps of n points: whole blocks of rows, points included."""
     return _blocks(n) * ROWS * int(sizes.sum())
 
 
-def _shared(units, dtype):
-    """(bytes of two chunks and of the rows of so many units in shared memory, whether a block can have them)."""
-    needed = dtype.itemsize * (2 * CHUNK + ROWS * units)
-    return needed, needed <= shared_bytes()
+def _shared(units: int, dtype: np.dtype) -> tuple[int, bool]:
+    """(bytes of shared memory, whether the rows of so many units fit in it beside two chunks)."""
+    chunks = 2 * CHUNK * dtype.itemsize
+    needed = chunks + ROWS * units * dtype.itemsize
+    fits = needed <= shared_bytes()
+    return (needed if fits else chunks), fits
 
 
-def energy_forward(theta, transposed, sizes, x, part_rows, activations, energy):
-    """Twin of `mlp.energy_forward`; the layout of `activations` is that of mlp.cu."""
-    n, dtype = len(x), x.dtype
+def energy_forward(
+    theta: Array,
+    transposed: Array,
+    sizes: NDArray,
+    x: Array,
+    part_rows: int,
+    activations: Array,
+    energy: Array,
+) -> None:
+    """Twin of `mlp.energy_forward`; the layout of `activations` is that of network.cuh."""
+    n, dtype, units = len(x), x.dtype, int(sizes.sum())
     capacity, keep = int((sizes[:-1] + sizes[1:]).max()), activations.size > 0
     shared, fits = _shared(capacity, dtype)
     grid = min(_blocks(n), BLOCKS)
     if not (keep or fits):
-        activations = np.empty(grid * ROWS * int(sizes.sum()), dtype, like=x)
-    launch("mlp", "energy_forward", (TYPES[dtype], FITS[fits]), grid, THREADS,
-           (theta, _sizes(sizes), x, activations, energy, np.int64(n), np.int64(sizes.sum()), np.int32(keep), np.int32(capacity)),
-           shared if fits else dtype.itemsize * 2 * CHUNK)  # fmt: skip
+        activations = np.empty(grid * ROWS * units, dtype, like=x)
+    numbers = np.int64(n), np.int64(units), np.int32(keep), np.int32(capacity)
+    arguments = (theta, _sizes(sizes), x, activations, energy, *numbers)
+    template = (TYPES[dtype], FITS[fits])
+    launch("mlp", "energy_forward", template, grid, THREADS, arguments, shared)
 
 
-def energy_backward(theta, transposed, sizes, x, activations, grad_energy, part_rows, partial):
-    """Twin of `mlp.energy_backward`, in two kernels: the deltas of all layers, and the gradients of the weights."""
-    n, dtype = len(x), x.dtype
+def energy_backward(
+    theta: Array,
+    transposed: Array,
+    sizes: NDArray,
+    x: Array,
+    activations: Array,
+    grad_energy: Array,
+    part_rows: int,
+    partial: Array,
+) -> None:
+    """Twin of `mlp.energy_backward` in two kernels: deltas of all layers, gradients of weights."""
+    deltas = np.empty(activation_size(sizes, len(x)), x.dtype, like=x)
+    _launch_deltas(transposed, sizes, activations, grad_energy, deltas)
+    _launch_weight_gradients(sizes, activations, deltas, part_rows, partial, len(x))
+
+
+def _launch_deltas(
+    transposed: Array, sizes: NDArray, activations: Array, grad_energy: Array, deltas: Array
+) -> None:
+    n, dtype = len(grad_energy), deltas.dtype
     capacity = int((sizes[:-1] + sizes[1:]).max())
     shared, fits = _shared(capacity, dtype)
-    deltas = np.empty(activation_size(sizes, n), dtype, like=x)
-    launch("mlp", "energy_deltas", (TYPES[dtype], FITS[fits]), min(_blocks(n), BLOCKS), THREADS,
-           (transposed, _sizes(sizes), activations, grad_energy, deltas, np.int64(n), np.int64(sizes.sum()), np.int32(capacity)),
-           shared if fits else dtype.itemsize * 2 * CHUNK)  # fmt: skip
-    parts, parameters = partial.shape
-    tiles = _tiles(sizes, SIDE)
-    launch("mlp", "weight_gradients", (TYPES[dtype],), parts * tiles, THREADS,
-           (_sizes(sizes), activations, deltas, np.int64(part_rows), partial, np.int64(n), np.int64(sizes.sum()), np.int32(tiles),
-            np.int64(parameters)),
-           dtype.itemsize * HALVES[dtype] * 2 * SIDE * (ROWS + 16 // dtype.itemsize))  # fmt: skip
+    numbers = np.int64(n), np.int64(sizes.sum()), np.int32(capacity)
+    arguments = (transposed, _sizes(sizes), activations, grad_energy, deltas, *numbers)
+    template, grid = (TYPES[dtype], FITS[fits]), min(_blocks(n), BLOCKS)
+    launch("mlp", "energy_deltas", template, grid, THREADS, arguments, shared)
 
 
-def energy_grad(theta, transposed, sizes, x, part_rows, energy, x_grad):
+def _launch_weight_gradients(
+    sizes: NDArray, activations: Array, deltas: Array, part_rows: int, partial: Array, n: int
+) -> None:
+    dtype, (parts, parameters) = deltas.dtype, partial.shape
+    tiles = _tiles(sizes, GRADIENT_SIDE)
+    numbers = np.int64(n), np.int64(sizes.sum()), np.int32(tiles), np.int64(parameters)
+    arguments = (_sizes(sizes), activations, deltas, np.int64(part_rows), partial, *numbers)
+    unit_bytes = ROWS * dtype.itemsize + ACCESS_BYTES  # see STRIDE of mlp_weights.cu
+    shared = HALVES[dtype] * 2 * GRADIENT_SIDE * unit_bytes
+    name = "weight_gradients"
+    launch("mlp_weights", name, (TYPES[dtype],), parts * tiles, THREADS, arguments, shared)
+
+
+def energy_grad(
+    theta: Array,
+    transposed: Array,
+    sizes: NDArray,
+    x: Array,
+    part_rows: int,
+    energy: Array,
+    x_grad: Array,
+) -> None:
     """Twin of `mlp.energy_grad`."""
     n, dtype, units = len(x), x.dtype, int(sizes.sum())
     shared, fits = _shared(units, dtype)
     grid = min(_blocks(n), BLOCKS)
-    scratch = (
-        np.uint64(0) if fits else np.empty(grid * ROWS * units, dtype, like=x)
-    )  # or a null pointer
-    launch("mlp", "energy_grad", (TYPES[dtype], FITS[fits]), grid, THREADS,
-           (theta, transposed, _sizes(sizes), x, energy, x_grad, scratch, np.int64(n), np.int64(units)),
-           shared if fits else dtype.itemsize * 2 * CHUNK)  # fmt: skip
+    scratch = NULL if fits else np.empty(grid * ROWS * units, dtype, like=x)
+    numbers = np.int64(n), np.int64(units)
+    arguments = (theta, transposed, _sizes(sizes), x, energy, x_grad, scratch, *numbers)
+    template = (TYPES[dtype], FITS[fits])
+    launch("mlp", "energy_grad", template, grid, THREADS, arguments, shared)
 
 
-def add_parts(partial, total, out):
+def add_parts(partial: Array, total: Array, out: Array) -> None:
     """Twin of `mlp.add_parts`."""
     parts, parameters = partial.shape
-    launch("mlp", "add_parts", (TYPES[partial.dtype],), -(-parameters // THREADS), THREADS,
-           (partial, total, out, np.int64(parts), np.int64(parameters)))  # fmt: skip
+    arguments = (partial, total, out, np.int64(parts), np.int64(parameters))
+    grid = -(-parameters // THREADS)
+    launch("mlp_weights", "add_parts", (TYPES[partial.dtype],), grid, THREADS, arguments)

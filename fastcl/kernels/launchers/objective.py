@@ -1,54 +1,93 @@
 """Launchers of objective.cu."""
 
+from __future__ import annotations
+
 import numpy as np
 
-from ..cuda import THREADS, TYPES, expressions, launch
+from ..cuda import NULL, THREADS, TYPES, WARP, Array, expressions, launch
 
-NULL = np.uint64(0)
 WIDE = 512  # threads of the kernels that are one block
-RUN_SIZE = 4  # counters of a captured run, as in run.cuh: step, row, diverged, bad
+STEP, ROW, DIVERGED, BAD = range(4)  # places of the counters of a captured run, see run.cuh
+RUN_SIZE = 4  # counters of a captured run
 NAMES = ("density", "residual", "grad_energy", "finish_gradient")
 
-VARIANTS = [
-    *(variant for name in NAMES for variant in expressions(name, TYPES.values())),
-    "next_step",
-]
+RUN_CONSTANTS = {"RUN_STEP": STEP, "RUN_ROW": ROW, "RUN_DIVERGED": DIVERGED, "RUN_BAD": BAD}
+CONSTANTS = {"objective": {"WIDE": WIDE, **RUN_CONSTANTS}}
+VARIANTS = {
+    "objective": [
+        *(variant for name in NAMES for variant in expressions(name, TYPES.values())),
+        "next_step",
+    ]
+}
 
 
-def _launch(name, dtype, grid, threads, arguments):
+def _launch(
+    name: str, dtype: np.dtype, grid: int, threads: int, arguments: tuple[object, ...]
+) -> None:
     launch("objective", name, (TYPES[dtype],), grid, threads, arguments)
 
 
-def density(energy, log_scale, mu, volume, normalised):
-    """mu (sets, n) = exp(a - energy) for energy (sets, n) and a = log_scale (1,), which `normalised` sets first."""
+def density(energy: Array, log_scale: Array, mu: Array, volume: float, normalised: bool) -> None:
+    """mu (sets, n) = exp(a - energy) for energy (sets, n), a = log_scale (1,).
+
+    If `normalised`, a is set first, to give mass one.
+    """
     sets, n = energy.shape
-    _launch("density", energy.dtype, sets, WIDE,
-            (energy, log_scale, mu, np.int64(n), np.float64(volume), np.int32(normalised)))  # fmt: skip
+    sizes = np.int64(n), np.float64(volume), np.int32(normalised)
+    _launch("density", energy.dtype, sets, WIDE, (energy, log_scale, mu, *sizes))
 
 
-def residual(partial, z, tracked, shares, run, amplitudes, phase_offsets, terms, factor):
-    """Moduli and arguments (m,) of the residual, from the parts of a feature sum (parts, blocks, 2, lanes); terms (m,) of G."""
-    parts, blocks, _, lanes = partial.shape
+def residual(
+    partial: Array,
+    z: Array,
+    tracked: Array | None,
+    shares: Array | None,
+    run: Array,
+    amplitudes: Array,
+    phase_offsets: Array,
+    terms: Array,
+    factor: float,
+) -> None:
+    """Amplitudes and phase_offsets (m,) of the residual, and terms (m,) of G.
+
+    partial (parts, blocks, 2, block_width) are the parts of a feature sum.
+    """
+    parts, blocks, _, block_width = partial.shape
     m = len(z)
     tracked, shares = (NULL if array is None else array for array in (tracked, shares))
-    _launch("residual", amplitudes.dtype, -(-m // 32), THREADS,
-            (partial, z, tracked, shares, run, amplitudes, phase_offsets, terms, np.float64(factor), np.int32(parts), np.int32(blocks),
-             np.int32(lanes), np.int32(m)))  # fmt: skip
+    sizes = np.float64(factor), *map(np.int32, (parts, blocks, block_width, m))
+    arguments = (partial, z, tracked, shares, run, amplitudes, phase_offsets, terms, *sizes)
+    _launch("residual", amplitudes.dtype, -(-m // WARP), THREADS, arguments)
 
 
-def grad_energy(mu, adjoint, terms, weights, results, volume, tracked, normalised):
-    """Weights (n,) of the points in the gradient; results (2,): the value of G and its derivative by the log-scale."""
-    _launch("grad_energy", mu.dtype, 1, WIDE,
-            (mu, adjoint, terms, weights, results, np.float64(volume), np.int64(len(mu)), np.int32(len(terms)),
-             np.int32(tracked), np.int32(normalised)))  # fmt: skip
+def grad_energy(
+    mu: Array,
+    adjoint: Array,
+    terms: Array,
+    weights: Array,
+    results: Array,
+    volume: float,
+    tracked: bool,
+    normalised: bool,
+) -> None:
+    """Derivatives of G by the energies of the points, into weights (n,).
+
+    results (2,) are the value of G and its derivative by the log-scale.
+    """
+    sizes = np.float64(volume), np.int64(len(mu)), np.int32(len(terms))
+    flags = np.int32(tracked), np.int32(normalised)
+    arguments = (mu, adjoint, terms, weights, results, *sizes, *flags)
+    _launch("grad_energy", mu.dtype, 1, WIDE, arguments)
 
 
-def finish_gradient(gradient, results, history, run, learned):
-    """The last entry of the gradient (P,), and a line of the history (steps, 2): value and norm."""
-    _launch("finish_gradient", gradient.dtype, 1, WIDE,
-            (gradient, results, history, run, np.int64(gradient.size), np.int32(learned)))  # fmt: skip
+def finish_gradient(
+    gradient: Array, results: Array, history: Array, run: Array, learned: bool
+) -> None:
+    """The last entry of gradient (P,), and a line of history (steps, 2): value and norm."""
+    arguments = (gradient, results, history, run, np.int64(gradient.size), np.int32(learned))
+    _launch("finish_gradient", gradient.dtype, 1, WIDE, arguments)
 
 
-def next_step(run):
+def next_step(run: Array) -> None:
     """Advance the counters of the run."""
     launch("objective", "next_step", (), 1, 1, (run,))

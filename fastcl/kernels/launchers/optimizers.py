@@ -1,30 +1,68 @@
 """Launchers of optimizers.cu.
 
-`captured` is what a captured run adds: its counters, the parameters before the step, and their running mean or None; `rates`
-then has one row a step.
+`captured` is what a captured run adds: its counters, the parameters before the step, and their
+running mean or None; `rates` then has one row per step.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 import numpy as np
+from numpy.typing import ArrayLike
 
-from ..cuda import THREADS, TYPES, expressions, launch
+from ..cuda import NULL, THREADS, TYPES, Array, expressions, launch
+from .objective import RUN_CONSTANTS
 
-NULL = np.uint64(0)
+CONSTANTS = {"optimizers": RUN_CONSTANTS}
+VARIANTS = {
+    "optimizers": [
+        *expressions("adam_step", TYPES.values()),
+        *expressions("sgd_step", TYPES.values()),
+    ]
+}
 
-VARIANTS = [*expressions("adam_step", TYPES.values()), *expressions("sgd_step", TYPES.values())]
 
+def adam_step(
+    theta: Array,
+    gradient: Array,
+    first: Array,
+    second: Array,
+    rates: ArrayLike,
+    captured: Iterable[Array | None] = (None, None, None),
+) -> None:
+    """Twin of `optimizers.adam_step`.
 
-def adam_step(theta, gradient, first, second, rates, captured=(None, None, None)):
-    """Twin of `optimizers.adam_step`; rates (steps, 6) of a captured run end with the share of theta in its running mean."""
+    rates (steps, 6) of a captured run end with the share of theta in its running mean.
+    """
     _launch("adam_step", theta, (gradient, first, second, rates), (), captured)
 
 
-def sgd_step(theta, gradient, velocity, rates, nesterov, captured):
-    """Momentum; rates (steps, 3) are the step, the momentum, and the share of theta in its running mean."""
-    _launch("sgd_step", theta, (gradient, velocity, rates), (np.int32(nesterov),), captured)
+def sgd_step(
+    theta: Array,
+    gradient: Array,
+    velocity: Array,
+    rates: ArrayLike,
+    nesterov: bool,
+    captured: Iterable[Array | None],
+) -> None:
+    """A step with momentum.
+
+    rates (steps, 3) are the step size, the momentum, and the share of theta in its running mean.
+    """
+    settings = (np.int32(nesterov),)
+    _launch("sgd_step", theta, (gradient, velocity, rates), settings, captured)
 
 
-def _launch(name, theta, arrays, settings, captured):
+def _launch(
+    name: str,
+    theta: Array,
+    arrays: Iterable[ArrayLike],
+    settings: tuple[np.int32, ...],
+    captured: Iterable[Array | None],
+) -> None:
     arrays = [np.asarray(array, like=theta) for array in arrays]
     captured = [NULL if array is None else array for array in captured]
-    launch("optimizers", name, (TYPES[theta.dtype],), -(-theta.size // THREADS), THREADS,
-           (theta, *arrays, np.int64(theta.size), *settings, *captured))  # fmt: skip
+    arguments = (theta, *arrays, np.int64(theta.size), *settings, *captured)
+    grid = -(-theta.size // THREADS)
+    launch("optimizers", name, (TYPES[theta.dtype],), grid, THREADS, arguments)

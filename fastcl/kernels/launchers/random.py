@@ -1,20 +1,36 @@
 """Launcher of random.cu."""
 
+from __future__ import annotations
+
 import numpy as np
+from numpy.typing import ArrayLike
 
-from ..cuda import THREADS, TYPES, expressions, launch
+from ..cuda import THREADS, TYPES, Array, expressions, launch
 
-VARIANTS = expressions("uniform_points", TYPES.values())
+COUNTER_BYTES = 16  # bytes of random numbers that one counter gives
+
+CONSTANTS = {"random": {"COUNTER_BYTES": COUNTER_BYTES}}
+VARIANTS = {"random": expressions("uniform_points", TYPES.values())}
 
 
-def uniform_points(key, step, number, low, side, x, per_set=None):
+def uniform_points(
+    key: ArrayLike,
+    step: ArrayLike,
+    number: int,
+    low: ArrayLike,
+    side: ArrayLike,
+    x: Array,
+    per_set: int | None = None,
+) -> None:
     """Twin of `random.uniform_points`, for `step` on the device, (1,), or a number.
 
-    Rows `per_set` and on, if given, are those of the next number: several sets in one launch.
+    From row `per_set` on, if given, rows belong to the next number: one launch makes several sets.
     """
-    (n, dim), numbers = x.shape, x.dtype.itemsize
+    n, dim = x.shape
     key, low, side = (np.asarray(array, like=x) for array in (key, low, side))
     step = np.asarray(step, np.uint64, like=x).reshape(1)
-    counters = -(-dim * numbers // 16)
-    launch("random", "uniform_points", (TYPES[x.dtype],), -(-n * counters // THREADS), THREADS,
-           (key, step, np.uint64(number), low, side, x, np.int64(n), np.int32(dim), np.int64(per_set or n)))  # fmt: skip
+    counters = -(-dim * x.dtype.itemsize // COUNTER_BYTES)
+    sizes = np.int64(n), np.int32(dim), np.int64(per_set or n)
+    arguments = (key, step, np.uint64(number), low, side, x, *sizes)
+    grid = -(-n * counters // THREADS)
+    launch("random", "uniform_points", (TYPES[x.dtype],), grid, THREADS, arguments)

@@ -1,8 +1,12 @@
-"""Matrix products on a device: cuBLAS's, with nothing to fuse into them."""
+"""Matrix products on a device: cuBLAS's, as there is nothing to fuse into them."""
+
+from __future__ import annotations
 
 import numpy as np
 
+from ..cuda import Array
 
-def product(a, b, out):
+
+def product(a: Array, b: Array, out: Array) -> None:
     """Twin of `tile.product`."""
     np.matmul(a, b, out=out)

@@ -42,7 +42,6 @@ FLAGS = [
     "-shared",
     "-pthread",
     "-w",
-    f"-I{cuda.FOLDER}",
     *CHECKS,
 ]
 GUARD, PATTERN = 64, 0xA5
@@ -259,7 +258,7 @@ def build(name, more=()):
     headers = "".join(
         path.read_text() for path in (HOST / "host.h", *sorted(cuda.FOLDER.glob("*.cuh")))
     )
-    flags = [*FLAGS, *more]
+    flags = [*cuda.options(name), *FLAGS, *more]
     key = hashlib.sha256((text + headers + " ".join(flags)).encode()).hexdigest()[:16]
     folder = Path(tempfile.gettempdir()) / f"fastcl-cuda-host-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -484,6 +483,7 @@ class RawModule:
 
     def __init__(self, code, options=(), name_expressions=()):
         self.name = code.split('"')[1].removesuffix(".cu")
+        assert options == cuda.options(self.name)
         self.expressions = name_expressions
 
     def get_function(self, expression):
