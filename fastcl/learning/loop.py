@@ -120,6 +120,18 @@ def learn(
     -----
     CL-SGD, arXiv 2310.03085.
 
+    Reading the history: "value" is a noisy estimate of G, which for "unbiased" has no bias and may
+    be negative. Look at its running median, or, in up to two dimensions, at `grid_gradient` on a
+    fine grid. For the true density of n data points G averages (m - ||z||^2) / n; far below that
+    you are fitting sampling noise.
+
+    - A plateau, at which the median is flat and the gradient norm stays, is the noise of the
+      gradients: take more points, or step sizes that fall (`Cosine`).
+    - A value of ||z||^2 with gradient zero is an empty density, which vanishes at every point drawn
+      (a normalised one keeps its mass in a few points, and the value stays above ||z||^2). At the
+      start the units of x are too large, which `MLPPrior.initialise_on` cures; later the step size
+      is.
+
     Examples
     --------
     >>> import numpy as np, fastcl

@@ -78,8 +78,6 @@ class SketchMatching:
     def check(self, prior: Prior) -> None:
         """Raise an error unless this objective can drive `prior`."""
         check_trainable(prior)
-        if prior.theta.dtype not in FLOATS:
-            raise ValueError(f"prior must have a float32 or float64 theta, got {prior.theta.dtype}")
         if prior.dim != self.domain.dim:
             raise ValueError(f"prior has dimension {prior.dim}, the sketch {self.domain.dim}")
         if prior.reference is not (None if isinstance(self.domain, Box) else self.domain):
@@ -212,12 +210,18 @@ class SketchMatching:
         self.operator.check_phases(magnitudes)
 
 
-def check_trainable(prior: object) -> None:
-    """TypeError unless `prior` has parameters that can be learned."""
+def check_trainable(prior: Any) -> None:
+    """TypeError or ValueError unless `prior` has parameters that can be learned."""
     if not is_trainable(prior):
         raise TypeError(
             "prior must be a fastcl.Prior with parameters theta, such as MLPPrior, "
             f"got {type(prior).__name__}"
+        )
+    theta = prior.theta
+    if theta.ndim != 1 or theta.dtype not in FLOATS:
+        raise ValueError(
+            "prior must have a float32 or float64 vector theta, "
+            f"got {theta.dtype} of shape {theta.shape}"
         )
 
 

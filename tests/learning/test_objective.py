@@ -337,3 +337,15 @@ def test_normalised_gradient_is_the_directional_derivative_at_unit_mass(make):
     h = 1e-5  # the truncation is of order h^2, the rounding of order 1e-16 / h: both about 1e-10 of the derivative
     difference = (value(h)[0] - value(-h)[0]) / (2 * h)
     assert abs(gradient @ direction - difference) < 1e-7 * (abs(gradient) @ abs(direction))
+
+
+def test_an_empty_density_has_the_value_of_the_sketch_and_starting_near_the_box_cures_it():
+    x = 128 + 60 * np.random.default_rng(0).uniform(-1, 1, (500, 2))
+    sketch = fastcl.sketch(x, fastcl.draw_frequencies(30, 2, 20.0, rng=0))
+    box = fastcl.Box([64, 64], [256, 256])
+    prior, power = fastcl.MLPPrior(2, (32, 64), rng=0), np.sum(np.abs(sketch.values) ** 2)
+    value, gradient = fastcl.unbiased_gradient(prior, sketch, box, rng=0)
+    assert value == pytest.approx(power, rel=1e-6)
+    assert np.linalg.norm(gradient) < 1e-6 * power
+    prior.initialise_on(box, rng=0)
+    assert np.linalg.norm(fastcl.unbiased_gradient(prior, sketch, box, rng=0)[1]) > 1e-3 * power
