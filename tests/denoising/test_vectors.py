@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from bounds import assert_within
 from problems import COVARIANCE, gaussian_line, line, midpoints, plane, scale_mixture_plane
 
 import fastcl
@@ -98,7 +99,7 @@ def test_mean_under_a_gaussian_of_another_strength_is_wieners_estimate(dim, stre
         np.testing.assert_allclose(
             mean, wiener(gaussian, row, noise, strength), atol=1e-9
         )  # the quadrature itself
-        assert (np.abs(estimate - mean) <= N_ERRORS * error).all()
+        assert_within(estimate, mean, N_ERRORS * error)
         assert (N_ERRORS * error < 0.1).all()
 
 
@@ -147,7 +148,7 @@ def test_posterior_mean_is_the_quadrature(name, strength):
     for row, estimate in zip(y, clean, strict=True):
         mean, error = posterior_by_quadrature(prior, row, noise, strength, n_samples)
         # Midpoints of an integrand with kinks: 1 / 25 of a deviation apart in a plane, squared over 12 of a shift below 1.
-        assert (np.abs(estimate - mean) <= N_ERRORS * error + 2e-4 * noise).all()
+        assert_within(estimate, mean, N_ERRORS * error + 2e-4 * noise)
         moved = max(moved, (np.abs(mean - row) / (N_ERRORS * error + 2e-4 * noise)).max())
     assert moved > 3  # the bound is no wider than a third of what there is to see
 

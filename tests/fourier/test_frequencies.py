@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from bounds import assert_within
 from scipy.special import gamma, gammaincc
 
 import fastcl
@@ -33,7 +34,7 @@ def radius_moments(law, dim):
 def assert_mean(samples, expected):
     """The mean over the first axis is within 5 standard errors, exceeded by chance once in 10^6."""
     error = samples.std(axis=0) / np.sqrt(len(samples))
-    assert (np.abs(samples.mean(axis=0) - expected) <= 5 * error).all()
+    assert_within(samples.mean(axis=0), expected, 5 * error)
 
 
 @pytest.mark.parametrize("law", DISTRIBUTIONS)

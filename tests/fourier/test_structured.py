@@ -3,7 +3,8 @@
 import naive
 import numpy as np
 import pytest
-from conftest import Backend
+from backends import Backend
+from bounds import assert_within
 from scipy.stats import kstest
 
 import fastcl
@@ -47,14 +48,15 @@ def assert_maps_are_those_of_the_array(backend, x, w, omega, error):
         assert (s.shape, s.dtype) == ((len(omega),), np.complex128)
         difference = s - naive.feature_sum(x, omega, weights)
         bound = np.abs(np.ones(len(x)) if weights is None else weights) @ error
-        assert (np.maximum(np.abs(difference.real), np.abs(difference.imag)) <= bound).all()
+        assert_within(difference.real, 0, bound)
+        assert_within(difference.imag, 0, bound)
     a, exact = (
         backend.host(fastcl.feature_adjoint(points, omega, c)),
         naive.feature_adjoint(x, omega, c),
     )
     assert (a.shape, a.dtype) == ((len(x),), x.dtype)
     sizes = np.abs(c.real) + np.abs(c.imag)
-    assert (np.abs(a - exact) <= error @ sizes + eps * np.abs(exact)).all()
+    assert_within(a, exact, error @ sizes + eps * np.abs(exact))
     left, right = np.vdot(c, s).real, np.dot(a.astype(np.float64), w)
     assert abs(left - right) <= 2 * np.abs(w) @ error @ sizes
 
@@ -128,7 +130,7 @@ def test_harmonic_frequencies_have_the_mean_radius_of_the_distribution(law, harm
     errors = means.std() / np.sqrt(count) + free.std() / np.sqrt(len(free))
     assert abs(means.mean() - free.mean()) <= 5 * errors
     directions = omega.base / np.linalg.norm(omega.base, axis=1, keepdims=True)
-    assert (np.abs(directions.mean(axis=0)) <= 5 / np.sqrt(3 * count)).all()
+    assert_within(directions.mean(axis=0), 0, 5 / np.sqrt(3 * count))
 
 
 # ---- Hadamard -----------------------------------------------------------------------------------
@@ -197,7 +199,7 @@ def test_hadamard_radii_follow_the_distribution(law):
         (directions[:, 1:] * directions[:, :-1], 0),
     ]:
         blocks = moments.reshape(625, 32, -1).mean(axis=1)
-        assert (np.abs(blocks.mean(axis=0) - expected) <= 5 * blocks.std(axis=0) / 25).all()
+        assert_within(blocks.mean(axis=0), expected, 5 * blocks.std(axis=0) / 25)
 
 
 def test_frequencies_of_a_whole_block_are_orthogonal():
@@ -319,7 +321,7 @@ def test_a_sketch_keeps_the_structure(tmp_path, dim, make):
     assert merged.omega == omega
     assert merged.count == 301
     bound = 2 * pair_error(x, omega, EPS[np.float64]).mean(axis=0)
-    assert (np.abs(merged.values - naive.feature_sum(x, omega) / 301) <= 2 * bound).all()
+    assert_within(merged.values, naive.feature_sum(x, omega) / 301, 2 * bound)
     merged.save(path)
     loaded = fastcl.Sketch.load(path)
     assert type(loaded.omega) is type(omega)

@@ -3,6 +3,7 @@
 import naive
 import numpy as np
 import pytest
+from bounds import assert_within
 
 import fastcl
 from fastcl.backend import kernel
@@ -78,7 +79,7 @@ def test_wave_gradient_is_the_sum(dtype, r, s, d):
     for found, exact, allowed in zip(
         sum_gradient(*arguments), naive_wave_gradient(*arguments), tolerances, strict=True
     ):
-        assert (np.abs(found - exact) <= allowed).all()
+        assert_within(found, exact, allowed)
         # The bound grows with the length of the sum, and the sum with its root: even so it would refuse a wrong sign.
         assert np.median(allowed) < 0.01 * np.median(np.abs(exact))
 
@@ -147,10 +148,10 @@ def test_max_entropy_gradient_is_the_directional_derivative(d):
     moduli, speed = np.abs(prior.c).sum(), np.abs(towards @ prior.omega.T).max()
     tolerance = moduli * (step**2 * speed**3 / 6 + 100 * EPS[np.float64] / step)
     slope = (gradient * towards).sum(axis=1)
-    assert (np.abs(slope - difference) <= tolerance).all()
+    assert_within(slope, difference, tolerance)
     assert np.median(np.abs(slope)) > 1e3 * tolerance
     # Both sum the same waves, in another order: sum |c| times a few eps, for phases of a few turns.
-    assert (np.abs(energy - prior.energy(x)) <= 100 * EPS[np.float64] * moduli).all()
+    assert_within(energy, prior.energy(x), 100 * EPS[np.float64] * moduli)
     np.testing.assert_array_equal(gradient, prior.energy_grad(x))
 
 
@@ -164,7 +165,7 @@ def test_max_entropy_gradient_in_float32_is_that_in_float64(d):
     # The coefficients are rounded to float32 as well; that and the last rounding are 2 more.
     error = naive.feature_error(x, prior.omega, EPS[np.float32]) + 7 * EPS[np.float32]
     allowed = (error * (np.abs(prior.c.real) + np.abs(prior.c.imag))) @ np.abs(prior.omega)
-    assert (np.abs(gradient - exact) <= allowed).all()
+    assert_within(gradient, exact, allowed)
 
 
 # ---- bits --------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import naive
 import numpy as np
 import pytest
+from bounds import assert_within
 
 from fastcl.backend import empty_aligned, product
 from fastcl.kernels import tile
@@ -41,9 +42,7 @@ def test_add_product_adds_the_product_to_out(rng, dtype, rows, terms, columns, t
     start = rng.standard_normal((rows, columns)).astype(dtype)
     out = start.copy()
     tile.add_product(a, b, out)
-    assert (
-        np.abs(out - (start + naive.matrix_product(a, b))) <= product_error(a, b, start, dtype)
-    ).all()
+    assert_within(out, start + naive.matrix_product(a, b), product_error(a, b, start, dtype))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -69,7 +68,7 @@ def test_dot_rows_overwrites_out_with_the_product_by_the_transpose(
     )
     out = np.full((rows, columns), np.nan, dtype)
     tile.dot_rows(a, b, out)
-    assert (np.abs(out - naive.matrix_product(a, b.T)) <= product_error(a, b.T, 0, dtype)).all()
+    assert_within(out, naive.matrix_product(a, b.T), product_error(a, b.T, 0, dtype))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -122,4 +121,4 @@ def test_the_product_is_where_the_rows_are_and_in_their_type(
         for left in (backend.array(a), backend.array(a.T.copy()).T):
             out = backend.host(product(left, given))
             assert out.dtype == dtype
-            assert (np.abs(out - expected) <= error).all()
+            assert_within(out, expected, error)

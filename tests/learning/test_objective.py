@@ -5,6 +5,7 @@ from functools import cache
 import numba
 import numpy as np
 import pytest
+from bounds import assert_within
 from problems import (
     exact,
     gaussian_line,
@@ -73,7 +74,7 @@ def test_grid_value_and_gradient_are_those_of_the_discretised_objective(make, dt
     # its length of the sum of the magnitudes. Phases of up to four turns are worth 2 pi 4 = 25 more.
     eps = np.finfo(dtype).eps * (len(nodes) + len(omega) + sum(problem.prior.sizes) + 25)
     assert gradient.dtype == dtype
-    assert (np.abs(gradient - expected_gradient) <= eps * magnitude).all()
+    assert_within(gradient, expected_gradient, eps * magnitude)
     # |dG| <= 2 ||r||_1 times the error of one entry of S mu, itself below eps |a column of magnitudes|: the one of a.
     assert abs(value - expected) <= eps * magnitude[-1]
 
@@ -121,7 +122,7 @@ def test_unbiased_gradient_and_value_have_the_mean_of_the_integral(make):
     values, gradients = draws(make, "unbiased")
     for sample, expected in zip((values, gradients), exact(make()), strict=True):
         mean, error = mean_and_error(sample)
-        assert (np.abs(mean - expected) <= N_ERRORS * error).all()
+        assert_within(mean, expected, N_ERRORS * error)
 
 
 @pytest.mark.parametrize("make", BOXES + REFERENCES)
@@ -131,7 +132,7 @@ def test_naive_gradient_and_value_have_the_predicted_bias(make):
         draws(make, "naive"), exact(problem), variance_term(problem, N_POINTS), strict=True
     ):
         mean, error = mean_and_error(sample)
-        assert (np.abs(mean - expected - bias) <= N_ERRORS * error).all()
+        assert_within(mean - expected, bias, N_ERRORS * error)
         # The same bound refuses the naive mean as a mean of G, so it would refuse such a bias of the unbiased gradient.
         assert (np.abs(mean - expected) > 2 * N_ERRORS * error).any()
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from bounds import assert_within
 
 import fastcl
 
@@ -59,7 +60,7 @@ def assert_same_path(path, expected):
     # Every step rounds theta and a sum over the steps before it: N_STEPS^2 roundings, at most, of the largest value that the
     # coordinate has taken.
     tolerance = N_STEPS**2 * np.finfo(path.dtype).eps * np.abs(expected).max(axis=0)
-    assert (np.abs(path - expected) <= tolerance).all()
+    assert_within(path, expected, tolerance)
 
 
 # ---- the recursions ----------------------------------------------------------------------------------------------

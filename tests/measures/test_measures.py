@@ -5,6 +5,7 @@ They are compared with SciPy, quadrature and Monte Carlo.
 
 import numpy as np
 import pytest
+from bounds import assert_within
 from problems import COVARIANCE, features, midpoints
 from round_trips import through_arrays
 from scipy import stats
@@ -83,7 +84,7 @@ def test_sample_has_the_moments_of_the_domain(name, dtype):
     products = (centred[:, :, None] * centred[:, None, :]).reshape(n, -1)
     for sample, expected in [(centred, 0), (products, covariance.ravel())]:
         error = sample.std(axis=0) / np.sqrt(n)
-        assert (np.abs(sample.mean(axis=0) - expected) <= N_ERRORS * error).all()
+        assert_within(sample.mean(axis=0), expected, N_ERRORS * error)
         assert (error < 0.05).all()  # a looser bound would test nothing
 
 
@@ -126,8 +127,8 @@ def test_sketch_is_the_mean_of_the_features_of_a_sample(name):
     omega = np.random.default_rng(6).standard_normal((20, domain.dim)) * 1.5
     sample = features(domain.sample(n, rng=7), omega)
     difference = domain.sketch(omega) - sample.mean(axis=0)
-    assert (np.abs(difference.real) <= N_ERRORS * sample.real.std(axis=0) / np.sqrt(n)).all()
-    assert (np.abs(difference.imag) <= N_ERRORS * sample.imag.std(axis=0) / np.sqrt(n)).all()
+    assert_within(difference.real, 0, N_ERRORS * sample.real.std(axis=0) / np.sqrt(n))
+    assert_within(difference.imag, 0, N_ERRORS * sample.imag.std(axis=0) / np.sqrt(n))
 
 
 @pytest.mark.parametrize("name", ON_LINE)
@@ -303,7 +304,7 @@ def test_posterior_mean_agrees_with_importance_sampling(dim):
         estimate = weights @ x
         # Standard error of a ratio of means, to first order.
         error = np.sqrt(weights**2 @ (x - estimate) ** 2)
-        assert (np.abs(estimate - mean) <= N_ERRORS * error).all()
+        assert_within(estimate, mean, N_ERRORS * error)
         assert (error < 0.03).all()
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from bounds import assert_within
 from problems import make_scale_mixture
 from scipy import stats
 
@@ -32,7 +33,7 @@ def test_gaussianised_points_are_standard_normal(d):
     assert np.sqrt(n) * stats.kstest(u @ direction, stats.norm.cdf).statistic < 2.5
     products = (u[:, :, None] * u[:, None, :]).reshape(n, -1)
     error = products.std(axis=0) / np.sqrt(n)
-    assert (np.abs(products.mean(axis=0) - np.eye(d).ravel()) <= N_ERRORS * error).all()
+    assert_within(products.mean(axis=0), np.eye(d).ravel(), N_ERRORS * error)
     # The same statistic rejects the points before the map, whitened.
     root = np.linalg.cholesky(mixture.term_covariances.T @ mixture.term_weights)
     radii = np.linalg.norm(np.linalg.solve(root, x.T), axis=0)
@@ -83,7 +84,7 @@ def test_degaussianise_is_the_inverse(dtype, d):
     # Each table is interpolated on its own. One is flat where the other is steep, between the
     # scales: there they agree to a few millionths of a radius.
     tolerance = np.maximum(1e-4, 1000 * EPS[dtype]) * np.linalg.norm(x, axis=1, keepdims=True)
-    assert (np.abs(back - x) <= tolerance).all()
+    assert_within(back, x, tolerance)
     assert np.median(np.abs(back - x)) <= np.maximum(1e-6, 10 * EPS[dtype]) * np.abs(x).max()
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from bounds import assert_within
 from problems import COVARIANCE, crossed, make_scale_mixture
 
 import fastcl
@@ -107,7 +108,7 @@ def test_moments_of_a_fit_are_weighted_sums(dtype, n, d, k):
     exact = weighted_sum(x)
     # Two products, and sums of at most MOMENT_ROWS terms in the working precision.
     tolerance = (MOMENT_ROWS + 2) * np.finfo(dtype).eps * weighted_sum(np.abs(x))
-    assert (np.abs(partial.sum(axis=1) - exact) <= tolerance).all()
+    assert_within(partial.sum(axis=1), exact, tolerance)
 
 
 def test_chunks_of_a_fit_miss_no_row(monkeypatch):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from bounds import assert_within
 from problems import COVARIANCE, crossed, make_scale_mixture
 from round_trips import through_arrays
 
@@ -85,7 +86,7 @@ def test_log_density_is_that_of_the_plain_mixture(backend, n, d, k, j):
     x = some_points(mixture, n)
     found = backend.host(mixture.log_density(backend.array(x)))
     expected = expanded(mixture).log_density(x)
-    assert (np.abs(found - expected) <= log_terms_error(mixture, x)).all()
+    assert_within(found, expected, log_terms_error(mixture, x))
     assert np.abs(log_terms_error(mixture, x)).max() < 1e-6  # a looser bound would test nothing
 
 
@@ -103,9 +104,9 @@ def test_energy_parts_are_those_of_the_plain_mixture(backend, n, d, k, j):
     precision = np.linalg.norm(np.linalg.inv(mixture.covariances), 2, axis=(1, 2)).max()
     precision /= mixture.scales.min() ** 2
     length = np.linalg.norm(x, axis=1)
-    assert (np.abs(found[0] - expected[0]) <= error).all()
-    assert (np.abs(found[1] - expected[1]) <= (relative * precision * length)[:, None]).all()
-    assert (np.abs(found[2] - expected[2]) <= (relative * precision)[:, None]).all()
+    assert_within(found[0], expected[0], error)
+    assert_within(found[1], expected[1], (relative * precision * length)[:, None])
+    assert_within(found[2], expected[2], (relative * precision)[:, None])
     np.testing.assert_array_equal(found[1], -backend.host(mixture.log_density_grad(points)))
 
 
@@ -125,11 +126,11 @@ def test_responsibilities_are_those_of_the_plain_mixture(backend, dtype, n, d, k
     # The logarithms of the terms are rounded to the working type as well, like the coordinates
     # and the factors.
     error = log_terms_error(mixture, x, EPS[dtype]) + EPS[dtype] * np.abs(terms).max(axis=0)
-    assert (np.abs(log_density - plain.log_density(x)) <= error).all()
+    assert_within(log_density, plain.log_density(x), error)
     exact = np.exp(terms - plain.log_density(x)).T
     relative = np.expm1(2 * error)[:, None] + (k * j + 8) * EPS[dtype]
     bound = relative * exact + np.finfo(dtype).tiny
-    assert (np.abs(responsibilities.reshape(n, -1) - exact) <= bound).all()
+    assert_within(responsibilities.reshape(n, -1), exact, bound)
     # A looser bound would test nothing.
     assert np.median(error) < (0.5 if dtype == np.float32 else 1e-9)
 
@@ -190,7 +191,7 @@ def test_posterior_mean_is_that_of_the_plain_mixture(backend, dtype, n, d, k, j)
     bound = posterior_bound(mixture, y, noise, EPS[dtype])
     # The plain mixture has float64 errors too, with matrices of condition up to 100 (0.9 / 0.4)^2.
     bound += 1000 * d * DOUBLE * np.linalg.norm(y, axis=1)[:, None]
-    assert (np.abs(found - expected) <= bound).all()
+    assert_within(found, expected, bound)
     assert np.median(bound) < (2e-2 if dtype == np.float32 else 1e-9)
 
 
@@ -215,7 +216,7 @@ def test_a_row_alone_has_the_result_it_has_in_a_block(dtype):
         row = y[i : i + 1]
         # A row alone goes through another tile of the product: equal up to rounding.
         bound = 2 * posterior_bound(mixture, row.astype(np.float64), noise, EPS[dtype])
-        assert (np.abs(mixture.posterior_mean(row, noise) - whole[i]) <= bound).all()
+        assert_within(mixture.posterior_mean(row, noise), whole[i], bound)
 
 
 @over_types

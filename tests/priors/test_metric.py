@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from bounds import assert_within
 from problems import COVARIANCE, features
 
 import fastcl
@@ -96,7 +97,7 @@ def test_covariance_agrees_with_that_of_a_sample(name):
     error = np.sqrt(np.maximum((centred**2).T @ centred**2 / n - estimate**2, 0) / n)
     # Centring at the sample mean shifts a covariance by the product of two standard errors, at most
     # 1 / n.
-    assert (np.abs(closed_form(name, omega) - estimate) <= N_ERRORS * error + 1 / n).all()
+    assert_within(closed_form(name, omega), estimate, N_ERRORS * error + 1 / n)
     assert error.max() < 0.01
 
 

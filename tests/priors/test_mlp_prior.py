@@ -6,6 +6,7 @@ import pickle
 import naive
 import numpy as np
 import pytest
+from bounds import assert_within
 
 import fastcl
 from fastcl import files
@@ -62,7 +63,7 @@ def test_every_call_uses_the_current_parameters(backend, rng):
         # Nor are cached copies of theta, on the device of the points, out of date.
         for points in (x, backend.array(x)):
             energy = to_host(prior.energy(points))
-            assert (np.abs(energy - naive.mlp_energy(theta, prior.sizes, x)) <= error).all()
+            assert_within(energy, naive.mlp_energy(theta, prior.sizes, x), error)
 
 
 def test_theta_decides_where_the_prior_lives_and_x_where_results_do(backend, rng, gaussian):
@@ -85,8 +86,8 @@ def test_theta_decides_where_the_prior_lives_and_x_where_results_do(backend, rng
                 results = [call(points) for call in calls]
                 assert all(type(result) is type(points) for result in results)
                 energy, gradient, log_density = map(to_host, results)
-                assert (np.abs(energy - exact_energy) <= energy_error).all()
-                assert (np.abs(gradient - exact_gradient) <= x_error)[clear].all()
+                assert_within(energy, exact_energy, energy_error)
+                assert_within(gradient[clear], exact_gradient[clear], x_error[clear])
                 assert np.array_equal(log_density, prior.log_scale - energy + log_q)
 
 
@@ -104,9 +105,9 @@ def test_results_have_the_type_of_x(rng, dtype):
         for result in (energy, gradient, prior.log_density(x)):
             assert result.dtype == dtype
         exact = naive.mlp_energy(rounded, prior.sizes, x)
-        assert (np.abs(energy - exact) <= energy_error).all()
+        assert_within(energy, exact, energy_error)
         exact = naive.mlp_gradients(rounded, prior.sizes, x, np.ones(31))[1]
-        assert (np.abs(gradient - exact) <= x_error)[clear].all()
+        assert_within(gradient[clear], exact[clear], x_error[clear])
 
 
 def test_layout_and_type_of_x_do_not_change_a_bit(rng):
@@ -148,7 +149,7 @@ def test_log_density_adds_that_of_the_reference(rng, gaussian):
     # A few operations on terms of these sizes; the condition of the covariance is below 3.
     size = 0.5 + prior.energy(x) + np.abs(log_q) + (difference**2).sum(axis=1)
     bound = 30 * np.finfo(np.float64).eps * size
-    assert (np.abs(prior.log_density(x) - expected) <= bound).all()
+    assert_within(prior.log_density(x), expected, bound)
 
 
 # ---- files and copies ----------------------------------------------------------------------------

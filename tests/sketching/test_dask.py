@@ -8,6 +8,7 @@ import naive
 import numba
 import numpy as np
 import pytest
+from bounds import assert_within
 
 import fastcl
 from fastcl.sketching import dask as clusters
@@ -90,7 +91,7 @@ def test_it_is_the_sketch_of_the_array(x, omega, dtype):
         fastcl.sketch(x, omega),
     )
     bound = 2 * naive.feature_error(x, omega, np.finfo(dtype).eps).mean(axis=0) + 3 * 8 * EPS
-    assert (np.abs(sk.values - whole.values) <= bound).all()
+    assert_within(sk.values, whole.values, bound)
     assert (sk.count, sk.dim) == (1003, 3)
     assert (sk + whole).count == sk.update(x).count == 2006  # it is a sketch like any other
 

@@ -3,6 +3,7 @@
 import naive
 import numpy as np
 import pytest
+from bounds import assert_within
 
 import fastcl
 from fastcl.sketching.quantised import Quantiser
@@ -36,7 +37,7 @@ def test_sums_are_those_of_quantised_cosines(backend, dtype, n, m, d, bits):
     # A rounded phase may fall on the other side of a threshold, by one level of two: only where it is near one.
     for part, expected in ((total.real, exact.real), (total.imag, exact.imag)):
         assert (part == np.rint(part)).all()
-        assert (np.abs(part - expected) <= 2 * doubtful).all()
+        assert_within(part, expected, 2 * doubtful)
     assert doubtful.mean() < 0.1 * n + 1
 
 
@@ -61,7 +62,7 @@ def test_the_mean_over_dithers_is_the_plain_sketch(bits):
     error = np.sqrt(
         (np.abs(draws - plain) ** 2).mean(axis=0) / len(draws)
     )  # the standard error of the mean
-    assert (np.abs(draws.mean(axis=0) - plain) <= 4 * error).all()
+    assert_within(draws.mean(axis=0), plain, 4 * error)
     assert error.max() < 0.1
 
 
@@ -201,7 +202,7 @@ def test_a_part_of_many_stages_is_the_sum_of_them(device, monkeypatch, dtype, n,
     # Partial sums of a phase walk at random: far below its worst case, d times this.
     exact, doubtful = naive.quantised_sum(x, omega, dither, bits, margin=16 * np.finfo(dtype).eps)
     for part, expected in ((total.real, exact.real), (total.imag, exact.imag)):
-        assert (np.abs(part - expected) <= 2 * doubtful).all()
+        assert_within(part, expected, 2 * doubtful)
     assert doubtful.mean() < 0.1 * n
 
 

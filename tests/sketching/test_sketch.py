@@ -7,6 +7,7 @@ import tracemalloc
 import naive
 import numpy as np
 import pytest
+from bounds import assert_within
 
 import fastcl
 from fastcl.fourier import operator
@@ -27,7 +28,7 @@ def x(rng):
 def assert_close(values, expected, x, omega):
     """Equal but for the rounding of two sums over x in float64: mean errors of either."""
     bound = 2 * naive.feature_error(x, omega, EPS).mean(axis=0)
-    assert (np.abs(values - expected) <= 2 * bound).all()
+    assert_within(values, expected, 2 * bound)
 
 
 def assert_within_standard_error(values, expected, n):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import naive
 import numpy as np
+from bounds import assert_within
 from hunting import look
 from hypothesis import given
 from hypothesis import strategies as st
@@ -120,8 +121,8 @@ def test_sum_and_adjoint_are_those_of_the_loops_and_adjoint(case):
     error = naive.feature_error(x, omega, eps)
     # What is below the least normal number of the working type is flushed, a unit of it a term at most.
     least = (len(x) + len(omega)) * float(np.finfo(np.float32 if eps > EPS else np.float64).tiny)
-    assert (np.abs(s - naive.feature_sum(x, omega, w)) <= error.T @ np.abs(w) + least).all()
-    assert (np.abs(a - naive.feature_adjoint(x, omega, c)) <= error @ np.abs(c) + least).all()
+    assert_within(s, naive.feature_sum(x, omega, w), error.T @ np.abs(w) + least)
+    assert_within(a, naive.feature_adjoint(x, omega, c), error @ np.abs(c) + least)
     bound = 2 * np.abs(w) @ error @ np.abs(c) + least * (np.abs(w).sum() + np.abs(c).sum() + 1)
     assert abs((np.conj(c) * s).real.sum() - (a.astype(np.float64) * w).sum()) <= bound
 
@@ -167,7 +168,7 @@ def test_any_split_of_the_rows_is_the_same_sketch(data, dim, seed):
     bound = 2 * naive.feature_error(x, omega, work_eps(x)).mean(axis=0) + len(parts) * EPS
     for sk in (updated, left, right, fastcl.sketch(parts, omega)):
         assert sk.count == n
-        assert (np.abs(sk.values - whole.values) <= bound).all()
+        assert_within(sk.values, whole.values, bound)
 
 
 @look(15)
@@ -215,7 +216,7 @@ def test_domains_sample_what_their_density_and_sketch_say(data, dim, seed):
     for domain in (box, normal):
         values = domain.sketch(np.concatenate([np.zeros((1, dim)), x.astype(np.float64)]))
         assert abs(values[0] - 1) <= 4 * EPS
-        assert (np.abs(values) <= 1 + 4 * EPS).all()
+        assert_within(values, 0, 1 + 4 * EPS)
         np.testing.assert_array_equal(domain.sketch(-x.astype(np.float64)), values[1:].conj())
     assert np.isfinite(normal.log_density(normal.sample(20, seed, dtype))).all()
 
