@@ -36,23 +36,20 @@ __global__ void __launch_bounds__(WIDE, 1)
 }
 
 // r_l = factor * sum_parts partial - z_l, as amplitudes and phase_offsets for the adjoint, and as
-// terms of <r, z>, or of <r, r> if a running mean of the moments is tracked.
+// terms of -<r, z>.
 //
 // A block takes WARP frequencies; its warps share the parts.
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
     residual(const double *__restrict__ partial, // (parts, blocks, 2, block_width)
              const double2 *__restrict__ z,      // (m,) complex
-             double2 *__restrict__ tracked,      // (m,) running mean of the moments, or null
-             const double *__restrict__ shares,  // (steps,) of the moments in the mean, or null
-             const long long *__restrict__ run,  // (RUN_SIZE,)
              T *__restrict__ amplitudes,         // (m,)
              T *__restrict__ phase_offsets,      // (m,), in the unit of the phases
              double *__restrict__ terms,         // (m,)
              double factor, int parts, int blocks, int block_width, int m) {
     __shared__ double sums[2][THREADS / WARP][WARP];
     const int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
-    const int l = blockIdx.x * WARP + lane; // block_width is a multiple of WARP: one block of them
+    const int l = blockIdx.x * WARP + lane; // all in one block: block_width is a multiple of WARP
     double real = 0, imag = 0;
     if (l < m) {
         const double *place = partial + (l / block_width) * 2 * block_width + l % block_width;
@@ -67,18 +64,10 @@ __global__ void __launch_bounds__(THREADS)
     real = imag = 0;
     for (int w = 0; w < warps; ++w) real += sums[0][w][lane], imag += sums[1][w][lane];
     real *= factor, imag *= factor;
-    if (tracked) {
-        const double share = shares[run[RUN_ROW]];
-        const double2 earlier = run[RUN_STEP] == 0 ? double2{real, imag} : tracked[l];
-        if (run[RUN_DIVERGED] < 0)
-            tracked[l] = {earlier.x + share * (real - earlier.x),
-                          earlier.y + share * (imag - earlier.y)};
-        real = earlier.x, imag = earlier.y;
-    }
     real -= z[l].x, imag -= z[l].y;
     amplitudes[l] = T(hypot(real, imag));
     phase_offsets[l] = T(atan2(imag, real) * (double(Turn<T>::value) / 6.283185307179586));
-    terms[l] = tracked ? real * real + imag * imag : -(real * z[l].x + imag * z[l].y);
+    terms[l] = -(real * z[l].x + imag * z[l].y);
 }
 
 // weights_i = dG/dR(x_i) = -2 volume / n * mu_i (adjoint_i - mean), where `mean` keeps the mass at
@@ -91,7 +80,7 @@ __global__ void __launch_bounds__(WIDE, 1)
                 const double *__restrict__ terms, // (m,), from `residual`
                 T *__restrict__ weights,          // (n,)
                 double *__restrict__ results,     // (2,)
-                double volume, Index n, int m, int tracked, int normalised) {
+                double volume, Index n, int m, int normalised) {
     __shared__ double scratch[WARP];
     double power = 0, value = 0, total = 0;
     for (int l = threadIdx.x; l < m; l += blockDim.x) value += terms[l];
@@ -105,7 +94,7 @@ __global__ void __launch_bounds__(WIDE, 1)
         weights[i] = -weight;
     }
     total = join_over_block<Sum>(total, scratch);
-    if (threadIdx.x == 0) results[0] = tracked ? value : value + power, results[1] = total;
+    if (threadIdx.x == 0) results[0] = value + power, results[1] = total;
 }
 
 // gradient[-1] = the derivative by the log-scale if it is `learned`, else 0; a line of the history

@@ -17,6 +17,7 @@ from .. import backend
 from ..backend import empty, is_device, kernel, to_device_of
 from ..fourier.operator import DirectOperator
 from ..kernels.launchers import objective as launchers
+from ..kernels.launchers.objective import DIVERGED, RUN_SIZE, STEP
 from ..kernels.launchers.optimizers import adam_step, sgd_step
 from ..kernels.launchers.random import uniform_points
 from ..measures.box import Box
@@ -27,8 +28,6 @@ from .objective import SketchMatching
 from .optimizers import SGD, Adam, Optimizer
 
 ROWS = 256  # rows of the table of rates: steps that the device takes without the host
-STEP = 0  # index of the step in the counters, as in run.cuh
-DIVERGED = 2  # index of the step at which the run diverged
 
 
 def can_capture(objective: SketchMatching, prior: Prior, method: str, optimizer: Optimizer) -> bool:
@@ -108,9 +107,9 @@ class CapturedSteps:
         self.results = array(2, np.float64)
         self.gradient = np.zeros_like(theta)
         self.previous = theta.copy()
-        self.counters = array(4, np.int64)
+        self.counters = array(RUN_SIZE, np.int64)
         self.history = array((ROWS, 2), np.float64)
-        self.rates = array((ROWS, len(self.optimizer.rates(0)) + 1))
+        self.rates = array((ROWS, len(self.optimizer.rates(0))))
 
     def advance(self, first: int, count: int) -> tuple[NDArray, bool]:
         """Take the steps first, first + 1, ..., `count` of them, at most ROWS.
@@ -120,7 +119,7 @@ class CapturedSteps:
         """
         rates = np.zeros(self.rates.shape, self.rates.dtype)
         for row in range(count):
-            rates[row, :-1] = self.optimizer.rates(first + row)
+            rates[row] = self.optimizer.rates(first + row)
         before = backend.cupy().cuda.get_current_stream().record()
         with self.stream:
             try:
@@ -183,9 +182,7 @@ class CapturedSteps:
         launchers.density(self.energy, prior.theta[-1:], self.mu, volume, self.normalised)
         partial = operator.sum_parts(independent, self.mu[-1])
         polar = (self.amplitudes, self.phase_offsets)
-        launchers.residual(
-            partial, self.objective.z, None, None, self.counters, *polar, self.terms, volume / n
-        )
+        launchers.residual(partial, self.objective.z, *polar, self.terms, volume / n)
         operator.adjoint_polar(x, *polar, self.adjoint)
         launchers.grad_energy(
             self.mu[0],
@@ -194,7 +191,6 @@ class CapturedSteps:
             self.weights,
             self.results,
             volume,
-            False,
             self.normalised,
         )
         prior.backward(self.weights, (x, transposed, self.activations), self.gradient)
@@ -204,7 +200,7 @@ class CapturedSteps:
 
     def _launch_update(self) -> None:
         theta, optimizer = self.prior.theta, self.optimizer
-        captured = (self.counters, self.previous, None)
+        captured = (self.counters, self.previous)
         if isinstance(optimizer, Adam):
             moments = (optimizer.first, optimizer.second)
             adam_step(theta, self.gradient, *moments, self.rates, captured)

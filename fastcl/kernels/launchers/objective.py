@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..cuda import NULL, THREADS, TYPES, WARP, Array, expressions, launch
+from ..cuda import THREADS, TYPES, WARP, Array, expressions, launch
 
 WIDE = 512  # threads of the kernels that are one block
 STEP, ROW, DIVERGED, BAD = range(4)  # places of the counters of a captured run, see run.cuh
@@ -40,9 +40,6 @@ def density(energy: Array, log_scale: Array, mu: Array, volume: float, normalise
 def residual(
     partial: Array,
     z: Array,
-    tracked: Array | None,
-    shares: Array | None,
-    run: Array,
     amplitudes: Array,
     phase_offsets: Array,
     terms: Array,
@@ -54,9 +51,8 @@ def residual(
     """
     parts, blocks, _, block_width = partial.shape
     m = len(z)
-    tracked, shares = (NULL if array is None else array for array in (tracked, shares))
     sizes = np.float64(factor), *map(np.int32, (parts, blocks, block_width, m))
-    arguments = (partial, z, tracked, shares, run, amplitudes, phase_offsets, terms, *sizes)
+    arguments = (partial, z, amplitudes, phase_offsets, terms, *sizes)
     _launch("residual", amplitudes.dtype, -(-m // WARP), THREADS, arguments)
 
 
@@ -67,7 +63,6 @@ def grad_energy(
     weights: Array,
     results: Array,
     volume: float,
-    tracked: bool,
     normalised: bool,
 ) -> None:
     """Derivatives of G by the energies of the points, into weights (n,).
@@ -75,8 +70,7 @@ def grad_energy(
     results (2,) are the value of G and its derivative by the log-scale.
     """
     sizes = np.float64(volume), np.int64(len(mu)), np.int32(len(terms))
-    flags = np.int32(tracked), np.int32(normalised)
-    arguments = (mu, adjoint, terms, weights, results, *sizes, *flags)
+    arguments = (mu, adjoint, terms, weights, results, *sizes, np.int32(normalised))
     _launch("grad_energy", mu.dtype, 1, WIDE, arguments)
 
 

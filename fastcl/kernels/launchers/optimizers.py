@@ -1,7 +1,7 @@
 """Launchers of optimizers.cu.
 
-`captured` is what a captured run adds: its counters, the parameters before the step, and their
-running mean or None; `rates` then has one row per step.
+`captured` is what a captured run adds: its counters, and the parameters from before the step;
+`rates` then has one row per step.
 """
 
 from __future__ import annotations
@@ -29,12 +29,9 @@ def adam_step(
     first: Array,
     second: Array,
     rates: ArrayLike,
-    captured: Iterable[Array | None] = (None, None, None),
+    captured: Iterable[Array | None] = (None, None),
 ) -> None:
-    """Twin of `optimizers.adam_step`.
-
-    rates (steps, 6) of a captured run end with the share of theta in its running mean.
-    """
+    """Twin of `optimizers.adam_step`; rates (steps, 5) in a captured run."""
     _launch("adam_step", theta, (gradient, first, second, rates), (), captured)
 
 
@@ -46,10 +43,7 @@ def sgd_step(
     nesterov: bool,
     captured: Iterable[Array | None],
 ) -> None:
-    """A step with momentum.
-
-    rates (steps, 3) are the step size, the momentum, and the share of theta in its running mean.
-    """
+    """A step with momentum; rates (steps, 2) are the step size and the momentum."""
     settings = (np.int32(nesterov),)
     _launch("sgd_step", theta, (gradient, velocity, rates), settings, captured)
 
