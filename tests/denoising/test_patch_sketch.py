@@ -1,5 +1,7 @@
 """The sketch of the patches of photographs: what it holds, its dither, its subsample."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from pictures import PATCH, photograph
@@ -42,7 +44,8 @@ def test_frequencies_are_chosen_on_patches_of_every_image(small_fit, monkeypatch
         return np.ones(len(omega))
 
     monkeypatch.setattr(adaptive, "_scores", scores)
-    monkeypatch.setattr(adaptive, "SCORED", 500)  # of the 2000 in the subsample
+    few = replace(adaptive.EFFORT, scored=500)  # of the 2000 in the subsample
+    monkeypatch.setattr(adaptive, "EFFORT", few)
     rng = np.random.default_rng(0)
     loud, quiet = rng.random((40, 48)), 0.5 + 0.02 * rng.standard_normal((40, 48))
     fastcl.sketch_images([quiet, loud], PATCH, m=1, rng=0, subsample=2000)

@@ -10,7 +10,9 @@ from fastcl.learning import adaptive
 
 PATCH = 4
 SIGMA = 25 / 255
-MIN_SEARCH = {"CHAINS": 500, "SCORED": 4000, "BATCH": 500, "ASCENT": 2, "FIT": 3, "REFINE": 5}
+MIN_SEARCH = adaptive.SearchEffort(
+    chains=500, scored=4000, batch=500, ascent_steps=2, fit_steps=3, refine_steps=5
+)
 LEARNING = {  # settings with which a model of photographs is learned quickly
     "mixture": {"n_points": 500, "n_iter": 30, "n_components": 3},
     "network": {
@@ -64,5 +66,4 @@ def do_little(patch):
     for module in (fastcl, patch_model, main, demo):
         patch.setattr(module, "sketch_images", sketch_little)
         patch.setattr(module, "learn_patches", learn_little)
-    for name, value in MIN_SEARCH.items():
-        patch.setattr(adaptive, name, value)
+    patch.setattr(adaptive, "EFFORT", MIN_SEARCH)

@@ -1,5 +1,6 @@
 """Maximum entropy: the density, its coefficients against known ones, adapted frequencies."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -323,21 +324,11 @@ def test_bad_arguments_of_max_entropy_are_named(change, error, message):
 STANDARD = {dim: fastcl.Gaussian(np.zeros(dim), np.eye(dim)) for dim in (1, 2, 12)}
 
 
-QUICK = {"CHAINS": 2000, "BATCH": 1000, "REFINE": 20, "ASCENT": 15, "SCORED": 3000, "FIT": 8}
-TINY = {"CHAINS": 300, "BATCH": 200, "REFINE": 2, "ASCENT": 2, "FIT": 2}
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    for name, value in QUICK.items():
-        monkeypatch.setattr(adaptive, name, value)
-
-
-@pytest.fixture
-def tiny(quick, monkeypatch):
-    """For tests of shapes and seeds, which need no good frequencies."""
-    for name, value in TINY.items():
-        monkeypatch.setattr(adaptive, name, value)
+QUICK = adaptive.SearchEffort(
+    chains=2000, scored=3000, batch=1000, ascent_steps=15, fit_steps=8, refine_steps=20
+)
+# For tests of shapes and seeds, which need no good frequencies.
+TINY = replace(QUICK, chains=300, batch=200, ascent_steps=2, fit_steps=2, refine_steps=2)
 
 
 def clusters(n, seed):
@@ -354,9 +345,9 @@ def clusters(n, seed):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("dim", [1, 2, 12])
 @pytest.mark.parametrize("m", [1, 3, 8, 21])
-def test_the_requested_number_of_frequencies_is_returned(tiny, m, dim, dtype):
+def test_the_requested_number_of_frequencies_is_returned(m, dim, dtype):
     x = np.random.default_rng(0).uniform(-1.5, 1.5, (600, dim)).astype(dtype)
-    omega = fastcl.adapt_frequencies(x, m, STANDARD[dim], rng=0)
+    omega = fastcl.adapt_frequencies(x, m, STANDARD[dim], rng=0, effort=TINY)
     assert (omega.shape, omega.dtype) == ((m, dim), np.float64)
     assert np.isfinite(omega).all()
     assert len(np.unique(omega, axis=0)) == m
@@ -367,8 +358,8 @@ def differences(x, omega):
     return np.abs(fastcl.sketch(x, omega).values - STANDARD[12].sketch(omega))
 
 
-def test_adapted_frequencies_show_more_difference_than_random_ones(quick):
-    omega = fastcl.adapt_frequencies(clusters(5000, 0), 24, STANDARD[12], rng=0)
+def test_adapted_frequencies_show_more_difference_than_random_ones():
+    omega = fastcl.adapt_frequencies(clusters(5000, 0), 24, STANDARD[12], rng=0, effort=QUICK)
     directions = np.random.default_rng(1).standard_normal((24, 12))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     random_omega = directions * np.linalg.norm(omega, axis=1, keepdims=True)
@@ -379,18 +370,18 @@ def test_adapted_frequencies_show_more_difference_than_random_ones(quick):
     assert adapted.max() > 0.3
 
 
-def test_ascent_increases_the_score_on_fresh_points(quick, monkeypatch):
-    monkeypatch.setattr(adaptive, "ASCENT", 30)
+def test_ascent_increases_the_score_on_fresh_points():
     rng = np.random.default_rng(0)
     x = clusters(20_000, 0).astype(np.float32)
     points = STANDARD[12].sample(20_000, rng, np.float32)
     candidates = adaptive._draw(120, 12, rng)
     scores = adaptive._scores(x, points, candidates)
     omega = candidates[np.argsort(-scores)[:8]]  # the scores of the others are mostly noise
-    climbed = adaptive._climb_score(x, points, omega, rng)
+    effort = replace(QUICK, ascent_steps=30)
+    ascended = adaptive._ascend_scores(x, points, omega, effort, rng)
     fresh = clusters(20_000, 3).astype(np.float32)
     fresh_points = STANDARD[12].sample(20_000, rng, np.float32)
-    before, after = (adaptive._scores(fresh, fresh_points, other) for other in (omega, climbed))
+    before, after = (adaptive._scores(fresh, fresh_points, other) for other in (omega, ascended))
     assert after.mean() > 1.5 * before.mean()
 
 
@@ -425,11 +416,11 @@ def test_candidates_have_radii_in_range_and_few_active_coordinates():
         assert (counts == 400 / len(active)).all()
 
 
-def test_frequencies_follow_the_seed_on_any_number_of_threads(tiny, on_threads):
+def test_frequencies_follow_the_seed_on_any_number_of_threads(on_threads):
     x = clusters(1000, 0)
 
     def omega(rng):
-        return fastcl.adapt_frequencies(x, 5, STANDARD[12], rng=rng)
+        return fastcl.adapt_frequencies(x, 5, STANDARD[12], rng=rng, effort=TINY)
 
     one, two = on_threads(lambda: omega(3))
     np.testing.assert_array_equal(one, two)
@@ -438,10 +429,11 @@ def test_frequencies_follow_the_seed_on_any_number_of_threads(tiny, on_threads):
 
 
 @pytest.mark.parametrize("n", [1, 2, 30])
-def test_few_points_give_finite_frequencies_and_are_not_changed(tiny, n):
+def test_few_points_give_finite_frequencies_and_are_not_changed(n):
     x = np.random.default_rng(0).standard_normal((n, 2))
     before = x.copy()
-    assert np.isfinite(fastcl.adapt_frequencies(x, 4, STANDARD[2], rng=0)).all()
+    omega = fastcl.adapt_frequencies(x, 4, STANDARD[2], rng=0, effort=TINY)
+    assert np.isfinite(omega).all()
     np.testing.assert_array_equal(x, before)
 
 
@@ -461,12 +453,26 @@ def test_few_points_give_finite_frequencies_and_are_not_changed(tiny, n):
         ({"reference": fastcl.Box([0, 0], [1, 1])}, TypeError, "^reference"),
     ],
 )
-def test_bad_arguments_of_adapt_frequencies_are_named(tiny, change, error, message):
-    arguments = {"x": np.ones((5, 2)), "m": 3, "reference": STANDARD[2], "rng": 0} | change
+def test_bad_arguments_of_adapt_frequencies_are_named(change, error, message):
+    arguments = {
+        "x": np.ones((5, 2)),
+        "m": 3,
+        "reference": STANDARD[2],
+        "rng": 0,
+        "effort": TINY,
+    } | change
     with pytest.raises(error, match=message):
         fastcl.adapt_frequencies(**arguments)
 
 
-def test_points_that_overflow_single_precision_are_refused(tiny):
+def test_points_that_overflow_single_precision_are_refused():
     with pytest.raises(ValueError, match=r"^x holds NaN or infinity"):
         fastcl.adapt_frequencies(np.full((5, 2), 1e300), 3, STANDARD[2], rng=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "error"), [({"chains": 0}, ValueError), ({"fit_steps": 2.5}, TypeError)]
+)
+def test_an_effort_of_less_than_one_step_is_refused(change, error):
+    with pytest.raises(error, match=f"^{next(iter(change))} "):
+        adaptive.SearchEffort(**change)
