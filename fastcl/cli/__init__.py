@@ -1,4 +1,5 @@
 """The command line: the package's own functions on files.
 
-`main` parses and runs the commands; `demo` and `bench` are the two that are programs of their own.
+`main` has the parser and turns errors into one line, `commands` has what each command does. `demo`
+and `bench` are the two commands that are programs of their own.
 """

@@ -13,6 +13,7 @@ from commands import CLEAN, as_levels, read_levels, run
 from pictures import do_little, photograph, psnr, with_noise
 
 import fastcl
+from fastcl.cli import bench
 from fastcl.learning.objective import METHODS
 
 
@@ -32,7 +33,8 @@ def test_sketch_of_images_is_that_of_the_library(made, monkeypatch):
     do_little(monkeypatch)
     levels = [as_levels(photograph(seed)) / 255 for seed in range(5)]
     expected = fastcl.sketch_images(levels, 4, 20, rng=3)
-    # Upper-case suffixes sort with the others; three equal channels have that grey, to the rounding of its weights.
+    # Upper-case suffixes sort with the others. Three equal channels become that grey, up to the
+    # rounding of the weights.
     np.testing.assert_allclose(
         fastcl.load(made / "images.npz").sketch.values, expected.sketch.values, atol=1e-4
     )
@@ -75,29 +77,16 @@ def test_learn_of_images_is_that_of_the_library(made, monkeypatch, name, setting
     arrays = fastcl.load_prior(made / f"{name}.npz").to_arrays()
     assert arrays.keys() == expected.keys()
     for key, array in ((key, np.asarray(array)) for key, array in expected.items()):
-        if (
-            array.dtype.kind in "fc"
-        ):  # the weights of a mixture are normalised once more when it is read
+        if array.dtype.kind in "fc":  # the weights of a mixture are normalised again on reading
             np.testing.assert_allclose(arrays[key], array, rtol=1e-9, atol=0)
         else:
             np.testing.assert_array_equal(arrays[key], array)
 
 
-def test_a_checkpoint_is_gone_on_from(made, tmp_path):
-    assert (
-        run(
-            tmp_path,
-            f"learn {made / 's2.npz'} -o p.npz --iterations 10 --points 500 --checkpoint c.npz",
-        )
-        == 0
-    )
-    assert (
-        run(
-            tmp_path,
-            f"learn {made / 's2.npz'} -o p.npz --iterations 30 --points 500 --checkpoint c.npz",
-        )
-        == 0
-    )
+def test_learning_resumes_from_a_checkpoint(made, tmp_path):
+    for steps in (10, 30):
+        settings = f"--iterations {steps} --points 500 --checkpoint c.npz"
+        assert run(tmp_path, f"learn {made / 's2.npz'} -o p.npz {settings}") == 0
     np.testing.assert_array_equal(
         fastcl.load_prior(tmp_path / "p.npz").theta, fastcl.load_prior(made / "p2.npz").theta
     )
@@ -125,9 +114,8 @@ def test_without_sigma_the_noise_of_an_image_is_estimated(made, tmp_path, capsys
     assert run(made, f"denoise model.npz noisy.npy -o {out}") == 0
     model, noisy = fastcl.load_prior(made / "model.npz"), np.load(made / "noisy.npy")
     sigma = fastcl.estimate_noise(noisy)
-    np.testing.assert_allclose(
-        np.load(out), fastcl.denoise_image(model, noisy, sigma), rtol=0, atol=1e-12
-    )  # times 255, over 255
+    expected = fastcl.denoise_image(model, noisy, sigma)
+    np.testing.assert_allclose(np.load(out), expected, rtol=0, atol=1e-12)  # times 255, over 255
     assert f"denoised at sigma {255 * sigma:g}" in capsys.readouterr().out
     assert run(made, f"denoise model.npz noisy.png -o {tmp_path / 'clean.png'}") == 0
     assert (
@@ -162,7 +150,7 @@ def test_an_image_is_denoised_with_a_network(made, tmp_path):
 
 
 @pytest.mark.parametrize(("sketch", "method"), [("images", "max_entropy"), ("s2", "unbiased")])
-def test_learn_tells_its_method(made, tmp_path, monkeypatch, capsys, sketch, method):
+def test_learn_prints_its_method(made, tmp_path, monkeypatch, capsys, sketch, method):
     do_little(monkeypatch)
     assert run(made, f"learn {sketch}.npz -o {tmp_path / 'p.npz'} --iterations 1 --points 50") == 0
     assert f"learned by the method {method}\n" in capsys.readouterr().out
@@ -178,7 +166,7 @@ def test_an_array_is_denoised_as_an_image(made, tmp_path):
 @pytest.mark.parametrize(
     "suffix", [".png", ".PNG", ".tif", ".tiff", ".bmp", ".pgm", ".npy", ".NPY", ".jpg", ".jpeg"]
 )
-def test_every_suffix_that_is_offered_can_be_written(made, tmp_path, suffix):
+def test_every_suffix_on_offer_can_be_written(made, tmp_path, suffix):
     out = tmp_path / f"clean{suffix}"
     assert run(made, f"denoise model.npz noisy.png -o {out} --sigma 25") == 0
     content = out.read_bytes()
@@ -235,7 +223,8 @@ def test_an_array_can_be_replaced_by_its_own_clean_version(made, tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "rows.npy"), expected)
 
 
-# Beyond two dimensions G is the mean of many estimates, which take seconds each on a slow machine: a step or two do.
+# Beyond two dimensions G is the mean of many estimates, which take seconds each on a slow machine:
+# a step or two will do.
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -247,9 +236,8 @@ def test_an_array_can_be_replaced_by_its_own_clean_version(made, tmp_path):
     ],
 )
 def test_bench_writes_numbers_and_curves(made, tmp_path, monkeypatch, capsys, arguments):
-    monkeypatch.setattr(
-        "fastcl.cli.bench.MLPPrior", functools.partial(fastcl.MLPPrior, widths=(8,))
-    )  # a hundred times faster
+    # A hundred times faster.
+    monkeypatch.setattr(bench, "run", functools.partial(bench.run, widths=(8,)))
     assert run(made, f"bench {arguments} --out {tmp_path / 'new' / 'bench'}") == 0
     results = json.loads((tmp_path / "new" / "bench" / "bench.json").read_text())
     image = iio.imread(tmp_path / "new" / "bench" / "bench.png")
@@ -270,13 +258,23 @@ def test_bench_writes_numbers_and_curves(made, tmp_path, monkeypatch, capsys, ar
     assert ("left_out" in results["methods"]["grid"]) == (results["dim"] > 3)
 
 
-# ---- in a process of its own -------------------------------------------------------------------------------------
+# ---- in a process of its own ---------------------------------------------------------------------
 
 
-def test_the_installed_command_tells_its_version():
+def test_the_installed_command_prints_its_version():
     command = Path(sys.executable).with_name("fastcl")
     done = subprocess.run([command, "--version"], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"fastcl {fastcl.__version__}\n", "")
+
+
+def test_the_package_runs_as_a_module(tmp_path):
+    command = [sys.executable, "-m", "fastcl"]
+    settings = {"capture_output": True, "text": True, "timeout": 120, "cwd": tmp_path}
+    done = subprocess.run([*command, "--version"], **settings)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"fastcl {fastcl.__version__}\n", "")
+    done = subprocess.run([*command, "learn", "none.npz", "-o", "p.npz"], **settings)
+    assert done.returncode == 2
+    assert done.stderr == "fastcl learn: error: no such file: 'none.npz'\n"
 
 
 def test_the_installed_command_fails_with_status_2(tmp_path):

@@ -13,7 +13,7 @@ from commands import as_levels, run
 from pictures import do_little, photograph
 
 import fastcl
-from fastcl.cli import main as cli
+from fastcl.cli import commands as cli
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""The demonstrations on small data, and one run of the comparison of methods."""
+"""The demonstrations on small data, and short runs of the comparison of methods."""
 
 from functools import partial
 
@@ -10,18 +10,11 @@ from pictures import do_little
 
 import fastcl
 from fastcl.cli import bench, demo
-from fastcl.data.datasets import make_spiral
 from fastcl.learning.objective import METHODS
-from fastcl.plots import show_image
 
-
-@pytest.fixture
-def small_spiral(monkeypatch):
-    """A spiral of few points and a small network: the demonstration in a second or two."""
-    monkeypatch.setattr(demo, "make_spiral", lambda n, rng: make_spiral(min(n, 300), rng=rng))
-    monkeypatch.setattr(
-        demo, "MLPPrior", lambda dim, widths, rng: fastcl.MLPPrior(dim, (8, 8), rng=rng)
-    )
+# A spiral of few points and a small network: the demonstration in a second or two.
+SMALL_SPIRAL = {"n_points": 300, "widths": (8, 8)}
+SILENT = {"progress": False, "report": lambda line: None}
 
 
 def assert_is_a_picture(path):
@@ -30,9 +23,11 @@ def assert_is_a_picture(path):
     assert image[..., :3].std() > 20
 
 
-def test_spiral_demo_compares_the_methods_and_draws_them(small_spiral, tmp_path):
+def test_spiral_demo_compares_the_methods_and_draws_them(tmp_path):
     lines = []
-    results = demo.spiral_demo(tmp_path, n_iter=20, progress=False, report=lines.append)
+    results = demo.spiral_demo(
+        tmp_path, n_iter=20, **SMALL_SPIRAL, progress=False, report=lines.append
+    )
     assert set(results) == {"grid", "unbiased", "normalised"}
     for row in results.values():
         assert set(row) == {"value", "log_likelihood", "map_snr", "mean_snr", "seconds"}
@@ -45,9 +40,9 @@ def test_spiral_demo_compares_the_methods_and_draws_them(small_spiral, tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["spiral.png"]
 
 
-def test_more_steps_of_the_spiral_fit_better(small_spiral, tmp_path):
+def test_more_steps_of_the_spiral_fit_better(tmp_path):
     few, many = (
-        demo.spiral_demo(tmp_path, n, progress=False, report=lambda line: None) for n in (2, 300)
+        demo.spiral_demo(tmp_path, n_iter, **SMALL_SPIRAL, **SILENT) for n_iter in (2, 300)
     )
     assert few.keys() == many.keys()
     for method in few:
@@ -57,34 +52,28 @@ def test_more_steps_of_the_spiral_fit_better(small_spiral, tmp_path):
 
 @pytest.fixture
 def small_photographs(monkeypatch):
-    """Crops of two photographs to learn from and of one to denoise, few moments and few steps."""
-    grey = demo.training_photographs()[:2]
-    monkeypatch.setattr(
-        demo, "training_photographs", lambda: [image[100:180, 100:200] for image in grey]
-    )
-    camera = skimage.data.camera()[60:140, 180:276]
-    monkeypatch.setattr(skimage.data, "camera", lambda: camera)
+    """Arguments of `photograph_demo`: crops of photographs, few moments; few steps besides."""
     do_little(monkeypatch)
-    monkeypatch.setattr(demo, "sketch_images", partial(fastcl.sketch_images, patch=3, m=40))
-    monkeypatch.setattr(
-        demo,
-        "learn_patches",
-        partial(fastcl.learn_patches, n_points=500, n_iter=20, n_components=3),
-    )
-    # The picture shows a window of the usual photograph that is outside these crops.
-    monkeypatch.setattr(
-        demo, "show_image", lambda panel, image, title: show_image(panel, camera, title)
-    )
+    monkeypatch.setattr(demo, "sketch_images", partial(fastcl.sketch_images, patch=3))
+    few_steps = {"n_points": 500, "n_iter": 20, "n_components": 3}
+    monkeypatch.setattr(demo, "learn_patches", partial(fastcl.learn_patches, **few_steps))
+    return {
+        "photographs": [image[100:180, 100:200] for image in demo.training_photographs()[:2]],
+        "clean": skimage.data.camera()[60:140, 180:276],
+        "m": 40,
+        "window": (slice(None), slice(None)),
+    }
 
 
 def test_photograph_demo_denoises_and_draws(small_photographs, tmp_path):
     lines = []
-    results = demo.photograph_demo(tmp_path, progress=False, report=lines.append)
+    results = demo.photograph_demo(
+        tmp_path, **small_photographs, progress=False, report=lines.append
+    )
     assert set(results) == {"seconds", "noisy", "TV", "fastcl"}
-    assert (
-        abs(results["noisy"]["psnr"] + 20 * np.log10(25 / 255)) < 0.3
-    )  # ten thousand pixels: 0.1 dB is two deviations
-    # Some hundred steps and photographs fewer than the demonstration, whose gain is above 8 dB.
+    # Ten thousand pixels: 0.1 dB is two standard errors.
+    assert abs(results["noisy"]["psnr"] + 20 * np.log10(25 / 255)) < 0.3
+    # The demonstration gains more than 8 dB, with more photographs and hundreds more steps.
     assert results["fastcl"]["psnr"] > results["noisy"]["psnr"] + 5
     assert results["fastcl"]["ssim"] > results["noisy"]["ssim"]
     text = "\n".join(lines)
@@ -101,7 +90,10 @@ def test_the_photograph_to_denoise_is_not_learned_from():
         assert photograph.shape != camera.shape or np.abs(photograph - camera).mean() > 0.05
 
 
-def test_run_makes_the_folder_and_returns_both(small_spiral, small_photographs, tmp_path):
+def test_run_makes_the_folder_and_returns_both(small_photographs, tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "spiral_demo", partial(demo.spiral_demo, **SMALL_SPIRAL))
+    photographs = partial(demo.photograph_demo, **small_photographs)
+    monkeypatch.setattr(demo, "photograph_demo", photographs)
     lines, folder = [], tmp_path / "new" / "folder"
     results = demo.run(folder, n_iter=2, progress=False, report=lines.append)
     assert set(results) == {"spiral", "photographs", "seconds", "peak_mib"}
@@ -124,9 +116,9 @@ def test_log_likelihood_is_normalised_over_the_box():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_bench_of_one_method_on_a_line(monkeypatch, method):
-    monkeypatch.setattr(bench, "MLPPrior", partial(fastcl.MLPPrior, widths=(8,)))
-    row = bench._run_method(bench.example_sketch(1), method, 20 if method == "grid" else 256, 0.05)
+def test_bench_of_one_method_on_a_line(method):
+    points = 20 if method == "grid" else 256
+    row = bench._run_method(bench.example_sketch(1), method, points, 0.05, widths=(8,))
     assert row["steps"] >= 1
     assert row["step_seconds"] > 0
     assert row["step_mib"] > 0
@@ -135,9 +127,8 @@ def test_bench_of_one_method_on_a_line(monkeypatch, method):
     assert len(row["seconds"]) == len(row["value"])
 
 
-def test_bench_follows_the_objective_down(monkeypatch):
-    monkeypatch.setattr(bench, "MLPPrior", partial(fastcl.MLPPrior, widths=(8,)))
-    row = bench._run_method(bench.example_sketch(1), "grid", 20, 0.5)
+def test_bench_follows_the_objective_down():
+    row = bench._run_method(bench.example_sketch(1), "grid", 20, 0.5, widths=(8,))
     assert row["value"][-1] < row["value"][0]
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 import fastcl
-from fastcl.cli import demo, main
+from fastcl.cli import commands, demo
 from fastcl.denoising import patch_model
 from fastcl.learning import adaptive
 
@@ -63,7 +63,7 @@ def learn_little(
 
 def do_little(patch):
     """Subsamples and searches of a second wherever images are learned: the defaults take many."""
-    for module in (fastcl, patch_model, main, demo):
+    for module in (fastcl, patch_model, commands, demo):
         patch.setattr(module, "sketch_images", sketch_little)
         patch.setattr(module, "learn_patches", learn_little)
     patch.setattr(adaptive, "EFFORT", MIN_SEARCH)

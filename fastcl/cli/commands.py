@@ -1,0 +1,238 @@
+"""What the commands do: read files, call the package, write files."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import files
+from ..data.readers import IMAGE_SUFFIXES, read_array, read_image
+from ..data.sources import Rows
+from ..denoising.patch_model import ImageModel, learn_patches
+from ..denoising.patch_sketch import PatchSketch, sketch_images
+from ..denoising.restoration import denoise_image, estimate_noise
+from ..denoising.vectors import denoise
+from ..fourier.frequencies import draw_frequencies, estimate_scale
+from ..learning.loop import learn_network
+from ..learning.optimizers import Adam
+from ..measures.box import Box
+from ..measures.mixtures import Gaussian
+from ..sketching.checkpoint import resume, run_pass
+from ..sketching.sketch import Sketch
+from ..storage import load_prior
+from ..validation import as_positive
+
+MAX_BOX = 3  # dimensions in which uniform points in a box find the data; beyond, a Gaussian does
+SAMPLE_ROWS = 20_000  # rows from which the scale and the Gaussian are estimated
+
+
+def partial_path(out: files.PathLike) -> Path:
+    """Where an interrupted command keeps its work: next to its output file."""
+    return Path(out).with_suffix(".partial.npz")
+
+
+def run_demo(options: Namespace) -> None:
+    """`fastcl demo`."""
+    from . import demo
+
+    demo.run(options.out, options.iterations)
+
+
+# ---- sketch -----------------------------------------------------------------------------------
+
+
+def run_sketch(options: Namespace) -> None:
+    """`fastcl sketch`: an interrupted pass resumes when the same command is run again."""
+    files.check_writable(options.out, [options.source])
+    source = Path(options.source)
+    if not source.exists():
+        raise FileNotFoundError(f"no such file or folder: {str(source)!r}")
+    checkpoint = partial_path(options.out)
+    files.check_writable(checkpoint, [source])
+    result: PatchSketch | Sketch
+    if source.is_dir():
+        settings: dict[str, Any] = {"progress": True, "checkpoint": checkpoint}
+        result = sketch_images(source, options.patch, options.m, options.seed, **settings)
+        sketch = result.sketch
+    else:
+        rows = read_array(source)
+        result = sketch = sketch_rows(rows, options.m, options.scale, options.seed, checkpoint)
+    sketch.pass_state = None
+    result.save(options.out)
+    checkpoint.unlink(missing_ok=True)
+    size = f"{len(sketch.omega)} moments"
+    print(f"{options.out}: {sketch.count} points of dimension {sketch.dim} in {size}")
+
+
+def sketch_rows(
+    x: NDArray, m: int, scale: float | None, seed: int, checkpoint: files.PathLike
+) -> Sketch:
+    """The sketch of the rows of x (n, d), with the domain from which learning draws points."""
+    dim = x.shape[1]
+    rng = np.random.default_rng(seed)
+    chosen = np.sort(rng.choice(len(x), min(len(x), SAMPLE_ROWS), replace=False))
+    sample = x[chosen]
+    scale = estimate_scale(sample, rng) if scale is None else scale
+    source = Rows(x, dim)
+    sketch = resume(checkpoint, Sketch(draw_frequencies(m, dim, scale, rng=rng)), source)
+    bounds = _Bounds(sketch) if dim <= MAX_BOX else None
+    run_pass(sketch, source, progress=True, checkpoint=checkpoint, observer=bounds)
+    if bounds is not None:
+        margin = np.maximum(0.1 * (bounds.high - bounds.low), scale)
+        sketch.domain = Box(bounds.low - margin, bounds.high + margin)
+    else:
+        rows = np.asarray(sample, np.float64)
+        covariance = np.cov(rows.T) + 1e-6 * rows.var() * np.eye(dim)
+        sketch.domain = Gaussian(rows.mean(axis=0), covariance)
+    return sketch
+
+
+class _Bounds:
+    """Observer of a pass: makes the bounding box of its rows the domain of the sketch."""
+
+    def __init__(self, sketch: Sketch) -> None:
+        self.sketch = sketch
+        self.low = np.full(sketch.dim, np.inf)
+        self.high = np.full(sketch.dim, -np.inf)
+        if isinstance(sketch.domain, Box):  # the pass resumes: these rows were read before
+            self.low = sketch.domain.low.copy()
+            self.high = np.nextafter(sketch.domain.high, -np.inf)
+
+    def __call__(self, rows: NDArray, first: int, last: int) -> None:
+        np.minimum(self.low, rows[first:last].min(axis=0), out=self.low)
+        np.maximum(self.high, rows[first:last].max(axis=0), out=self.high)
+        if np.isfinite(self.high - self.low).all():
+            # One step wider, so that the box has a volume even if all rows are equal.
+            self.sketch.domain = Box(self.low, np.nextafter(self.high, np.inf))
+
+
+# ---- learn ------------------------------------------------------------------------------------
+
+
+def run_learn(options: Namespace) -> None:
+    """`fastcl learn`: an interrupted run keeps what was learned next to the output file."""
+    files.check_writable(options.out, [options.sketch, options.checkpoint])
+    sketch = _load_sketch(options.sketch)
+    of_images = isinstance(sketch, PatchSketch)
+    method = options.method or ("max_entropy" if of_images else "unbiased")
+    if method == "max_entropy" and options.checkpoint is not None:
+        raise ValueError("--checkpoint is for networks: the method max_entropy keeps none")
+    given = {
+        "n_iter": options.iterations,
+        "n_points": options.points,
+        "checkpoint": options.checkpoint,
+    }
+    settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    settings |= {"method": method, "rng": options.seed, "progress": True}
+    learned: Any
+    if isinstance(sketch, PatchSketch):
+        learned = learn_patches(sketch, **settings)
+        interrupted = learned.interrupted
+    else:
+        _check_domain(sketch, options.sketch)
+        # A schedule would tie the checkpoint to the number of steps.
+        result = learn_network(sketch, optimizer=Adam(1e-3), **settings)
+        learned = result.prior
+        interrupted = result.interrupted
+    if interrupted:
+        partial = partial_path(options.out)
+        learned.save(partial)
+        raise KeyboardInterrupt(f"what was learned until then is in {str(partial)!r}")
+    learned.save(options.out)
+    print(f"{options.out}: learned by the method {method}")
+
+
+def _load_sketch(path: files.PathLike) -> PatchSketch | Sketch:
+    loaded: Any = files.load(path, Sketch, PatchSketch)
+    return loaded
+
+
+def _check_domain(sketch: Sketch, path: files.PathLike) -> None:
+    if sketch.domain is None or sketch.count == 0:
+        raise ValueError(
+            f"{str(path)!r} has no domain to draw points from: make it with `fastcl sketch`"
+        )
+
+
+# ---- denoise ----------------------------------------------------------------------------------
+
+
+def run_denoise(options: Namespace) -> None:
+    """`fastcl denoise`."""
+    files.check_writable(options.out)
+    sigma = None if options.sigma is None else as_positive(options.sigma, "sigma")
+    model = load_prior(options.prior)
+    noisy_path = Path(options.noisy)
+    out = Path(options.out)
+    if out.suffix.lower() not in (".npy", *IMAGE_SUFFIXES):
+        suffixes = ", ".join(IMAGE_SUFFIXES)
+        raise ValueError(f"the output must end in .npy or {suffixes}, got {options.out!r}")
+    from_array = noisy_path.suffix.lower() == ".npy"
+    noisy = read_array(noisy_path) if from_array else read_image(noisy_path)
+    settings = {"strength": options.strength, "estimator": options.estimator, "progress": True}
+    if isinstance(model, ImageModel):
+        clean, sigma = _denoise_channels(model, noisy, sigma, settings)
+    elif not from_array or out.suffix.lower() != ".npy":
+        raise ValueError(f"{options.prior!r} is a prior of vectors: it denoises .npy to .npy")
+    elif sigma is None:
+        raise ValueError("--sigma is needed for a prior of vectors")
+    else:
+        clean = denoise(model, noisy, sigma, **settings)
+    if not np.isfinite(clean).all():
+        raise FloatingPointError(
+            f"the result is not finite: {options.prior!r} is damaged, "
+            "or sigma or the strength is extreme"
+        )
+    _write(out, clean)
+    print(f"{options.out}: denoised at sigma {sigma:g}")
+
+
+def _denoise_channels(
+    model: ImageModel, noisy: NDArray, sigma: float | None, settings: dict[str, Any]
+) -> tuple[NDArray, float]:
+    """(the image (H, W) or (H, W, 3) denoised by channels, sigma on the 0..255 scale).
+
+    Without sigma, the channels share the mean of their estimates.
+    """
+    channels = list(np.moveaxis(noisy, -1, 0)) if noisy.ndim == 3 else [noisy]
+    if sigma is None:
+        sigma = 255 * float(np.mean([estimate_noise(channel) for channel in channels]))
+    clean = [denoise_image(model, channel, sigma / 255, **settings) for channel in channels]
+    return np.stack(clean, axis=-1) if noisy.ndim == 3 else clean[0], sigma
+
+
+def _write(out: Path, clean: NDArray) -> None:
+    """Write an array as it is, or an image in 8 bits, atomically."""
+    with files.replacing(out) as file:
+        if out.suffix.lower() == ".npy":
+            np.save(file, clean)
+            return
+        import imageio.v3 as iio
+
+        levels = np.round(255 * np.clip(clean, 0, 1)).astype(np.uint8)
+        iio.imwrite(file, levels, plugin="pillow", extension=out.suffix.lower())
+
+
+# ---- bench ------------------------------------------------------------------------------------
+
+
+def run_bench(options: Namespace) -> None:
+    """`fastcl bench`."""
+    from . import bench
+
+    as_positive(options.seconds, "seconds")
+    if options.sketch is None:
+        sketch = bench.example_sketch(options.dim)
+    else:
+        loaded = _load_sketch(options.sketch)
+        sketch = loaded.sketch if isinstance(loaded, PatchSketch) else loaded
+    _check_domain(sketch, options.sketch)
+    Path(options.out).mkdir(parents=True, exist_ok=True)
+    files.check_writable(Path(options.out) / "bench.json")
+    results = bench.run(sketch, options.seconds)
+    bench.write(results, options.out)
+    print(f"written to {options.out}")
