@@ -11,12 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..backend import product
 from ..fourier.frequencies import draw_frequencies
-from ..learning.loop import learn
-from ..learning.optimizers import Adam, Cosine
+from ..learning.loop import learn_network
 from ..measures.base import ReferenceMeasure
 from ..measures.scale_mixtures import GaussianScaleMixture
 from ..priors.base import Prior
-from ..priors.mlp import MLPPrior
 from ..sketching.sketch import sketch
 from ..validation import as_generator, as_positive, as_vector
 from .vectors import denoise
@@ -184,7 +182,7 @@ def learn_audio_prior(
     rng: Any = None,
     cutoffs: tuple[float, float] = CUTOFFS,
     **settings: Any,
-) -> MLPPrior:
+) -> Prior:
     """Learn the density of the three bands of a clean signal from their sketch.
 
     The reference measure is a Gaussian scale mixture with the covariance of the bands. The
@@ -222,11 +220,8 @@ def learn_audio_prior(
     reference = GaussianScaleMixture.fit(bands)
     values, vectors = np.linalg.eigh(reference.covariance)
     whitening = vectors / np.sqrt(values)
-    omega = product(draw_frequencies(m, 3, 1.0, rng=rng), whitening.T)
-    prior = MLPPrior(3, widths, rng=rng, reference=reference, dtype=np.float64)
-    prior.initialise_on(reference, rng=rng)
-    settings.setdefault("optimizer", Adam(1e-3, schedule=Cosine(n_iter)))
-    # A normalised density learns more of its note and keeps less for another one.
+    omega = product(np.asarray(draw_frequencies(m, 3, 1.0, rng=rng)), whitening.T)
+    # A normalised density learns more of its own note and less that holds for another one.
     settings.setdefault("log_scale", "learned")
-    settings |= {"n_points": n_points, "n_iter": n_iter, "rng": rng}
-    return learn(prior, sketch(bands, omega), **settings).prior
+    settings |= {"widths": widths, "n_points": n_points, "n_iter": n_iter, "rng": rng}
+    return learn_network(sketch(bands, omega), reference, dtype=np.float64, **settings).prior

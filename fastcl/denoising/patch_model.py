@@ -10,16 +10,14 @@ from numpy.typing import ArrayLike
 
 from .. import files
 from ..data.patches import PatchTransform
-from ..learning.loop import learn
+from ..learning.loop import learn_network
 from ..learning.objective import METHODS
-from ..learning.optimizers import Adam, Cosine
 from ..measures.base import ReferenceMeasure
 from ..measures.mixtures import standard_normal
 from ..measures.scale_mixtures import MixtureOfScaleMixtures
 from ..priors.base import Prior
 from ..priors.gaussianised import GaussianisedPrior
 from ..priors.max_entropy import max_entropy
-from ..priors.mlp import MLPPrior
 from ..validation import as_choice, as_count, as_generator, as_positive, as_vector
 from .patch_sketch import PatchSketch, sketch_images
 
@@ -186,12 +184,10 @@ def _learn_network(
 ) -> ImageModel:
     scale_mixture = patch_sketch.scale_mixture
     normal = standard_normal(patch_sketch.transform.dim)
-    prior = MLPPrior(normal.dim, widths, rng=rng, reference=normal)
-    prior.initialise_on(normal, rng=rng)
-    settings.setdefault("optimizer", Adam(1e-3, schedule=Cosine(n_iter)))
-    settings |= {"method": method, "n_points": n_points, "n_iter": n_iter}
-    result = learn(prior, patch_sketch.sketch, normal, rng=rng, progress=progress, **settings)
-    model = ImageModel(patch_sketch.transform, GaussianisedPrior(prior, scale_mixture))
+    settings |= {"method": method, "widths": widths, "n_points": n_points, "n_iter": n_iter}
+    settings |= {"rng": rng, "progress": progress}
+    result = learn_network(patch_sketch.sketch, normal, **settings)
+    model = ImageModel(patch_sketch.transform, GaussianisedPrior(result.prior, scale_mixture))
     model.interrupted = result.interrupted
     return model
 

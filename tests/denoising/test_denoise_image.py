@@ -20,7 +20,7 @@ def test_denoising_gains_decibels_on_a_held_out_photograph(trained, name, estima
     noisy = with_noise(clean)
     denoised = fastcl.denoise_image(trained.models[name], noisy, SIGMA, estimator=estimator)
     assert denoised.shape == clean.shape
-    assert psnr(clean, denoised) > psnr(clean, noisy) + 5  # 7 dB when written
+    assert psnr(clean, denoised) > psnr(clean, noisy) + 5  # the tests were written at 7 dB
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -37,7 +37,7 @@ def test_any_size_down_to_one_patch_is_denoised(trained, shape, estimator):
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_a_turned_photograph_of_a_turned_model_is_turned(trained, estimator):
-    # Nothing in the way from image to patches and back may know rows from columns.
+    # Rows and columns are treated alike on the way from the image to its patches and back.
     transform = trained.sketch.transform
     turned = np.arange(PATCH**2).reshape(PATCH, PATCH).T.ravel()
     other = fastcl.ImageModel(
@@ -79,7 +79,8 @@ def test_bands_do_not_show(trained, monkeypatch, name, estimator):
     whole = fastcl.denoise_image(trained.models[name], noisy, SIGMA, **settings)
     monkeypatch.setattr(patches, "CHUNK_PATCHES", 50)
     banded = fastcl.denoise_image(trained.models[name], noisy, SIGMA, **settings)
-    # Products of another number of rows may round otherwise, some 1e3 times EPS; the descent magnifies by its condition.
+    # Products with another number of rows may round differently, by about 1e3 EPS, and the descent
+    # magnifies that by its condition number.
     np.testing.assert_allclose(banded, whole, rtol=0, atol=1e-10)
 
 

@@ -1,4 +1,4 @@
-"""Device memory beside arguments and results, as the stand-in counts it: bounds that do not follow the number of rows."""
+"""Device memory besides arguments and results, counted by the stand-in, does not grow with rows."""
 
 import importlib
 
@@ -17,7 +17,7 @@ DIM = 3
 
 @pytest.fixture
 def device(monkeypatch):
-    """The stand-in, on a device that a few blocks fill: what grows up to that many has all grown."""
+    """The stand-in for a device that two blocks fill: buffers that grow with blocks are at their limit."""
     if cuda_host.COMPILER is None:
         pytest.skip("g++ is missing: the CUDA kernels cannot be built for the CPU")
     monkeypatch.setattr("fastcl.kernels.cuda.cupy", lambda: cuda_host.module)
@@ -31,8 +31,8 @@ def device(monkeypatch):
 
 
 def extra(function, *arguments):
-    """Most bytes beside the arguments and the result while `function` runs."""
-    function(*arguments)  # what is kept from call to call is there
+    """Peak number of bytes besides the arguments and the result while `function` runs."""
+    function(*arguments)  # fills the caches that are kept between calls
     before = Memory.live
     Memory.reset()
     result = function(*arguments)
@@ -53,13 +53,13 @@ FUNCTIONS = {
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_memory_does_not_follow_the_rows(device, monkeypatch, name):
+def test_memory_does_not_grow_with_the_rows(device, monkeypatch, name):
     monkeypatch.setattr(
         importlib.import_module("fastcl.denoising.vectors"), "DEVICE_CHUNK_VALUES", 64 * 2 * DIM
     )
     x = np.random.default_rng(0).standard_normal((600, DIM)).astype(np.float32)
     few, many = (extra(FUNCTIONS[name], device.asarray(rows)) for rows in (x[:200], x))
-    # What is checked of all rows at once takes some bytes a row for as long: a flag, and a result before its last copy.
+    # Checks of all rows at once take a few bytes per row: a flag, and a result before its last copy.
     assert many - few <= 400 * (DIM * 4 + 1)
     assert many < 1 << 20
 

@@ -1,4 +1,4 @@
-"""The noise of a photograph, estimated from the photograph alone, and the passes of the restoration."""
+"""The noise of a photograph, estimated from it alone, and the passes of half-quadratic splitting."""
 
 import numpy as np
 import pytest
@@ -24,22 +24,21 @@ def image(name, shape=(150, 170)):
         return 0.2 + 0.3 * rows + 0.4 * columns
     if name == "edges":
         return np.where((8 * rows).astype(int) % 2 == (8 * columns).astype(int) % 2, 0.3, 0.7)
-    return 0.5 + 0.15 * np.sin(40 * rows) * np.cos(
-        35 * columns + 3 * rows
-    )  # a fine weave, some twenty pixels a period
+    # A fine weave, about twenty pixels per period.
+    return 0.5 + 0.15 * np.sin(40 * rows) * np.cos(35 * columns + 3 * rows)
 
 
 def noisy(clean, sigma, seed=0):
     return clean + sigma * np.random.default_rng(seed).standard_normal(clean.shape)
 
 
-# ---- the noise ---------------------------------------------------------------------------------------------------
+# ---- the noise -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sigma", [5 / 255, 25 / 255, 50 / 255])
 @pytest.mark.parametrize("name", ["flat", "gradient", "edges", "weave"])
 def test_the_noise_is_estimated_within_15_per_cent(name, sigma):
-    # 25 000 values whose neighbours are correlated: the median alone is off by some 2 %.
+    # Of 25,000 values with correlated neighbours, the median alone is about 2 % off.
     assert fastcl.estimate_noise(noisy(image(name), sigma)) == pytest.approx(sigma, rel=0.15)
 
 
@@ -47,12 +46,11 @@ def test_many_estimates_have_the_right_mean():
     values = [
         fastcl.estimate_noise(noisy(image("flat", (60, 60)), 0.1, seed)) for seed in range(60)
     ]
-    assert (
-        abs(np.mean(values) - 0.1) < 5 * np.std(values) / np.sqrt(60) + 0.001
-    )  # the bias of a median of 3364 values
+    # 0.001 is the bias of a median of 3364 values.
+    assert abs(np.mean(values) - 0.1) < 5 * np.std(values) / np.sqrt(60) + 0.001
 
 
-def test_planes_and_straight_edges_are_no_noise():
+def test_planes_and_straight_edges_are_not_noise():
     clean = image("gradient") + (np.arange(170) > 80) * 0.2 + (np.arange(150) > 30)[:, None] * 0.1
     assert fastcl.estimate_noise(noisy(clean, 1e-4)) == pytest.approx(1e-4, rel=0.1)
 
@@ -113,16 +111,20 @@ def test_the_smallest_image_is_one_value_of_the_mask():
 @pytest.mark.parametrize(
     ("bad", "error", "message"),
     [
-        (np.zeros((2, 9)), ValueError, "smaller"), (np.zeros((9, 9, 3)), ValueError, "colour"), (None, TypeError, "numbers"),
-        (np.full((9, 9), np.nan), ValueError, "NaN"), (np.zeros((9, 9), complex), TypeError, "real"), ("x", TypeError, "numbers"),
+        (np.zeros((2, 9)), ValueError, "smaller"),
+        (np.zeros((9, 9, 3)), ValueError, "colour"),
+        (None, TypeError, "numbers"),
+        (np.full((9, 9), np.nan), ValueError, "NaN"),
+        (np.zeros((9, 9), complex), TypeError, "real"),
+        ("x", TypeError, "numbers"),
     ],
-)  # fmt: skip
+)
 def test_bad_images_are_named(bad, error, message):
     with pytest.raises(error, match=f"^image .*{message}"):
         fastcl.estimate_noise(bad)
 
 
-# ---- restoration -------------------------------------------------------------------------------------------------
+# ---- restoration ---------------------------------------------------------------------------------
 
 MODEL = fastcl.ImageModel(TRANSFORM, PRIOR)
 
@@ -159,13 +161,12 @@ def test_precisions_are_those_of_the_model(tmp_path):
         np.testing.assert_array_equal(fastcl.denoise_image(loaded, given, 0.1), results[precisions])
     values = list(results.values())
     assert all((values[i] != values[j]).any() for i in range(4) for j in range(i))
-    np.testing.assert_array_equal(
-        results[1.5, 4.0], fastcl.denoise_image(MODEL, given, 0.1)
-    )  # the default
+    default = fastcl.denoise_image(MODEL, given, 0.1)
+    np.testing.assert_array_equal(results[1.5, 4.0], default)
 
 
 def test_one_pass_is_written_out():
-    """Where the patches are replaced by their posterior means, a pass is a weighted mean of the image and of these."""
+    """One pass is a weighted mean of the image and of the posterior means of its patches."""
     given, beta, sigma = noisy(image("gradient", (7, 8)), 0.1), 2.5, 0.1
     corners = [(i, j) for i in range(7 - PATCH + 1) for j in range(8 - PATCH + 1)]
     total, counts = np.zeros((7, 8)), np.zeros((7, 8))
@@ -183,7 +184,7 @@ def test_one_pass_is_written_out():
 
 
 def models():
-    """(name, model): the kinds of priors with kernels for arrays on a device, patches of sides 2 and 3."""
+    """Models with the kinds of priors that have CUDA kernels, for patches of side 2 and 3."""
     rng = np.random.default_rng(4)
     for side in (2, 3):
         dim = side**2 - 1
@@ -225,8 +226,8 @@ def test_an_image_on_a_device_is_denoised_there(backend, monkeypatch, model, set
         found = backend.host(fastcl.denoise_image(model, backend.array(given), 0.1, **settings))
         assert found.dtype == dtype
         assert np.abs(expected - given).max() > 0.001
-        # Some fifty roundings of numbers below one in each of two or three passes, which the division by the smallest deviation
-        # magnifies and the product with it takes back.
+        # About fifty roundings of numbers below one in each of two or three passes, magnified by the
+        # division by the smallest standard deviation and the product with the largest.
         magnified = model.transform.stds.max() / model.transform.stds.min()
         np.testing.assert_allclose(
             found, expected, rtol=0, atol=100 * magnified * np.finfo(dtype).eps
