@@ -1,32 +1,104 @@
-"""Compressive learning: sketch a data set once, learn a neural prior from the sketch, denoise with it."""
+"""Compressive learning: sketch a data set, learn a prior from the sketch, denoise with it.
+
+The names stand in the order of the pipeline. `fastcl.plots` and `fastcl.estimators`, which need
+extras, are imported on their own.
+"""
 
 __version__ = "0.1.0"
 
-from .fourier.structured import HadamardFrequencies, HarmonicFrequencies
-from .fourier.seeded import SeededFrequencies
+# frequencies, and the two linear maps
 from .fourier.frequencies import draw_frequencies, estimate_scale
+from .fourier.seeded import SeededFrequencies
+from .fourier.structured import HadamardFrequencies, HarmonicFrequencies
 from .fourier.features import feature_adjoint, feature_sum
-from .sketching.sketch import Sketch, sketch
-from .sketching.privacy import release
+
+# where points are drawn
 from .measures.base import ReferenceMeasure
 from .measures.box import Box
 from .measures.mixtures import Gaussian, GaussianMixture
 from .measures.scale_mixtures import GaussianScaleMixture, MixtureOfScaleMixtures
+
+# sketches
+from .sketching.sketch import Sketch, sketch
+from .sketching.privacy import release
+
+# densities
 from .priors.base import Prior
-from .priors.metric import WhitenedMetric
-from .priors.chains import Chains, log_normaliser
-from .priors.max_entropy import MaxEntropyPrior, max_entropy
-from .learning.decoders import decode_kmeans, decode_mixture
-from .learning.adaptive import adapt_frequencies
 from .priors.mlp import MLPPrior
+from .priors.max_entropy import MaxEntropyPrior, max_entropy
+from .priors.metric import WhitenedMetric
 from .priors.gaussianised import GaussianisedPrior
+from .priors.chains import Chains, log_normaliser
+
+# from a sketch to parameters
 from .learning.objective import grid_gradient, naive_gradient, unbiased_gradient
 from .learning.optimizers import SGD, Adam, Constant, Cosine, Diminishing
 from .learning.loop import LearnResult, learn
+from .learning.adaptive import adapt_frequencies
+from .learning.decoders import decode_kmeans, decode_mixture
+
+# vectors, photographs and sound
 from .denoising.vectors import denoise
 from .data.patches import PatchTransform
 from .denoising.patch_sketch import PatchSketch, sketch_images
 from .denoising.patch_model import ImageModel, learn_image_prior, learn_patches
 from .denoising.restoration import denoise_image, estimate_noise
 from .denoising.audio import band_noise, denoise_audio, learn_audio_prior, split_bands
+
+# files
 from .storage import load, load_prior
+
+__all__ = [
+    "draw_frequencies",
+    "estimate_scale",
+    "SeededFrequencies",
+    "HadamardFrequencies",
+    "HarmonicFrequencies",
+    "feature_adjoint",
+    "feature_sum",
+    "ReferenceMeasure",
+    "Box",
+    "Gaussian",
+    "GaussianMixture",
+    "GaussianScaleMixture",
+    "MixtureOfScaleMixtures",
+    "Sketch",
+    "sketch",
+    "release",
+    "Prior",
+    "MLPPrior",
+    "MaxEntropyPrior",
+    "max_entropy",
+    "WhitenedMetric",
+    "GaussianisedPrior",
+    "Chains",
+    "log_normaliser",
+    "grid_gradient",
+    "naive_gradient",
+    "unbiased_gradient",
+    "SGD",
+    "Adam",
+    "Constant",
+    "Cosine",
+    "Diminishing",
+    "LearnResult",
+    "learn",
+    "adapt_frequencies",
+    "decode_kmeans",
+    "decode_mixture",
+    "denoise",
+    "PatchTransform",
+    "PatchSketch",
+    "sketch_images",
+    "ImageModel",
+    "learn_image_prior",
+    "learn_patches",
+    "denoise_image",
+    "estimate_noise",
+    "band_noise",
+    "denoise_audio",
+    "learn_audio_prior",
+    "split_bands",
+    "load",
+    "load_prior",
+]

@@ -22,6 +22,16 @@ def test_import_compiles_nothing_and_loads_nothing_slow():
     assert done.stdout == "[] []\n"
 
 
+def test_all_lists_every_public_name():
+    public = {
+        name
+        for name, thing in vars(fastcl).items()
+        if not name.startswith("_") and not inspect.ismodule(thing)
+    }
+    assert len(fastcl.__all__) == len(set(fastcl.__all__))
+    assert set(fastcl.__all__) == public
+
+
 def test_objects_tell_what_they_are():
     normal, box = fastcl.Gaussian([0, 0], np.eye(2)), fastcl.Box([-1, 0], [1, 2.5])
     scales = fastcl.GaussianScaleMixture(np.eye(2), [1.0, 2.0], [0.5, 0.5])
