@@ -12,10 +12,9 @@ import pytest
 from pictures import do_little, photograph
 
 import fastcl
-from fastcl.cli import main as cli
+from fastcl.cli.main import main
 from fastcl.data import sources
 from fastcl.data.patches import extract_patches
-from fastcl.sketching import checkpoint as passes
 
 ROWS = 1000
 
@@ -273,7 +272,7 @@ def test_progress_counts_points_from_where_the_pass_goes_on(tmp_path, monkeypatc
         def update(self, count):
             self.counts.append(count)
 
-    monkeypatch.setattr(passes, "progress_bar", Bar)
+    monkeypatch.setattr("fastcl.sketching.checkpoint.progress_bar", Bar)
     with pytest.raises(Stop):
         fastcl.sketch(
             interrupted(x, 500, Stop), omega, progress=True, checkpoint=tmp_path / "state.npz"
@@ -499,15 +498,15 @@ def test_the_same_command_goes_on_with_an_interrupted_sketch(
 ):
     monkeypatch.chdir(tmp_path)
     np.save("x.npy", rng.standard_normal((ROWS, dim)))
-    assert cli.main(["sketch", "x.npy", "-o", "whole.npz", "-m", "20"]) == 0
+    assert main(["sketch", "x.npy", "-o", "whole.npz", "-m", "20"]) == 0
     stop_at(monkeypatch, 4)
     capsys.readouterr()
-    assert cli.main(["sketch", "x.npy", "-o", "s.npz", "-m", "20"]) == 130
+    assert main(["sketch", "x.npy", "-o", "s.npz", "-m", "20"]) == 130
     assert "the first 384 points are kept in 's.partial.npz'" in capsys.readouterr().err
     assert not os.path.exists("s.npz")
-    assert cli.main(["sketch", "x.npy", "-o", "s.npz", "-m", "21"]) == 2
+    assert main(["sketch", "x.npy", "-o", "s.npz", "-m", "21"]) == 2
     assert "belongs to other frequencies" in capsys.readouterr().err
-    assert cli.main(["sketch", "x.npy", "-o", "s.npz", "-m", "20"]) == 0
+    assert main(["sketch", "x.npy", "-o", "s.npz", "-m", "20"]) == 0
     assert not os.path.exists("s.partial.npz")
     one, other = (fastcl.load(name).to_arrays() for name in ("whole.npz", "s.npz"))
     assert one.keys() == other.keys()

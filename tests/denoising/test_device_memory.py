@@ -10,7 +10,7 @@ from cuda_host import Memory
 import fastcl
 from fastcl.data import patches
 from fastcl.kernels.launchers import features, mixtures, mlp
-from fastcl.learning import cuda_graph as graphs
+from fastcl.learning import cuda_graph
 
 DIM = 3
 
@@ -101,4 +101,4 @@ def test_a_run_takes_no_more_for_more_steps(device):
         peaks.append(Memory.peak - before)
         del prior
     assert peaks[0] == peaks[1] < 1 << 20
-    assert graphs.ROWS < 1 << 10  # the tables of rates and of the history
+    assert cuda_graph.ROWS < 1 << 10  # the tables of rates and of the history

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from pictures import do_little, photograph, with_noise
 
-from fastcl.cli import main as cli
+from fastcl.cli.main import main
 from fastcl.data.datasets import make_spiral
 
 CLEAN = photograph(100, (24, 30))
@@ -23,7 +23,7 @@ def run(folder, command):
     """Exit status of a command that is given in this folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        return cli.main(command.split())
+        return main(command.split())
 
 
 def fill(folder):

@@ -9,8 +9,7 @@ from cuda_host.cupy import Graph, Stream
 
 import fastcl
 from fastcl.kernels.launchers import objective as glue
-from fastcl.learning import cuda_graph as graphs
-from fastcl.learning import objective
+from fastcl.learning import cuda_graph, objective
 
 N_POINTS, N_STEPS = 37, 8
 METHODS = ["unbiased", "naive"]
@@ -25,7 +24,7 @@ BOX = fastcl.Box([-1, -1], [1, 2])
 @pytest.fixture(autouse=True)
 def few_rows(monkeypatch):
     learn = importlib.import_module("fastcl.learning.loop")  # fastcl.learn is the function
-    for module in (graphs, learn):
+    for module in (cuda_graph, learn):
         monkeypatch.setattr(
             module, "ROWS", 3
         )  # host and device meet twice in a run, and once more for the rest
@@ -216,9 +215,9 @@ def test_a_run_gives_the_memory_of_its_graph_back(device, sketch, monkeypatch):
     pools, make = [], device.module.cuda.MemoryPool
     monkeypatch.setattr(device.module.cuda, "MemoryPool", lambda: pools.append(make()) or pools[-1])
     held = []
-    step = graphs.CapturedSteps._take_step
+    step = cuda_graph.CapturedSteps._take_step
     monkeypatch.setattr(
-        graphs.CapturedSteps,
+        cuda_graph.CapturedSteps,
         "_take_step",
         lambda self: (step(self), held.append(self.pool.total_bytes())),
     )

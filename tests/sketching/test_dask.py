@@ -11,7 +11,7 @@ import pytest
 from bounds import assert_within
 
 import fastcl
-from fastcl.sketching import dask as clusters
+from fastcl.sketching.dask import sum_of_block
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
@@ -217,7 +217,7 @@ def test_tasks_have_one_thread_and_give_it_back(monkeypatch, x, omega):
     assert seen[6:] == 6 * [before]
     bad = np.full((3, 3), np.nan)
     with pytest.raises(ValueError, match="NaN"):
-        clusters.sum_of_block(bad, fastcl.Sketch(omega), 1, (0, 0))
+        sum_of_block(bad, fastcl.Sketch(omega), 1, (0, 0))
     assert numba.get_num_threads() == before
 
 

@@ -17,7 +17,7 @@ from problems import threads
 from test_storage import SAVED
 
 import fastcl
-from fastcl.cli import main as cli
+from fastcl.cli.main import main
 from fastcl.data import readers
 
 MAX_MEMORY = 64 << 20  # bytes that a damaged file of some KiB may make its reader take
@@ -150,7 +150,7 @@ def test_complex_precisions_are_refused(tmp_path):
 
 @pytest.mark.parametrize("code", [0xD800, 0x110000, 0xFFFFFFFF])
 @pytest.mark.parametrize("order", "<>")
-def test_text_that_is_no_unicode_is_refused(tmp_path, code, order):
+def test_text_that_is_not_unicode_is_refused(tmp_path, code, order):
     path, members = tmp_path / "damaged.npz", members_of(saved_bytes(tmp_path, SAVED["sketch"]))
     text = np.array([ord("a"), code], f"{order}u4").view(f"{order}U2").reshape(())
     path.write_bytes(
@@ -166,7 +166,7 @@ def test_text_that_is_no_unicode_is_refused(tmp_path, code, order):
             ).items()
         )
     )
-    with pytest.raises(ValueError, match="no Unicode"):
+    with pytest.raises(ValueError, match="not Unicode"):
         fastcl.load(path)
 
 
@@ -233,7 +233,7 @@ def test_commands_on_damaged_files_are_one_line_and_leave_what_there_was(
         (tmp_path / out).write_bytes(b"what there was")
         try:
             status = within_bounds(
-                functools.partial(cli.main, commands[name].format(damaged.name).split()), most
+                functools.partial(main, commands[name].format(damaged.name).split()), most
             )
         except BaseException as error:
             raise AssertionError(label) from error
