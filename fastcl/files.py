@@ -101,8 +101,14 @@ def check_writable(path: PathLike, apart_from: Iterable[PathLike | None] = ()) -
 
 def write_npz(path: PathLike, kind: str, arrays: Arrays) -> None:
     """Write `arrays` and the name of their `kind` to an npz file, atomically, without pickles."""
+    members = {"kind": f"fastcl-{kind}", "version": VERSION}
+    for name, array in arrays.items():
+        if name in (*members, "file", "allow_pickle"):  # the last two are arguments of savez
+            raise ValueError(f"{name!r} cannot be the name of an array in a file")
+        if np.asarray(array).dtype.kind not in PLAIN:
+            raise TypeError(f"{name!r} is not an array of numbers or text, got {array!r:.60}")
     with replacing(path) as file:
-        np.savez(file, kind=f"fastcl-{kind}", version=VERSION, **arrays)
+        np.savez(file, **members, **arrays)
 
 
 def read_npz(path: PathLike, expected: str | None = None) -> tuple[str, Arrays]:
@@ -202,8 +208,8 @@ class Storable:
     """An object that a file can hold: `to_arrays` takes it apart, `from_arrays` puts it together.
 
     A class is entered in the registry under its kind, ``class Box(Storable, kind="box")``. Its
-    name in files is that kind, so it must never change. Subclasses without a kind keep their
-    parent's.
+    name in files is that kind, so it must never change. A subclass without a kind of its own
+    cannot be saved.
     """
 
     kinds: ClassVar[dict[str, type[Storable]]] = {}
@@ -211,9 +217,16 @@ class Storable:
 
     def __init_subclass__(cls, kind: str | None = None, **settings: Any) -> None:
         super().__init_subclass__(**settings)
-        if kind is not None:
-            cls.kind = kind
-            Storable.kinds[kind] = cls
+        cls.kind = kind if kind is not None else vars(cls).get("kind")
+        if kind is None:
+            return
+        other = Storable.kinds.get(kind)
+        name = (cls.__module__, cls.__qualname__)  # a notebook may define its class again
+        if other is not None and (other.__module__, other.__qualname__) != name:
+            raise ValueError(
+                f"the kind {kind!r} is taken by {other.__module__}.{other.__qualname__}"
+            )
+        Storable.kinds[kind] = cls
 
     def to_arrays(self) -> Arrays:
         """The parts that a file keeps: name -> array or scalar."""
@@ -249,7 +262,7 @@ def _kind_of(thing: Storable) -> str:
 
 def parts_of(prefix: str, thing: Storable) -> Arrays:
     """The arrays of one part of a larger object, with its kind, under names with a prefix."""
-    return with_prefix(prefix, {"kind": _kind_of(thing), **thing.to_arrays()})
+    return with_prefix(prefix, {**thing.to_arrays(), "kind": _kind_of(thing)})
 
 
 def part_from(prefix: str, arrays: Arrays, base: Any) -> Any:
@@ -274,7 +287,10 @@ def _old_kind(arrays: Arrays) -> str:
         "axes": "patch-transform",
         "total": "sketch",
     }
-    return next((kind for name, kind in kinds.items() if name in names), "?")
+    found = [kind for name, kind in kinds.items() if name in names]
+    if not found:
+        raise ValueError("its kind is missing")
+    return found[0]
 
 
 def restore(kind: str, arrays: Arrays, base: Any = Storable) -> Any:
@@ -283,7 +299,9 @@ def restore(kind: str, arrays: Arrays, base: Any = Storable) -> Any:
     if found is None:
         raise ValueError(f"unknown kind {kind!r}: import the module that defines it first")
     if not issubclass(found, base):
-        raise ValueError(f"a {kind} is not what belongs there")
+        expected = base if isinstance(base, tuple) else (base,)
+        names = " or ".join(each.__name__ for each in expected)
+        raise ValueError(f"holds a {kind}, expected {names}")
     try:
         with np.errstate(all="ignore"):  # damaged numbers overflow; the result is then refused
             return found.from_arrays(arrays)
@@ -300,6 +318,10 @@ def load(path: PathLike, *bases: type[T]) -> T:
     package, or holds something else.
     """
     kind, arrays = read_npz(path)
+    if kind not in Storable.kinds and kind != "checkpoint":
+        raise ValueError(
+            f"{str(path)!r} holds a {kind}, an unknown kind: import the module that defines it"
+        )
     if not issubclass(Storable.kinds.get(kind, object), bases):
         expected = "an object" if Storable in bases else " or ".join(c.__name__ for c in bases)
         raise ValueError(f"{str(path)!r} holds a {kind}, expected {expected}")

@@ -72,7 +72,7 @@ class SketchMatching:
         else:
             self.scale = 1.0
             self.offset = 1.0
-            self.base = to_device_of(domain.sketch(sketch.omega), self.z)
+            self.base = to_device_of(domain.sketch(np.asarray(sketch.omega)), self.z)
         self._grid: tuple[int, NDArray] | None = None  # points per axis, and the points
 
     def check(self, prior: Prior) -> None:

@@ -6,10 +6,11 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ..backend import to_device_of, to_host
 from ..files import Storable
+from ..validation import as_points
 
 SCALE_SAMPLES = 4096  # points whose spread sets the length of a random walk's steps
 DIFFERENCE = np.finfo(np.float64).eps ** (1 / 3)  # best relative step of a central difference
@@ -77,32 +78,41 @@ class ReferenceMeasure(Storable):
                 out[i] = self.sketch(pairs) * np.exp(1j * (pairs * self.centre).sum(axis=1))
         return minus, plus
 
-    def log_density_grad(self, x: NDArray) -> NDArray:
-        """Gradient of the log-density at x (n, d), (n, d); by central differences here."""
+    def log_density_grad(self, x: ArrayLike) -> NDArray:
+        """Gradient of the log-density at x (n, d), (n, d); by central differences here.
+
+        Zero outside the support of the measure.
+        """
+        x = as_points(x, "x", self.dim)
         points = to_host(x).astype(np.float64)
         gradient = np.empty_like(points)
         for k in range(self.dim):
-            step = DIFFERENCE * np.maximum(np.abs(points[:, k]), 1)
+            step = DIFFERENCE * np.maximum(np.abs(points[:, k]), self._spread[k])
             ahead, behind = points.copy(), points.copy()
             ahead[:, k] += step
             behind[:, k] -= step
-            difference = self.log_density(ahead) - self.log_density(behind)
+            with np.errstate(invalid="ignore"):  # minus infinity on both sides
+                difference = self.log_density(ahead) - self.log_density(behind)
             gradient[:, k] = difference / (ahead[:, k] - behind[:, k])
+        gradient[~np.isfinite(gradient)] = 0  # outside the support there is no direction
         return to_device_of(gradient.astype(x.dtype), x)
 
-    def energy_parts(self, x: NDArray) -> tuple[NDArray, NDArray, NDArray | float]:
+    def energy_parts(self, x: ArrayLike) -> tuple[NDArray, NDArray, NDArray | float]:
         """(-log density (n,), its gradient (n, d), a preconditioner's curvature (n, d) or 0)."""
+        x = as_points(x, "x", self.dim)
         return -self.log_density(x), -self.log_density_grad(x), x.dtype.type(0)
 
     def propose(self, x: NDArray, step: float, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
-        """(y (n, d), log q(y) - log q(x) (n,)): a random walk of `step` standard deviations."""
+        """(y (n, d), log q(y) - log q(x) (n,)): a random walk of `step` times the spread of q."""
         noise = rng.standard_normal(x.shape, dtype=x.dtype)
         y = x + noise * (step * self._spread).astype(x.dtype)
         return y, self.log_density(y) - self.log_density(x)
 
     @cached_property
     def _spread(self) -> NDArray:
-        return self.sample(SCALE_SAMPLES, 0).std(axis=0)
+        """Half the range that holds the middle 68% of every coordinate, (d,): robust to tails."""
+        low, high = np.quantile(to_host(self.sample(SCALE_SAMPLES, 0)), [0.16, 0.84], axis=0)
+        return np.maximum((high - low) / 2, np.finfo(np.float64).tiny)
 
     def posterior_points(
         self, y: NDArray, noise: NDArray, normals: NDArray

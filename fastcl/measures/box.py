@@ -39,8 +39,8 @@ class Box(Storable, kind="box"):
     """
 
     def __init__(self, low: ArrayLike, high: ArrayLike) -> None:
-        self.low = as_vector(low, "low")
-        self.high = as_vector(high, "high", self.low.size)
+        self.low = as_vector(low, "low").copy()
+        self.high = as_vector(high, "high", self.low.size).copy()
         if self.low.size == 0:
             raise ValueError("low is empty")
         if not (self.low < self.high).all():
@@ -133,7 +133,7 @@ def merge_domains(a: Domain | None, b: Domain | None) -> Domain | None:
         return Box(np.minimum(a.low, b.low), np.maximum(a.high, b.high))
     if a is b:
         return a
-    if type(a) is not type(b):
+    if type(a) is not type(b) or a.kind is None:
         return None
     first, second = a.to_arrays(), b.to_arrays()
     same = first.keys() == second.keys() and all(

@@ -319,6 +319,8 @@ class GaussianMixture(GaussianTerms, kind="gaussian_mixture"):
 class Gaussian(GaussianMixture):
     """The Gaussian N(mean, covariance), as a reference measure.
 
+    It is a `GaussianMixture` of one component, and saved as such.
+
     Parameters
     ----------
     mean : array (d,)
@@ -337,9 +339,21 @@ class Gaussian(GaussianMixture):
     array([-0.9189])
     """
 
+    kind = GaussianMixture.kind  # whose `from_arrays` gives a Gaussian for one component
+
     def __init__(self, mean: ArrayLike, covariance: ArrayLike) -> None:
         mean = as_vector(mean, "mean")
         super().__init__([1.0], mean[None], as_array(covariance, "covariance")[None])
+
+    @property
+    def mean(self) -> NDArray:
+        """Mean, (d,)."""
+        return self.means[0]
+
+    @property
+    def covariance(self) -> NDArray:
+        """Covariance, (d, d)."""
+        return self.covariances[0]
 
     def __repr__(self) -> str:
         return f"Gaussian(dim={self.dim})"

@@ -46,6 +46,7 @@ class Prior(Storable):
     reference: ReferenceMeasure | None = None
     theta: NDArray
     dtype: np.dtype
+    _log_scale: float = 0.0
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(dim={self.dim}, reference={self.reference})"
@@ -73,12 +74,15 @@ class Prior(Storable):
 
     @property
     def log_scale(self) -> float:
-        """a: the last entry of `theta`, which may be set; 0 for a prior without parameters."""
-        return float(self.theta[-1]) if is_trainable(self) else 0.0
+        """a, which may be set: the last entry of `theta` if the prior has parameters."""
+        return float(self.theta[-1]) if is_trainable(self) else self._log_scale
 
     @log_scale.setter
     def log_scale(self, value: float) -> None:
-        self.theta[-1] = value
+        if is_trainable(self):
+            self.theta[-1] = value
+        else:
+            self._log_scale = float(value)
 
     def log_density(self, x: ArrayLike) -> NDArray:
         """a - R(x), plus the log-density of the reference if there is one: (n,), unnormalised."""

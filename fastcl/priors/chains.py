@@ -112,6 +112,8 @@ class Chains:
         (n, d) at the points before and after the step.
         """
         domain, x = self.domain, self.points
+        if not isinstance(domain, Gaussian):
+            raise TypeError(f"hmc_step needs a Gaussian as the domain, got {domain!r}")
         here = prior.energy_and_grad(x) if here is None else here
         centre = domain.centre.astype(x.dtype)
         velocity = domain.sample(len(x), self.rng, x.dtype) - centre
@@ -189,7 +191,8 @@ def log_normaliser(
     Raises
     ------
     TypeError, ValueError
-        No domain for a prior without a reference; n_points below 1.
+        No box for a prior without a reference, or a domain for one with a reference; n_points
+        below 1.
 
     Notes
     -----
@@ -204,9 +207,14 @@ def log_normaliser(
     >>> round(fastcl.log_normaliser(prior, n_points=4096), 2)
     0.69
     """
-    domain = prior.reference if domain is None else domain
-    if domain is None:
-        raise ValueError("domain is needed for a prior without a reference measure")
+    if not isinstance(prior, Prior):
+        raise TypeError(f"prior must be a fastcl.Prior, got {type(prior).__name__}")
+    if prior.reference is not None:
+        if domain not in (None, prior.reference):
+            raise ValueError("domain is for a prior without a reference measure: leave it out")
+        domain = prior.reference
+    elif not isinstance(domain, Box):
+        raise ValueError(f"domain must be a Box for a prior without a reference, got {domain!r}")
     chains = Chains(domain, n_points, rng)
     here: tuple | None = (prior.energy(chains.points),)
     total = prior.log_scale + (np.log(domain.volume) if isinstance(domain, Box) else 0.0)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ..files import Arrays, part_from, parts_of
+from ..measures.mixtures import Gaussian
 from ..measures.scale_mixtures import GaussianScaleMixture
 from .base import Prior
 from .chains import draw_samples
@@ -26,7 +27,8 @@ class GaussianisedPrior(Prior, kind="gaussianised-prior"):
     Raises
     ------
     TypeError, ValueError
-        A prior without a reference measure; another kind of reference; different dimensions.
+        A prior whose reference is not standard normal; another kind of reference; different
+        dimensions.
 
     Examples
     --------
@@ -46,10 +48,13 @@ class GaussianisedPrior(Prior, kind="gaussianised-prior"):
             raise TypeError(
                 f"reference must be a GaussianScaleMixture, got {type(reference).__name__}"
             )
-        if not isinstance(prior, Prior) or prior.reference is None:
+        if not isinstance(prior, Prior) or not isinstance(prior.reference, Gaussian):
             raise TypeError(f"prior must have a standard normal reference, got {prior!r}")
         if prior.dim != reference.dim:
             raise ValueError(f"prior has dimension {prior.dim}, the reference {reference.dim}")
+        normal = prior.reference
+        if normal.mean.any() or not np.array_equal(normal.covariance, np.eye(normal.dim)):
+            raise ValueError("the reference of prior must be N(0, I), the standard normal")
         self.prior = prior
         self.reference = reference
 

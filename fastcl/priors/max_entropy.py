@@ -61,7 +61,7 @@ class MaxEntropyPrior(Prior, kind="max-entropy-prior"):
     reference: ReferenceMeasure
 
     def __init__(self, omega: ArrayLike, c: ArrayLike, reference: ReferenceMeasure) -> None:
-        self.omega = as_frequencies(omega)
+        self.omega = as_frequencies(omega).copy()
         self.c = as_array(c, "c", kinds="fiubc").astype(np.complex128)
         if self.c.shape != (len(self.omega),) or not np.isfinite(self.c).all():
             raise ValueError(
@@ -137,8 +137,8 @@ def max_entropy(
     sketch : Sketch
     reference : ReferenceMeasure
     ridge : float
-        Of the metric, see `WhitenedMetric`: the larger, the less closely moments are followed that
-        the sketch hardly resolves.
+        Of the metric, see `WhitenedMetric`: the larger it is, the less closely the density matches
+        moments that the sketch hardly resolves.
     step_size : float
         1 is Newton's step at the reference. It falls to zero over the second half.
     n_points : int

@@ -17,7 +17,7 @@ from ..backend import empty, empty_aligned, is_device, kernel, to_device_of, to_
 from ..files import Arrays, part_from, parts_of
 from ..measures.base import ReferenceMeasure
 from ..measures.box import Box, Domain
-from ..validation import FLOATS, as_array, as_count, as_generator, as_points, as_vector
+from ..validation import FLOATS, as_array, as_count, as_generator, as_points, as_positive, as_vector
 from .base import Prior, check_reference
 
 MAX_PARTS = 16  # partial gradients of one backward pass: bounds the memory, and the threads at work
@@ -170,9 +170,16 @@ class MLPPrior(Prior, kind="prior"):
             By default 5 for a box, where structure has to emerge from a flat density, and 0.1 for a
             reference measure, which is close to the data already.
         rng : int or numpy.random.Generator, optional
+
+        Raises
+        ------
+        TypeError, ValueError
+            A domain of another dimension; energy not above zero.
         """
+        if domain.dim != self.dim:
+            raise ValueError(f"domain has dimension {domain.dim}, the prior {self.dim}")
         in_box = isinstance(domain, Box)
-        energy = (5.0 if in_box else 0.1) if energy is None else energy
+        energy = (5.0 if in_box else 0.1) if energy is None else as_positive(energy, "energy")
         x = domain.sample(4096, rng, np.float64)
         stds, (n_in, n_out) = x.std(axis=0), self.sizes[:2]
         first = self.theta[: n_in * n_out].reshape(n_in, n_out)

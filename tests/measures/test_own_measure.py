@@ -54,3 +54,37 @@ def test_a_max_entropy_prior_over_it_is_learned_and_denoises():
     y = x[:200] + 0.5 * rng.standard_normal((200, 2))
     clean = fastcl.denoise(prior, y, sigma=0.5, estimator="mean")
     assert ((clean - x[:200]) ** 2).mean() < 0.6 * ((y - x[:200]) ** 2).mean()
+
+
+class Shifted(Laplace):
+    """The same, one-sided and of another scale: its support and its unit are its own."""
+
+    def __init__(self, scale):
+        super().__init__(1)
+        self.scale = scale
+
+    def sample(self, n, rng=None, dtype=np.float64):
+        return (self.scale * np.random.default_rng(rng).exponential(size=(n, 1))).astype(dtype)
+
+    def log_density(self, x):
+        x = np.asarray(x)[:, 0]
+        return np.where(x >= 0, -x / self.scale - np.log(self.scale), -np.inf)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_the_gradient_is_taken_in_the_unit_of_the_measure(scale):
+    x = scale * np.array([[0.5], [3.0]])
+    np.testing.assert_allclose(Shifted(scale).log_density_grad(x), -1 / scale, rtol=1e-6)
+
+
+def test_the_gradient_is_zero_outside_the_support():
+    np.testing.assert_array_equal(Shifted(1.0).log_density_grad([[-5], [-1]]), 0.0)
+
+
+def test_sketches_with_domains_that_cannot_be_compared_merge_without_one():
+    parts = [fastcl.sketch(np.ones((3, 2)), np.ones((4, 2))) for _ in range(2)]
+    for part in parts:
+        part.domain = Laplace(2)
+    assert (parts[0] + parts[1]).domain is None
+    parts[1].domain = parts[0].domain
+    assert (parts[0] + parts[1]).domain is parts[0].domain

@@ -20,7 +20,7 @@ DOMAINS = {
 }
 
 
-class Tilt:
+class Tilt(fastcl.Prior):
     """The density ``q exp(a + <b, x> - |x|^2 curvature / 2)`` with q standard normal.
 
     It has the attributes of a prior that `log_normaliser` and `draw_samples` use.
@@ -503,7 +503,7 @@ def test_log_normaliser_follows_the_seed():
 
 
 def test_a_prior_without_reference_needs_a_domain():
-    with pytest.raises(ValueError, match=r"^domain is needed"):
+    with pytest.raises(ValueError, match=r"^domain must be a Box"):
         fastcl.log_normaliser(fastcl.MLPPrior(2, (4,), rng=0))
 
 

@@ -116,7 +116,7 @@ def test_a_saved_prior_has_bitwise_identical_coefficients_and_energies(tmp_path,
 
 @pytest.mark.parametrize("lost", ["omega", "c", "reference.kind", "reference.means"])
 def test_a_prior_with_a_missing_part_is_refused(lost):
-    message = "unknown kind" if lost == "reference.kind" else "missing"
+    message = "kind is missing" if lost == "reference.kind" else "missing"
     with pytest.raises(ValueError, match=message):
         through_arrays(some_prior(), lost)
 

@@ -83,3 +83,52 @@ def test_it_has_a_log_normaliser():
     # 2 pi times the integral of r exp(-(r - 1)^2 / (2 width^2)), which is that of a Gaussian.
     expected = np.log(2 * np.pi * 0.1 * np.sqrt(2 * np.pi))
     assert abs(fastcl.log_normaliser(RING, box, n_points=4000) - expected) < 0.1
+
+
+def test_a_kind_belongs_to_one_class():
+    with pytest.raises(ValueError, match=r"the kind 'box' is taken by fastcl\.measures\.box\.Box"):
+
+        class Mine(fastcl.Prior, kind="box"):
+            pass
+
+
+def test_a_subclass_is_not_saved_as_its_parent(tmp_path):
+    class Doubled(Ring):
+        def energy(self, x):
+            return 2 * super().energy(x)
+
+    with pytest.raises(TypeError, match="Doubled has no kind"):
+        Doubled(1.0, 0.1).save(tmp_path / "p.npz")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("inner", None), ("inner", {}), ("kind", 1.0), ("file", 1.0), ("day", np.datetime64("2020"))],
+)
+def test_what_a_file_cannot_hold_is_refused_before_it_is_written(tmp_path, name, value):
+    class Odd(fastcl.Prior, kind="odd"):
+        dim = 1
+
+        def to_arrays(self):
+            return {name: value}
+
+    with pytest.raises((TypeError, ValueError), match=repr(name)):
+        Odd().save(tmp_path / "p.npz")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_its_log_scale_may_be_set():
+    ring = Ring(1.0, 0.1)
+    before = ring.log_density([[1.0, 0.0]])
+    ring.log_scale = 2.0
+    np.testing.assert_allclose(ring.log_density([[1.0, 0.0]]), before + 2)
+
+
+def test_a_reference_that_is_not_standard_normal_is_refused():
+    class Flat(fastcl.Prior):
+        dim = 2
+        reference = fastcl.Gaussian([1.0, 0.0], np.eye(2))
+
+    mixture = fastcl.GaussianScaleMixture(np.eye(2), [1.0], [1.0])
+    with pytest.raises(ValueError, match=r"must be N\(0, I\)"):
+        fastcl.GaussianisedPrior(Flat(), mixture)
