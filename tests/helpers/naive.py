@@ -166,15 +166,20 @@ def mlp_error(theta, sizes, x, grad_energy, eps):
 
 
 def quantised_sum(x, omega, dither, bits, margin):
-    """(sums (m,) of levels of cosines less i times those of sines, numbers (m,) of phases within `margin` of a threshold)."""
+    """(sums, doubtful): levels of quantised cosines and sines, added over the points.
+
+    sums (m,) is complex, its imaginary part minus the levels of the sines; doubtful (m,) counts the
+    phases within `margin` of a threshold, relative to the sum of their terms' magnitudes.
+    """
+    x, omega = np.asarray(x, np.float64), np.asarray(omega, np.float64)
     total, doubtful = np.zeros(len(omega), complex), np.zeros(len(omega), int)
     half = 2 ** (bits - 1)
-    for j, row in enumerate(np.asarray(omega)):
-        for point in np.asarray(x, np.float64):
-            phase = sum(a * b for a, b in zip(row, point, strict=True)) + dither[j]
-            size = sum(abs(a * b) for a, b in zip(row, point, strict=True)) + 1
-            waves = half * np.cos(phase), half * np.cos(phase - np.pi / 2)
-            levels = [2 * min(max(np.floor(wave), -half), half - 1) + 1 for wave in waves]
-            total[j] += levels[0] - 1j * levels[1]
-            doubtful[j] += any(abs(wave - np.rint(wave)) < half * size * margin for wave in waves)
+    for i in range(len(x)):
+        phase = omega @ x[i] + dither
+        size = np.abs(omega) @ np.abs(x[i]) + 1
+        waves = half * np.cos(phase), half * np.cos(phase - np.pi / 2)
+        levels = [2 * np.clip(np.floor(wave), -half, half - 1) + 1 for wave in waves]
+        total += levels[0] - 1j * levels[1]
+        distance = np.minimum(*(np.abs(wave - np.rint(wave)) for wave in waves))
+        doubtful += distance < half * size * margin
     return total, doubtful
