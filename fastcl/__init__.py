@@ -31,7 +31,7 @@ from .priors.gaussianised import GaussianisedPrior
 from .priors.chains import Chains, log_normaliser
 
 # from a sketch to parameters
-from .learning.objective import grid_gradient, naive_gradient, unbiased_gradient
+from .learning.gradients import grid_gradient, naive_gradient, unbiased_gradient
 from .learning.optimizers import SGD, Adam, Constant, Cosine, Diminishing
 from .learning.loop import LearnResult, learn
 from .learning.adaptive import adapt_frequencies

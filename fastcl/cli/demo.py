@@ -18,8 +18,8 @@ from ..denoising.patch_sketch import sketch_images
 from ..denoising.restoration import denoise_image
 from ..denoising.vectors import denoise
 from ..fourier.frequencies import draw_frequencies
+from ..learning.gradients import grid_gradient
 from ..learning.loop import learn
-from ..learning.objective import grid_gradient
 from ..learning.optimizers import Adam, Cosine
 from ..measures.box import Box
 from ..plots.figures import new_figure, save_figure, show_density, show_image

@@ -1,6 +1,8 @@
 """From a sketch to parameters: minimise ``G(theta) = ||S mu_theta - z||^2``.
 
-`objective` has G and its stochastic gradients, `optimizers` the first-order methods, `loop` the function `learn`; `cuda_graph`
-replays whole steps on a device. `adaptive` chooses frequencies at which data differ from a reference measure, `decoders` find
-clusters and mixtures in a sketch.
+`objective` estimates G and its gradient from random points, `gradients` is its public face, `loop`
+has `learn`, and `optimizers` the first-order methods. `run` is the state of a run and its
+checkpoint; `cuda_graph` takes whole steps on a device. `adaptive` chooses frequencies at which data
+differ from a reference measure. `decoders` find clusters and mixtures in a sketch, from the moments
+in `atoms`.
 """

@@ -116,6 +116,27 @@ def test_a_reference_measure_is_that_of_the_host(device, sketch):
     np.testing.assert_allclose(thetas[0], thetas[1], rtol=0, atol=1e-9)
 
 
+class Doubled(fastcl.MLPPrior):
+    """Twice the energy of the network, by methods of its own."""
+
+    def forward(self, x, keep=True, weights=None):
+        energy, state = super().forward(x, keep, weights)
+        return 2 * energy, state
+
+    def backward(self, grad_energy, state, out=None):
+        return super().backward(2 * grad_energy, state, out)
+
+
+def test_an_energy_of_another_class_is_not_taken_for_that_of_the_network(device, sketch):
+    thetas = []
+    for place in (device.array, lambda array: array):
+        prior = Doubled(2, (8,), rng=0, dtype=np.float64)
+        prior.theta = place(prior.theta)
+        fastcl.learn(prior, sketch, BOX, n_points=N_POINTS, n_iter=3, rng=0)
+        thetas.append(prior.theta if isinstance(prior.theta, np.ndarray) else prior.theta.get())
+    np.testing.assert_allclose(thetas[0], thetas[1], rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize("name", ["grid_gradient", "naive_gradient", "unbiased_gradient"])
 def test_a_single_gradient_is_that_of_the_host(device, sketch, name):
     settings = {} if name == "grid_gradient" else {"rng": 0, "n_points": N_POINTS}
