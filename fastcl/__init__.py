@@ -34,7 +34,7 @@ from .priors.chains import Chains, log_normaliser
 from .learning.gradients import grid_gradient, naive_gradient, unbiased_gradient
 from .learning.optimizers import SGD, Adam, Constant, Cosine, Diminishing
 from .learning.loop import LearnResult, learn
-from .learning.adaptive import adapt_frequencies
+from .learning.adaptive import SearchEffort, adapt_frequencies
 from .learning.decoders import decode_kmeans, decode_mixture
 
 # vectors, photographs and sound
@@ -83,6 +83,7 @@ __all__ = [
     "Diminishing",
     "LearnResult",
     "learn",
+    "SearchEffort",
     "adapt_frequencies",
     "decode_kmeans",
     "decode_mixture",

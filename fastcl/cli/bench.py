@@ -17,7 +17,7 @@ from ..fourier.frequencies import draw_frequencies
 from ..learning.objective import METHODS, SketchMatching
 from ..learning.optimizers import Adam
 from ..measures.base import ReferenceMeasure
-from ..measures.box import Box
+from ..measures.box import Box, Domain
 from ..priors.mlp import MLPPrior
 from ..sketching.sketch import Sketch, sketch
 from ..validation import as_count, as_positive
@@ -57,8 +57,7 @@ def run(
     """
     seconds = as_positive(seconds, "seconds")
     n_points = as_count(n_points, "n_points")
-    if sk.domain is None:
-        raise ValueError("the sketch has no domain: make it with `fastcl sketch`")
+    _domain_of(sk)
     report(
         f"{'method':10}{'points':>10}{'ms/step':>12}{'MiB/step':>12}"
         f"{'steps':>8}{'G at the end':>14}"
@@ -82,6 +81,12 @@ def run(
     return {"dim": sk.dim, "m": len(sk.omega), "n_points": n_points, "methods": methods}
 
 
+def _domain_of(sk: Sketch) -> Domain:
+    if sk.domain is None:
+        raise ValueError("the sketch has no domain: make it with `fastcl sketch`")
+    return sk.domain
+
+
 def _why_left_out(sk: Sketch, points: int) -> str | None:
     """Why there is no grid of so many points for this sketch, or None if there is one."""
     if isinstance(sk.domain, ReferenceMeasure):
@@ -93,7 +98,7 @@ def _run_method(
     sk: Sketch, method: str, points: int, seconds: float, widths: Sequence[int]
 ) -> dict[str, Any]:
     prior = _new_prior(sk, widths)
-    prior.initialise_on(sk.domain, rng=0)
+    prior.initialise_on(_domain_of(sk), rng=0)
     objective = _new_objective(sk, prior)
     optimizer = Adam(1e-3)
     objective.gradient(prior, method, points, np.random.default_rng(0))  # compiles
@@ -125,8 +130,7 @@ def _new_prior(sk: Sketch, widths: Sequence[int]) -> MLPPrior:
 
 
 def _new_objective(sk: Sketch, prior: MLPPrior) -> SketchMatching:
-    assert sk.domain is not None
-    return SketchMatching(sk, sk.domain, prior.dtype)
+    return SketchMatching(sk, _domain_of(sk), prior.dtype)
 
 
 def _peak_mib(sk: Sketch, method: str, points: int, widths: Sequence[int]) -> float:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from .. import files
 from ..data.patches import PatchTransform
+from ..learning.adaptive import SearchEffort
 from ..learning.loop import learn_network
 from ..learning.objective import METHODS
 from ..measures.base import ReferenceMeasure
@@ -19,7 +20,7 @@ from ..priors.base import Prior
 from ..priors.gaussianised import GaussianisedPrior
 from ..priors.max_entropy import max_entropy
 from ..validation import as_choice, as_count, as_generator, as_positive, as_vector
-from .patch_sketch import PatchSketch, sketch_images
+from .patch_sketch import SUBSAMPLE, PatchSketch, sketch_images
 
 N_SAMPLES = 200_000
 N_ITER = 300  # steps of "max_entropy" by default
@@ -198,13 +199,16 @@ def learn_image_prior(
     m: int = 4000,
     rng: Any = None,
     progress: bool = False,
+    *,
+    subsample: int = SUBSAMPLE,
+    effort: SearchEffort | None = None,
     **settings: Any,
 ) -> ImageModel:
     """Learn a patch prior from photographs, through a sketch of all their patches.
 
     Parameters
     ----------
-    images, patch, m, progress
+    images, patch, m, progress, subsample, effort
         As in `sketch_images`.
     rng : int or numpy.random.Generator, optional
     **settings
@@ -230,5 +234,6 @@ def learn_image_prior(
     (32, 48)
     """
     rng = as_generator(rng)
-    patch_sketch = sketch_images(images, patch, m, rng, progress)
+    fit: dict[str, Any] = {"subsample": subsample, "effort": effort}
+    patch_sketch = sketch_images(images, patch, m, rng, progress, **fit)
     return learn_patches(patch_sketch, rng=rng, progress=progress, **settings)

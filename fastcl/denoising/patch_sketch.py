@@ -15,7 +15,7 @@ from .. import files
 from ..data.patches import PatchTransform, as_image
 from ..data.readers import ImageFolder
 from ..data.sources import Patches
-from ..learning.adaptive import adapt_frequencies
+from ..learning.adaptive import SearchEffort, adapt_frequencies
 from ..measures.base import ReferenceMeasure
 from ..measures.mixtures import standard_normal
 from ..measures.scale_mixtures import GaussianScaleMixture
@@ -133,6 +133,7 @@ def sketch_images(
     checkpoint_every: int = POINTS_BETWEEN,
     *,
     subsample: int = SUBSAMPLE,
+    effort: SearchEffort | None = None,
 ) -> PatchSketch:
     """Sketch all overlapping patches of photographs.
 
@@ -158,6 +159,8 @@ def sketch_images(
         `fastcl.load` reads it.
     subsample : int
         Approximate number of patches in the subsample.
+    effort : SearchEffort, optional
+        How long to search for frequencies, see `adapt_frequencies`.
 
     Returns
     -------
@@ -180,6 +183,8 @@ def sketch_images(
     patch = as_count(patch, "patch", least=2)
     m = as_count(m, "m")
     subsample = as_count(subsample, "subsample")
+    if effort is not None and not isinstance(effort, SearchEffort):
+        raise TypeError(f"effort must be a fastcl.SearchEffort, got {effort!r}")
     checkpoint_every = as_count(checkpoint_every, "checkpoint_every")
     opened = _open_images(images, patch)
     source = Patches(opened, patch)
@@ -188,12 +193,13 @@ def sketch_images(
     seed = int(rng.integers(2**63))
     result = state = None
     if checkpoint is not None:
-        settings = "" if subsample == SUBSAMPLE else f" subsample={subsample}"
-        settings += f" m={m} seed={seed if is_repeatable else None}"
+        settings = f" m={m} seed={seed if is_repeatable else None}"
+        settings += "" if subsample == SUBSAMPLE else f" subsample={subsample}"
+        settings += "" if effort is None else f" {effort}"
         state = PassState(source.describe() + settings, seed=seed)
         result = _resumed(checkpoint, state.data)
     if result is None:
-        result = _fitted(opened, patch, m, subsample, rng, progress)
+        result = _fitted(opened, patch, m, subsample, effort, rng, progress)
         result.sketch.pass_state = state
         if checkpoint is not None:  # the fit may take longer than the pass
             result.save(checkpoint)
@@ -239,7 +245,13 @@ def _resumed(checkpoint: files.PathLike, data: str) -> PatchSketch | None:
 
 
 def _fitted(
-    images: Images, patch: int, m: int, subsample: int, rng: np.random.Generator, progress: bool
+    images: Images,
+    patch: int,
+    m: int,
+    subsample: int,
+    effort: SearchEffort | None,
+    rng: np.random.Generator,
+    progress: bool,
 ) -> PatchSketch:
     """Everything that is fitted on a subsample, with an empty sketch."""
     sample = rng.permutation(_random_patches(images, patch, subsample, rng))
@@ -247,7 +259,8 @@ def _fitted(
     white = transform.forward(_dither(sample, rng))[0]
     reference = GaussianScaleMixture.fit(white)
     normal = standard_normal(transform.dim)
-    sketch = Sketch(adapt_frequencies(reference.gaussianise(white), m, normal, rng, progress))
+    points = reference.gaussianise(white)
+    sketch = Sketch(adapt_frequencies(points, m, normal, rng, progress, effort=effort))
     sketch.domain = normal
     return PatchSketch(transform, reference, sketch)
 

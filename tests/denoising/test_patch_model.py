@@ -182,6 +182,7 @@ def test_bad_images_are_named(trained, bad, error, message):
         ({"m": 0}, ValueError, "m "),
         ({"m": 2.5}, TypeError, "m "),
         ({"subsample": 0}, ValueError, "subsample "),
+        ({"effort": 3}, TypeError, "effort "),
         ({"rng": "0"}, TypeError, "rng"),
         ({"rng": -1}, ValueError, "rng"),
     ],

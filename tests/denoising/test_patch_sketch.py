@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from pictures import PATCH, photograph
+from pictures import MIN_SEARCH, PATCH, photograph
 
 import fastcl
 from fastcl.data import patches
@@ -44,11 +44,10 @@ def test_frequencies_are_chosen_on_patches_of_every_image(small_fit, monkeypatch
         return np.ones(len(omega))
 
     monkeypatch.setattr(adaptive, "_scores", scores)
-    few = replace(adaptive.EFFORT, scored=500)  # of the 2000 in the subsample
-    monkeypatch.setattr(adaptive, "EFFORT", few)
+    few = {"subsample": 2000, "effort": replace(MIN_SEARCH, scored=500)}
     rng = np.random.default_rng(0)
     loud, quiet = rng.random((40, 48)), 0.5 + 0.02 * rng.standard_normal((40, 48))
-    fastcl.sketch_images([quiet, loud], PATCH, m=1, rng=0, subsample=2000)
+    fastcl.sketch_images([quiet, loud], PATCH, m=1, rng=0, **few)
     lengths = np.linalg.norm(seen[0], axis=1)
     normal = np.sqrt(PATCH**2 - 1)
     # Half of the points on which candidates are scored come from either image.

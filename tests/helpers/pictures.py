@@ -5,12 +5,10 @@ from scipy.ndimage import gaussian_filter
 
 import fastcl
 from fastcl.cli import commands, demo
-from fastcl.denoising import patch_model
-from fastcl.learning import adaptive
 
 PATCH = 4
 SIGMA = 25 / 255
-MIN_SEARCH = adaptive.SearchEffort(
+MIN_SEARCH = fastcl.SearchEffort(
     chains=500, scored=4000, batch=500, ascent_steps=2, fit_steps=3, refine_steps=5
 )
 LEARNING = {  # settings with which a model of photographs is learned quickly
@@ -48,22 +46,27 @@ def psnr(clean, estimate):
     return -10 * np.log10(((clean - estimate) ** 2).mean())
 
 
-def sketch_little(images, *args, sketch_images=fastcl.sketch_images, **settings):
-    """`sketch_images` with a subsample that takes a second."""
-    return sketch_images(images, *args, **{"subsample": 4000} | settings)
-
-
-def learn_little(
-    patch_sketch, method="max_entropy", learn_patches=fastcl.learn_patches, **settings
-):
-    """`learn_patches` with a mixture that is fitted to few points."""
-    few = {"n_samples": 4000} if method == "max_entropy" else {}
-    return learn_patches(patch_sketch, method, **few | settings)
-
-
 def do_little(patch):
     """Subsamples and searches of a second wherever images are learned: the defaults take many."""
-    for module in (fastcl, patch_model, commands, demo):
+    sketch_images, learn_patches = fastcl.sketch_images, fastcl.learn_patches
+    learn_image_prior = fastcl.learn_image_prior
+    few_patches = {"subsample": 4000, "effort": MIN_SEARCH}
+
+    def few_samples(method="max_entropy", **settings):
+        # A network has no samples to which a mixture is fitted.
+        return {"n_samples": 4000} if method == "max_entropy" else {}
+
+    def sketch_little(images, *args, **settings):
+        return sketch_images(images, *args, **few_patches | settings)
+
+    def learn_little(patch_sketch, *args, **settings):
+        return learn_patches(patch_sketch, *args, **few_samples(*args[:1], **settings) | settings)
+
+    def learn_images_little(images, *args, **settings):
+        few = few_patches | few_samples(**settings)
+        return learn_image_prior(images, *args, **few | settings)
+
+    for module in (fastcl, commands, demo):
         patch.setattr(module, "sketch_images", sketch_little)
         patch.setattr(module, "learn_patches", learn_little)
-    patch.setattr(adaptive, "EFFORT", MIN_SEARCH)
+    patch.setattr(fastcl, "learn_image_prior", learn_images_little)

@@ -91,7 +91,7 @@ WITHOUT_EXAMPLES = {
     "ImageModel",
 }
 PROTOCOLS = {"ReferenceMeasure", "Prior"}
-PLAIN = {"Constant", "LearnResult"}
+PLAIN = {"Constant", "LearnResult", "SearchEffort"}
 MADE_ELSEWHERE = {"PatchSketch", "ImageModel", "ReferenceMeasure", "Prior"}  # list attributes
 
 

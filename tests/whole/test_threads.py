@@ -10,13 +10,13 @@ SCRIPT = """
 import hashlib
 import numpy as np, fastcl
 from skimage import data
-from fastcl.learning import adaptive
 
 # The defaults take a minute; the sums are cut into parts all the same.
-adaptive.EFFORT = adaptive.SearchEffort(
+effort = fastcl.SearchEffort(
     chains=5000, scored=20_000, batch=5000, ascent_steps=3, fit_steps=5, refine_steps=10
 )
-sketched = fastcl.sketch_images([data.coins(), data.moon()], patch=5, m=300, rng=0, subsample=20_000)
+few = {"subsample": 20_000, "effort": effort}
+sketched = fastcl.sketch_images([data.coins(), data.moon()], patch=5, m=300, rng=0, **few)
 model = fastcl.learn_patches(sketched, rng=0, n_iter=5, n_samples=15_000)
 noisy = data.camera()[:50, :70] / 255 + 0.1 * np.random.default_rng(0).standard_normal((50, 70))
 results = [model.transform.axes, sketched.reference.covariances, sketched.sketch.values]
