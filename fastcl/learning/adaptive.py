@@ -155,7 +155,7 @@ def adapt_frequencies(
             prior = MaxEntropyPrior(omega, c, reference)
             c = ascend(prior, z, metric, chains, FIT_STEP, effort.fit_steps).c
             bar.update(1)
-        omega = _refine(x, omega, c, chains, effort, rng)
+        omega = _refine(x, omega, c, reference, chains, effort, rng)
         bar.update(2)
     return omega
 
@@ -235,6 +235,7 @@ def _refine(
     x: NDArray,
     omega: NDArray,
     c: NDArray,
+    reference: ReferenceMeasure,
     chains: Chains,
     effort: SearchEffort,
     rng: np.random.Generator,
@@ -247,7 +248,7 @@ def _refine(
     for _ in range(effort.refine_steps):
         omega = theta[:size].reshape(shape)
         c = theta[size : size + m] + 1j * theta[size + m :]
-        prior = MaxEntropyPrior(omega, c, chains.domain)
+        prior = MaxEntropyPrior(omega, c, reference)
         chains.advance(prior)
         data = _batch(x, effort, rng)
         model = _batch(chains.points, effort, rng)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .. import backend
-from ..backend import empty, is_device, kernel, to_device_of
+from ..backend import empty, is_device, kernel, to_device_of, to_host
 from ..fourier.operator import DirectOperator
 from ..kernels.launchers import objective as launchers
 from ..kernels.launchers.objective import DIVERGED, RUN_SIZE, STEP
@@ -30,20 +30,27 @@ from .optimizers import SGD, Adam, Optimizer
 ROWS = 256  # rows of the table of rates: steps that the device takes without the host
 
 
-def can_capture(objective: SketchMatching, prior: Prior, method: str, optimizer: Optimizer) -> bool:
-    """Whether `CapturedSteps` serves this run.
+def captured_steps(
+    objective: SketchMatching,
+    prior: Prior,
+    method: str,
+    points: int,
+    log_scale: str,
+    optimizer: Optimizer,
+    seed: int,
+) -> CapturedSteps | None:
+    """The steps of this run on a device, or None if they cannot be captured.
 
-    It does for an `MLPPrior` on a device, random points of a box, plain frequencies, SGD or Adam.
+    They can for an `MLPPrior` on a device, random points of a box, plain frequencies, SGD or Adam.
     """
+    if not is_device(prior.theta) or method == "grid":
+        return None
+    if not isinstance(objective.domain, Box) or not isinstance(objective.operator, DirectOperator):
+        return None
     # Types are compared, as a subclass may compute something else.
-    return (
-        type(prior) is MLPPrior
-        and is_device(prior.theta)
-        and isinstance(objective.domain, Box)
-        and isinstance(objective.operator, DirectOperator)
-        and method != "grid"
-        and type(optimizer) in (SGD, Adam)
-    )
+    if type(prior) is MLPPrior and (type(optimizer) is SGD or type(optimizer) is Adam):
+        return CapturedSteps(objective, prior, method, points, log_scale, optimizer, seed)
+    return None
 
 
 class CapturedSteps:
@@ -60,17 +67,21 @@ class CapturedSteps:
         method: str,
         n_points: int,
         log_scale: str,
-        optimizer: Optimizer,
+        optimizer: SGD | Adam,
         seed: int,
     ) -> None:
+        box, operator = objective.domain, objective.operator
+        assert isinstance(box, Box)
+        assert isinstance(operator, DirectOperator)
+        self.box = box
+        self.operator = operator
         self.objective = objective
         self.prior = prior
         self.optimizer = optimizer
         self.n = n_points
         self.learned = log_scale == "learned"
         self.normalised = log_scale == "normalised"
-        box = objective.domain
-        objective.operator.check_phases(np.maximum(np.abs(box.low), np.abs(box.high)))
+        operator.check_phases(np.maximum(np.abs(box.low), np.abs(box.high)))
         for name in optimizer.buffers:
             if getattr(optimizer, name) is None:
                 setattr(optimizer, name, np.zeros_like(prior.theta))
@@ -87,7 +98,7 @@ class CapturedSteps:
 
     def _allocate(self, sets: int, seed: int) -> None:
         """The arrays that steps share; of several sets of points those of the gradient come first."""
-        theta, box, n, m = self.prior.theta, self.objective.domain, self.n, len(self.objective.z)
+        theta, box, n, m = self.prior.theta, self.box, self.n, len(self.objective.z)
 
         def array(shape: int | tuple[int, ...], dtype: DTypeLike = theta.dtype) -> NDArray:
             return empty(shape, dtype, theta)
@@ -129,7 +140,7 @@ class CapturedSteps:
                 self.counters[:] = to_device_of(np.array([first, 0, -1, 0]), self.counters)
                 for _ in range(count):
                     self._take_step()
-                counters, history = self.counters.get(), self.history.get()
+                counters, history = to_host(self.counters), to_host(self.history)
                 diverged = bool(counters[DIVERGED] >= 0)
                 if diverged:
                     self.prior.theta[:] = self.previous
@@ -170,7 +181,7 @@ class CapturedSteps:
         launchers.next_step(self.counters)
 
     def _launch_gradient(self) -> None:
-        prior, operator, n = self.prior, self.objective.operator, self.n
+        prior, operator, n = self.prior, self.operator, self.n
         volume = self.objective.scale
         x, independent = self.points[:n], self.points[-n:]
         theta, transposed = prior.weights()

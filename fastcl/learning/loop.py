@@ -21,7 +21,7 @@ from ..priors.mlp import MLPPrior
 from ..progress import progress_bar
 from ..sketching.sketch import Sketch
 from ..validation import as_choice, as_count, as_generator
-from .cuda_graph import ROWS, CapturedSteps, can_capture
+from .cuda_graph import ROWS, captured_steps
 from .objective import LOG_SCALES, METHODS, SketchMatching, check_trainable
 from .optimizers import Adam, Cosine, Optimizer
 from .run import Run, describe_settings
@@ -295,11 +295,9 @@ class _Steps:
         self.points = points
         self.log_scale = log_scale
         self.seed = seed
-        self.captured = None
-        if can_capture(objective, run.prior, method, run.optimizer):
-            self.captured = CapturedSteps(
-                objective, run.prior, method, points, log_scale, run.optimizer, seed
-            )
+        self.captured = captured_steps(
+            objective, run.prior, method, points, log_scale, run.optimizer, seed
+        )
 
     def take(self, count: int, start: float) -> None:
         """Take up to `count` steps of a run that began at the time `start`.

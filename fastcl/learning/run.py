@@ -152,24 +152,25 @@ def describe_settings(
 ) -> list[str]:
     """What a checkpoint identifies a run by: as it is written now, then as version 0.1.0 wrote it."""
     theta = prior.theta
-    network = prior.sizes.tolist() if isinstance(prior, MLPPrior) else [repr(prior), theta.size]
-    rest = [network, str(theta.dtype), optimizer.describe(), _describe_domain(domain)]
-    settings = [repr([method, points, log_scale, *rest, seed])]
+    network = [repr(prior), theta.size] if type(prior) is not MLPPrior else prior.sizes.tolist()
+    dtype, described = str(theta.dtype), _describe_domain(domain)
+    algorithm = optimizer.describe()
+    settings = [repr([method, points, log_scale, network, dtype, algorithm, described, seed])]
     # Version 0.1.0 also wrote the defaults of options that are gone: the metric, the share of
     # tracked residuals, the share of averaged steps and the number of steps that these two needed.
     # It called the default method "normalised".
-    rest[2] = rest[2].replace("'step_size'", "'step'")
+    rest = [network, dtype, algorithm.replace("'step_size'", "'step'"), described, None, seed]
     names = [method]
     if (method, log_scale) == ("unbiased", "normalised"):
         names.append("normalised")
     for name in names:
-        settings.append(repr([name, points, log_scale, "identity", 0.3, 0.0, *rest, None, seed]))
+        settings.append(repr([name, points, log_scale, "identity", 0.3, 0.0, *rest]))
     return settings
 
 
 def _describe_domain(domain: Domain) -> object:
-    """Name -> list of its numbers, or, for a measure that cannot be saved, how it is printed."""
-    if domain.kind is None or type(domain).to_arrays is files.Storable.to_arrays:
+    """Name -> list of its numbers; for a measure without `to_arrays`, how it is printed."""
+    if type(domain).to_arrays is files.Storable.to_arrays:
         return repr(domain)
-    arrays = {"kind": domain.kind, **domain.to_arrays()}
+    arrays = {"kind": domain.kind or type(domain).__qualname__, **domain.to_arrays()}
     return {name: np.asarray(array).tolist() for name, array in arrays.items()}

@@ -153,6 +153,23 @@ def test_checkpoint_of_another_run_is_refused(tmp_path, what):
     assert checkpoint.read_bytes() == before
 
 
+class Shifted(fastcl.Gaussian):
+    """A measure without a kind, which is still told apart by its numbers."""
+
+
+@pytest.mark.parametrize("make", [fastcl.Gaussian, Shifted])
+def test_checkpoint_of_another_reference_is_refused(tmp_path, make):
+    def run(mean):
+        q = make([mean], [[0.3]])
+        prior = make_prior(1, (8,), np.float32, q)
+        learn(replace(line(), prior=prior, domain=q), n_iter=3, checkpoint=tmp_path / "run.npz")
+
+    run(0.2)
+    run(0.2)
+    with pytest.raises(ValueError, match="belongs to a run with other settings"):
+        run(0.3)
+
+
 @pytest.mark.parametrize("kept", [0.0, 0.1, 0.5, 0.9])
 def test_truncated_checkpoint_is_refused_and_left_alone(tmp_path, kept):
     checkpoint, problem = tmp_path / "run.npz", line(np.float32)
