@@ -1,4 +1,4 @@
-"""The data sets have the laws that their docstrings give."""
+"""The data sets have the distributions that their docstrings give."""
 
 import numpy as np
 import pytest
@@ -12,15 +12,16 @@ def test_spiral_without_noise_is_the_curve(turns):
     t = np.hypot(x[:, 0], x[:, 1]) / 0.9
     angle = 2 * np.pi * turns * t
     np.testing.assert_allclose(x, 0.9 * (t * [np.cos(angle), np.sin(angle)]).T, atol=1e-10)
-    # t is uniform: P(sqrt(n) D > 2.5) = 2 exp(-2 2.5^2) = 7e-6 by Kolmogorov and Smirnov
+    # t is uniform: by Kolmogorov and Smirnov, P(sqrt(n) D > 2.5) = 2 exp(-2 2.5^2) = 7e-6.
     assert np.abs(np.sort(t) - (np.arange(2000) + 0.5) / 2000).max() * np.sqrt(2000) < 2.5
 
 
 def test_noise_of_the_spiral_is_added_in_both_coordinates():
-    curve, x = make_spiral(20_000, noise=1e-12, rng=1), make_spiral(20_000, noise=0.1, rng=1)
-    # The same seed draws the same t. A sample deviation of n points is off by 1 / sqrt(2 n), here five times that.
-    np.testing.assert_allclose((x - curve).std(axis=0), 0.1, rtol=5 / np.sqrt(40_000))
-    np.testing.assert_allclose((x - curve).mean(axis=0), 0, atol=5 * 0.1 / np.sqrt(20_000))
+    # The same seed draws the same t.
+    noise = make_spiral(20_000, noise=0.1, rng=1) - make_spiral(20_000, noise=1e-12, rng=1)
+    # Five standard errors, 1 / sqrt(2 n) of the std and 1 / sqrt(n) of the mean.
+    np.testing.assert_allclose(noise.std(axis=0), 0.1, rtol=5 / np.sqrt(40_000))
+    np.testing.assert_allclose(noise.mean(axis=0), 0, atol=5 * 0.1 / np.sqrt(20_000))
 
 
 def test_spiral_follows_the_seed():
@@ -54,8 +55,9 @@ def test_two_gaussians_stand_on_the_diagonal(dim):
     assert np.ptp(mixture.means, axis=1).max() == 0
     np.testing.assert_allclose(mixture.covariances, np.tile(0.1**2 * np.eye(dim), (2, 1, 1)))
     x = mixture.sample(1000, rng=0)
-    assert (np.abs(x) < 1).all()  # six deviations away, at least
-    # Along the diagonal every point is about +0.4 or -0.4, each half the time: five deviations of a coin.
+    assert (np.abs(x) < 1).all()  # at least six standard deviations away
+    # Along the diagonal every point is about +0.4 or -0.4. Each sign has half of them, up to five
+    # standard deviations of a coin.
     along = x.sum(axis=1) / np.sqrt(dim)
     assert (np.abs(np.abs(along) - 0.4) < 0.5).all()
     assert abs((along > 0).mean() - 0.5) < 5 * 0.5 / np.sqrt(1000)

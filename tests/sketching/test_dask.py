@@ -1,14 +1,11 @@
-"""Sketches of dask arrays: the same bits under every scheduler, whatever dies on the way."""
-
-import os
-import subprocess
-import sys
+"""Sketches of dask arrays: one result under every scheduler, even if workers die."""
 
 import naive
 import numba
 import numpy as np
 import pytest
 from bounds import assert_within
+from passes import run_script
 
 import fastcl
 from fastcl.sketching.dask import sum_of_block
@@ -32,7 +29,7 @@ def x(rng):
 
 
 def combine(blocks, omega):
-    """What the tasks and their tree have to give, in one process and in obvious loops: sums and count."""
+    """(sums, count) that the tasks and their tree must give, in one process and obvious loops."""
     parts = []
     for block in blocks:
         sketch = fastcl.Sketch(omega, method="direct")
@@ -52,7 +49,7 @@ def combine(blocks, omega):
     return parts[0]
 
 
-def assert_same_bits(sketch, blocks, omega):
+def assert_sum_of_blocks(sketch, blocks, omega):
     total, count = combine(blocks, omega)
     assert sketch.count == count
     assert np.array_equal(sketch.values, total / count)
@@ -67,24 +64,24 @@ def sketch_synchronously(*arguments, **options):
         return fastcl.sketch(*arguments, **options)
 
 
-# ---- the same bits ----------------------------------------------------------------------------------------------
+# ---- one result, however it is computed ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_every_scheduler_gives_the_bits_of_one_process(x, omega, scheduler, dtype):
+def test_every_scheduler_gives_the_result_of_one_process(x, omega, scheduler, dtype):
     x = x.astype(dtype)
     with dask.config.set(scheduler=scheduler, num_workers=2):
         sk = fastcl.sketch(
             da.from_array(x, chunks=(50, 3)), omega
         )  # 21 blocks: a tree of three levels
-    assert_same_bits(sk, in_blocks(x, 50), omega)
+    assert_sum_of_blocks(sk, in_blocks(x, 50), omega)
     assert np.array_equal(sk.omega, omega)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_it_is_the_sketch_of_the_array(x, omega, dtype):
-    """Two sums of the same rounded features: mean errors of either, and eps for each of the eight of a task and three levels."""
+    """Two sums of the same rounded features, with eps more for three levels of eight sums."""
     x = x.astype(dtype)
     sk, whole = (
         sketch_synchronously(da.from_array(x, chunks=(50, 3)), omega),
@@ -96,7 +93,7 @@ def test_it_is_the_sketch_of_the_array(x, omega, dtype):
     assert (sk + whole).count == sk.update(x).count == 2006  # it is a sketch like any other
 
 
-def test_one_block_has_the_bits_of_the_array(x, omega):
+def test_one_block_is_the_array(x, omega):
     assert np.array_equal(
         sketch_synchronously(da.from_array(x, chunks=-1), omega).values,
         fastcl.sketch(x, omega).values,
@@ -115,24 +112,23 @@ def test_structured_frequencies_travel(rng, scheduler, dim, options):
     )
     with dask.config.set(scheduler=scheduler, num_workers=2):
         sk = fastcl.sketch(da.from_array(x, chunks=(100, dim)), omega)
-    assert_same_bits(sk, in_blocks(x, 100), omega)
+    assert_sum_of_blocks(sk, in_blocks(x, 100), omega)
     assert sk.omega == omega
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 @pytest.mark.parametrize("bits", [1, 3])
-def test_quantised_features_are_those_of_the_array_to_the_bit(x, omega, scheduler, bits):
+def test_quantised_features_are_bitwise_those_of_the_array(x, omega, scheduler, bits):
     with dask.config.set(scheduler=scheduler, num_workers=2):
         sk = fastcl.sketch(da.from_array(x, chunks=(50, 3)), omega, bits=bits, rng=5)
-    whole = fastcl.sketch(
-        x, omega, bits=bits, rng=5
-    )  # levels are whole numbers: the order of sums is no matter
+    # Levels are integers, so the order of the sums does not matter.
+    whole = fastcl.sketch(x, omega, bits=bits, rng=5)
     assert np.array_equal(sk.values, whole.values)
     assert (sk.count, sk.bits, sk.fingerprint) == (1003, bits, whole.fingerprint)
     assert np.array_equal((sk + whole).values, sk.values)
 
 
-def test_finufft_is_taken_by_name_alone(monkeypatch, x):
+def test_finufft_is_used_only_by_name(monkeypatch, x):
     pytest.importorskip("finufft")
     omega, array = (
         fastcl.draw_frequencies(40, dim=3, scale=0.7, rng=1),
@@ -148,7 +144,7 @@ def test_finufft_is_taken_by_name_alone(monkeypatch, x):
     )  # the accuracy of the sum, and of the direct one less
 
 
-# ---- blocks of all kinds ----------------------------------------------------------------------------------------
+# ---- blocks of all kinds -------------------------------------------------------------------------
 
 
 def test_unknown_and_empty_blocks_are_read(x, omega):
@@ -156,12 +152,12 @@ def test_unknown_and_empty_blocks_are_read(x, omega):
     array = da.from_array(x, chunks=(50, 3))
     kept = array[array[:, 0] > -10]
     assert np.isnan(kept.shape[0])
-    assert_same_bits(
+    assert_sum_of_blocks(
         sketch_synchronously(kept, omega),
         [block[block[:, 0] > -10] for block in in_blocks(x, 50)],
         omega,
     )
-    assert_same_bits(
+    assert_sum_of_blocks(
         sketch_synchronously(da.from_array(x, chunks=((0, 3, 0, 1000), 3)), omega),
         [x[:0], x[:3], x[:0], x[3:]],
         omega,
@@ -170,26 +166,27 @@ def test_unknown_and_empty_blocks_are_read(x, omega):
 
 def test_blocks_of_columns_are_joined(x, omega):
     array = da.from_array(x, chunks=(100, 2))
-    assert_same_bits(sketch_synchronously(array, omega), in_blocks(x, 100), omega)
-    assert_same_bits(
+    assert_sum_of_blocks(sketch_synchronously(array, omega), in_blocks(x, 100), omega)
+    assert_sum_of_blocks(
         sketch_synchronously(array[array[:, 0] > -9], omega), in_blocks(x, 100), omega
     )  # rows unknown
 
 
 @pytest.mark.parametrize("change", [
-    lambda block: (9 * block).astype(np.int16), lambda block: block > 0, lambda block: block.astype(np.float16),
-    lambda block: block.astype(">f8"), np.asfortranarray, lambda block: (9 * block).astype(int).tolist(),
+    lambda block: (9 * block).astype(np.int16), lambda block: block > 0,
+    lambda block: block.astype(np.float16), lambda block: block.astype(">f8"),
+    np.asfortranarray, lambda block: (9 * block).astype(int).tolist(),
 ])  # fmt: skip
 def test_blocks_are_whatever_an_array_can_be(x, omega, change):
     array = da.from_array(x, chunks=(300, 3)).map_blocks(change, dtype=float, meta=np.empty((0, 0)))
-    assert_same_bits(
+    assert_sum_of_blocks(
         sketch_synchronously(array, omega),
         [np.asarray(change(block)) for block in in_blocks(x, 300)],
         omega,
     )
 
 
-# ---- what tasks hold --------------------------------------------------------------------------------------------
+# ---- what the tasks hold -------------------------------------------------------------------------
 
 
 def test_the_frequencies_are_in_the_graph_once(x):
@@ -201,7 +198,7 @@ def test_the_frequencies_are_in_the_graph_once(x):
     assert sizes[-2] < omega.nbytes / 10 < omega.nbytes < sizes[-1]
 
 
-def test_tasks_have_one_thread_and_give_it_back(monkeypatch, x, omega):
+def test_tasks_run_on_one_thread_and_restore_the_number(monkeypatch, x, omega):
     seen, add, array = [], fastcl.Sketch.sum_rows, da.from_array(x, chunks=(200, 3))
     monkeypatch.setattr(
         fastcl.Sketch,
@@ -213,7 +210,7 @@ def test_tasks_have_one_thread_and_give_it_back(monkeypatch, x, omega):
     with dask.config.set(scheduler="threads"):
         fastcl.sketch(array, omega)
     assert seen == 6 * [1]
-    sketch_synchronously(array, omega)  # one task after the other has all that the caller has
+    sketch_synchronously(array, omega)  # tasks that run one by one have all threads of the caller
     assert seen[6:] == 6 * [before]
     bad = np.full((3, 3), np.nan)
     with pytest.raises(ValueError, match="NaN"):
@@ -231,24 +228,12 @@ print(sk.count)
 """
 
 
-def test_threads_take_turns_where_the_layer_of_numba_would_abort():
+def test_tasks_take_turns_if_the_threading_layer_would_abort():
     done = run_script(["-c", WORKQUEUE], NUMBA_THREADING_LAYER="workqueue")
     assert done.stdout.split() == ["40000"]
 
 
-def run_script(arguments, **environment):
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done
-
-
-# ---- what is refused, and what is shown -------------------------------------------------------------------------
+# ---- what is refused, and what is shown ----------------------------------------------------------
 
 
 def never(block):
@@ -330,75 +315,3 @@ def test_progress_is_that_of_dask(monkeypatch, x, omega, capsys):
     sketch_synchronously(da.from_array(x), omega, progress=True)
     assert bars == [2]
     assert "100% Completed" in capsys.readouterr().out
-
-
-# ---- a cluster, and the death of a worker -----------------------------------------------------------------------
-
-CLUSTER = """
-import os, signal, sys, threading, time
-from pathlib import Path
-
-import dask, dask.array as da, numpy as np
-from distributed import Client, LocalCluster
-
-import fastcl
-
-FOLDER, BLOCKS = Path(sys.argv[1]), 40
-
-
-def make_block(block_id):
-    (FOLDER / f"{block_id[0]}-{os.getpid()}-{time.monotonic_ns()}").touch()
-    time.sleep(0.05)
-    return np.random.default_rng(block_id[0]).standard_normal((500, 3)).astype(np.float32)
-
-
-def kill_half_way(pid, killed):
-    while len(list(FOLDER.iterdir())) < BLOCKS // 2:
-        time.sleep(0.01)
-    killed.append(len(list(FOLDER.iterdir())))
-    os.kill(pid, signal.SIGKILL)
-
-
-def markers(pid):
-    return [path for path in FOLDER.iterdir() if path.name.split("-")[1] == str(pid)]
-
-
-if __name__ == "__main__":
-    omega = fastcl.draw_frequencies(200, dim=3, scale=0.7, rng=1)
-    x = da.map_blocks(make_block, chunks=((500,) * BLOCKS, (3,)), dtype=np.float32, meta=np.empty((0, 0), np.float32))
-    with dask.config.set(scheduler="synchronous"):
-        alone = fastcl.sketch(x, omega)
-    for path in FOLDER.iterdir():
-        path.unlink()
-    options = {"host": "127.0.0.1", "dashboard_address": None, "local_directory": sys.argv[2]}
-    with LocalCluster(n_workers=2, processes=True, threads_per_worker=1, **options) as cluster, Client(cluster) as client:
-        victim, other = client.run(os.getpid).values()
-        killed = []
-        killer = threading.Thread(target=kill_half_way, args=(victim, killed))
-        killer.start()
-        sk = fastcl.sketch(x, omega)
-        killer.join()
-        assert victim not in client.run(os.getpid).values(), "the worker lives"
-        assert markers(victim), "the worker had done nothing"
-        done = len(list(FOLDER.iterdir()))
-        assert killed[0] < BLOCKS < done, f"{killed[0]} blocks at the kill, {done} with those computed again"
-        assert sk.count == alone.count == 500 * BLOCKS
-        assert np.array_equal(sk.values, alone.values), "other bits"
-        bad = da.from_array(np.full((9, 3), np.nan), chunks=(3, 3))
-        try:
-            fastcl.sketch(bad, omega)
-        except ValueError as error:
-            print(error)
-"""
-
-
-def test_the_death_of_a_worker_leaves_the_bits_alone(tmp_path):
-    """A worker of two is killed when half of the blocks have been started: its own are computed again, by others."""
-    pytest.importorskip("distributed")
-    script, folder = tmp_path / "script.py", tmp_path / "blocks"
-    script.write_text(CLUSTER)
-    folder.mkdir()
-    done = run_script([str(script), str(folder), str(tmp_path / "workers")])
-    lines = done.stdout.splitlines()
-    assert len(lines) == 1
-    assert lines[0].startswith("x holds NaN or infinity in row 0 (block ")

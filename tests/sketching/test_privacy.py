@@ -1,4 +1,4 @@
-"""Releases of a sketch: the law of their noise, the sensitivity that it hides, and what is on the account."""
+"""Releases of a sketch: the distribution of their noise, the sensitivity it hides, the account."""
 
 import numpy as np
 import pytest
@@ -21,14 +21,15 @@ def noise_of(sk, **given):
     return np.concatenate([difference.real, difference.imag])
 
 
-# ---- the noise --------------------------------------------------------------------------------------------------
+# ---- the noise -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("epsilon", [0.1, 1.0, 10.0])
 def test_laplace_noise_has_the_scale_of_the_sensitivity(sk, epsilon):
     noise = np.concatenate([noise_of(sk, epsilon=epsilon, rng=seed) for seed in range(20)])
     scale = 2 * np.sqrt(2) * M / epsilon
-    # |Laplace| is exponential: its mean and its deviation are the scale, and rounding to 2^-16 is nothing beside it.
+    # |Laplace| is exponential: its mean and its standard deviation are the scale. Compared with
+    # that, rounding to 2^-16 is nothing.
     assert abs(np.abs(noise).mean() / scale - 1) < 5 / np.sqrt(len(noise))
     assert abs(noise.mean()) < 5 * np.sqrt(2) * scale / np.sqrt(len(noise))
     assert abs((np.abs(noise) > scale).mean() - np.exp(-1)) < 5 * 0.5 / np.sqrt(len(noise))
@@ -39,9 +40,8 @@ def test_gaussian_noise_has_the_std_of_the_formula(sk):
     noise = np.concatenate([noise_of(sk, rng=seed, **given) for seed in range(20)])
     std = 2 * np.sqrt(M) * privacy.gaussian_std(0.5, 1e-5)
     assert abs(noise.std() / std - 1) < 5 / np.sqrt(2 * len(noise))
-    assert abs((noise**4).mean() / std**4 / 3 - 1) < 5 * np.sqrt(
-        96 / 9 / len(noise)
-    )  # the fourth moment has variance 96
+    # The fourth power of a standard normal has mean 3 and variance 96.
+    assert abs((noise**4).mean() / std**4 / 3 - 1) < 5 * np.sqrt(96 / 9 / len(noise))
 
 
 @pytest.mark.parametrize("delta", [1e-12, 1e-5, 0.3])
@@ -58,12 +58,12 @@ def test_the_gaussian_std_solves_the_exact_formula(epsilon, delta):
 
     assert loss(s) == pytest.approx(delta, rel=1e-4)
     assert loss(1.01 * s) < delta < loss(0.99 * s)
-    if epsilon <= 1:  # where the classical formula holds, this one never asks for more
+    if epsilon <= 1:  # the classical formula holds, and this one never needs more noise
         assert s <= np.sqrt(2 * np.log(1.25 / delta)) / epsilon
 
 
 @pytest.mark.parametrize("scale", [1, 3, 1000])
-def test_discrete_laplace_numbers_have_their_law(scale):
+def test_discrete_laplace_numbers_have_their_distribution(scale):
     drawn = privacy.draw_discrete_laplace(scale, 40_000, np.random.default_rng(scale))
     ratio = np.exp(-1 / scale)
     for k in (0, 1, -1, scale, -2 * scale):
@@ -82,28 +82,25 @@ def test_sums_lie_on_the_grid_and_the_seed_decides(sk):
     assert (first.total != second.total).any()  # by default from the operating system
 
 
-# ---- the sensitivity --------------------------------------------------------------------------------------------
+# ---- the sensitivity -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bits", [None, 1, 2, 3, 8])
-def test_no_replaced_point_moves_the_sums_further_and_some_nearly_as_far(bits):
+def test_the_sensitivity_is_the_largest_change_that_a_point_can_make(bits):
     rng = np.random.default_rng(0)
     omega = rng.standard_normal((1, 1))
     dither = None if bits is None else rng.uniform(0, 6, 1)
     empty = fastcl.Sketch(omega, bits=bits, dither=dither)
     first, second = privacy.sensitivity(empty)
-    phases = np.linspace(0, 2 * np.pi, 1001)[:, None] / omega[0]
-    sums = np.unique(
-        [
-            fastcl.Sketch(omega, bits=bits, dither=dither).update(phase[None]).total[0]
-            for phase in phases
-        ]
-    )
+    points = np.linspace(0, 2 * np.pi, 1001)[:, None] / omega[0]
+    sums = np.unique([empty.sum_rows(point[None]) for point in points])
     moved = sums[:, None] - sums
     lengths = np.abs(moved.real) + np.abs(moved.imag)
     assert lengths.max() <= first * (1 + 1e-12)
     assert np.abs(moved).max() <= second * (1 + 1e-12)
-    assert lengths.max() > 0.99 * first  # the grid of phases misses the narrow cells of many bits
+    assert (
+        lengths.max() > 0.99 * first
+    )  # not all of it: the points miss the narrow cells of many bits
     assert np.abs(moved).max() > 0.99 * second
 
 
@@ -112,7 +109,7 @@ def test_sensitivities_grow_with_the_frequencies_as_derived(sk):
     assert Quantiser(1, np.zeros(3), 3).highest_levels.tolist() == [[1, 1]]
 
 
-# ---- the account ------------------------------------------------------------------------------------------------
+# ---- the account ---------------------------------------------------------------------------------
 
 
 def test_a_release_is_a_sketch_with_its_privacy(tmp_path, sk):
@@ -140,14 +137,12 @@ def test_releases_of_the_same_data_add_up_and_those_of_others_do_not(rng, sk):
     assert (sk + other).spent == (2.0 if other.spent[0] == 2.0 else 0.75, 1e-6)
 
 
-def test_the_account_outlives_files_and_copies(tmp_path, sk):
+def test_files_and_copies_keep_the_account(tmp_path, sk):
     sk.save(tmp_path / "raw.npz")
     copies = [fastcl.load(tmp_path / "raw.npz") for _ in range(2)]
     one, two = (fastcl.release(copy, 1.0, rng=seed) for seed, copy in enumerate(copies))
-    assert (one + two).privacy == (
-        2.0,
-        0.0,
-    )  # of the same points, though neither copy knew of the other
+    # They are of the same points, though neither copy knew of the other.
+    assert (one + two).privacy == (2.0, 0.0)
 
 
 def test_noise_takes_no_raw_points_and_is_not_released_again(rng, sk):
@@ -163,28 +158,24 @@ def test_noise_takes_no_raw_points_and_is_not_released_again(rng, sk):
     assert sk.spent == (1.0, 0.0)
 
 
-def test_identities_are_older_than_merges(rng, sk):
+def test_merged_sketches_keep_the_identities_of_their_parts(rng, sk):
     other = fastcl.sketch(rng.standard_normal((50, 2)), sk.omega)
     both = sk + other  # merged before anything was released
     released = fastcl.release(both, 1.0, rng=0)
-    assert (sk.spent, other.spent) == ((0.0, 0.0), (0.0, 0.0))  # parts do not hear of it
-    assert (
-        released + fastcl.release(sk, 0.25, rng=1) + fastcl.release(other, 0.5, rng=2)
-    ).privacy == (1.5, 0.0)
+    assert (sk.spent, other.spent) == ((0.0, 0.0), (0.0, 0.0))  # the parts do not know
+    merged = released + fastcl.release(sk, 0.25, rng=1) + fastcl.release(other, 0.5, rng=2)
+    assert merged.privacy == (1.5, 0.0)
 
 
 def test_checkpoints_and_dask_arrays_have_identities(tmp_path, rng, sk):
     x, path = rng.standard_normal((100, 2)), tmp_path / "s.npz"
-    passes = [
-        fastcl.sketch(x, sk.omega, checkpoint=path) for _ in range(2)
-    ]  # the second one reads the file alone
+    # The second one reads nothing but the checkpoint.
+    passes = [fastcl.sketch(x, sk.omega, checkpoint=path) for _ in range(2)]
     one, two = (fastcl.release(given, 1.0, rng=0) for given in passes)
     assert (one + two).privacy == (2.0, 0.0)
     array = pytest.importorskip("dask.array")
-    assert fastcl.release(fastcl.sketch(array.from_array(x), sk.omega), 1.0, rng=0).privacy == (
-        1.0,
-        0.0,
-    )
+    of_dask = fastcl.sketch(array.from_array(x), sk.omega)
+    assert fastcl.release(of_dask, 1.0, rng=0).privacy == (1.0, 0.0)
 
 
 def test_files_from_before_the_account_are_raw(sk):
@@ -202,18 +193,12 @@ def test_an_empty_sketch_leaves_the_privacy_as_it_is(sk):
 
 def test_a_release_says_nothing_else_about_the_data(tmp_path, rng):
     x = rng.standard_normal((100, 2))
-    raw = fastcl.sketch(
-        x, np.ones((3, 2)), checkpoint=tmp_path / "s.npz"
-    )  # which knows rows of x by their sum
+    # A checkpoint holds a checksum of rows of x.
+    raw = fastcl.sketch(x, np.ones((3, 2)), checkpoint=tmp_path / "s.npz")
     raw.domain = fastcl.Box(x.min(axis=0), x.max(axis=0))
     arrays = fastcl.release(raw, 1.0, rng=0).to_arrays()
-    assert {name.partition(".")[0] for name in arrays} == {
-        "omega",
-        "total",
-        "count",
-        "fingerprint",
-        "privacy",
-    }
+    names = {name.partition(".")[0] for name in arrays}
+    assert names == {"omega", "total", "count", "fingerprint", "privacy"}
 
 
 @pytest.mark.parametrize("name", ["state", "identities", "spent", "repeated"])

@@ -1,4 +1,4 @@
-"""Quantised features with a dither: the kernel against loops, what their sums estimate, and sketches of them."""
+"""Quantised features with a dither: the kernel against loops, what sums estimate, sketches."""
 
 import naive
 import numpy as np
@@ -24,8 +24,9 @@ def make(dtype, n, m, d):
 @pytest.mark.parametrize(
     ("dtype", "n", "m", "d"),
     [
-        (np.float32, 1, 1, 1), (np.float32, 257, 31, 2), (np.float32, 1021, 257, 3), (np.float64, 3, 1021, 9),
-        (np.float64, 1021, 31, 2), (np.float64, 31, 300, 35), (np.float32, 5000, 17, 2),
+        (np.float32, 1, 1, 1), (np.float32, 257, 31, 2), (np.float32, 1021, 257, 3),
+        (np.float64, 3, 1021, 9), (np.float64, 1021, 31, 2), (np.float64, 31, 300, 35),
+        (np.float32, 5000, 17, 2),
     ],
 )  # fmt: skip
 def test_sums_are_those_of_quantised_cosines(backend, dtype, n, m, d, bits):
@@ -34,14 +35,15 @@ def test_sums_are_those_of_quantised_cosines(backend, dtype, n, m, d, bits):
     exact, doubtful = naive.quantised_sum(
         x, omega, dither, bits, margin=(d + 4) * 16 * np.finfo(dtype).eps
     )
-    # A rounded phase may fall on the other side of a threshold, by one level of two: only where it is near one.
+    # A rounded phase may fall on the other side of a threshold only if it is near one. The level
+    # then changes by two.
     for part, expected in ((total.real, exact.real), (total.imag, exact.imag)):
         assert (part == np.rint(part)).all()
         assert_within(part, expected, 2 * doubtful)
     assert doubtful.mean() < 0.1 * n + 1
 
 
-def test_what_is_not_contiguous_is_read_as_it_stands():
+def test_arrays_with_any_strides_give_the_same_sums():
     x, omega, dither = make(np.float64, 300, 40, 4)
     base = fastcl.Sketch(omega, bits=2, dither=dither).update(x).total
     for other in (
@@ -59,15 +61,13 @@ def test_the_mean_over_dithers_is_the_plain_sketch(bits):
     x, omega, _ = make(np.float64, 3, 5, 2)
     plain = fastcl.sketch(x, omega).values
     draws = np.stack([fastcl.sketch(x, omega, bits=bits, rng=seed).values for seed in range(400)])
-    error = np.sqrt(
-        (np.abs(draws - plain) ** 2).mean(axis=0) / len(draws)
-    )  # the standard error of the mean
-    assert_within(draws.mean(axis=0), plain, 4 * error)
-    assert error.max() < 0.1
+    standard_error = np.sqrt((np.abs(draws - plain) ** 2).mean(axis=0) / len(draws))
+    assert_within(draws.mean(axis=0), plain, 4 * standard_error)
+    assert standard_error.max() < 0.1
 
 
 def test_the_harmonics_that_remain_are_those_of_the_derivation():
-    """For one point and one dither: F_h / F_1 exp(i (1 - h) xi) exp(-i h phi) over h = 1, -3, 5, -7, ..."""
+    """For one point and one dither, the sum of F_h / F_1 exp(i (1 - h) xi - i h phi)."""
     for bits in (1, 3):
         phi, xi = 0.7, 1.9
         quantiser = Quantiser(bits, [xi], 1)
@@ -77,7 +77,7 @@ def test_the_harmonics_that_remain_are_those_of_the_derivation():
             np.array(terms) * np.exp(1j * (1 - h) * xi - 1j * h * phi)
         ).sum() / quantiser.coefficient(1)
         value = fastcl.Sketch([[1.0]], bits=bits, dither=[xi]).update([[phi]]).values[0]
-        assert abs(value - series) < 1e-4  # an alternating series, cut where its terms are of 1e-6
+        assert abs(value - series) < 1e-4  # its terms alternate, and the last are about 1e-6
 
 
 @pytest.mark.parametrize("bits", [1, 4])
@@ -95,11 +95,11 @@ def test_values_are_the_moments_at_odd_multiples_of_the_frequency(bits):
         share = quantiser.coefficient(abs(h)) / quantiser.coefficient(1)
         predicted += share * np.exp(1j * (1 - h) * xi) * fastcl.sketch(x, h * omega).values
     values = fastcl.sketch(x, omega, bits=bits, rng=np.random.default_rng(1)).values
-    # Beyond the 50th term the moments are noise of 1 / sqrt(n), with shares of at most 4 / (pi h): 1e-3 together.
+    # Beyond the 50th term the moments are noise of 1 / sqrt(n), with shares of at most
+    # 4 / (pi h): 1e-3 in all.
     assert np.abs(values - predicted).max() < 6e-3
-    assert (
-        np.abs(values - fastcl.sketch(x, omega).values).max() > 0.009
-    )  # the other terms are no trifle
+    # The other terms do matter.
+    assert np.abs(values - fastcl.sketch(x, omega).values).max() > 0.009
 
 
 def test_parts_merge_and_files_keep_bits_and_dither(tmp_path):
@@ -122,7 +122,7 @@ def test_parts_merge_and_files_keep_bits_and_dither(tmp_path):
                 a + b
 
 
-def test_a_pass_goes_on_with_the_same_seed(tmp_path):
+def test_a_pass_resumes_with_the_same_seed(tmp_path):
     x, omega, _ = make(np.float32, 500, 40, 2)
     path = tmp_path / "state.npz"
     first = fastcl.sketch(x, omega, bits=1, rng=3, checkpoint=path)
@@ -133,7 +133,7 @@ def test_a_pass_goes_on_with_the_same_seed(tmp_path):
         fastcl.sketch(x, omega, bits=1, rng=4, checkpoint=path)
 
 
-def test_structured_frequencies_are_read_one_by_one():
+def test_structured_frequencies_are_used_one_by_one():
     x = np.random.default_rng(0).standard_normal((300, 2))
     omega = fastcl.draw_frequencies(40, 2, 1.0, rng=0, structure="harmonic")
     one, other = (
@@ -143,7 +143,7 @@ def test_structured_frequencies_are_read_one_by_one():
 
 
 @pytest.mark.parametrize("bits", [1, 3])
-def test_number_of_threads_does_not_change_a_bit(on_threads, bits):
+def test_the_result_is_bitwise_identical_on_any_number_of_threads(on_threads, bits):
     x, omega, _ = make(np.float32, 20_000, 300, 2)
     one, two = on_threads(lambda: fastcl.sketch(x, omega, bits=bits, rng=0).values)
     np.testing.assert_array_equal(one, two)
@@ -195,11 +195,11 @@ def test_a_dither_has_to_fit():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("n", "m", "d"), [(1021, 33, 2), (301, 5, 35), (21, 5, 600)])
 def test_a_part_of_many_stages_is_the_sum_of_them(device, monkeypatch, dtype, n, m, d, bits):
-    # On a device of one block one part takes all points: more than are staged at once.
+    # On a device with one block, one part has all points: more than are staged at once.
     monkeypatch.setattr("fastcl.kernels.launchers.features.BLOCKS", 1)
     x, omega, dither = make(dtype, n, m, d)
     total = fastcl.Sketch(omega, bits=bits, dither=dither).update(device.array(x)).total
-    # Partial sums of a phase walk at random: far below its worst case, d times this.
+    # Rounding errors of a phase are a random walk, far below the worst case of d times this.
     exact, doubtful = naive.quantised_sum(x, omega, dither, bits, margin=16 * np.finfo(dtype).eps)
     for part, expected in ((total.real, exact.real), (total.imag, exact.imag)):
         assert_within(part, expected, 2 * doubtful)
@@ -229,8 +229,8 @@ def test_a_host_array_is_streamed_through_a_device(device, monkeypatch, bits):
 
 @pytest.mark.parametrize("bits", [1, 2, 8])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_wave_of_one_is_of_the_highest_level(backend, dtype, bits):
-    """Points at zero and dithers of whole quarters: one of the waves is one or minus one, the other near zero."""
+def test_a_cosine_of_one_has_the_highest_level(backend, dtype, bits):
+    """For points at zero and quarter-turn dithers: cosine ±1 and sine near 0, or the other way."""
     sk = fastcl.Sketch(np.ones((4, 1)), bits=bits, dither=np.arange(4) * np.pi / 2)
     total, highest = sk.update(backend.array(np.zeros((300, 1), dtype))).total, 300 * (2**bits - 1)
     assert total.real[[0, 2]].tolist() == [highest, -highest]

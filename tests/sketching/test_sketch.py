@@ -26,16 +26,16 @@ def x(rng):
 
 
 def assert_close(values, expected, x, omega):
-    """Equal but for the rounding of two sums over x in float64: mean errors of either."""
-    bound = 2 * naive.feature_error(x, omega, EPS).mean(axis=0)
-    assert_within(values, expected, 2 * bound)
+    """Equal up to the rounding of two sums over x in float64."""
+    assert_within(values, expected, 4 * naive.feature_error(x, omega, EPS).mean(axis=0))
 
 
 def assert_within_standard_error(values, expected, n):
     """A mean of n unit vectors around `expected` has E|error|^2 = (1 - |expected|^2) / n.
 
-    The mean of |error|^2 n / (1 - |expected|^2) over frequencies is then 1; correlated terms of exponential tail make
-    5 a bound that a right sketch passes and one that is off by 3 standard errors everywhere fails.
+    The mean of |error|^2 n / (1 - |expected|^2) over frequencies is then 1. Its terms are
+    correlated and have exponential tails: a correct sketch stays below 5, and one that is off by 3
+    standard errors everywhere does not.
     """
     ratio = np.abs(values - expected) ** 2 * n / (1 - np.abs(expected) ** 2)
     assert 1 / 5 < ratio.mean() < 5
@@ -43,7 +43,9 @@ def assert_within_standard_error(values, expected, n):
 
 
 def test_sketch_of_a_gaussian_is_its_characteristic_function(rng, omega):
-    mean, root, n = np.array([0.5, -0.3]), np.array([[1.0, 0.0], [0.6, 0.5]]), 20_000
+    mean = np.array([0.5, -0.3])
+    root = np.array([[1.0, 0.0], [0.6, 0.5]])
+    n = 20_000
     x = mean + rng.standard_normal((n, 2)) @ root.T
     expected = np.exp(-1j * omega @ mean - ((omega @ root) ** 2).sum(axis=1) / 2)
     assert_within_standard_error(fastcl.sketch(x, omega).values, expected, n)
@@ -137,7 +139,7 @@ def test_merge_refuses_other_frequencies_and_other_things(x, omega):
         sk + 1
 
 
-def test_later_changes_of_omega_do_not_reach_the_sketch(x, omega):
+def test_later_changes_of_omega_leave_the_sketch_alone(x, omega):
     sk, given = fastcl.Sketch(omega), omega.copy()
     omega[:] = 0
     assert np.array_equal(sk.omega, given)
@@ -166,7 +168,7 @@ def test_a_list_of_points_is_one_array(x, omega):
 
 
 def test_chunks_are_released_before_the_next_is_asked_for(omega):
-    live = [0, 0]  # now, most
+    live = [0, 0]  # chunks that exist now, and the most there have been
 
     class Chunk(np.ndarray):
         def __del__(self):
@@ -181,7 +183,7 @@ def test_chunks_are_released_before_the_next_is_asked_for(omega):
             del chunk
 
     fastcl.sketch(chunks(), omega)
-    assert live[1] <= 2  # the loop variable lets go once the next chunk is there
+    assert live[1] <= 2  # the loop variable is released once the next chunk exists
 
 
 def test_memory_map_is_read_as_an_array(tmp_path, x, omega):
@@ -214,7 +216,7 @@ def test_values_of_an_empty_sketch_are_an_error(omega):
         (np.zeros(3), ValueError),
     ],
 )
-def test_bad_data_are_an_error_that_names_x(omega, bad, error):
+def test_bad_data_are_refused_by_name(omega, bad, error):
     with pytest.raises(error, match=r"(^|\W)x\W"):
         fastcl.sketch(bad, omega)
 
@@ -241,7 +243,7 @@ def test_a_bad_chunk_leaves_the_sketch_as_it_was(monkeypatch, x, omega):
     assert sk.count == 501
 
 
-# ---- memory -----------------------------------------------------------------------------------------------------
+# ---- memory --------------------------------------------------------------------------------------
 
 
 def traced_peak(x, omega):
@@ -256,11 +258,12 @@ def traced_peak(x, omega):
 
 
 def test_extra_memory_does_not_grow_with_points_times_frequencies(rng):
-    # From 16384 points on there are 64 partial sums where the number of points is a multiple of 16384.
+    # There are 64 partial sums if the number of points is a multiple of 16384.
     x, omega = rng.standard_normal((65_536, 2), np.float32), rng.standard_normal((2000, 2))
     few, many = traced_peak(x[:32_768], omega), traced_peak(x, omega)
-    assert abs(many - few) < 50_000  # one byte a (point, frequency) would be 65 MB more
-    # The partial sums take 16 bytes a frequency each; a packed frequency takes 5 numbers a coordinate and 3 moments.
+    assert abs(many - few) < 50_000  # one byte per pair would be 65 MB more
+    # Each partial sum takes 16 bytes per frequency. A packed frequency takes 5 numbers per
+    # coordinate, and 3 moments.
     assert many < (64 * 16 + 2 * 5 * 8 + 3 * 16 + 100) * 2000 + 50_000
 
 
@@ -277,9 +280,8 @@ def test_compiled_code_forms_no_matrix_of_points_and_frequencies(rng):
     unit = 1 if sys.platform == "darwin" else 1024
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     fastcl.sketch(x, omega, method="direct")
-    assert (
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit - before < 50e6
-    )  # the matrix would be 400 MB
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    assert after - before < 50e6  # the matrix would be 400 MB
 
 
 def test_merged_sketches_know_the_domain_of_both():

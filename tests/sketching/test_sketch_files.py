@@ -24,7 +24,7 @@ def x(rng):
     return rng.standard_normal((501, 2))
 
 
-def test_a_saved_sketch_goes_on_where_it_stopped(tmp_path, x, omega):
+def test_a_saved_sketch_continues_where_it_stopped(tmp_path, x, omega):
     path = tmp_path / "data.sketch.npz"
     sk = fastcl.sketch(x[:300], omega)
     sk.save(path)
@@ -34,9 +34,8 @@ def test_a_saved_sketch_goes_on_where_it_stopped(tmp_path, x, omega):
     assert loaded.count == 300
     assert np.array_equal(loaded.update(x[300:]).values, sk.update(x[300:]).values)
     assert np.array_equal((loaded + sk).values, sk.values)
-    assert [file.name for file in tmp_path.iterdir()] == [
-        "data.sketch.npz"
-    ]  # that very name, and nothing beside it
+    # Exactly this name, and no other file.
+    assert [file.name for file in tmp_path.iterdir()] == ["data.sketch.npz"]
 
 
 def test_an_empty_sketch_can_be_saved(tmp_path, omega):
@@ -44,7 +43,7 @@ def test_an_empty_sketch_can_be_saved(tmp_path, omega):
     assert fastcl.Sketch.load(tmp_path / "s.npz").count == 0
 
 
-def test_no_prefix_of_a_file_is_taken_for_a_sketch(tmp_path, x, omega):
+def test_a_truncated_file_is_refused_at_any_length(tmp_path, x, omega):
     path = tmp_path / "s.npz"
     fastcl.sketch(x, omega).save(path)
     content = path.read_bytes()
@@ -71,7 +70,7 @@ def test_a_flipped_byte_is_an_error_or_changes_nothing(tmp_path, x, omega):
 
 
 def test_the_files_of_the_first_version_are_read(tmp_path, x, omega):
-    """They have no fingerprint; what they hold stays under the same names."""
+    """They have no fingerprint; everything in them still has the same name."""
     sk = fastcl.sketch(x, omega)
     domain = {"domain.kind": "box", "domain.low": [-5.0, -5.0], "domain.high": [5.0, 5.0]}
     np.savez(
@@ -193,7 +192,7 @@ def test_members_that_share_a_name_or_bytes_are_refused(tmp_path, x, omega):
             "omega.npy",
             npy("{'descr': '<f8', 'fortran_order': False, 'shape': (125,)}", bytes(1000)),
         )
-        for number in range(20):  # the central directory sends them all to the same bytes
+        for number in range(20):  # all at the same bytes, says the central directory
             member = zipfile.ZipInfo(f"{number}.npy")
             for name in ("header_offset", "CRC", "file_size", "compress_size"):
                 setattr(member, name, getattr(archive.filelist[0], name))
@@ -204,14 +203,14 @@ def test_members_that_share_a_name_or_bytes_are_refused(tmp_path, x, omega):
 
 
 class Payload:
-    """What unpickles with a visible effect."""
+    """Ends the process if it is unpickled."""
 
     def __reduce__(self):
         return (sys.exit, ("a pickle was run",))
 
 
 def foreign_files():
-    """name -> arrays of an npz that is no sketch."""
+    """name -> arrays of an npz file that is not a sketch."""
     good = {
         "kind": "fastcl-sketch",
         "version": 1,
@@ -227,7 +226,7 @@ def foreign_files():
         "missing sums": {name: array for name, array in good.items() if name != "total"},
         "pickled sums": good | {"total": np.array([Payload()] * 3)},
         "pickled kind": good | {"kind": np.array(Payload())},
-        "pickle beside": good | {"more": np.array([Payload()])},
+        "another pickle": good | {"more": np.array([Payload()])},
         "sums of another length": good | {"total": np.ones(2, complex)},
         "sums of strings": good | {"total": np.array(["a", "b", "c"])},
         "NaN among the sums": good | {"total": np.full(3, np.nan)},
