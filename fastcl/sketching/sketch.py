@@ -48,29 +48,34 @@ class Sketch(files.Storable, kind="sketch"):
     Parameters
     ----------
     omega : array (m, d), or structured frequencies
-        Radians per unit of x. After a CuPy array, NumPy points are streamed through its device.
+        Radians per unit of x. If it is a CuPy array, NumPy points are streamed through its device.
     method, accuracy : optional
         As in `feature_sum`, for every update. Relative errors of the sums are absolute errors of
         the values. Not kept in files.
     bits, dither : int and array (m,), optional
-        For quantised features: 1 to 8 bits each, two per frequency and point, of phases to which
-        the dither is added (radians, uniform on [0, 2 pi)). `values` then estimates the same
-        moments; see the module `quantised`.
+        For features quantised to 1 to 8 bits, two per frequency: a point gives 2 m of them.
+        The dither (radians, uniform on [0, 2 pi)) is added to the phases. `values` estimates the
+        same moments; see the module `quantised`.
 
     Attributes
     ----------
     omega : float64 array (m, d), or the structured frequencies that were given
     values : complex128 array (m,)
-        The moments, which `total` and `count` estimate.
+        The moments z.
+    total : complex128 array (m,), read-only
+    count : int
+        The sums over the points, and the number of points.
     domain : Box, ReferenceMeasure or None
-        Where the data lie, if the maker of the sketch has said so. Kept in files, joined by ``+``.
+        Where the data lie, if whoever made the sketch knows it. Kept in files, joined by ``+``.
     pass_state : PassState or None
-        In a checkpoint: which data the pass reads, and whether it has read them all.
+        For a checkpoint: which data the pass reads, and whether it has read them all.
     privacy, spent : (epsilon, delta)
-        What a released sketch guarantees to each of its points, or None; what the releases of a
-        sketch have given away. `accountant` knows it data set by data set; see `release`.
+        What a released sketch guarantees for each of its points, or None; what all releases of the
+        points have given away. See `release`.
+    accountant : PrivacyAccountant
+        The same for each data set in the sketch.
     quantiser : Quantiser or None
-        Of a sketch with `bits` and `dither`.
+        Holds `bits` and `dither`.
     fingerprint : str
         Equal for sketches with the same frequencies, bits and dither.
 
@@ -173,7 +178,7 @@ class Sketch(files.Storable, kind="sketch"):
         return self.quantiser.values(self.total, self.count)
 
     def update(self, x: ArrayLike) -> Sketch:
-        """Add the points x (n, d); if any of them is bad, nothing is added. Returns the sketch."""
+        """Add the points x (n, d), or none of them if x is bad. Returns the sketch."""
         x = as_rows(x, "x", self.dim)
         self.accountant.register_points()  # refuses now what `add_sums` would refuse afterwards
         return self.add_sums(self.sum_rows(x), len(x))
@@ -183,6 +188,8 @@ class Sketch(files.Storable, kind="sketch"):
 
         x (n, d) is an array, or anything with a shape, a dtype and slices.
         """
+        if len(x.shape) != 2 or x.shape[1] != self.dim:
+            raise ValueError(f"x must have {self.dim} columns, got shape {tuple(x.shape)}")
         last = x.shape[0] if last is None else last
         dtype = work_dtype(x)
         like = device_like(x, self._like)
@@ -214,7 +221,10 @@ class Sketch(files.Storable, kind="sketch"):
         return self
 
     def with_sums(self, total: NDArray, count: int, accountant: PrivacyAccountant) -> Sketch:
-        """Another sketch at the same frequencies, with these sums and without a domain."""
+        """Another sketch at the same frequencies, with these sums and this account.
+
+        It has no domain, and is not the state of a pass.
+        """
         other = copy.copy(self)
         other.accountant = accountant
         other.domain = None
@@ -373,7 +383,8 @@ def sketch(
         As in `feature_sum`. Relative errors of the sums are absolute errors of the values.
     progress : bool
         Whether to show points, their rate and the time left, if tqdm is installed (the extra
-        "demo"). For a dask array: the tasks, by dask's own bar.
+        "demo"). For a dask array, dask's own bar shows the tasks, unless a distributed client
+        runs them: its dashboard does.
     checkpoint : path, optional
         File that keeps the state of the pass: a sketch of the points counted so far. If it exists,
         the pass resumes from it, to a result that is bitwise identical to an unbroken pass; if
@@ -381,7 +392,7 @@ def sketch(
     checkpoint_every : int
         Points between two checkpoints; one is also written at the end and on an interruption.
     bits : int, optional
-        For features quantised to 1 to 8 bits with a dither, see `Sketch`.
+        For features quantised to 1 to 8 bits with a dither, by the direct kernels; see `Sketch`.
     rng : int or numpy.random.Generator, optional
         Draws the dither. Sketches that are to be merged, and passes that are to resume, need the
         same seed.
@@ -410,8 +421,9 @@ def sketch(
     The pages of a memory map are released after every 2^18 rows.
 
     The blocks of a dask array are summed by the scheduler or the cluster that dask would use; the
-    result depends on the blocks alone. Each task holds one block and runs on one thread, so give a
-    worker as many threads as it has cores. "auto" means "direct" there, for workers might differ.
+    result depends on nothing but the blocks. Each task holds one block, with all of its columns,
+    and runs on one thread, so give a worker as many threads as it has cores. "auto" means "direct"
+    there, because some workers may lack finufft.
 
     Examples
     --------

@@ -296,3 +296,11 @@ def test_merged_sketches_know_the_domain_of_both():
     assert (part(normal) + part(None)).domain is normal
     assert (part(normal) + part(fastcl.Gaussian([0.0], [[1.0]]))).domain is normal
     assert (part(normal) + part(fastcl.Gaussian([1.0], [[1.0]]))).domain is None
+
+
+@pytest.mark.parametrize("bits", [None, 1])
+@pytest.mark.parametrize("shape", [(5,), (5, 1), (5, 3), (5, 2, 1)])
+def test_rows_of_another_dimension_are_refused_by_name(omega, shape, bits):
+    sk = fastcl.Sketch(omega, bits=bits, dither=None if bits is None else np.zeros(40))
+    with pytest.raises(ValueError, match="x must have 2 columns"):
+        sk.sum_rows(np.zeros(shape))
