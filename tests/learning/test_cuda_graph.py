@@ -1,4 +1,4 @@
-"""Learning on a device: captured steps give what the host gives from the same seed."""
+"""Learning on a device: captured steps agree with those of the host from the same seed."""
 
 import gc
 import importlib
@@ -25,9 +25,7 @@ BOX = fastcl.Box([-1, -1], [1, 2])
 def few_rows(monkeypatch):
     learn = importlib.import_module("fastcl.learning.loop")  # fastcl.learn is the function
     for module in (cuda_graph, learn):
-        monkeypatch.setattr(
-            module, "ROWS", 3
-        )  # host and device meet twice in a run, and once more for the rest
+        monkeypatch.setattr(module, "ROWS", 3)  # a run of 8 steps has three batches, the last short
     monkeypatch.setattr(glue, "WIDE", 64)  # every thread of a block may be one of the machine's
     monkeypatch.setattr(objective, "MASS_PARTS", 1)
     monkeypatch.setattr(objective, "MASS_ROWS", 64)
@@ -57,10 +55,11 @@ def run(sketch, place, optimizer="adam", dtype=np.float64, **settings):
 
 
 def assert_same(device, host, dtype):
-    """A run repeats the rounding of every step in all that follow: errors of some units in the last place grow with them.
+    """Both sides add the same terms in different orders, and every step inherits earlier errors.
 
-    Both sides add the same terms in other orders, at most N_POINTS of them: N_STEPS N_POINTS roundings, times 100 for how far the
-    gradient of the network, and Adam's division by small second moments, enlarge what a step starts from.
+    There are at most N_POINTS terms per sum, so N_STEPS N_POINTS roundings. The factor 100 is for
+    how much one step can enlarge the error it starts from, through the gradient of the network and
+    Adam's division by small second moments.
     """
     tolerance = 100 * N_STEPS * N_POINTS * np.finfo(dtype).eps
     np.testing.assert_allclose(device[0], host[0], rtol=0, atol=tolerance * np.abs(host[0]).max())
@@ -75,7 +74,7 @@ def assert_same(device, host, dtype):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("log_scale", ["normalised", "learned"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_every_method_is_that_of_the_host(device, sketch, method, log_scale, dtype):
+def test_every_method_agrees_with_the_host(device, sketch, method, log_scale, dtype):
     runs = [
         run(sketch, place, dtype=dtype, method=method, log_scale=log_scale)
         for place in (device.array, lambda array: array)
@@ -85,7 +84,7 @@ def test_every_method_is_that_of_the_host(device, sketch, method, log_scale, dty
 
 @pytest.mark.parametrize("optimizer", ["heavy ball", "nesterov"])
 @pytest.mark.parametrize("log_scale", ["learned", "fixed"])
-def test_every_optimizer_is_that_of_the_host(device, sketch, optimizer, log_scale):
+def test_every_optimizer_agrees_with_the_host(device, sketch, optimizer, log_scale):
     settings = {
         "method": "unbiased",
         "optimizer": optimizer,
@@ -97,19 +96,19 @@ def test_every_optimizer_is_that_of_the_host(device, sketch, optimizer, log_scal
     )
 
 
-def test_the_grid_is_that_of_the_host_as_well(device, sketch):
+def test_the_grid_agrees_with_the_host(device, sketch):
     assert_same(
         *(run(sketch, place, method="grid") for place in (device.array, lambda array: array)),
         np.float64,
     )
 
 
-def test_a_reference_measure_is_that_of_the_host(device, sketch):
+def test_a_reference_measure_agrees_with_the_host(device, sketch):
     thetas = []
     for place in (device.array, lambda array: array):
-        law = fastcl.Gaussian([0.0, 0.0], 0.1 * np.eye(2))
-        prior = fastcl.MLPPrior(2, (8,), rng=0, reference=law, dtype=np.float64)
-        prior.initialise_on(law, rng=0)
+        q = fastcl.Gaussian([0.0, 0.0], 0.1 * np.eye(2))
+        prior = fastcl.MLPPrior(2, (8,), rng=0, reference=q, dtype=np.float64)
+        prior.initialise_on(q, rng=0)
         prior.theta = place(prior.theta)
         fastcl.learn(prior, sketch, n_points=N_POINTS, n_iter=3, rng=0)
         thetas.append(prior.theta if isinstance(prior.theta, np.ndarray) else prior.theta.get())
@@ -138,7 +137,7 @@ def test_an_energy_of_another_class_is_not_taken_for_that_of_the_network(device,
 
 
 @pytest.mark.parametrize("name", ["grid_gradient", "naive_gradient", "unbiased_gradient"])
-def test_a_single_gradient_is_that_of_the_host(device, sketch, name):
+def test_a_single_gradient_agrees_with_the_host(device, sketch, name):
     settings = {} if name == "grid_gradient" else {"rng": 0, "n_points": N_POINTS}
     host = getattr(fastcl, name)(make_prior(), sketch, BOX, **settings)
     value, gradient = getattr(fastcl, name)(make_prior(place=device.array), sketch, BOX, **settings)
@@ -148,13 +147,13 @@ def test_a_single_gradient_is_that_of_the_host(device, sketch, name):
     )
 
 
-def test_the_same_seed_gives_the_same_bits(device, sketch):
+def test_the_same_seed_gives_bitwise_identical_results(device, sketch):
     first, second = (run(sketch, device.array, dtype=np.float32)[0] for _ in range(2))
     assert np.array_equal(first, second)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_resumed_run_has_the_bits_of_an_unbroken_one(device, sketch, tmp_path, method):
+def test_a_resumed_run_is_bitwise_identical_to_an_unbroken_one(device, sketch, tmp_path, method):
     settings = {"method": method, "dtype": np.float32}
     path = tmp_path / "run.npz"
 
@@ -171,7 +170,9 @@ def test_a_resumed_run_has_the_bits_of_an_unbroken_one(device, sketch, tmp_path,
 @pytest.mark.parametrize(
     ("log_scale", "step"), [(200.0, 1e-3), (5.0, 3e38)]
 )  # an infinite density; infinite parameters
-def test_divergence_is_told_and_leaves_the_last_good_parameters(device, sketch, log_scale, step):
+def test_divergence_is_reported_and_leaves_the_last_good_parameters(
+    device, sketch, log_scale, step
+):
     prior = make_prior(np.float32, device.array)
     prior.log_scale = log_scale
     before = device.host(prior.theta)
@@ -232,7 +233,7 @@ def test_the_prior_is_whole_when_the_run_has_ended(device, sketch):
 
 
 @pytest.mark.again("races", device="cuda-host")
-def test_a_run_gives_the_memory_of_its_graph_back(device, sketch, monkeypatch):
+def test_a_run_frees_the_memory_of_its_graph(device, sketch, monkeypatch):
     pools, make = [], device.module.cuda.MemoryPool
     monkeypatch.setattr(device.module.cuda, "MemoryPool", lambda: pools.append(make()) or pools[-1])
     held = []

@@ -1,4 +1,4 @@
-"""Clusters and mixtures from sketches in closed form and of points, gradients, errors, threads."""
+"""Clusters and mixtures from exact sketches and from sketches of points."""
 
 import numpy as np
 import pytest
@@ -8,27 +8,27 @@ import fastcl
 from fastcl.learning import decoders
 
 MEANS = np.array([[-2.0, 0.0], [1.5, 2.0], [1.0, -2.0]])
-DEVIATIONS = np.array([[0.3, 0.5], [0.4, 0.3], [0.2, 0.4]])
+STDS = np.array([[0.3, 0.5], [0.4, 0.3], [0.2, 0.4]])
 WEIGHTS = np.array([0.5, 0.3, 0.2])
 LOW, HIGH = [-5.0, -5.0], [5.0, 5.0]
 
 
 @pytest.fixture(autouse=True)
 def one_thread_of_blas():
-    """The small matrices of L-BFGS-B take several times as long on more."""
+    """The small matrices of L-BFGS-B take several times as long on more threads."""
     with threadpool_limits(1, "blas"):
         yield
 
 
 def exact_sketch(variances, m=150):
-    """The sketch in closed form of the mixture of these variances (3, 2), Diracs where they are zero."""
+    """The closed-form sketch of the mixture with variances (3, 2), which may be zero."""
     sk = fastcl.Sketch(fastcl.draw_frequencies(m, 2, 0.4, "adapted_radius", rng=1))
     parts = np.exp(-1j * sk.omega @ MEANS.T - sk.omega**2 @ variances.T / 2)
     return sk.add_sums((WEIGHTS * parts).sum(axis=1), 1)
 
 
 def order(means):
-    """Which of the true means each of `means` is next to, none twice."""
+    """The index of the true mean nearest to each of `means`, no two the same."""
     nearest = np.linalg.norm(means[:, None] - MEANS, axis=2).argmin(axis=1)
     assert sorted(nearest) == [0, 1, 2]
     return nearest
@@ -38,7 +38,7 @@ def order(means):
 def test_the_clusters_of_an_exact_sketch_are_recovered(spread):
     sk = exact_sketch(np.full((3, 2), spread**2))
     centres, weights = decoders.decode_kmeans(sk, 3, LOW, HIGH, rng=0)
-    # Points are matched to the accuracy of the descent; a width that is not among those tried leaves a mismatch.
+    # Points are matched to the accuracy of the descent; a width that is not tried is not.
     tolerance = 1e-4 if spread == 0 else 0.02
     np.testing.assert_allclose(centres, MEANS[order(centres)], atol=tolerance)
     np.testing.assert_allclose(weights, WEIGHTS[order(centres)], atol=tolerance)
@@ -47,13 +47,11 @@ def test_the_clusters_of_an_exact_sketch_are_recovered(spread):
 
 
 def test_the_mixture_of_an_exact_sketch_is_recovered():
-    found = fastcl.decode_mixture(exact_sketch(DEVIATIONS**2), 3, LOW, HIGH, rng=0)
+    found = fastcl.decode_mixture(exact_sketch(STDS**2), 3, LOW, HIGH, rng=0)
     rows = order(found.means)
     np.testing.assert_allclose(found.means, MEANS[rows], atol=1e-3)
     np.testing.assert_allclose(found.weights, WEIGHTS[rows], atol=1e-3)
-    np.testing.assert_allclose(
-        found.covariances, np.eye(2) * DEVIATIONS[rows][:, None] ** 2, atol=1e-3
-    )
+    np.testing.assert_allclose(found.covariances, np.eye(2) * STDS[rows][:, None] ** 2, atol=1e-3)
 
 
 def test_the_domain_of_the_sketch_is_the_box_and_starts_may_be_given():
@@ -92,13 +90,14 @@ def test_gradients_against_central_differences(make, rng):
         change = (function(theta + step * direction)[0] - function(theta - step * direction)[0]) / (
             2 * step
         )
-        # Values of up to a hundred, rounded to 1e-14 over 1e-5; third derivatives of thousands times 1e-10.
+        # Rounding: values of up to a hundred, so 1e-14 over a step of 1e-5. Truncation: third
+        # derivatives of thousands times 1e-10.
         assert function(theta)[1] @ direction == pytest.approx(change, rel=1e-6, abs=1e-6)
 
 
 @pytest.mark.parametrize("decode", [fastcl.decode_kmeans, fastcl.decode_mixture])
 def test_results_do_not_depend_on_threads(decode, on_threads):
-    sk = exact_sketch(DEVIATIONS**2, m=60)
+    sk = exact_sketch(STDS**2, m=60)
     found = on_threads(lambda: decode(sk, 2, LOW, HIGH, rng=0))
     if decode is fastcl.decode_mixture:
         found = [(result.weights, result.means, result.covariances) for result in found]
@@ -124,7 +123,7 @@ def test_results_do_not_depend_on_threads(decode, on_threads):
 )
 def test_bad_arguments_are_refused(decode, error, match, change):
     arguments = {
-        "sketch": exact_sketch(DEVIATIONS**2, 9),
+        "sketch": exact_sketch(STDS**2, 9),
         "k": 2,
         "low": LOW,
         "high": HIGH,

@@ -1,4 +1,4 @@
-"""The loop: that it learns, and what interruptions and divergence leave behind."""
+"""The loop: it learns, and it leaves good parameters behind when it is interrupted or diverges."""
 
 import inspect
 import sys
@@ -19,7 +19,7 @@ def one_thread():
         yield
 
 
-# ---- learning ----------------------------------------------------------------------------------------------------
+# ---- learning -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make", [line, plane])
@@ -35,7 +35,7 @@ def test_objective_falls_on_a_box(make, method):
         optimizer=fastcl.Adam(1e-2),
     )
     assert result.prior is problem.prior
-    # Measured at a fifth or less of the start with these seeds; a wrong sign or a dead gradient stays at the start.
+    # With these seeds G falls to a fifth or less; with a wrong sign or a dead gradient it does not.
     assert exact(problem)[0] < 0.5 * before
 
 
@@ -102,7 +102,7 @@ def test_a_step_is_one_update_of_the_optimizer():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_same_seed_gives_the_same_bits(method):
+def test_same_seed_gives_bitwise_identical_results(method):
     assert_same_run(learn(method=method), learn(method=method))
 
 
@@ -116,7 +116,7 @@ def test_every_step_draws_its_own_points():
     assert len(np.unique(values)) == N_ITER
 
 
-def test_generator_is_taken_for_a_seed_of_its_own():
+def test_a_generator_gives_a_new_seed_every_time():
     rng = np.random.default_rng(1)
     first, second = learn(rng=rng), learn(rng=rng)
     assert (first.history["value"] != second.history["value"]).any()
@@ -128,7 +128,7 @@ def test_optimizer_of_an_earlier_run_is_reset():
     assert_same_run(learn(optimizer=optimizer), learn(optimizer=optimizer))
 
 
-# ---- the end of a run --------------------------------------------------------------------------------------------
+# ---- the end of a run ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", [True, KeyboardInterrupt])
@@ -154,7 +154,8 @@ def test_what_was_learned_has_mass_one(method):
     learn(problem, method=method, n_points=50)
     nodes, cell = midpoints(problem.domain.low, problem.domain.high, 4000)
     density = np.exp(problem.prior.log_density(nodes))
-    # The standard error of a mean over the points of `normalise`; 50 points alone would miss it by some per cent.
+    # The standard error of the mean over the points that normalise. The 50 points of a step would
+    # miss it by some per cent.
     error = density.std() / density.mean() / np.sqrt(MASS_ROWS * MASS_PARTS)
     assert abs(np.log(density.sum() * cell)) <= 5 * error
     assert error < 0.01
@@ -190,7 +191,7 @@ def test_divergence_in_the_last_step_is_seen():
     assert np.isfinite(problem.prior.theta).all()
 
 
-# ---- progress and bad input --------------------------------------------------------------------------------------
+# ---- progress and bad input ---------------------------------------------------------------------
 
 
 def test_progress_without_tqdm_is_silent(monkeypatch):
@@ -245,7 +246,7 @@ def test_grid_with_a_reference_is_refused():
         learn(gaussian_line(np.float32), method="grid")
 
 
-# ---- the defaults ------------------------------------------------------------------------------------------------
+# ---- the defaults -------------------------------------------------------------------------------
 
 
 def test_default_is_unbiased_and_normalised():
@@ -255,8 +256,8 @@ def test_default_is_unbiased_and_normalised():
 
 def test_learn_takes_twelve_arguments_and_its_options_by_keyword():
     parameters = inspect.signature(fastcl.learn).parameters
-    assert list(parameters) == ["prior", "sketch", "domain", "method", "log_scale", "n_points", "n_iter",
-                                "optimizer", "rng", "progress", "checkpoint", "callback"]  # fmt: skip
+    names = "prior sketch domain method log_scale n_points n_iter optimizer rng progress checkpoint"
+    assert list(parameters) == [*names.split(), "callback"]
     assert [p.kind for p in parameters.values()].count(inspect.Parameter.KEYWORD_ONLY) == 9
 
 

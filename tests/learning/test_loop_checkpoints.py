@@ -1,4 +1,4 @@
-"""Checkpoints: a run that stopped goes on as if it had not, and no other file is taken for one, or lost."""
+"""Checkpoints: an interrupted run resumes as if unbroken, and other files are refused and kept."""
 
 import shutil
 from dataclasses import replace
@@ -28,7 +28,7 @@ def one_thread():
 
 
 def assert_resumes(step, unbroken, **settings):
-    """The run takes `step` and those after it alone, and ends where the unbroken one does."""
+    """The run resumes at `step` and ends where the unbroken one does."""
     taken = []
     result = learn(callback=lambda iteration, *_: taken.append(iteration), **settings)
     assert taken == list(range(step, N_ITER))
@@ -42,7 +42,9 @@ STOPS = sorted(np.random.default_rng(2).choice(N_ITER - 1, 3, replace=False).tol
 @pytest.mark.parametrize("how", [True, KeyboardInterrupt])
 @pytest.mark.parametrize("stop", STOPS)
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_resumed_run_has_the_bits_of_an_unbroken_run(tmp_path, monkeypatch, name, stop, how):
+def test_resumed_run_is_bitwise_identical_to_an_unbroken_run(
+    tmp_path, monkeypatch, name, stop, how
+):
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 7)
     unbroken = learn(optimizer=OPTIMIZERS[name]())
     settings = {"checkpoint": tmp_path / "run.npz"}
@@ -74,9 +76,7 @@ def test_run_that_was_killed_resumes_from_the_last_periodic_checkpoint(tmp_path,
     left = tmp_path / "left.npz"
 
     def callback(iteration, prior, value):
-        if (
-            iteration == 16
-        ):  # what the disk holds if the machine stops here: the state after 14 steps
+        if iteration == 16:  # if the machine stops here, the disk holds the state after 14 steps
             shutil.copy(tmp_path / "run.npz", left)
 
     learn(checkpoint=tmp_path / "run.npz", callback=callback)
@@ -111,7 +111,7 @@ def test_seed_that_was_not_given_is_kept_in_the_checkpoint(tmp_path):
     assert_same_run(learn(**settings), learn(**settings | {"checkpoint": tmp_path / "copy.npz"}))
 
 
-def test_seconds_go_on_where_the_first_run_stopped(tmp_path):
+def test_seconds_continue_from_those_of_the_first_run(tmp_path):
     settings = {"checkpoint": tmp_path / "run.npz"}
     learn(callback=stop_at(9, True), **settings)
     assert (np.diff(learn(**settings).history["seconds"]) >= 0).all()
@@ -154,7 +154,7 @@ def test_checkpoint_of_another_run_is_refused(tmp_path, what):
 
 
 class Shifted(fastcl.Gaussian):
-    """A measure without a kind, which is still told apart by its numbers."""
+    """A measure without a kind, which is still identified by its numbers."""
 
 
 @pytest.mark.parametrize("make", [fastcl.Gaussian, Shifted])

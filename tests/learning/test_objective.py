@@ -24,10 +24,13 @@ from fastcl.learning.objective import SketchMatching
 BOXES = [line, plane]
 REFERENCES = [gaussian_line, scale_mixture_plane]
 RANDOM = {"naive": fastcl.naive_gradient, "unbiased": fastcl.unbiased_gradient}
-N_POINTS = 8  # so few that the bias of the naive gradient, which falls as 1 / N_POINTS, is far above its standard error
+# So few that the bias of the naive gradient, which falls as 1 / N_POINTS, is far above its standard
+# error.
+N_POINTS = 8
 N_DRAWS = 4000
-# A mean of 4000 draws is close to normal: one coordinate exceeds 5 standard errors with probability 6e-7, and one of the
-# at most 90 of a test with probability 5e-5. The error of the quadrature, of order step^2, is a hundredth of a standard error.
+# A mean of 4000 draws is close to normal: one coordinate exceeds 5 standard errors with probability
+# 6e-7, and any of the at most 90 of a test with probability 5e-5. The error of the quadrature, of
+# order step^2, is a hundredth of a standard error.
 N_ERRORS = 5
 
 
@@ -47,7 +50,7 @@ def draws(make, method):
 
 
 def mean_and_error(sample):
-    # A coordinate that a dead unit keeps at zero has no spread: rounding of the oracle is all that may differ there.
+    # A coordinate that a dead unit keeps at zero has no spread, only the rounding of the oracle.
     return sample.mean(axis=0), sample.std(axis=0, ddof=1) / np.sqrt(len(sample)) + 1e-12
 
 
@@ -57,7 +60,7 @@ def grid_of(problem, k):
     return nodes, np.full(len(nodes), cell)
 
 
-# ---- the grid: exact for its points ------------------------------------------------------------------------------
+# ---- the grid: exact for its points -------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make", BOXES)
@@ -70,12 +73,14 @@ def test_grid_value_and_gradient_are_those_of_the_discretised_objective(make, dt
     omega, target = problem.sketch.omega, problem.sketch.values
     nodes, weights = grid_of(problem, k)
     expected, expected_gradient, magnitude = objective(problem.prior, omega, target, nodes, weights)
-    # A sum over a layer, one over the points and one over the frequencies follow each other: each loses at most eps times
-    # its length of the sum of the magnitudes. Phases of up to four turns are worth 2 pi 4 = 25 more.
+    # Sums over a layer, over the points and over the frequencies follow each other. Each loses at
+    # most eps times its length of the sum of the magnitudes. Phases of up to four turns add
+    # 2 pi 4 = 25.
     eps = np.finfo(dtype).eps * (len(nodes) + len(omega) + sum(problem.prior.sizes) + 25)
     assert gradient.dtype == dtype
     assert_within(gradient, expected_gradient, eps * magnitude)
-    # |dG| <= 2 ||r||_1 times the error of one entry of S mu, itself below eps |a column of magnitudes|: the one of a.
+    # |dG| <= 2 ||r||_1 times the error of one entry of S mu, which is at most eps times the sum of
+    # the magnitudes: together, eps times the magnitude of the derivative by a.
     assert abs(value - expected) <= eps * magnitude[-1]
 
 
@@ -95,7 +100,8 @@ def test_grid_gradient_is_the_directional_derivative(make):
         sides.append(
             fastcl.grid_gradient(prior, problem.sketch, problem.domain, points_per_axis=15)[0]
         )
-    # The rounding of G, a sum of some hundred terms, over the step; and step^2 times a third derivative of some hundred G.
+    # The rounding of G, a sum of some hundred terms, over the step; and step^2 times a third
+    # derivative of some hundred G.
     tolerance = 100 * value * (np.finfo(float).eps / step + step**2)
     assert abs((sides[0] - sides[1]) / (2 * step) - gradient @ direction) <= tolerance
     assert np.linalg.norm(gradient) > 1e4 * tolerance
@@ -114,7 +120,7 @@ def test_grid_converges_to_the_integral():
     )
 
 
-# ---- random points: the mean over many draws ---------------------------------------------------------------------
+# ---- random points: the mean over many draws ----------------------------------------------------
 
 
 @pytest.mark.parametrize("make", BOXES + REFERENCES)
@@ -133,12 +139,13 @@ def test_naive_gradient_and_value_have_the_predicted_bias(make):
     ):
         mean, error = mean_and_error(sample)
         assert_within(mean - expected, bias, N_ERRORS * error)
-        # The same bound refuses the naive mean as a mean of G, so it would refuse such a bias of the unbiased gradient.
+        # The same bound refuses the naive mean as a mean of G, so it would also refuse such a bias
+        # of the unbiased gradient.
         assert (np.abs(mean - expected) > 2 * N_ERRORS * error).any()
 
 
 def test_bias_of_the_naive_gradient_is_absent_where_points_are_independent():
-    # In standard errors, along the predicted bias itself: the one direction in which the two methods must differ.
+    # In standard errors, along the predicted bias: the direction in which the methods must differ.
     problem = plane()
     expected, bias = exact(problem)[1], variance_term(problem, N_POINTS)[1]
     scores = {}
@@ -159,7 +166,7 @@ def test_public_function_draws_what_the_shared_objective_draws(method):
     np.testing.assert_array_equal(gradient, gradients[0])
 
 
-# ---- the log-scale -----------------------------------------------------------------------------------------------
+# ---- the log-scale ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("call", [fastcl.grid_gradient, *RANDOM.values()])
@@ -199,11 +206,11 @@ def test_normalised_gradient_does_not_depend_on_the_log_scale(make):
     np.testing.assert_array_equal(results[0][1], results[1][1])
 
 
-# ---- bits --------------------------------------------------------------------------------------------------------
+# ---- reproducibility ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", RANDOM)
-def test_same_seed_gives_the_same_bits_and_another_seed_does_not(method):
+def test_same_seed_gives_bitwise_identical_results_and_another_seed_does_not(method):
     problem = line()
 
     def call(rng):
@@ -218,7 +225,7 @@ def test_same_seed_gives_the_same_bits_and_another_seed_does_not(method):
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one thread is all there is")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("method", ["grid", *RANDOM])
-def test_bits_do_not_follow_the_number_of_threads(method, dtype):
+def test_results_do_not_depend_on_the_number_of_threads(method, dtype):
     problem = plane(dtype)
     points = (
         55 if method == "grid" else 3001
@@ -249,7 +256,7 @@ def test_later_calls_neither_see_nor_change_earlier_ones():
     np.testing.assert_array_equal(gradient, fresh[1])
 
 
-# ---- bad input ---------------------------------------------------------------------------------------------------
+# ---- bad input ----------------------------------------------------------------------------------
 
 
 def bad_calls():
@@ -314,7 +321,7 @@ def test_box_too_wide_for_the_phases_is_refused(call):
         call(problem.prior, problem.sketch, fastcl.Box([-1e7], [1e7]))
 
 
-# ---- normalised --------------------------------------------------------------------------------------------------
+# ---- normalised ---------------------------------------------------------------------------------
 
 
 def matching_of(problem):
@@ -335,7 +342,7 @@ def test_normalised_gradient_is_the_directional_derivative_at_unit_mass(make):
     _, gradient, log_scale = value(0.0)
     nodes, weights = grid_of(problem, 9)
     assert abs((weights * np.exp(log_scale - problem.prior.energy(nodes))).sum() - 1) < 1e-12
-    h = 1e-5  # the truncation is of order h^2, the rounding of order 1e-16 / h: both about 1e-10 of the derivative
+    h = 1e-5  # truncation, of order h^2, and rounding, of order 1e-16 / h, are both about 1e-10
     difference = (value(h)[0] - value(-h)[0]) / (2 * h)
     assert abs(gradient @ direction - difference) < 1e-7 * (abs(gradient) @ abs(direction))
 

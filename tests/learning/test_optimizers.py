@@ -15,7 +15,7 @@ def schedule(k):
 
 
 def gradients(dtype, size=11):
-    """Gradients of very different sizes, one row a step."""
+    """Gradients of very different sizes, one row per step."""
     rng = np.random.default_rng(0)
     return (rng.standard_normal((N_STEPS, size)) * 10.0 ** rng.uniform(-3, 2, size)).astype(dtype)
 
@@ -30,7 +30,8 @@ def run(optimizer, theta, steps):
 
 
 def textbook_sgd(theta, steps, step, momentum, nesterov):
-    # Polyak: v <- b v + g, theta <- theta - h v. Nesterov, in the shifted variables of Sutskever et al. 2013: - h (g + b v).
+    # Polyak: v <- b v + g, theta <- theta - h v. Nesterov, in the shifted variables of Sutskever et
+    # al. 2013: theta <- theta - h (g + b v).
     velocity, path = np.zeros_like(theta), []
     for k, gradient in enumerate(steps):
         velocity = momentum * velocity + gradient
@@ -57,13 +58,13 @@ def textbook_adam(theta, steps, step, beta1, beta2, epsilon):
 
 
 def assert_same_path(path, expected):
-    # Every step rounds theta and a sum over the steps before it: N_STEPS^2 roundings, at most, of the largest value that the
-    # coordinate has taken.
+    # Every step rounds theta and a sum over the steps before it: at most N_STEPS^2 roundings of the
+    # largest value that the coordinate has taken.
     tolerance = N_STEPS**2 * np.finfo(path.dtype).eps * np.abs(expected).max(axis=0)
     assert_within(path, expected, tolerance)
 
 
-# ---- the recursions ----------------------------------------------------------------------------------------------
+# ---- the recursions -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -99,7 +100,8 @@ def test_adam_takes_the_textbook_steps(backend, beta1, beta2, epsilon, dtype):
 
 
 def test_nesterov_looks_ahead_of_heavy_ball():
-    # In Nesterov's own form the gradient is taken at theta - h b v: same steps, in the shifted variable that the code holds.
+    # In Nesterov's own form the gradient is taken at theta - h b v, which is the variable that the
+    # code holds.
     hessian, step, momentum = np.diag([1.0, 10.0]), 0.05, 0.8
     held, optimizer = np.array([1.0, 1.0]), fastcl.SGD(step, momentum, nesterov=True)
     theta, velocity = held.copy(), np.zeros(2)
@@ -151,11 +153,12 @@ def test_every_optimizer_finds_the_minimum_of_a_quadratic(name):
     theta, optimizer = np.array([2.0, 2.0]), OPTIMIZERS[name](schedule=fastcl.Cosine(1000))
     for _ in range(1000):
         optimizer.update(theta, hessian @ (theta - best))
-    # Gradient descent of step h shrinks the error by 1 - h 0.8 or better; a cosine's mean step is half: exp(-0.02 1000) = 2e-9.
+    # Gradient descent with step size h shrinks the error by 1 - 0.8 h or better; the mean step size
+    # of a cosine is half as large: exp(-0.02 1000) = 2e-9.
     np.testing.assert_allclose(theta, best, rtol=0, atol=1e-7)
 
 
-# ---- schedules ---------------------------------------------------------------------------------------------------
+# ---- schedules ----------------------------------------------------------------------------------
 
 
 def test_constant_schedule_is_one():
@@ -168,10 +171,12 @@ def test_diminishing_steps_have_an_infinite_sum_and_a_finite_sum_of_squares(offs
     steps = fastcl.Diminishing(offset, power)
     assert steps(0) == 1.0
     np.testing.assert_allclose(steps(3 * offset), 4**-power, rtol=1e-14)
-    # Sums over k = 2^j .. 2^(j+1) go like 2^(j (1 - power)), of squares like 2^(j (1 - 2 power)): the series of the former
-    # diverges where its ratio is at least 1, that of the latter converges where its ratio is below 1.
+    # Sums over k = 2^j .. 2^(j+1) grow like 2^(j (1 - power)), those of squares like
+    # 2^(j (1 - 2 power)). The first series diverges if its ratio is at least 1, the second
+    # converges if its ratio is below 1.
     blocks = [np.array([steps(k) for k in range(2**j, 2 ** (j + 1))]) for j in (14, 15)]
-    # At k = 2^14 the offset still moves the ratio by power offset / k, 0.3 %, and the ends of the sums by less.
+    # At k = 2^14 the offset changes the ratio by power offset / k, 0.3 %, and the ends of the sums
+    # change it by less.
     ratio, square_ratio = (
         blocks[1].sum() / blocks[0].sum(),
         (blocks[1] ** 2).sum() / (blocks[0] ** 2).sum(),
@@ -207,18 +212,19 @@ def test_diminishing_steps_converge_under_noise_where_constant_ones_do_not():
         for row in noise:
             optimizer.update(theta, theta + row)
         tail[type(schedule)] = (theta**2).mean()
-    # A constant step h keeps a variance of h / (2 - h) = 0.111; 500 squares estimate it to 5 standard errors of 6 %.
+    # A constant step size h keeps a variance of h / (2 - h) = 0.111; 500 squares estimate it within
+    # 5 standard errors of 6 %.
     assert abs(tail[fastcl.Constant] - 0.2 / 1.8) < 5 * 0.0632 * 0.2 / 1.8
     assert tail[fastcl.Diminishing] < 0.2 * tail[fastcl.Constant]
 
 
-# ---- state -------------------------------------------------------------------------------------------------------
+# ---- state --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("stop", [0, 1, 17])
-def test_loaded_state_goes_on_to_the_same_bits(name, stop, dtype):
+def test_loaded_state_continues_bitwise_identically(name, stop, dtype):
     steps = gradients(dtype)
     unbroken = run(OPTIMIZERS[name](schedule=schedule), np.zeros(11, dtype), steps)
     theta, first, second = (
@@ -264,7 +270,7 @@ def test_reset_forgets_everything_but_the_settings(name):
     np.testing.assert_array_equal(run(optimizer, np.zeros(11), steps), first)
 
 
-# ---- bad settings ------------------------------------------------------------------------------------------------
+# ---- bad settings -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
