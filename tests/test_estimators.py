@@ -1,4 +1,4 @@
-"""The estimators for scikit-learn: its own checks, any units, chunks, and what happens without it."""
+"""The estimators: scikit-learn's own checks, any units, chunks, and a missing scikit-learn."""
 
 import subprocess
 import sys
@@ -33,10 +33,11 @@ def test_clusters_are_found_in_any_units(rng, units):
         model.cluster_centers_[:, None] - units[0] * CENTRES - units[1], axis=2
     ).argmin(axis=1)
     assert sorted(nearest) == [0, 1, 2]
-    np.testing.assert_array_equal(nearest[model.labels_], labels)  # clusters ten deviations apart
+    # The clusters are ten standard deviations apart.
+    np.testing.assert_array_equal(nearest[model.labels_], labels)
     sse = ((x - model.cluster_centers_[model.labels_]) ** 2).sum()
     assert -model.score(x) == pytest.approx(sse, rel=1e-6)
-    assert sse < 1.1 * 2 * units[0] ** 2 * len(x)  # two deviations of one a point
+    assert sse < 1.1 * 2 * units[0] ** 2 * len(x)  # two coordinates with variance one per point
 
 
 def test_a_mixture_is_found_in_the_units_of_its_features(rng):
@@ -46,7 +47,8 @@ def test_a_mixture_is_found_in_the_units_of_its_features(rng):
     found = (model.means_ - [5e3, 0]) / [1e3, 1e-3]
     nearest = np.linalg.norm(found[:, None] - CENTRES, axis=2).argmin(axis=1)
     np.testing.assert_array_equal(nearest[model.predict(x)], labels)
-    # 1000 points a component: a variance has a standard error of 0.045, five of them and as much for the sketch.
+    # With 1000 points per component a variance has standard error 0.045: five of these, and as
+    # much again for the sketch.
     np.testing.assert_allclose(model.covariances_ / [1e6, 1e-6], 1, atol=0.4)
     np.testing.assert_allclose(model.predict_proba(x).sum(axis=1), 1)
     assert model.score(x) == pytest.approx(model.score_samples(x).mean())

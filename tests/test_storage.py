@@ -75,10 +75,8 @@ def test_load_prior_takes_what_denoises_and_names_what_it_got(tmp_path, name):
     path = tmp_path / "thing.npz"
     SAVED[name].save(path)
     if "sketch" in name:
-        with pytest.raises(
-            ValueError,
-            match=r"thing\.npz' holds a .*sketch, expected Prior or ReferenceMeasure or ImageModel$",
-        ):
+        expected = "Prior or ReferenceMeasure or ImageModel$"
+        with pytest.raises(ValueError, match=rf"thing\.npz' holds a .*sketch, expected {expected}"):
             fastcl.load_prior(path)
     else:
         assert type(fastcl.load_prior(str(path))) is type(SAVED[name])
@@ -192,7 +190,7 @@ def test_every_array_is_needed(tmp_path, name):
             fastcl.load(tmp_path / "part.npz")
 
 
-# What may stand in a file in the place of an array; every one is wrong for every array of every kind.
+# Things that a file may hold in place of an array, each of them wrong for every array.
 STRANGE = [
     np.array(np.nan),
     np.array(np.inf),

@@ -1,4 +1,4 @@
-"""The command line on files: what every command writes; and in a process of its own."""
+"""The command line on files: what every command writes, here and in a process of its own."""
 
 import functools
 import json

@@ -1,4 +1,4 @@
-"""Bad input on the command line: one line, status 2, and nothing of the user's changed or lost."""
+"""Bad input on the command line: one line, status 2, and no file of the user's changed or lost."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ def quick(monkeypatch):
 
 
 def png_of_size(width, height):
-    """A PNG file that says it is this large, and is not."""
+    """A PNG file whose header claims this size, without the pixels."""
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     parts = [(b"IHDR", header), (b"IDAT", zlib.compress(b"0")), (b"IEND", b"")]
     packed = [
@@ -34,7 +34,7 @@ def png_of_size(width, height):
 
 @pytest.fixture(scope="module")
 def bad(made, tmp_path_factory):
-    """A copy of the folder `made` with everything in it that ought not to be used."""
+    """A copy of the folder `made`, with files in it that must be refused."""
     folder = shutil.copytree(made, tmp_path_factory.mktemp("bad"), dirs_exist_ok=True)
     image = as_levels(photograph(0, (20, 20)))
     (folder / "empty").mkdir()
@@ -203,7 +203,7 @@ demo --out noisy.png
 
 
 def assert_refused(folder, command, capsys, status=2):
-    """The command fails with one line, and no file in the folder is new, gone or changed."""
+    """Check that the command fails with one line and leaves every file in the folder as it was."""
     capsys.readouterr()
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert run(folder, command) == status
@@ -211,7 +211,7 @@ def assert_refused(folder, command, capsys, status=2):
     assert err.startswith("fastcl")
     assert err.endswith("\n")
     assert err.count("\n") == 1
-    assert len(err.split(":")[-1].strip()) > 4  # there is a message behind the names
+    assert len(err.split(":")[-1].strip()) > 4  # a message follows the names
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     return err
 
@@ -221,7 +221,7 @@ def test_bad_input_is_one_line_and_leaves_the_output_as_it_was(bad, capsys, comm
     old = [bad / f"old{suffix}" for suffix in ("", ".png", ".gif", ".npy")]
     for path in old:
         path.write_bytes(b"the output of an earlier run")
-    shutil.rmtree(bad / "new-bench", ignore_errors=True)  # of a test that failed
+    shutil.rmtree(bad / "new-bench", ignore_errors=True)  # from a test that failed
     assert_refused(bad, command.replace("OUT", "old").replace("BENCH", "new-bench"), capsys)
     assert not (bad / "new-bench").exists()
 
@@ -229,14 +229,16 @@ def test_bad_input_is_one_line_and_leaves_the_output_as_it_was(bad, capsys, comm
 @pytest.mark.parametrize(
     "command",
     [
-        "sketch images -o old", "learn s2.npz -o old", "denoise model.npz noisy.png -o old.png --sigma 25",
+        "sketch images -o old",
+        "learn s2.npz -o old",
+        "denoise model.npz noisy.png -o old.png --sigma 25",
         "learn s2.npz -o /tmp/p.npz --checkpoint old",
     ],
-)  # fmt: skip
+)
 def test_a_folder_that_cannot_be_written_is_found_before_the_work(
     bad, capsys, monkeypatch, command
 ):
-    # The superuser may write anywhere, so permissions cannot be taken away for real.
+    # The superuser may write anywhere, so permissions cannot really be taken away.
     monkeypatch.setattr(os, "access", lambda path, mode: str(path) not in (".", str(bad)))
     assert "cannot be written" in assert_refused(bad, command, capsys)
 
@@ -244,10 +246,15 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_work(
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("sketch missing -o old", "missing"), ("sketch empty -o old", "empty"), ("sketch text -o old", "text.png"),
-        ("sketch nan.npy -o old", "NaN"), ("sketch line.npy -o old", "line.npy must be 2-D"),
-        ("sketch images -o old --patch 1", "patch must be at least 2"), ("sketch images -o old -m 0", "m must be at least 1"),
-        ("denoise model.npz alpha.png -o old.png --sigma 25", "alpha"), ("learn cut-s2.npz -o old", "cut-s2.npz' is truncated"),
+        ("sketch missing -o old", "missing"),
+        ("sketch empty -o old", "empty"),
+        ("sketch text -o old", "text.png"),
+        ("sketch nan.npy -o old", "NaN"),
+        ("sketch line.npy -o old", "line.npy must be 2-D"),
+        ("sketch images -o old --patch 1", "patch must be at least 2"),
+        ("sketch images -o old -m 0", "m must be at least 1"),
+        ("denoise model.npz alpha.png -o old.png --sigma 25", "alpha"),
+        ("learn cut-s2.npz -o old", "cut-s2.npz' is truncated"),
         ("denoise s2.npz noisy.png -o old.png --sigma 25", "holds a sketch, expected"),
         ("denoise p2.npz noisy.png -o old.png --sigma 25", "prior of vectors"),
         ("denoise model.npz noisy.png -o old.gif --sigma 25", "must end in .npy or .png"),
@@ -255,9 +262,10 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_work(
         ("denoise p2.npz rows2.npy -o old.npy", "--sigma is needed"),
         ("denoise model.npz flat.png -o old.png", "no noise to estimate"),
         ("learn images.npz -o old --checkpoint new.npz", "--checkpoint is for networks"),
-        ("learn bare.npz -o old", "no domain"), ("learn unfilled.npz -o old", "no domain"),
+        ("learn bare.npz -o old", "no domain"),
+        ("learn unfilled.npz -o old", "no domain"),
     ],
-)  # fmt: skip
+)
 def test_messages_name_what_is_wrong(bad, capsys, command, words):
     assert words in assert_refused(bad, command, capsys)
 
@@ -265,12 +273,20 @@ def test_messages_name_what_is_wrong(bad, capsys, command, words):
 @pytest.mark.parametrize(
     "command",
     [
-        "", "paint", "sketch", "sketch images", "sketch images -o s.npz -m many", "learn s2.npz",
+        "",
+        "paint",
+        "sketch",
+        "sketch images",
+        "sketch images -o s.npz -m many",
+        "learn s2.npz",
         "learn s2.npz -o p --method best",
-        "denoise model.npz noisy.png", "denoise model.npz noisy.png -o clean.png --sigma much",
-        "denoise model.npz noisy.png -o clean.png --sigma 25 --estimator median", "bench --dim two", "demo --now",
+        "denoise model.npz noisy.png",
+        "denoise model.npz noisy.png -o clean.png --sigma much",
+        "denoise model.npz noisy.png -o clean.png --sigma 25 --estimator median",
+        "bench --dim two",
+        "demo --now",
     ],
-)  # fmt: skip
+)
 def test_arguments_that_make_no_command_exit_with_status_2(made, capsys, command):
     with pytest.raises(SystemExit) as caught:
         run(made, command)
@@ -281,15 +297,19 @@ def test_arguments_that_make_no_command_exit_with_status_2(made, capsys, command
 @pytest.mark.parametrize(
     "command",
     [
-        "sketch rows2.npy -o rows2.npy", "sketch rows2.npy -o ./rows2.npy", "learn s2.npz -o s2.npz",
-        "learn s2.npz -o old --checkpoint old --iterations 1", "sketch rows2.npy -o pipe",
-        "learn s2.npz -o pipe --iterations 1", "denoise model.npz noisy.png -o pipe.png --sigma 25",
+        "sketch rows2.npy -o rows2.npy",
+        "sketch rows2.npy -o ./rows2.npy",
+        "learn s2.npz -o s2.npz",
+        "learn s2.npz -o old --checkpoint old --iterations 1",
+        "sketch rows2.npy -o pipe",
+        "learn s2.npz -o pipe --iterations 1",
+        "denoise model.npz noisy.png -o pipe.png --sigma 25",
     ],
-)  # fmt: skip
+)
 def test_input_and_special_files_are_not_written_over(bad, capsys, command):
     for name in ("pipe", "pipe.png"):
         (bad / name).unlink(missing_ok=True)
-        os.mkfifo(bad / name)  # as little a file to be replaced as /dev/null
+        os.mkfifo(bad / name)  # must not be replaced by a file, just like /dev/null
     (bad / "old").unlink(missing_ok=True)
     assert_refused(bad, command, capsys)
     assert (bad / "pipe").is_fifo()
@@ -321,11 +341,12 @@ def test_a_failed_write_leaves_the_old_file(bad, capsys, monkeypatch, suffix):
 @pytest.mark.parametrize(
     ("command", "function"),
     [
-        ("sketch images -o old", "sketch_images"), ("sketch rows2.npy -o old", "sketch_rows"),
+        ("sketch images -o old", "sketch_images"),
+        ("sketch rows2.npy -o old", "sketch_rows"),
         ("learn images.npz -o old", "learn_patches"),
         ("denoise model.npz noisy.png -o old.png --sigma 25", "denoise_image"),
     ],
-)  # fmt: skip
+)
 def test_an_interruption_is_one_line_and_status_130(bad, capsys, monkeypatch, command, function):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
@@ -347,9 +368,8 @@ def test_interrupted_learning_is_not_passed_off_as_finished(bad, capsys, monkeyp
     assert run(bad, f"learn {arguments} -o old") == 130
     assert capsys.readouterr().err.startswith("fastcl: interrupted: ")
     assert (bad / "old").read_bytes() == b"the output of an earlier run"
-    assert (
-        fastcl.load_prior(bad / "old.partial.npz") is not None
-    )  # what was learned is not lost either
+    # What was learned is not lost either.
+    assert fastcl.load_prior(bad / "old.partial.npz") is not None
 
 
 def test_a_result_that_is_not_finite_is_not_written(bad, capsys, monkeypatch):

@@ -64,8 +64,8 @@ def test_bands_follow_the_cutoffs(rng):
 @pytest.mark.parametrize("rate", RATES)
 def test_noise_of_a_band_is_the_energy_of_its_impulse_response(rate):
     expected = np.sqrt((impulse_responses(rate) ** 2).sum(axis=0))
-    # The squared frequency response is smooth on the scale at which it is sampled: its mean over the
-    # circle converges faster than any power, and the responses are good to 1e-8 as above.
+    # The squared frequency response is smooth on the scale at which it is sampled: its mean over
+    # the circle converges faster than any power, and the responses are good to 1e-8 as above.
     np.testing.assert_allclose(fastcl.band_noise(0.3, rate), 0.3 * expected, rtol=1e-6)
 
 

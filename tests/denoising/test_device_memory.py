@@ -17,7 +17,7 @@ DIM = 3
 
 @pytest.fixture
 def device(monkeypatch):
-    """The stand-in for a device that two blocks fill: buffers that grow with blocks are at their limit."""
+    """The stand-in for a device that two blocks fill, so that every buffer is at its limit."""
     if cuda_host.COMPILER is None:
         pytest.skip("g++ is missing: the CUDA kernels cannot be built for the CPU")
     monkeypatch.setattr("fastcl.kernels.cuda.cupy", lambda: cuda_host.module)
@@ -59,7 +59,7 @@ def test_memory_does_not_grow_with_the_rows(device, monkeypatch, name):
     )
     x = np.random.default_rng(0).standard_normal((600, DIM)).astype(np.float32)
     few, many = (extra(FUNCTIONS[name], device.asarray(rows)) for rows in (x[:200], x))
-    # Checks of all rows at once take a few bytes per row: a flag, and a result before its last copy.
+    # Checks of all rows at once take a few bytes per row: a flag, a result before its last copy.
     assert many - few <= 400 * (DIM * 4 + 1)
     assert many < 1 << 20
 

@@ -1,4 +1,4 @@
-"""The noise of a photograph, estimated from it alone, and the passes of half-quadratic splitting."""
+"""The noise of a photograph, estimated from it alone; the passes of half-quadratic splitting."""
 
 import numpy as np
 import pytest
@@ -226,8 +226,8 @@ def test_an_image_on_a_device_is_denoised_there(backend, monkeypatch, model, set
         found = backend.host(fastcl.denoise_image(model, backend.array(given), 0.1, **settings))
         assert found.dtype == dtype
         assert np.abs(expected - given).max() > 0.001
-        # About fifty roundings of numbers below one in each of two or three passes, magnified by the
-        # division by the smallest standard deviation and the product with the largest.
+        # About fifty roundings of numbers below one in each of two or three passes, magnified by
+        # the division by the smallest standard deviation and the product with the largest.
         magnified = model.transform.stds.max() / model.transform.stds.min()
         np.testing.assert_allclose(
             found, expected, rtol=0, atol=100 * magnified * np.finfo(dtype).eps

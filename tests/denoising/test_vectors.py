@@ -1,4 +1,4 @@
-"""Denoised vectors against closed forms, quadrature, and a search of every point of a grid."""
+"""Denoised vectors against closed forms, quadrature, and the best point of a grid."""
 
 import importlib
 from itertools import pairwise
@@ -22,7 +22,8 @@ GAUSSIANS = {
 }
 NOISES = {"one": 0.5, "each": [0.4, 0.7]}
 
-# Densities whose posteriors below are not Gaussian; the networks are drawn at random, some with a reference.
+# Densities whose posteriors are not Gaussian. The networks are drawn at random, some with a
+# reference.
 PRIORS = {
     "mixture on a line": fastcl.GaussianMixture([1.0, 3.0], [[-1.0], [0.8]], [[[0.2]], [[0.5]]]),
     "mixture in a plane": fastcl.GaussianMixture(
@@ -54,12 +55,12 @@ def objective(prior, x, y, noise, strength):
 
 
 def around(y, noise):
-    """Nodes that cover eight standard deviations of the noise about one row y."""
+    """Nodes that cover eight standard deviations of the noise around one row y."""
     k = 4000 if y.size == 1 else 400
     return midpoints(y - 8 * noise, y + 8 * noise, k)[0]
 
 
-# ---- one Gaussian: everything in closed form ---------------------------------------------------------------------
+# ---- one Gaussian: everything in closed form -----------------------------------------------------
 
 
 def wiener(gaussian, y, noise, strength):
@@ -74,7 +75,8 @@ def test_map_under_a_gaussian_is_wieners_estimate(noise, strength):
     gaussian = GAUSSIANS["plane"]
     y, sigma = gaussian.sample(20, rng=1), np.broadcast_to(NOISES[noise], 2)
     clean = fastcl.denoise(gaussian, y, NOISES[noise], strength, n_iter=300)
-    # A step is taken only where it lowers the objective, of some units, by more than its rounding: to sqrt(EPS) in x.
+    # A step is taken only if it lowers the objective, a few units large, by more than its rounding
+    # error: x is accurate to sqrt(EPS).
     np.testing.assert_allclose(
         clean, wiener(gaussian, y, sigma, strength), rtol=0, atol=4 * np.sqrt(EPS)
     )
@@ -96,9 +98,8 @@ def test_mean_under_a_gaussian_of_another_strength_is_wieners_estimate(dim, stre
     clean = fastcl.denoise(gaussian, y, noise, strength, "mean", n_samples=4096)
     for row, estimate in zip(y, clean, strict=True):
         mean, error = posterior_by_quadrature(gaussian, row, noise, strength, 4096)
-        np.testing.assert_allclose(
-            mean, wiener(gaussian, row, noise, strength), atol=1e-9
-        )  # the quadrature itself
+        # The quadrature itself is right.
+        np.testing.assert_allclose(mean, wiener(gaussian, row, noise, strength), atol=1e-9)
         assert_within(estimate, mean, N_ERRORS * error)
         assert (N_ERRORS * error < 0.1).all()
 
@@ -113,14 +114,15 @@ def test_little_noise_moves_nothing(estimator):
         )
 
 
-# ---- any density: quadrature and search --------------------------------------------------------------------------
+# ---- any density: quadrature and search ----------------------------------------------------------
 
 
 def posterior_by_quadrature(prior, y, noise, strength, n_samples):
-    """(E[x | y] (d,), standard error (d,) of its estimate by plain importance sampling with n_samples points) for one row.
+    """E[x | y] (d,) for one row y, and the standard error (d,) of plain importance sampling.
 
-    With p the proposal and w the weights of mean one, the estimate sum w x / sum w errs by the mean of w (x - E[x | y]) to
-    first order. A proposal of known mean c takes the mean of x - c away from that.
+    With the proposal p and weights w of mean one, the error of the estimate sum w x / sum w is, to
+    first order, the mean of w (x - E[x | y]). For a proposal of known mean c, the mean of x - c is
+    subtracted from that.
     """
     x = around(y, noise)
     reference = prior if isinstance(prior, fastcl.ReferenceMeasure) else prior.reference
@@ -132,10 +134,9 @@ def posterior_by_quadrature(prior, y, noise, strength, n_samples):
     )
     proposal, target = proposal / proposal.sum(), target / target.sum()
     mean, centre = target @ x, proposal @ x
-    deviation = (target / np.maximum(proposal, 1e-300))[:, None] * (x - mean) - (
-        0 if reference is None else x - centre
-    )
-    return mean, np.sqrt(proposal @ deviation**2 / n_samples)
+    error = (target / np.maximum(proposal, 1e-300))[:, None] * (x - mean)
+    error -= 0 if reference is None else x - centre
+    return mean, np.sqrt(proposal @ error**2 / n_samples)
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.4])
@@ -147,7 +148,8 @@ def test_posterior_mean_is_the_quadrature(name, strength):
     moved = 0.0
     for row, estimate in zip(y, clean, strict=True):
         mean, error = posterior_by_quadrature(prior, row, noise, strength, n_samples)
-        # Midpoints of an integrand with kinks: 1 / 25 of a deviation apart in a plane, squared over 12 of a shift below 1.
+        # Midpoints of an integrand with kinks: 1/25 standard deviation apart in a plane, squared
+        # over 12, times a shift below 1.
         assert_within(estimate, mean, N_ERRORS * error + 2e-4 * noise)
         moved = max(moved, (np.abs(mean - row) / (N_ERRORS * error + 2e-4 * noise)).max())
     assert moved > 3  # the bound is no wider than a third of what there is to see
@@ -167,7 +169,8 @@ def test_map_of_a_smooth_density_is_below_every_node_of_a_grid(name, strength):
     prior = PRIORS[name]
     excess = excess_over_grid(prior, noisy_rows(prior), noise_of(prior), strength)
     assert (excess <= 1000 * EPS).all()
-    # Some node is within half a spacing, 1/50 deviation of the noise, an axis; the objective has curvature below 10.
+    # Some node is within half a spacing, 1/50 standard deviation of the noise, along each axis; the
+    # objective has curvature below 10.
     assert (excess >= -2 * 10 / 50**2 / 2).all()
 
 
@@ -176,7 +179,8 @@ def test_map_of_a_smooth_density_is_below_every_node_of_a_grid(name, strength):
 def test_map_of_a_network_is_the_lowest_node_of_a_grid(name, strength):
     prior = PRIORS[name]
     excess = excess_over_grid(prior, noisy_rows(prior), noise_of(prior), strength)
-    # A kink of the ReLU may hold a row up or part two valleys: not more than one row in six, and 0.01 is 1/10 deviation.
+    # A kink of the ReLU may stop a row or separate two valleys, for at most one row in six. 0.01 is
+    # 1/10 standard deviation.
     assert (excess <= 0.01).sum() >= 5
     assert (excess >= -2 * 10 / 50**2 / 2).all()
 
@@ -206,7 +210,7 @@ def test_more_steps_are_never_worse():
         assert (more <= fewer + 1000 * EPS * np.abs(fewer)).all()
 
 
-def test_low_discrepancy_points_have_the_moments_of_a_normal_law():
+def test_low_discrepancy_points_have_the_moments_of_a_standard_normal():
     for n in (1000, 1024):
         points = normal_points(n, 3, 0)
         assert points.shape == (n, 3)
@@ -215,7 +219,7 @@ def test_low_discrepancy_points_have_the_moments_of_a_normal_law():
         np.testing.assert_allclose(points.T @ points / n, np.eye(3), atol=N_ERRORS * np.sqrt(2 / n))
 
 
-# ---- types, chunks, seeds ----------------------------------------------------------------------------------------
+# ---- types, chunks, seeds ------------------------------------------------------------------------
 
 ESTIMATORS = ["map", "mean"]
 
@@ -289,7 +293,7 @@ def test_rows_on_a_device_are_denoised_there(backend, monkeypatch, name, estimat
             fastcl.denoise(prior, backend.array(y), backend.array(sigma), **settings)
         )
         assert found.dtype == dtype
-        # As in the other precision: a few thousand roundings of numbers up to 10, at worst in one direction.
+        # A few thousand roundings of numbers up to 10, in the worst case all in one direction.
         expected = fastcl.denoise(prior, y, sigma, **settings)
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e4 * np.finfo(dtype).eps)
 
@@ -316,28 +320,41 @@ def test_input_is_left_alone(estimator):
     np.testing.assert_array_equal(y, given)
 
 
-# ---- bad input ---------------------------------------------------------------------------------------------------
+# ---- bad input -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize(
     ("name", "arguments", "error"),
     [
-        ("prior", {"prior": None}, TypeError), ("prior", {"prior": fastcl.Box([-1, -1], [1, 1])}, TypeError),
-        ("y", {"y": np.zeros(2)}, ValueError), ("y", {"y": np.zeros((3, 3))}, ValueError),
-        ("y", {"y": np.zeros((0, 2))}, ValueError), ("y", {"y": [[np.nan, 0.0]]}, ValueError),
-        ("y", {"y": [["a", "b"]]}, TypeError), ("y", {"y": np.zeros((1, 2), complex)}, TypeError),
-        ("sigma", {"sigma": 0.0}, ValueError), ("sigma", {"sigma": -1}, ValueError), ("sigma", {"sigma": np.nan}, ValueError),
-        ("sigma", {"sigma": np.inf}, ValueError), ("sigma", {"sigma": "1"}, TypeError), ("sigma", {"sigma": None}, TypeError),
-        ("sigma", {"sigma": [1.0, 0.0]}, ValueError), ("sigma", {"sigma": [1.0]}, ValueError),
-        ("strength", {"strength": 0}, ValueError), ("strength", {"strength": np.nan}, ValueError),
-        ("strength", {"strength": np.inf}, ValueError), ("strength", {"strength": "1"}, TypeError),
+        ("prior", {"prior": None}, TypeError),
+        ("prior", {"prior": fastcl.Box([-1, -1], [1, 1])}, TypeError),
+        ("y", {"y": np.zeros(2)}, ValueError),
+        ("y", {"y": np.zeros((3, 3))}, ValueError),
+        ("y", {"y": np.zeros((0, 2))}, ValueError),
+        ("y", {"y": [[np.nan, 0.0]]}, ValueError),
+        ("y", {"y": [["a", "b"]]}, TypeError),
+        ("y", {"y": np.zeros((1, 2), complex)}, TypeError),
+        ("sigma", {"sigma": 0.0}, ValueError),
+        ("sigma", {"sigma": -1}, ValueError),
+        ("sigma", {"sigma": np.nan}, ValueError),
+        ("sigma", {"sigma": np.inf}, ValueError),
+        ("sigma", {"sigma": "1"}, TypeError),
+        ("sigma", {"sigma": None}, TypeError),
+        ("sigma", {"sigma": [1.0, 0.0]}, ValueError),
+        ("sigma", {"sigma": [1.0]}, ValueError),
+        ("strength", {"strength": 0}, ValueError),
+        ("strength", {"strength": np.nan}, ValueError),
+        ("strength", {"strength": np.inf}, ValueError),
+        ("strength", {"strength": "1"}, TypeError),
         ("strength", {"strength": None}, TypeError),
-        ("estimator", {"estimator": "median"}, ValueError), ("n_iter", {"n_iter": 0}, ValueError),
-        ("n_samples", {"n_samples": 0}, ValueError), ("n_samples", {"n_samples": 2.5}, TypeError),
+        ("estimator", {"estimator": "median"}, ValueError),
+        ("n_iter", {"n_iter": 0}, ValueError),
+        ("n_samples", {"n_samples": 0}, ValueError),
+        ("n_samples", {"n_samples": 2.5}, TypeError),
     ],
     ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else None,
-)  # fmt: skip
+)
 def test_bad_arguments_are_named(estimator, name, arguments, error):
     good = {
         "prior": PRIORS["network in a plane"],
