@@ -2,7 +2,7 @@
 
 import os
 
-# Results must not depend on the number of threads, so every machine runs two. Numba reads this once.
+# Results must not depend on the number of threads: run two at least. Numba reads this once.
 os.environ.setdefault("NUMBA_NUM_THREADS", str(max(2, os.cpu_count() or 1)))
 
 import background

@@ -9,7 +9,7 @@ from fastcl.kernels import cuda
 
 
 class Backend:
-    """Where a test runs: "numba", "cuda-host" (CUDA kernels built for the CPU) or "cuda" (a GPU)."""
+    """Where a test runs: "numba", "cuda" (a GPU) or "cuda-host" (CUDA kernels on the CPU)."""
 
     def __init__(self, name, module=None):
         self.name, self.module = name, module

@@ -1,8 +1,8 @@
 """Jobs for the second core: what needs a process of its own runs next to the tests.
 
-A test that is marked `background(job=...)` gets its result from `result(job)`. The job is a function without
-arguments; it starts as soon as the tests are collected, and jobs run one after the other. Tests that wait
-for a job come last.
+A test that is marked `background(job=...)` gets its result from `result(job)`. The job is a
+function without arguments; it starts as soon as the tests are collected, and jobs run one after
+the other. Tests that wait for a job come last.
 """
 
 import subprocess

@@ -1,4 +1,4 @@
-"""The command line as its tests use it: a folder of files for every command, and commands given there."""
+"""Commands of the command line, run in a folder that has files for each of them."""
 
 import imageio.v3 as iio
 import numpy as np
@@ -20,14 +20,14 @@ def read_levels(path):
 
 
 def run(folder, command):
-    """Exit status of a command that is given in this folder."""
+    """Exit status of a command that is run in this folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         return main(command.split())
 
 
 def fill(folder):
-    """Run every command in a folder: images and rows to sketch, to learn, and to be denoised."""
+    """Write data of every kind into a folder, and sketch it and learn from it there."""
     (folder / "images").mkdir()
     for seed in range(4):
         iio.imwrite(folder / "images" / f"{seed}.png", as_levels(photograph(seed)))

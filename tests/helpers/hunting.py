@@ -1,4 +1,4 @@
-"""How long tests of random cases look: a few fixed cases by default, FASTCL_EXAMPLES=20000 of new ones for a hunt."""
+"""How many random cases a test tries: a few fixed ones, or FASTCL_EXAMPLES=20000 of new ones."""
 
 import os
 
@@ -9,7 +9,7 @@ ASKED = int(os.environ.get("FASTCL_EXAMPLES", "0"))
 
 
 def look(examples):
-    """What decorates a property: `examples` cases, the same in every run, unless the environment asks for a hunt."""
+    """Decorate a property: try this many cases, the same in every run, or as many as asked for."""
     return settings(
         max_examples=ASKED or examples,
         derandomize=not ASKED,
@@ -24,5 +24,5 @@ def look(examples):
 
 
 def seeds(examples):
-    """Numbers of the cases of a fuzzer, and the seed they all start from."""
+    """The numbers of a fuzzer's cases, and the seed that they share."""
     return range(ASKED or examples), np.random.SeedSequence().entropy if ASKED else 0

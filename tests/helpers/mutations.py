@@ -1,4 +1,4 @@
-"""Damage to files: bytes flipped, cut and spliced, archives with other members, arrays with other headers or values."""
+"""Damaged copies of files: flipped or lost bytes, other members, other headers or values."""
 
 import io
 import struct
@@ -42,13 +42,13 @@ HEADERS = [
 
 
 def npy(header, body=b"\0" * 32):
-    """The bytes of a .npy file with this text as its header."""
+    """A .npy file, as bytes, with this text as its header."""
     text = header.encode() + b"\n"
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + body
 
 
 def damage_bytes(content, rng):
-    """`content` with bits flipped, cut, a piece moved or repeated, or small numbers written over."""
+    """`content` with bits flipped, bytes lost or repeated, or a 32-bit number overwritten."""
     data, kind = bytearray(content), rng.integers(5)
     a, b = sorted(rng.integers(0, len(data) + 1, 2).tolist())
     if kind == 0:
@@ -68,13 +68,13 @@ def damage_bytes(content, rng):
 
 
 def members_of(content):
-    """name -> bytes of the members of an archive."""
+    """The members of an archive: name -> bytes."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
 def pack(members, compression=zipfile.ZIP_STORED):
-    """The bytes of an archive of (name, bytes)."""
+    """An archive, as bytes, of pairs (name, bytes)."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", compression) as archive:
         for name, data in members:
@@ -85,36 +85,29 @@ def pack(members, compression=zipfile.ZIP_STORED):
 
 
 def as_npy(array):
-    """The bytes of an array in a .npy file."""
+    """A .npy file, as bytes, of the array."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=True)
     return buffer.getvalue()
 
 
 def damage_archive(content, rng):
-    """An archive with a member left out, renamed, swapped, nested, compressed, or with another header or array."""
+    """The archive with one change: a member lost, renamed, swapped, nested, or written anew."""
     members = members_of(content)
     names, kind = list(members), rng.integers(9)
     name, other = (str(name) for name in rng.choice(names, 2))
     if kind == 0:
         del members[name]
     elif kind == 1:
-        members[
-            str(
-                rng.choice(
-                    ["../evil.npy", "/etc/evil.npy", "", "x" * 300, f"{name}.npy", "\u0436.npy"]
-                )
-            )
-        ] = members.pop(name)
+        names = ["../evil.npy", "/etc/evil.npy", "", "x" * 300, f"{name}.npy", "\u0436.npy"]
+        members[str(rng.choice(names))] = members.pop(name)
     elif kind == 2:
         members[name], members[other] = members[other], members[name]
     elif kind == 3:
         members[name] = content
     elif kind == 4:
-        return pack(
-            members.items(),
-            int(rng.choice([zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])),
-        )
+        compressions = [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+        return pack(members.items(), int(rng.choice(compressions)))
     elif kind == 5:
         members[name] = npy(str(rng.choice(HEADERS)), members[name][-int(rng.integers(1, 200)) :])
     elif kind == 6:
@@ -126,27 +119,24 @@ def damage_archive(content, rng):
 
 @np.errstate(all="ignore")
 def damage_array(array, rng):
-    """Another array: of another shape, type or order, or with a strange value."""
+    """The array with another shape, type, order or value."""
     kind = rng.integers(6)
     if kind == 0:
         return np.asarray(STRANGE[rng.integers(len(STRANGE))])
     if kind == 1:
-        return (
-            array[..., None] if rng.integers(2) else array.ravel()[: rng.integers(array.size + 1)]
-        )
+        if rng.integers(2):
+            return array[..., None]
+        return array.ravel()[: rng.integers(array.size + 1)]
     if kind == 2:
+        if array.dtype.kind in "US":
+            return array
         array = array.real if array.dtype.kind == "c" else array
-        return (
-            array.astype(str(rng.choice(["f2", ">f8", "c16", "U9", "S3", "?", "O", "i1"])))
-            if array.dtype.kind not in "US"
-            else array
-        )
+        return array.astype(str(rng.choice(["f2", ">f8", "c16", "U9", "S3", "?", "O", "i1"])))
     if kind == 3 and array.dtype.kind in "iufc" and array.size:
         changed = array.copy()
         with np.errstate(all="ignore"):
-            changed.ravel()[rng.integers(array.size)] = np.array(
-                rng.choice([0, -1, 2.0**62, 1e300, 1e-300])
-            ).astype(array.dtype)
+            value = np.array(rng.choice([0, -1, 2.0**62, 1e300, 1e-300]))
+            changed.ravel()[rng.integers(array.size)] = value.astype(array.dtype)
         return changed
     if kind == 4 and array.dtype.kind in "fc" and array.size:
         with np.errstate(all="ignore"):

@@ -1,4 +1,4 @@
-"""What the tests of images share: synthetic photographs with edges, and searches cut short."""
+"""Synthetic photographs with edges, and cheap settings for learning from them."""
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -47,7 +47,7 @@ def psnr(clean, estimate):
 
 
 def do_little(patch):
-    """Subsamples and searches of a second wherever images are learned: the defaults take many."""
+    """Make all that learns from images use small subsamples and a short search."""
     sketch_images, learn_patches = fastcl.sketch_images, fastcl.learn_patches
     learn_image_prior = fastcl.learn_image_prior
     few_patches = {"subsample": 4000, "effort": MIN_SEARCH}

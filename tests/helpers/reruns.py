@@ -13,14 +13,14 @@ ENVIRONMENT = dict(os.environ)  # before any test changes it
 
 
 def rerun(marker, *rooms, **settings):
-    """The finished `pytest -m marker` over folders of tests, with environment variables `settings`."""
+    """Run `pytest -m marker` over folders of tests, with environment variables `settings`."""
     command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "-m", marker]
     command += [str(TESTS / room) for room in rooms]
     return background.run(command, env=ENVIRONMENT | settings, cwd=TESTS.parent, timeout=900)
 
 
 def rerun_compiled(marker, *rooms, **settings):
-    """How many tests of `rerun` passed, with kernels compiled anew; AssertionError if one failed."""
+    """How many tests of `rerun` passed, with kernels compiled anew."""
     with tempfile.TemporaryDirectory() as cache:
         return n_passed(rerun(marker, *rooms, NUMBA_CACHE_DIR=cache, **settings))
 

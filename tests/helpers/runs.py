@@ -1,4 +1,4 @@
-"""What the tests of learning share: a short run, where it stops, and what makes it the same as another."""
+"""Short runs of `learn`: how to start one, stop it, and compare two."""
 
 import numpy as np
 from problems import line
@@ -10,7 +10,7 @@ METHODS = ["grid", "naive", "unbiased"]
 
 
 def learn(problem=None, **settings):
-    """A short run on a fresh problem."""
+    """A short run of `fastcl.learn`, by default on a new `line` problem."""
     problem = problem or line(np.float32)
     settings = {"n_points": 32, "n_iter": N_ITER, "rng": 5} | settings
     return fastcl.learn(
@@ -28,7 +28,7 @@ def assert_same_run(result, expected):
 
 
 def stop_at(step, how):
-    """A callback that ends the run after `step`, by its result or by an exception."""
+    """A callback that ends the run after `step`: raises `how` if it is an exception type."""
 
     def callback(iteration, prior, value):
         if iteration == step and isinstance(how, type):

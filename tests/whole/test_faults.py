@@ -1,4 +1,4 @@
-"""A full disk, a killed process, a shared compile cache, an interrupted run: what there was stays, what goes on is the same."""
+"""Files and results are whole after a full disk, a killed process or an interrupted run."""
 
 import errno
 import io
@@ -22,7 +22,7 @@ OLD, NEW = (fastcl.sketch(value * np.ones((3, 2)), OMEGA) for value in (1, 2))
 
 
 class SmallDisk(io.FileIO):
-    """A file on a disk that holds `room` more bytes."""
+    """A file on a disk that has room for `room` bytes."""
 
     room = 0
 
@@ -58,7 +58,7 @@ def test_a_disk_that_is_full_after_any_number_of_bytes_leaves_the_old_file(
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace", "fchmod"])
-def test_any_step_of_a_write_may_fail(tmp_path, monkeypatch, step):
+def test_a_write_that_fails_at_any_step_leaves_the_old_file(tmp_path, monkeypatch, step):
     path = tmp_path / "s.npz"
     OLD.save(path)
 
@@ -72,7 +72,7 @@ def test_any_step_of_a_write_may_fail(tmp_path, monkeypatch, step):
     assert_old_is_intact(path)
 
 
-def test_what_gets_the_name_is_on_the_disk(tmp_path, monkeypatch):
+def test_a_file_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
     path, calls = tmp_path / "s.npz", []
     for step in ("fsync", "replace"):
         do = getattr(os, step)
@@ -97,9 +97,7 @@ def test_a_process_killed_before_the_renaming_leaves_the_old_file(tmp_path):
     assert np.array_equal(fastcl.Sketch.load(path).values, OLD.values)
     (left,) = (file.name for file in tmp_path.iterdir() if file != path)
     assert left.startswith(".s.npz.")
-    assert left.endswith(
-        ".part"
-    )  # hidden, and of no suffix that a folder of images or a command takes for its own
+    assert left.endswith(".part")  # hidden, and with a suffix that no command reads
     NEW.save(path)
     assert np.array_equal(fastcl.Sketch.load(path).values, NEW.values)
 
@@ -159,9 +157,7 @@ def test_ten_resumes_at_random_steps_give_the_bits_of_an_unbroken_run(
         for number, stop in enumerate(np.sort(rng.choice(n_iter - 1, 10, replace=False))):
             how = ("interrupt", "stop", "copy")[number % 3]
             kept = tmp_path / "kept.npz"
-            if (
-                how == "copy" and path.exists()
-            ):  # go on from the file as it was before a later run wrote it anew
+            if how == "copy" and path.exists():  # resume later from this older file
                 shutil.copy(path, kept)
             part = learn(path, stop, how)
             assert len(part.history["value"]) == stop + 1

@@ -1,4 +1,4 @@
-"""Damaged files: one clear error or a sound object, one line and status 2 from the command line, in little time and memory."""
+"""A damaged file gives one clear error or a sound object, in little time and memory."""
 
 import contextlib
 import functools
@@ -20,8 +20,8 @@ import fastcl
 from fastcl.cli.main import main
 from fastcl.data import readers
 
-MAX_MEMORY = 64 << 20  # bytes that a damaged file of some KiB may make its reader take
-MAX_SECONDS = 30  # a hang, not slowness: thousands of times what reading takes
+MAX_MEMORY = 64 << 20  # bytes that reading a damaged file of a few KiB may take
+MAX_SECONDS = 30  # thousands of times what reading takes: this looks for hangs
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def damage(content, rng):
 
 
 def cases(examples, contents):
-    """(number, name, damaged bytes) for `examples` numbers, every one with its own random numbers."""
+    """Yield (label, name, damaged bytes); each case has a random generator of its own."""
     numbers, seed = seeds(examples)
     names = sorted(contents)
     for number in numbers:
@@ -48,8 +48,8 @@ def cases(examples, contents):
         yield f"[{seed}, {number}] of {name}", name, damage(contents[name], rng)
 
 
-def within_bounds(call, most=MAX_MEMORY):
-    """What call() returns; asserts that it took little time and memory."""
+def within_limits(call, max_memory=MAX_MEMORY):
+    """The result of call(), which must take little time and memory."""
     tracemalloc.start()
     start = time.perf_counter()
     try:
@@ -58,7 +58,7 @@ def within_bounds(call, most=MAX_MEMORY):
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert time.perf_counter() - start < MAX_SECONDS
-        assert peak < most
+        assert peak < max_memory
 
 
 def saved_bytes(folder, thing):
@@ -72,7 +72,7 @@ def test_damaged_files_are_an_error_or_a_sound_object(tmp_path):
     for label, _, content in cases(400, contents):
         path.write_bytes(content)
         try:
-            thing = within_bounds(lambda: fastcl.load(path))
+            thing = within_limits(lambda: fastcl.load(path))
         except ValueError as error:
             assert "damaged.npz" in str(error), label  # noqa: PT017
             continue
@@ -80,10 +80,7 @@ def test_damaged_files_are_an_error_or_a_sound_object(tmp_path):
             raise AssertionError(label) from error
         try:
             use(thing)
-        except (
-            ValueError,
-            FloatingPointError,
-        ):  # numbers that are no density or no transform at all, named when used
+        except (ValueError, FloatingPointError):  # numbers that cannot be a density or a transform
             continue
         except Exception as error:
             raise AssertionError(label) from error
@@ -105,10 +102,10 @@ def test_headers_that_make_no_sense_are_named(tmp_path, header):
     path, members = tmp_path / "damaged.npz", members_of(saved_bytes(tmp_path, SAVED["sketch"]))
     path.write_bytes(pack((members | {"total.npy": npy(header)}).items()))
     with pytest.raises(ValueError, match=r"damaged\.npz"):
-        within_bounds(lambda: fastcl.load(path))
+        within_limits(lambda: fastcl.load(path))
     (tmp_path / "rows.npy").write_bytes(npy(header, b""))
     with pytest.raises((ValueError, TypeError), match=r"rows\.npy"):
-        within_bounds(lambda: readers.read_array(tmp_path / "rows.npy"))
+        within_limits(lambda: readers.read_array(tmp_path / "rows.npy"))
 
 
 @pytest.mark.parametrize(
@@ -122,7 +119,7 @@ def test_headers_that_make_no_sense_are_named(tmp_path, header):
         np.str_("50"),
     ],
 )
-def test_a_count_that_is_none_is_refused(tmp_path, count):
+def test_a_count_that_is_not_a_whole_number_is_refused(tmp_path, count):
     path, members = tmp_path / "damaged.npz", members_of(saved_bytes(tmp_path, SAVED["sketch"]))
     path.write_bytes(pack((members | {"count.npy": mutations.as_npy(count)}).items()))
     with pytest.raises(ValueError, match="not a sketch: count must"):
@@ -132,18 +129,15 @@ def test_a_count_that_is_none_is_refused(tmp_path, count):
 def test_a_header_longer_than_its_file_takes_no_memory(tmp_path):
     (tmp_path / "rows.npy").write_bytes(b"\x93NUMPY\x02\x00\xff\xff\xff\x7f" + b" " * 100)
     with pytest.raises(ValueError, match=r"rows\.npy"):
-        within_bounds(lambda: readers.read_array(tmp_path / "rows.npy"))
+        within_limits(lambda: readers.read_array(tmp_path / "rows.npy"))
 
 
 def test_complex_precisions_are_refused(tmp_path):
-    path, members = (
-        tmp_path / "damaged.npz",
-        members_of(saved_bytes(tmp_path, SAVED["image-model"])),
-    )
+    path = tmp_path / "damaged.npz"
+    members = members_of(saved_bytes(tmp_path, SAVED["image-model"]))
     header = "{'descr': '<c16', 'fortran_order': False, 'shape': (2,), }"
-    path.write_bytes(
-        pack((members | {"precisions.npy": npy(header, np.array([1 + 1j, 2]).tobytes())}).items())
-    )
+    members["precisions.npy"] = npy(header, np.array([1 + 1j, 2]).tobytes())
+    path.write_bytes(pack(members.items()))
     with pytest.raises(ValueError, match="precisions must be real"):
         fastcl.load(path)
 
@@ -153,24 +147,13 @@ def test_complex_precisions_are_refused(tmp_path):
 def test_text_that_is_not_unicode_is_refused(tmp_path, code, order):
     path, members = tmp_path / "damaged.npz", members_of(saved_bytes(tmp_path, SAVED["sketch"]))
     text = np.array([ord("a"), code], f"{order}u4").view(f"{order}U2").reshape(())
-    path.write_bytes(
-        pack(
-            (
-                members
-                | {
-                    "kind.npy": npy(
-                        f"{{'descr': '{order}U2', 'fortran_order': False, 'shape': ()}}",
-                        text.tobytes(),
-                    )
-                }
-            ).items()
-        )
-    )
+    header = f"{{'descr': '{order}U2', 'fortran_order': False, 'shape': ()}}"
+    path.write_bytes(pack((members | {"kind.npy": npy(header, text.tobytes())}).items()))
     with pytest.raises(ValueError, match="not Unicode"):
         fastcl.load(path)
 
 
-def test_damaged_checkpoints_are_an_error_or_go_on(tmp_path):
+def test_damaged_checkpoints_are_an_error_or_resume(tmp_path):
     def learn(path, n_iter=3):
         prior = fastcl.MLPPrior(3, (4,), rng=0)
         box = fastcl.Box(-np.ones(3), np.ones(3))
@@ -183,7 +166,7 @@ def test_damaged_checkpoints_are_an_error_or_go_on(tmp_path):
     for label, _, damaged in cases(150, {"checkpoint": content}):
         path.write_bytes(damaged)
         try:
-            within_bounds(lambda: learn(path))
+            within_limits(lambda: learn(path))
         except (ValueError, FloatingPointError):
             continue
         except Exception as error:
@@ -191,7 +174,7 @@ def test_damaged_checkpoints_are_an_error_or_go_on(tmp_path):
 
 
 def make_inputs(folder):
-    """One valid file of every kind that a command reads, and the command that reads it."""
+    """Write a file of every kind that a command reads; returns name -> command that reads it."""
     rng = np.random.default_rng(0)
     np.save(folder / "rows.npy", rng.standard_normal((40, 3)))
     iio.imwrite(folder / "grey.png", rng.integers(0, 256, (9, 11), np.uint8))
@@ -210,7 +193,7 @@ def make_inputs(folder):
     }
 
 
-def test_commands_on_damaged_files_are_one_line_and_leave_what_there_was(
+def test_commands_on_damaged_files_print_one_line_and_leave_the_output_as_it_was(
     tmp_path, monkeypatch, capsys
 ):
     commands = make_inputs(tmp_path)
@@ -224,17 +207,14 @@ def test_commands_on_damaged_files_are_one_line_and_leave_what_there_was(
                 if rng.integers(2)
                 else as_npy(contents[name], rng)
             )
-        most = (
-            np.inf if name.endswith(".png") else MAX_MEMORY
-        )  # Pillow has a bound of its own on pixels
+        max_memory = np.inf if name.endswith(".png") else MAX_MEMORY  # Pillow limits its pixels
         damaged = tmp_path / f"damaged-{name}"
         damaged.write_bytes(content)
         out = commands[name].split(" -o ")[1].split()[0]
         (tmp_path / out).write_bytes(b"what there was")
         try:
-            status = within_bounds(
-                functools.partial(main, commands[name].format(damaged.name).split()), most
-            )
+            command = commands[name].format(damaged.name)
+            status = within_limits(functools.partial(main, command.split()), max_memory)
         except BaseException as error:
             raise AssertionError(label) from error
         errors = capsys.readouterr().err
@@ -262,5 +242,5 @@ def test_a_length_in_an_image_is_not_taken_for_memory(tmp_path):
     start = content.index(b"IDAT") - 4
     content[start : start + 4] = b"\x7f\xff\xff\xff"  # 2 GiB of a file of 100 bytes
     (tmp_path / "grey.png").write_bytes(content)
-    with contextlib.suppress(ValueError):  # or what there is of the image
-        within_bounds(lambda: readers.read_image(tmp_path / "grey.png"))
+    with contextlib.suppress(ValueError):  # or it returns the part of the image that is there
+        within_limits(lambda: readers.read_image(tmp_path / "grey.png"))

@@ -6,7 +6,7 @@ from reruns import rerun_compiled
 
 
 def run_with_bounds_checks():
-    # An index error in a parallel loop is not raised: it ends the block, and the result is then wrong.
+    # An index error in a parallel loop is not raised: it ends the block, so the result is wrong.
     return rerun_compiled("bounds_checked", "kernels/test_mlp.py", "fourier", NUMBA_BOUNDSCHECK="1")
 
 

@@ -8,7 +8,8 @@ import fastcl
 ROOT = Path(fastcl.__file__).parent
 GROUND = ("backend", "validation", "files", "progress")
 FACES = ("storage", "estimators", "plots", "cli", "__init__", "__main__")
-# From left to right.  The rooms of the ground and the faces may use each other; fourier and measures may not.
+# From left to right. Modules of the ground may import each other, and so may faces; fourier and
+# measures may not.
 ORDER = [
     ("kernels",),
     GROUND,

@@ -1,4 +1,4 @@
-"""What holds for all points, frequencies, layouts and types: tried on cases that hypothesis makes up."""
+"""Properties that hold for any points, frequencies, layouts and types, tried on random cases."""
 
 import tempfile
 from pathlib import Path
@@ -47,9 +47,7 @@ def points(draw, dim=None, finite=True):
     dtype = draw(st.sampled_from(REALS + WHOLE))
     shape = draw(st.integers(1, 12)), dim or draw(st.integers(1, 5))
     elements = None
-    if (
-        dtype.kind == "f"
-    ):  # drawn as what NumPy holds exactly in the type, then in its order of bytes
+    if dtype.kind == "f":  # drawn as numbers that the type holds exactly
         width = 8 * min(dtype.itemsize, 8)
         large = draw(st.sampled_from([1.0, 8.0, float(np.finfo(f"f{width // 8}").max)]))
         elements = st.floats(-large, large, width=width) if finite else st.floats(width=width)
@@ -75,7 +73,10 @@ def work_eps(x):
 
 
 def have_digits(x, omega):
-    """Whether phases keep some digits, by the bound that is promised; None within a factor two of it or beyond float32."""
+    """Whether the phases are accurate enough to be accepted.
+
+    None within a factor of two of the limit, and for frequencies beyond the range of float32.
+    """
     eps = work_eps(x)
     with np.errstate(over="ignore", invalid="ignore"):
         x, omega = np.abs(np.asarray(x, np.float64)), np.abs(omega) / (2 * np.pi)
@@ -98,7 +99,7 @@ def maps(draw):
 
 
 def refused(call, x, omega):
-    """The result of call(), None where it was refused for phases without digits; asserts that it is refused only for those."""
+    """The result of call(), or None if it rightly refused phases without accurate digits."""
     try:
         result = call()
     except ValueError as error:
@@ -119,7 +120,7 @@ def test_sum_and_adjoint_are_those_of_the_loops_and_adjoint(case):
     a = fastcl.feature_adjoint(x, omega, c)
     eps = work_eps(x)
     error = naive.feature_error(x, omega, eps)
-    # What is below the least normal number of the working type is flushed, a unit of it a term at most.
+    # Numbers below the smallest normal one of the working type are flushed to zero: one per term.
     least = (len(x) + len(omega)) * float(np.finfo(np.float32 if eps > EPS else np.float64).tiny)
     assert_within(s, naive.feature_sum(x, omega, w), error.T @ np.abs(w) + least)
     assert_within(a, naive.feature_adjoint(x, omega, c), error @ np.abs(c) + least)
@@ -173,7 +174,7 @@ def test_any_split_of_the_rows_is_the_same_sketch(data, dim, seed):
 
 @look(15)
 @given(st.data(), st.integers(1, 4), SEEDS)
-def test_a_saved_sketch_is_the_same_to_the_bit(data, dim, seed):
+def test_a_saved_sketch_is_loaded_bitwise_identical(data, dim, seed):
     scale = data.draw(st.floats(1e-3, 1e3))
     structure = data.draw(st.sampled_from([None, "harmonic", "hadamard"]))
     sk = fastcl.Sketch(fastcl.draw_frequencies(8, dim, scale, rng=seed, structure=structure))
@@ -201,16 +202,15 @@ def test_domains_sample_what_their_density_and_sketch_say(data, dim, seed):
     low = data.draw(hnp.arrays(np.float64, dim, elements=st.floats(-100, 100)))
     side = data.draw(hnp.arrays(np.float64, dim, elements=st.floats(0.01, 100)))
     dtype = data.draw(st.sampled_from([np.float32, np.float64]))
-    box, x = fastcl.Box(low, low + side), None
+    box = fastcl.Box(low, low + side)
     x = box.sample(50, seed, dtype)
     assert x.dtype == dtype
     # A coordinate is low + u (high - low), rounded twice, of corners that were rounded.
     slack = 4 * np.finfo(dtype).eps * (np.abs(low) + side)
     assert ((x >= low - slack) & (x <= low + side + slack)).all()
     inside = box.log_density(box.centre[None] + 0 * x.astype(np.float64))
-    np.testing.assert_allclose(
-        inside, -np.log(side).sum(), rtol=0, atol=1e-10
-    )  # logs of a product: d roundings of 1e4 at most
+    # The log of a product: at most d roundings of a log of up to 1e4.
+    np.testing.assert_allclose(inside, -np.log(side).sum(), rtol=0, atol=1e-10)
     root = np.random.default_rng(seed).standard_normal((dim, dim)) + 3 * np.eye(dim)
     normal = fastcl.Gaussian(low, root @ root.T)
     for domain in (box, normal):
@@ -235,9 +235,7 @@ def test_frequencies_scale_and_follow_from_the_seed(groups, dim, scale, law, str
     assert omega.shape == (m, dim)
     assert np.isfinite(omega).all()
     np.testing.assert_array_equal(omega, again)
-    np.testing.assert_allclose(
-        omega * scale, unit, rtol=8 * EPS, atol=0
-    )  # a few quotients, each rounded
+    np.testing.assert_allclose(omega * scale, unit, rtol=8 * EPS, atol=0)  # a few roundings
 
 
 @look(10)
@@ -293,7 +291,7 @@ def test_adding_patches_is_the_adjoint_of_extracting_them(
     )
     add_patches(as_laid_out(given_patches, layout), total, patch)
     one, other = patches.astype(np.float64) * given_patches, image.astype(np.float64) * total
-    # A pixel is a sum of at most patch^2 terms in the working type; the two sums of products are in float64.
+    # A pixel is a sum of at most patch^2 terms in the working type; both sums here are in float64.
     bound = (patch**2 * np.finfo(dtype).eps + 2 * EPS * one.size) * np.abs(one).sum()
     assert abs(one.sum() - other.sum()) <= bound
 
@@ -305,9 +303,8 @@ def test_the_transform_of_patches_is_white_and_comes_back(patch, exponent, seed)
     patches = 10.0**exponent * rng.standard_normal((200, patch**2))
     transform = fastcl.PatchTransform.fit(patches)
     white, means = transform.forward(patches)
-    np.testing.assert_allclose(
-        white.T @ white / len(white), np.eye(transform.dim), atol=1e-9
-    )  # of eigenvectors: eps times condition
-    np.testing.assert_allclose(
-        transform.inverse(white, means), patches, atol=1e3 * EPS * np.abs(patches).max()
-    )
+    covariance = white.T @ white / len(white)
+    # The errors of eigenvectors: eps times the condition number.
+    np.testing.assert_allclose(covariance, np.eye(transform.dim), atol=1e-9)
+    bound = 1e3 * EPS * np.abs(patches).max()
+    np.testing.assert_allclose(transform.inverse(white, means), patches, atol=bound)
