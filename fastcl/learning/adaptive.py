@@ -1,10 +1,10 @@
 """Frequencies at which data differ from a reference measure, chosen on a subsample of the data.
 
-Eight rounds of a search are followed by a refinement. Each round draws candidates and scores them by
-the squared difference between the moments of the data and of the density fitted so far, over the
-variance of the latter. The best candidates ascend their scores, and the maximum-entropy density is
-fitted to the moments at all frequencies so far. The refinement then ascends the likelihood of the
-points in frequencies and coefficients together.
+Eight rounds of a search are followed by a refinement. Each round draws candidates and scores them
+by the squared difference between the moments of the data and of the density fitted so far, divided
+by the variance of a moment of that density. The best candidates ascend their scores, and the
+maximum-entropy density is fitted to the moments at all frequencies so far. The refinement then
+ascends the likelihood of the points in frequencies and coefficients together.
 
 Only the frequencies are returned: what is learned later is learned from the sketch of all data at
 these frequencies.
@@ -177,7 +177,7 @@ def _moments(x: NDArray, operator: FeatureOperator) -> NDArray:
 
 
 def _scores(x: NDArray, points: NDArray, omega: NDArray) -> NDArray:
-    """(m,): squared difference of the moments of x and of `points`, over the variance at `points`."""
+    """Squared difference of the moments of x and `points`, over the variance at `points`, (m,)."""
     operator = FeatureOperator.pack(omega, x.dtype)
     expected = _moments(points, operator)
     return np.abs(_moments(x, operator) - expected) ** 2 / _variances(expected)
@@ -220,7 +220,7 @@ def _ascend_scores(
 
 
 def _moment_gradient(x: NDArray, operator: FeatureOperator, rho: NDArray) -> NDArray:
-    """Gradient (m, d) in omega of ``Re(conj(rho_l) mean_i exp(-i <omega_l, x_i>))`` at fixed rho."""
+    """Gradient (m, d) in omega of ``Re(conj(rho_l) mean_i exp(-i <omega_l, x_i>))``, rho fixed."""
     freqs = operator.freqs
     gradient = np.empty_like(freqs)
     real, imag = (np.ascontiguousarray(part, x.dtype) for part in (rho.real, rho.imag))

@@ -97,7 +97,7 @@ class CapturedSteps:
         cuda.get_current_stream().synchronize()
 
     def _allocate(self, sets: int, seed: int) -> None:
-        """The arrays that steps share; of several sets of points those of the gradient come first."""
+        """The arrays that steps share; of two sets of points, those of the gradient come first."""
         theta, box, n, m = self.prior.theta, self.box, self.n, len(self.objective.z)
 
         def array(shape: int | tuple[int, ...], dtype: DTypeLike = theta.dtype) -> NDArray:

@@ -88,7 +88,7 @@ def naive_gradient(
     domain : Box or reference measure
         If the prior has a reference measure, that one.
     n_points : int
-        Points drawn from the domain.
+        Points drawn from the domain, twice that many by `unbiased_gradient`.
     rng : int or numpy.random.Generator, optional
 
     Returns
@@ -128,7 +128,7 @@ def unbiased_gradient(
     rng: Any = None,
     log_scale: str = "learned",
 ) -> tuple[float, NDArray]:
-    """Unbiased value and gradient of G: the residual at n_points random points, the gradient at others.
+    """Unbiased value and gradient of G: residual and gradient at different random points.
 
     Parameters
     ----------

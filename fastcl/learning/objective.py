@@ -122,7 +122,7 @@ class SketchMatching:
         return Estimate(float(value), gradient, a)
 
     def unit_mass_log_scale(self, prior: Prior, method: str, points: int, rng: Any = None) -> float:
-        """The a that gives the density mass one: over the grid, or by far more points than a step has."""
+        """The a that gives the density mass one, on the grid or at many random points."""
         if method == "grid":
             energy = self._forward(prior, self._grid_points(points), None, keep=False)[0]
         else:
@@ -153,7 +153,7 @@ class SketchMatching:
                 f"prior.backward must give a gradient of shape {prior.theta.shape}, "
                 f"got {gradient.shape}"
             )
-        return gradient.astype(self.dtype, copy=False)
+        return gradient.astype(self.dtype)  # a copy: its last entry is about to be set
 
     def _log_scale(self, prior: Prior, log_scale: str, energy: NDArray) -> float:
         """The a of the density: that of the prior, or the one that gives the points mass one."""

@@ -150,7 +150,7 @@ def describe_settings(
     optimizer: Optimizer,
     seed: int | None,
 ) -> list[str]:
-    """What a checkpoint identifies a run by: as it is written now, then as version 0.1.0 wrote it."""
+    """What identifies a run in a checkpoint: as written now, then as version 0.1.0 wrote it."""
     theta = prior.theta
     network = [repr(prior), theta.size] if type(prior) is not MLPPrior else prior.sizes.tolist()
     dtype, described = str(theta.dtype), _describe_domain(domain)

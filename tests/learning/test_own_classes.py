@@ -130,6 +130,22 @@ def test_what_was_learned_denoises():
     assert ((clean - x) ** 2).mean() < 0.8 * ((y - x) ** 2).mean()
 
 
+class ReadOnly(Bumps):
+    def backward(self, grad_energy, x):
+        gradient = super().backward(grad_energy, x)
+        gradient.setflags(write=False)
+        return gradient
+
+
+def test_a_gradient_that_cannot_be_written_to_is_copied():
+    problem, gradients = line(), []
+    for make in (Bumps, ReadOnly):
+        prior = make(np.array([[-0.4], [0.7]]), 0.3)
+        gradients.append(fastcl.grid_gradient(prior, problem.sketch, problem.domain)[1])
+    assert gradients[0][-1] != 0
+    np.testing.assert_array_equal(*gradients)
+
+
 class Scalar(Bumps):
     def energy(self, x):
         return super().energy(x).sum()
