@@ -101,7 +101,7 @@ def check_writable(path: PathLike, apart_from: Iterable[PathLike | None] = ()) -
 
 def write_npz(path: PathLike, kind: str, arrays: Arrays) -> None:
     """Write `arrays` and the name of their `kind` to an npz file, atomically, without pickles."""
-    members = {"kind": f"fastcl-{kind}", "version": VERSION}
+    members: Arrays = {"kind": f"fastcl-{kind}", "version": VERSION}
     for name, array in arrays.items():
         if name in (*members, "file", "allow_pickle"):  # the last two are arguments of savez
             raise ValueError(f"{name!r} cannot be the name of an array in a file")

@@ -153,26 +153,27 @@ class HadamardFrequencies(StructuredFrequencies, kind="hadamard"):
 
     def __init__(self, signs: ArrayLike, radii: ArrayLike, dim: int) -> None:
         dim = as_count(dim, "dim")
-        signs = as_array(signs, "signs", kinds="fi")
-        radii = as_vector(radii, "radii").copy()
-        size = signs.shape[-1] if signs.ndim == 3 and signs.shape[1] == 3 else 0
-        if size < max(dim, MIN_SIZE) or size & (size - 1) or not (np.abs(signs) == 1).all():
+        given = as_array(signs, "signs", kinds="fi")
+        lengths = as_vector(radii, "radii").copy()
+        size = given.shape[-1] if given.ndim == 3 and given.shape[1] == 3 else 0
+        if size < max(dim, MIN_SIZE) or size & (size - 1) or not (np.abs(given) == 1).all():
             raise ValueError(
                 "signs must be -1 and 1 in shape (blocks, 3, D), with D a power of two that is at "
-                f"least {MIN_SIZE} and at least dim = {dim}, got shape {signs.shape}"
+                f"least {MIN_SIZE} and at least dim = {dim}, got shape {given.shape}"
             )
-        if (radii < 0).any() or len(signs) != -(-len(radii) // size) or len(radii) == 0:
+        blocks = -(-len(lengths) // size)
+        if (lengths < 0).any() or len(given) != blocks or len(lengths) == 0:
             raise ValueError(
-                f"radii must be {size} numbers per block for {len(signs)} blocks, perhaps fewer "
+                f"radii must be {size} numbers per block for {len(given)} blocks, perhaps fewer "
                 "for the last one, none of them negative"
             )
-        self.signs = signs.astype(np.int8)
-        self.radii = radii
-        self.shape = (len(radii), dim)
-        norms = np.concatenate([_row_norms(block, dim) for block in self.signs])[: len(radii)]
+        self.signs = given.astype(np.int8)
+        self.radii = lengths
+        self.shape = (len(lengths), dim)
+        norms = np.concatenate([_row_norms(block, dim) for block in self.signs])[: len(lengths)]
         if not (norms > 0).all():
             raise ValueError("signs leave a frequency without a direction")
-        self.scales = radii / norms
+        self.scales = self.radii / norms
         for array in (self.signs, self.radii, self.scales):
             array.flags.writeable = False
 

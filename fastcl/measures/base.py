@@ -52,11 +52,11 @@ class ReferenceMeasure(Storable):
         """n independent points, (n, d)."""
         raise NotImplementedError
 
-    def log_density(self, x: NDArray) -> NDArray:
+    def log_density(self, x: ArrayLike) -> NDArray:
         """Log-density at the points x (n, d), normalised: (n,)."""
         raise NotImplementedError
 
-    def sketch(self, omega: NDArray) -> NDArray:
+    def sketch(self, omega: ArrayLike) -> NDArray:
         """The moments ``E exp(-i <omega_l, x>)``, (m,) complex, for omega (m, d)."""
         raise NotImplementedError
 
@@ -102,7 +102,9 @@ class ReferenceMeasure(Storable):
         x = as_points(x, "x", self.dim)
         return -self.log_density(x), -self.log_density_grad(x), x.dtype.type(0)
 
-    def propose(self, x: NDArray, step: float, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
+    def propose(
+        self, x: NDArray, step: float, rng: np.random.Generator
+    ) -> tuple[NDArray, NDArray | float]:
         """(y (n, d), log q(y) - log q(x) (n,)): a random walk of `step` times the spread of q."""
         noise = rng.standard_normal(x.shape, dtype=x.dtype)
         y = x + noise * (step * self._spread).astype(x.dtype)

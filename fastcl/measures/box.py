@@ -70,7 +70,7 @@ class Box(Storable, kind="box"):
         self, n: int, rng: Any = None, dtype: DTypeLike = np.float64, like: NDArray | None = None
     ) -> NDArray:
         """n uniform points, (n, d), on the device of `like` if that is a CuPy array."""
-        stream = rng if isinstance(rng, Stream) else Stream(as_generator(rng).integers(2**63))
+        stream = rng if isinstance(rng, Stream) else Stream(int(as_generator(rng).integers(2**63)))
         return stream.uniform(n, self.low, self.high, dtype, like)
 
     def propose(self, x: NDArray, step: float, rng: np.random.Generator) -> tuple[NDArray, float]:

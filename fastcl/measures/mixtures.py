@@ -89,7 +89,9 @@ class GaussianTerms(ReferenceMeasure):
             points[mine] = product(points[mine], root.T) + self.term_means[k].astype(dtype)
         return points
 
-    def propose(self, x: NDArray, step: float, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
+    def propose(
+        self, x: NDArray, step: float, rng: np.random.Generator
+    ) -> tuple[NDArray, NDArray | float]:
         """(y (n, d), log q(y) - log q(x) (n,)): a random walk of `step` standard deviations."""
         spread = np.einsum("k,kij->ij", self.term_weights, self.term_covariances)
         spread = spread + np.cov(self.term_means.T, bias=True, aweights=self.term_weights)

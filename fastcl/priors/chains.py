@@ -149,7 +149,8 @@ class Chains:
         """
         if isinstance(self.domain, Gaussian):
             return self.hmc_step(prior, here, factor)
-        return (self.metropolis_step(prior.energy, here and here[0], factor),)
+        energies = None if here is None else here[0]
+        return (self.metropolis_step(prior.energy, energies, factor),)
 
     def _take(self, trial, log_ratio, acceptance):
         """Accept or reject the trial points and adapt the step; which were accepted (n,)."""
@@ -209,18 +210,20 @@ def log_normaliser(
     """
     if not isinstance(prior, Prior):
         raise TypeError(f"prior must be a fastcl.Prior, got {type(prior).__name__}")
+    total = prior.log_scale
     if prior.reference is not None:
         if domain not in (None, prior.reference):
             raise ValueError("domain is for a prior without a reference measure: leave it out")
-        domain = prior.reference
-    elif not isinstance(domain, Box):
+        chains = Chains(prior.reference, n_points, rng)
+    elif isinstance(domain, Box):
+        chains = Chains(domain, n_points, rng)
+        total += np.log(domain.volume)
+    else:
         raise ValueError(f"domain must be a Box for a prior without a reference, got {domain!r}")
-    chains = Chains(domain, n_points, rng)
-    here: tuple | None = (prior.energy(chains.points),)
-    total = prior.log_scale + (np.log(domain.volume) if isinstance(domain, Box) else 0.0)
+    here: tuple | None = None
     factor = 0.0
     while factor < 1:
-        energy = here[0].astype(np.float64)
+        energy = (prior.energy(chains.points) if here is None else here[0]).astype(np.float64)
         step = _largest_step(energy, 1 - factor)
         factor = 1.0 if step == 1 - factor else factor + step
         log_weights = -step * energy
@@ -240,8 +243,10 @@ def draw_samples(
     Chains start from the reference and reach the density while its energy is switched on; then one
     state in four is kept. Consecutive states of a chain are slightly correlated.
     """
+    if prior.reference is None:
+        raise ValueError("prior has no reference measure for the chains to start from")
     chains = Chains(prior.reference, min(as_count(n, "n"), n_chains), rng, dtype)
-    here = None
+    here: tuple | None = None
     for k in range(WARM_UP):
         here = chains.advance(prior, here, min(1.0, 2 * (k + 1) / WARM_UP))
     taken = [chains.points]

@@ -67,9 +67,13 @@ class GaussianisedPrior(Prior, kind="gaussianised-prior"):
         return self.reference.dim
 
     @property
-    def log_scale(self) -> float:  # type: ignore[override]
+    def log_scale(self) -> float:
         """The a of the inner prior."""
         return self.prior.log_scale
+
+    @log_scale.setter
+    def log_scale(self, value: float) -> None:
+        self.prior.log_scale = value
 
     def energy(self, x: ArrayLike) -> NDArray:
         """R(T(x)), (n,), for x (n, d)."""

@@ -7,7 +7,7 @@ layer by layer the matrix (inputs, outputs) row by row and the bias, then the lo
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from .base import Prior, check_reference
 MAX_PARTS = 16  # partial gradients of one backward pass: bounds the memory, and the threads at work
 
 
-def count_parameters(sizes: Sequence[int]) -> int:
+def count_parameters(sizes: Iterable[int]) -> int:
     """Weights, biases and the log-scale of a network with layers of these sizes."""
     sizes = [int(size) for size in sizes]
     return sum((n_in + 1) * n_out for n_in, n_out in itertools.pairwise(sizes)) + 1
@@ -107,7 +107,7 @@ class MLPPrior(Prior, kind="prior"):
         self._workspace: dict = {}
 
     @property
-    def theta(self) -> NDArray:  # type: ignore[override]
+    def theta(self) -> NDArray:
         """Every parameter (P,), writable in place; assigning copies to the vector's device."""
         return self._theta
 
@@ -178,8 +178,8 @@ class MLPPrior(Prior, kind="prior"):
         """
         if domain.dim != self.dim:
             raise ValueError(f"domain has dimension {domain.dim}, the prior {self.dim}")
-        in_box = isinstance(domain, Box)
-        energy = (5.0 if in_box else 0.1) if energy is None else as_positive(energy, "energy")
+        usual, volume = (5.0, domain.volume) if isinstance(domain, Box) else (0.1, 1.0)
+        energy = usual if energy is None else as_positive(energy, "energy")
         x = domain.sample(4096, rng, np.float64)
         stds, (n_in, n_out) = x.std(axis=0), self.sizes[:2]
         first = self.theta[: n_in * n_out].reshape(n_in, n_out)
@@ -188,10 +188,9 @@ class MLPPrior(Prior, kind="prior"):
         self.theta[n_in * n_out : n_in * n_out + n_out] = -(means * first).sum(axis=0)
         n_in, n_out = self.sizes[-2:]
         self.theta[-1 - n_in * n_out - n_out : -1] *= np.sqrt(energy / self.energy(x).mean())
-        volume = domain.volume if in_box else 1.0
         self.log_scale = -np.log(volume * np.exp(-self.energy(x)).mean())
 
-    def weights(self, dtype: DTypeLike = None, like: NDArray | None = None) -> tuple:
+    def weights(self, dtype: DTypeLike | None = None, like: NDArray | None = None) -> tuple:
         """(theta without a, its transposed matrices): the weights in the layouts of the kernels.
 
         In the type of theta and on its device by default. The next call overwrites the buffer; call
