@@ -25,6 +25,7 @@ from .kernels import (
     patches,
     quantised,
     random,
+    sum_gradient,
     tile,
 )
 
@@ -38,8 +39,8 @@ _NUMBA: dict[str, Callable[..., Any]] = {
     "quantised_sum": quantised.quantised_sum,
     "frequency_blocks": features.frequency_blocks,
     "rows_per_part": features.rows_per_part,
-    "point_lanes": features.point_lanes,
-    "sum_gradient": features.sum_gradient,
+    "points_per_block": features.points_per_block,
+    "sum_gradient": sum_gradient.sum_gradient,
     "column_magnitudes": features.column_magnitudes,
     "transpose_weights": mlp.transpose_weights,
     "rows_of_part": mlp.rows_of_part,

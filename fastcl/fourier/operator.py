@@ -180,8 +180,8 @@ class DirectOperator(FeatureOperator):
         self, x: NDArray, amplitudes: NDArray, phase_offsets: NDArray, out: NDArray
     ) -> NDArray:
         """`adjoint` for c given as amplitudes (m,) and phases (m,), in the kernels' unit."""
-        lanes = kernel("point_lanes", like=x)(len(x))
-        kernel("feature_adjoint", like=x)(x, self.rows, amplitudes, phase_offsets, lanes, out)
+        width = kernel("points_per_block", like=x)(len(x))
+        kernel("feature_adjoint", like=x)(x, self.rows, amplitudes, phase_offsets, width, out)
         return out
 
 
@@ -211,8 +211,8 @@ class HarmonicOperator(FeatureOperator):
         c = to_device_of(c, x)
         shape = -1, len(self.harmonics)
         real, imag = (part.astype(x.dtype).reshape(shape) for part in (c.real, c.imag))
-        lanes = kernel("point_lanes", like=x)(len(x))
-        kernel("harmonic_adjoint", like=x)(x, self.base, self.harmonics, real, imag, lanes, out)
+        width = kernel("points_per_block", like=x)(len(x))
+        kernel("harmonic_adjoint", like=x)(x, self.base, self.harmonics, real, imag, width, out)
         return out
 
 

@@ -99,22 +99,23 @@ __global__ void __launch_bounds__(THREADS, 2)
 
 // out_i = sum_l amplitudes_l cos(<freqs_l, x_i> + phase_offsets_l)
 //
-// A thread takes COUNT points, a block `lanes`. If there are few points, its threads form groups
-// that share them: every group takes its part of the frequencies, and the groups' sums are added in
-// order.
+// A thread takes COUNT points, a block `block_width`. If there are few points, its threads form
+// groups that share them: every group takes its part of the frequencies, and the groups' sums are
+// added in order.
 template <typename T, int D, int COUNT>
 __global__ void __launch_bounds__(THREADS, 2)
     feature_adjoint(const T *__restrict__ x,             // (n, D)
                     const T *__restrict__ freqs,         // (m, D)
                     const T *__restrict__ amplitudes,    // (m,)
                     const T *__restrict__ phase_offsets, // (m,), in the unit of the phases
-                    int lanes,                           // points of a block
+                    int block_width,                     // points of a block
                     T *__restrict__ out,                 // (n,)
                     Index n, int m) {
     Row<T, D + 2> *rows = shared_memory<Row<T, D + 2>>(); // (ROWS,): frequency, offset, amplitude
-    const int width = lanes / COUNT, groups = blockDim.x / width; // threads of a group
+    const int width = block_width / COUNT; // threads of a group
+    const int groups = blockDim.x / width;
     const int group = threadIdx.x / width, thread = threadIdx.x % width;
-    const Index first = Index(blockIdx.x) * lanes;
+    const Index first = Index(blockIdx.x) * block_width;
 
     T point[COUNT][D];
     double total[COUNT];
@@ -149,13 +150,13 @@ __global__ void __launch_bounds__(THREADS, 2)
 #pragma unroll
         for (int p = 0; p < COUNT; ++p) total[p] += sum[p];
     }
-    double *sums = reinterpret_cast<double *>(rows + ROWS); // (groups, lanes)
+    double *sums = reinterpret_cast<double *>(rows + ROWS); // (groups, block_width)
 #pragma unroll
-    for (int p = 0; p < COUNT; ++p) sums[group * lanes + p * width + thread] = total[p];
+    for (int p = 0; p < COUNT; ++p) sums[group * block_width + p * width + thread] = total[p];
     __syncthreads();
-    for (int i = threadIdx.x; i < lanes; i += blockDim.x) {
+    for (int i = threadIdx.x; i < block_width; i += blockDim.x) {
         double value = 0;
-        for (int g = 0; g < groups; ++g) value += sums[g * lanes + i];
+        for (int g = 0; g < groups; ++g) value += sums[g * block_width + i];
         if (first + i < n) out[first + i] = T(value);
     }
 }

@@ -1,13 +1,16 @@
-"""Feature sums and their adjoint, fused: phase, argument reduction, sine and cosine, accumulation.
+"""Feature sums and their adjoint, fused: phase, argument reduction, sine and cosine, sum.
 
-Both maps are one loop over tiles of 4 rows (points of the sum, frequencies of the adjoint) against vectors of lanes
-(frequencies of the sum, points of the adjoint), for any dimension: the phases of a tile grow in registers as a matrix
-product, and leave them only as sums.  Phases are in turns and reduced to a quarter of a turn: t - q, q the multiple of
-1/2 nearest to t, has the sine and cosine of t but for the sign, which is that of the last bit of 2 q.
-The adjoint needs cosines alone: Re(c exp(i a)) = |c| cos(a + arg c).  Multiplications and additions that share the
-multiplying pipes, a pair: d + 12 of the sum, d + 6 of the adjoint; the reduction and the signs go to other pipes.
-The work is cut into tasks by n and m alone and the tasks are combined in order, so that the number of threads
-cannot change a bit of the result.  Partial sums are in the working precision over 256 terms, float64 beyond.
+Both maps are one loop over tiles of 4 rows (points of the sum, frequencies of the adjoint) against
+vectors of columns (frequencies of the sum, points of the adjoint), for any dimension: the phases of
+a tile grow in registers as a matrix product, and leave them only as sums. Frequencies and phases
+are in turns (sincos.py). The adjoint needs cosines alone: Re(c exp(i a)) = |c| cos(a + arg c).
+
+Multiplications and additions per pair that share the multiplying pipes: d + 12 for the sum, d + 6
+for the adjoint. The argument reduction and the signs go to other pipes.
+
+The work is cut into tasks by n and m alone and the tasks are combined in order, so the number of
+threads cannot change the result. Partial sums are in the working precision over ROWS terms and in
+float64 beyond.
 """
 
 import numpy as np
@@ -15,108 +18,61 @@ from numba import prange, types
 from numba.extending import intrinsic
 
 from .lanes import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, Lanes, jit, jit_parallel
-from .tile import add_product, empty_aligned, zeros_aligned
+from .sincos import emit_sincos
+from .tile import empty_aligned, zeros_aligned
 
-LANES = 256  # lanes of a block: a task shares its rows among as many
-ROWS = 256  # rows accumulated in the working precision before they are added to the float64 total
-GRADIENT_LANES, GRADIENT_ROWS = (
-    128,
-    32,
-)  # lanes and rows of the gradient: their waves stay in the first-level cache
-MAX_PARTS = 64  # most partial sums of one call: bounds the memory, and the threads that can work on one block
-AT_ONCE = 2  # vectors whose sine and cosine are computed side by side: hides the latency and fits the registers
-
-# sin(2 pi t) / t and (cos(2 pi t) - 1) / t^2 as polynomials in t^2 on |t| <= 1/4, within half a unit in the last place
-# of 1.  float64: interpolation at the roots of Chebyshev polynomials in 40 digits.  float32: the least largest error,
-# one coefficient after the other rounded and the rest fitted again.
-SIN32 = (
-    6.283185005187988,
-    -41.34162139892578,
-    81.59912109375,
-    -76.51184844970703,
-    39.2835807800293,
-)
-COS32 = (-19.739181518554688, 64.9351577758789, -85.25199890136719, 56.32207107543945)
-SIN64 = (
-    6.28318530717958, -41.34170224039507, 81.60524927502428, -76.70585964731671,
-    42.05868829941355, -15.094471491460052, 3.816996093216836, -0.6909301861499394,
-)  # fmt: skip
-COS64 = (
-    -19.73920880217871, 64.9393940226647, -85.45681720605754, 60.24464131730762,
-    -26.426254193107656, 7.903464682324647, -1.7132385195353788, 0.272021802515473,
-)  # fmt: skip
-
-
-def emit_sincos(emit, turns, sine):
-    """(signs, cosines, sines or None) of vectors in turns, the signs apart: cos = flip_sign(cosine, sign)."""
-    single = emit.bytes == 4
-    # Above this constant, numbers are the multiples of 1/2: adding it rounds, and leaves the parity in the last bit.
-    rounder = emit.constant(1.5 * 2.0 ** (22 if single else 51))
-    builder = emit.builder
-    shifted = [builder.fadd(t, rounder) for t in turns]
-    signs = [emit.lowest_bit_as_sign(s) for s in shifted]
-    rest = [builder.fsub(t, builder.fsub(s, rounder)) for t, s in zip(turns, shifted, strict=True)]
-    squares = [emit.multiply(r, r) for r in rest]
-    cosines = emit.polynomial((1.0, *(COS32 if single else COS64)), squares)
-    if not sine:
-        return signs, cosines, None
-    sines = emit.polynomial(SIN32 if single else SIN64, squares)
-    return signs, cosines, [emit.multiply(s, r) for s, r in zip(sines, rest, strict=True)]
-
-
-@intrinsic
-def sincos_turns(typingctx, turns):
-    """(sin(2 pi t), cos(2 pi t)) of a float32 or float64 t, to a few units in the last place of 1."""
-
-    def codegen(context, builder, signature, arguments):
-        emit = Lanes(context, builder, signature.args[0], scalar=True)
-        signs, cosines, sines = emit_sincos(emit, arguments, sine=True)
-        pair = [emit.flip_sign(wave[0], signs[0]) for wave in (sines, cosines)]
-        return context.make_tuple(builder, signature.return_type, pair)
-
-    return types.UniTuple(turns, 2)(turns), codegen
+BLOCK_WIDTH = 256  # columns of a block: a task shares its rows among them
+ROWS = 256  # rows added in the working precision before they go to the float64 total
+MAX_PARTS = 64  # partial sums of one call: bounds the memory, and the threads that share a block
+AT_ONCE = 2  # vectors whose sines and cosines interleave: hides latency, fits the registers
 
 
 @jit
-def pack_lanes(
-    source, start, lanes, out
-):  # source (n, d) -> out (d, lanes): rows start.. as columns, zeros beyond n
-    width = min(lanes, source.shape[0] - start)
+def pack_columns(source, start, block_width, out):
+    # out[k, j] = source[start + j, k], zeros beyond the last row
+    # source (n, d), out (d, block_width)
+    width = min(block_width, source.shape[0] - start)
     for k in range(source.shape[1]):
         for j in range(width):
             out[k, j] = source[start + j, k]
-        for j in range(width, lanes):
+        for j in range(width, block_width):
             out[k, j] = 0
 
 
 def frequency_blocks(freqs):
-    """Frequencies (m, d) in the layout (blocks, d, lanes) of the sum, zeros beyond m."""
+    """Frequencies (m, d) as (blocks, d, block_width), for `feature_sum`: zeros beyond m."""
     m, dim = freqs.shape
-    count = -(-m // LANES)
-    lanes = 16 * -(-m // (16 * count))
-    blocks = empty_aligned(count * dim * lanes, freqs).reshape(count, dim, lanes)
+    count = -(-m // BLOCK_WIDTH)
+    block_width = 16 * -(-m // (16 * count))
+    blocks = empty_aligned(count * dim * block_width, freqs).reshape(count, dim, block_width)
     for block in range(count):
-        pack_lanes(freqs, block * lanes, lanes, blocks[block])
+        pack_columns(freqs, block * block_width, block_width, blocks[block])
     return blocks
 
 
 def rows_per_part(n, blocks):
-    """Rows of each part of n points: equal parts, so that no thread waits for another, but of full tiles."""
+    """Rows of each part of n points: equal parts, so that no thread waits, but of full tiles."""
     part_rows = -(-n // min(-(-n // ROWS), MAX_PARTS))
     tile = ROWS if part_rows > ROWS else TILE_ROWS
     return tile * -(-part_rows // tile)
 
 
-def point_lanes(n):
+def points_per_block(n):
     """Points of a block of the adjoint."""
-    return LANES if n > 8 * LANES else 64
+    return BLOCK_WIDTH if n > 8 * BLOCK_WIDTH else 64
 
 
-def emit_phases(emit, rows, lanes, lines, columns, starts):
-    """`starts` plus the product of the `lines` of rows (r, d) with the `columns` of lanes (d, L), tile by tile."""
+def emit_phases(emit, rows, columns, lines, places, starts):
+    """`starts` plus the product of some rows with some vectors of columns, one number per pair.
+
+    rows (r, d) at the indices `lines`, columns (d, L) at the indices `places`. The loop is
+
+        for k in range(d):
+            phases = [rows[i, k] * columns[k, j] + phase for (i, j), phase in zip(pairs, phases)]
+    """
 
     def add_axis(k, phases):
-        values = [emit.load(lanes, k, column) for column in columns]
+        values = [emit.load(columns, k, place) for place in places]
         factors = [emit.load_everywhere(rows, line, k) for line in lines]
         products = [(factor, value) for factor in factors for value in values]
         return [
@@ -127,13 +83,20 @@ def emit_phases(emit, rows, lanes, lines, columns, starts):
     return emit.loop(emit.index(0), emit.length(rows, 1), 1, starts, add_axis)
 
 
-# ---- the sum: rows are points, lanes are frequencies ----------------------------------------------------------
+# ---- the sum: rows are points, columns are frequencies -------------------------------------------
 
 
 def make_sum_tile(height, width):
-    """An intrinsic f(x, w, freqs, real, imag, first, last, j), `height` points by `width` vectors of frequencies.
+    """An intrinsic f(x, w, freqs, real, imag, first, last, j) for a tile of the sum.
 
-    real[j:] += sum_i w_i cos(2 pi <x_i, freqs>), imag[j:] += the same sum of sines, over the points first..last.
+    It takes `height` points at a time, which divides last - first, and `width` vectors of
+    frequencies from column j on. It is the loop
+
+        for i in range(first, last):
+            for l in range(j, j + width * lanes):
+                phase = sum(x[i, k] * freqs[k, l] for k in range(d))
+                real[l] += w[i] * cos(2 * pi * phase)
+                imag[l] += w[i] * sin(2 * pi * phase)
     """
 
     @intrinsic
@@ -151,10 +114,8 @@ def make_sum_tile(height, width):
                 lines, sums = [emit.plus(i, r) for r in range(height)], list(sums)
                 phases = emit_phases(emit, x, freqs, lines, columns, zeros)
                 for start in range(0, height * width, AT_ONCE):
-                    waves = zip(
-                        *emit_sincos(emit, phases[start : start + AT_ONCE], sine=True), strict=True
-                    )
-                    for place, (sign, cosine, sine) in enumerate(waves, start):
+                    sincos = emit_sincos(emit, phases[start : start + AT_ONCE], sine=True)
+                    for place, (sign, cosine, sine) in enumerate(zip(*sincos, strict=True), start):
                         r, v = divmod(place, width)
                         weight = emit.flip_sign(emit.load_everywhere(w, lines[r]), sign)
                         sums[v] = emit.multiply_add(weight, cosine, sums[v])
@@ -162,9 +123,8 @@ def make_sum_tile(height, width):
                 return sums
 
             places = [(part, column) for part in (real, imag) for column in columns]
-            sums = emit.loop(
-                first, last, height, [emit.load(*place) for place in places], add_points
-            )
+            starts = [emit.load(*place) for place in places]
+            sums = emit.loop(first, last, height, starts, add_points)
             for total, place in zip(sums, places, strict=True):
                 emit.store(total, *place)
             return context.get_dummy_value()
@@ -181,9 +141,9 @@ sum_tile_row_narrow = make_sum_tile(1, 1)
 
 
 @jit
-def add_points(
-    x, w, freqs, real, imag
-):  # x (r, d), w (r,), freqs (d, L), real, imag (L,), L full vectors
+def add_points(x, w, freqs, real, imag):
+    # real_l += sum_i w_i cos(2 pi <freqs_l, x_i>), imag_l += the same with sines
+    # x (r, d), w (r,), freqs (d, L), real, imag (L,); L full vectors
     rows, narrow = x.shape[0], VECTOR_BYTES // x.itemsize
     full, wide = rows - rows % TILE_ROWS, real.size - real.size % (TILE_VECTORS * narrow)
     for j in range(0, wide, TILE_VECTORS * narrow):
@@ -196,7 +156,9 @@ def add_points(
 
 @jit_parallel
 def feature_sum(x, weights, freqs, part_rows, partial):
-    # x (n, d), weights (n,) or (0,) for ones, freqs (blocks, d, L), partial (parts, blocks, 2, L) float64
+    # sum_i weights_i exp(-2 pi i <freqs_l, x_i>) over the rows i of a part: real, imaginary
+    # x (n, d), weights (n,) or (0,) for ones, freqs (blocks, d, block_width) in turns,
+    # partial (parts, blocks, 2, block_width) float64
     parts, blocks = partial.shape[0], partial.shape[1]
     for task in prange(parts * blocks):
         part, block = task // blocks, task % blocks
@@ -215,13 +177,19 @@ def feature_sum(x, weights, freqs, part_rows, partial):
                 total[1, j] -= imag[j]
 
 
-# ---- the adjoint: rows are frequencies, lanes are points ------------------------------------------------------
+# ---- the adjoint: rows are frequencies, columns are points ---------------------------------------
 
 
 def make_adjoint_tile(height, width):
-    """An intrinsic f(freqs, amplitudes, phase_offsets, x, out, first, last, j), `height` frequencies by `width` vectors of points.
+    """An intrinsic f(freqs, amplitudes, phase_offsets, x, out, first, last, j) for the adjoint.
 
-    out[j:] += sum_l moduli_l cos(2 pi (<turns_l, x> + arguments_l)) over the frequencies first..last.
+    It takes `height` frequencies at a time, which divides last - first, and `width` vectors of
+    points from column j on. It is the loop
+
+        for l in range(first, last):
+            for i in range(j, j + width * lanes):
+                phase = sum(freqs[l, k] * x[k, i] for k in range(d)) + phase_offsets[l]
+                out[i] += amplitudes[l] * cos(2 * pi * phase)
     """
 
     @intrinsic
@@ -238,33 +206,30 @@ def make_adjoint_tile(height, width):
             def add_frequencies(i, sums):
                 lines, sums = [emit.plus(i, r) for r in range(height)], list(sums)
                 phases = emit_phases(emit, freqs, x, lines, columns, zeros)
+
+                def add_offset(r, v):
+                    offset = emit.load_everywhere(phase_offsets, lines[r])
+                    return builder.fadd(phases[r * width + v], offset)
+
+                places = [divmod(place, width) for place in range(height * width)]
                 for start in range(0, height * width, AT_ONCE):
-                    places = [
-                        divmod(place, width)
-                        for place in range(start, min(start + AT_ONCE, height * width))
-                    ]
-                    shifted = [
-                        builder.fadd(
-                            phases[r * width + v], emit.load_everywhere(phase_offsets, lines[r])
-                        )
-                        for r, v in places
-                    ]
+                    tile = places[start : start + AT_ONCE]
+                    shifted = [add_offset(r, v) for r, v in tile]
                     signs, cosines, _ = emit_sincos(emit, shifted, sine=False)
-                    for (r, v), sign, cosine in zip(places, signs, cosines, strict=True):
-                        modulus = emit.flip_sign(emit.load_everywhere(amplitudes, lines[r]), sign)
-                        sums[v] = emit.multiply_add(modulus, cosine, sums[v])
+                    for (r, v), sign, cosine in zip(tile, signs, cosines, strict=True):
+                        amplitude = emit.load_everywhere(amplitudes, lines[r])
+                        amplitude = emit.flip_sign(amplitude, sign)
+                        sums[v] = emit.multiply_add(amplitude, cosine, sums[v])
                 return sums
 
-            sums = emit.loop(
-                first, last, height, [emit.load(out, column) for column in columns], add_frequencies
-            )
+            starts = [emit.load(out, column) for column in columns]
+            sums = emit.loop(first, last, height, starts, add_frequencies)
             for total, column in zip(sums, columns, strict=True):
                 emit.store(total, out, column)
             return context.get_dummy_value()
 
-        return types.none(
-            freqs, amplitudes, phase_offsets, x, out, types.intp, types.intp, types.intp
-        ), codegen
+        arrays = (freqs, amplitudes, phase_offsets, x, out)
+        return types.none(*arrays, types.intp, types.intp, types.intp), codegen
 
     return adjoint_tile
 
@@ -276,9 +241,9 @@ adjoint_tile_row_narrow = make_adjoint_tile(1, 1)
 
 
 @jit
-def add_frequencies(
-    freqs, amplitudes, phase_offsets, x, out
-):  # freqs (r, d), amplitudes, phase_offsets (r,), x (d, L), out (L,), L full vectors
+def add_frequencies(freqs, amplitudes, phase_offsets, x, out):
+    # out_i += sum_l amplitudes_l cos(2 pi (<freqs_l, x_i> + phase_offsets_l))
+    # freqs (r, d), amplitudes, phase_offsets (r,), x (d, L), out (L,); L full vectors
     rows, narrow = freqs.shape[0], VECTOR_BYTES // x.itemsize
     full, wide = rows - rows % TILE_ROWS, out.size - out.size % (TILE_VECTORS * narrow)
     for j in range(0, wide, TILE_VECTORS * narrow):
@@ -290,84 +255,33 @@ def add_frequencies(
 
 
 @jit_parallel
-def feature_adjoint(x, freqs, amplitudes, phase_offsets, lanes, out):
-    # x (n, d), freqs (m, d), amplitudes, phase_offsets (in turns) of the coefficients (m,), out (n,)
-    for block in prange((x.shape[0] + lanes - 1) // lanes):
-        first, last = block * lanes, min((block + 1) * lanes, x.shape[0])
-        points = empty_aligned(x.shape[1] * lanes, x).reshape(x.shape[1], lanes)
-        pack_lanes(x, first, lanes, points)
-        part, total = zeros_aligned(lanes, x), np.zeros(lanes, np.float64)
+def feature_adjoint(x, freqs, amplitudes, phase_offsets, block_width, out):
+    # out_i = sum_l amplitudes_l cos(2 pi (<freqs_l, x_i> + phase_offsets_l))
+    # x (n, d), freqs (m, d) in turns, amplitudes (m,), phase_offsets (m,) in turns, out (n,)
+    for block in prange((x.shape[0] + block_width - 1) // block_width):
+        first, last = block * block_width, min((block + 1) * block_width, x.shape[0])
+        points = empty_aligned(x.shape[1] * block_width, x).reshape(x.shape[1], block_width)
+        pack_columns(x, first, block_width, points)
+        part, total = zeros_aligned(block_width, x), np.zeros(block_width, np.float64)
         for start in range(0, freqs.shape[0], ROWS):
             end = min(start + ROWS, freqs.shape[0])
             part[:] = 0
             add_frequencies(
                 freqs[start:end], amplitudes[start:end], phase_offsets[start:end], points, part
             )
-            for j in range(lanes):
+            for j in range(block_width):
                 total[j] += part[j]
         for i in range(first, last):
             out[i] = total[i - first]
 
 
-# ---- waves and their gradient: rows and columns are points and frequencies, either way round --------------------
+# ---- for both ------------------------------------------------------------------------------------
 
 
 @jit
-def rotate(real, imag, row_real, row_imag, waves, value):
-    # real, imag (t,), row_real, row_imag, value (L,), waves (t, L): freqs -> minus the imaginary parts; value += real parts
-    for i in range(waves.shape[0]):
-        a, b, wave = real[i], imag[i], waves[i]
-        for j in range(value.size):
-            s, c = sincos_turns(wave[j])
-            p, q = a * c - b * s, a * s + b * c
-            value[j] += row_real[j] * p - row_imag[j] * q
-            wave[j] = -row_real[j] * q - row_imag[j] * p
-
-
-@jit_parallel
-def sum_gradient(rows, columns, row_real, row_imag, column_real, column_imag, values, out):
-    # rows (r, d), columns (s, d), row_real, row_imag, values (r,), column_real, column_imag (s,), out (r, d)
-    # values_i = sum_s Re(row_i column_s exp(2 pi i <rows_i, columns_s>)), out_i = sum_s Re(i ...) columns_s; lanes are rows
-    dim = rows.shape[1]
-    for block in prange((rows.shape[0] + GRADIENT_LANES - 1) // GRADIENT_LANES):
-        first, last = block * GRADIENT_LANES, min((block + 1) * GRADIENT_LANES, rows.shape[0])
-        lanes = empty_aligned(dim * GRADIENT_LANES, rows).reshape(dim, GRADIENT_LANES)
-        pack_lanes(rows, first, GRADIENT_LANES, lanes)
-        real, imag = zeros_aligned(GRADIENT_LANES, rows), zeros_aligned(GRADIENT_LANES, rows)
-        real[: last - first], imag[: last - first] = row_real[first:last], row_imag[first:last]
-        waves = empty_aligned(GRADIENT_ROWS * GRADIENT_LANES, rows).reshape(
-            GRADIENT_ROWS, GRADIENT_LANES
-        )
-        part = empty_aligned((dim + 1) * GRADIENT_LANES, rows).reshape(
-            dim + 1, GRADIENT_LANES
-        )  # the value comes last
-        total = np.zeros((dim + 1, GRADIENT_LANES), np.float64)
-        for start in range(0, columns.shape[0], ROWS):
-            end = min(start + ROWS, columns.shape[0])
-            part[:] = 0
-            for low in range(start, end, GRADIENT_ROWS):
-                high = min(low + GRADIENT_ROWS, end)
-                tile, phases = columns[low:high], waves[: high - low]
-                phases[:] = 0
-                add_product(tile, lanes, phases)
-                rotate(column_real[low:high], column_imag[low:high], real, imag, phases, part[dim])
-                add_product(tile.T, phases, part[:dim])
-            for k in range(dim + 1):
-                for j in range(GRADIENT_LANES):
-                    total[k, j] += part[k, j]
-        for i in range(last - first):
-            values[first + i] = total[dim, i]
-            for k in range(dim):
-                out[first + i, k] = total[k, i]
-
-
-# ---- what both need beforehand ---------------------------------------------------------------------------------
-
-
-@jit
-def column_magnitudes(
-    x, out
-):  # x (n, d), out (d,) float64: largest |x| of each column; False where x is not finite
+def column_magnitudes(x, out):
+    # out_k = max_i |x_ik|; returns False if some x_ik is not finite
+    # x (n, d), out (d,) float64
     out[:] = 0
     finite = True
     for i in range(x.shape[0]):

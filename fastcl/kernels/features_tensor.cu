@@ -115,7 +115,7 @@ __global__ void __launch_bounds__(THREADS, POINTS == 32 ? 1 : 2)
                            const Unit *__restrict__ freqs, // (tiles, chunks, FREQUENCIES, UNITS)
                            const float *__restrict__ amplitudes,    // (m,)
                            const float *__restrict__ phase_offsets, // (m,), in radians
-                           int lanes,                               // points of a block
+                           int block_width,                         // points of a block
                            float *__restrict__ out,                 // (n,)
                            const float *__restrict__ scales,        // (chunks CHUNK + 1,)
                            Index n, int m, int d) {
@@ -131,7 +131,7 @@ __global__ void __launch_bounds__(THREADS, POINTS == 32 ? 1 : 2)
     float *sums = factors + 2 * FREQUENCIES; // (SHARING, SUMS): registers have no room for them
     const Place place;
     float *own = sums + (place.column / (8 * J) * 4 + place.lane_column) * SUMS;
-    const Index first = Index(blockIdx.x) * lanes;
+    const Index first = Index(blockIdx.x) * block_width;
     const int rows = int(min(Index(POINTS), n - first));
     const int chunks = (d + CHUNK - 1) / CHUNK;
     const float unit = scales[chunks * CHUNK];

@@ -105,7 +105,7 @@ __global__ void __launch_bounds__(THREADS, POINTS == 32 ? 1 : 2)
                           const T *__restrict__ freqs,         // (m, d), in turns
                           const T *__restrict__ amplitudes,    // (m,)
                           const T *__restrict__ phase_offsets, // (m,), in turns
-                          int lanes,                           // points of a block
+                          int block_width,                     // points of a block
                           T *__restrict__ out,                 // (n,)
                           Index n, int m, int d) {
     constexpr int COLUMNS = FREQUENCIES / SIDE, POINT_SIZE = CHUNK * STRIDE<T, POINTS>;
@@ -118,7 +118,7 @@ __global__ void __launch_bounds__(THREADS, POINTS == 32 ? 1 : 2)
     T *starts = points + 2 * HALF;         // (2, FREQUENCIES): phase_offsets
     T *factors = starts + 2 * FREQUENCIES; // (2, FREQUENCIES): amplitudes
     const Place<COLUMNS> place;
-    const Index first = Index(blockIdx.x) * lanes;
+    const Index first = Index(blockIdx.x) * block_width;
     const int rows = int(min(Index(POINTS), n - first));
     x += first * d;
 

@@ -1,31 +1,44 @@
-"""Feature sums and their adjoint where D frequencies at a time are the rows of scales x H signs H signs H signs.
+"""Feature sums and their adjoint for D frequencies at a time, the rows of S H S_1 H S_2 H S_3.
 
-H is the Walsh-Hadamard matrix, D a power of two: the D phases of a point take 3 log2(D) additions each instead of d
-multiply-adds.  Lanes are points and rows are coordinates, so that the butterflies need no shuffles: a pass takes up to 16 rows
-into registers, does up to four levels there, and D x 16 lanes stay in the first-level cache up to D = 256 or so.
-Every frequency keeps one sum a lane; the lanes of a sum are added in float64, at the latest when 256 points went into each.
-The work is cut into tasks by n and m alone, whose results are combined in order.
+H is the Walsh-Hadamard matrix of size D, a power of two, S_1 to S_3 are diagonal signs and S
+scales: the D phases of a point take 3 log2(D) additions each instead of d multiply-adds.
+
+Vectors run along points and rows are coordinates, so that the butterflies need no shuffles: a pass
+takes up to 16 rows into registers, does up to four levels there, and D vectors stay in the
+first-level cache up to D = 256 or so. Every frequency keeps one sum per vector lane. The lanes of a
+sum are added in float64, at the latest when ROWS points went into each. The work is cut into tasks
+by n and m alone, whose results are combined in order.
 """
 
 import numpy as np
 from numba import prange, types
 from numba.extending import intrinsic
 
-from .features import AT_ONCE, ROWS, emit_sincos, pack_lanes
+from .features import AT_ONCE, ROWS, pack_columns
 from .lanes import VECTOR_BYTES, WIDE_REGISTERS, Lanes, jit, jit_parallel
+from .sincos import emit_sincos
 from .tile import empty_aligned, zeros_aligned
 
-LEVELS = (
-    4 if WIDE_REGISTERS else 3
-)  # of a pass at most: its 2^LEVELS rows and their differences fit the registers
-VECTORS = 2  # vectors of points that are transformed together: their sums meet in registers before they go to memory
-GROUP = 2048  # frequencies whose sums, one a lane, stay in the second-level cache while a task passes over its points
+LEVELS = 4 if WIDE_REGISTERS else 3  # most levels of a pass: 2^LEVELS rows fit the registers
+VECTORS = 2  # vectors of points transformed together: their sums meet in registers
+GROUP = 2048  # frequencies of a task: their sums, one per lane, stay in the second-level cache
 
 
 def make_pass(levels, signed):
-    """An intrinsic f(source, signs, out, row, step): `levels` levels of butterflies on 2^levels rows of one vector each.
+    """An intrinsic f(source, signs, out, row, step): `levels` levels of butterflies.
 
-    The rows row, row + step, ... of source, times their signs where `signed`, go to the same rows of out.
+    It takes the 2^levels rows row, row + step, ... of source, one vector each, to the same rows of
+    out. It is the loop
+
+        v = [source[row + i * step] * (signs[row + i * step] if signed else 1) for i in range(n)]
+        for level in range(levels):
+            for i in range(n):
+                if not i & 2**level:
+                    v[i], v[i + 2**level] = v[i] + v[i + 2**level], v[i] - v[i + 2**level]
+        for i in range(n):
+            out[row + i * step] = v[i]
+
+    with n = 2**levels.
     """
 
     @intrinsic
@@ -63,9 +76,9 @@ pass_2, pass_3, pass_4 = (make_pass(levels, False) for levels in (2, 3, 4))
 
 
 @jit
-def transform(
-    source, signs, levels, out
-):  # source, out (D, lanes), signs (D,), levels of every pass: out = H (signs source)
+def transform(source, signs, levels, out):
+    # out = H (signs source)
+    # source, out (D, lanes), signs (D,), levels of every pass
     step = 1
     for place in range(levels.size):
         count, first = levels[place], place == 0
@@ -87,9 +100,9 @@ def transform(
 
 
 @jit
-def transform_thrice(
-    points, signs, levels, out
-):  # points, out (V, D, lanes), signs (3, D): out = H S_0 H S_1 H S_2 points
+def transform_thrice(points, signs, levels, out):
+    # out = H S_0 H S_1 H S_2 points
+    # points, out (V, D, lanes), signs (3, D)
     for v in range(points.shape[0]):
         transform(points[v], signs[2], levels, out[v])
         transform(out[v], signs[1], levels, out[v])
@@ -97,20 +110,31 @@ def transform_thrice(
 
 
 @jit
-def pack_vectors(
-    x, start, points
-):  # x (n, d), rows start.. -> points (V, D, lanes), whose rows from d on stay zeros
+def pack_vectors(x, start, points):
+    # points[v, k, j] = x[start + v lanes + j, k]; rows of points from d on stay zeros
+    # x (n, d), points (V, D, lanes)
     for v in range(points.shape[0]):
         first = start + v * points.shape[2]
-        pack_lanes(x, min(first, x.shape[0]), points.shape[2], points[v])
+        pack_columns(x, min(first, x.shape[0]), points.shape[2], points[v])
 
 
-# ---- the sum ----------------------------------------------------------------------------------------------------
+# ---- the sum -------------------------------------------------------------------------------------
 
 
 @intrinsic
-def adjoint_polar(typingctx, values, scales, w, real, imag, last):
-    """real[i] += sum over vectors of w cos(2 pi scales_i values[v, i]), imag[i] += the same of sines, rows i < last."""
+def add_features(typingctx, values, scales, w, real, imag, last):
+    """Adds the features of VECTORS vectors of points, one sum per lane.
+
+    It is the loop
+
+        for i in range(last):
+            for v in range(VECTORS):
+                phase = 2 * pi * scales[i] * values[v, i]
+                real[i] += w[v * lanes :] * cos(phase)
+                imag[i] += w[v * lanes :] * sin(phase)
+
+    where every line holds for all lanes of a vector.
+    """
 
     def codegen(context, builder, signature, arguments):
         emit = Lanes(context, builder, signature.args[0].dtype)
@@ -128,14 +152,12 @@ def adjoint_polar(typingctx, values, scales, w, real, imag, last):
             ]
             sums = [emit.load(real, i, first), emit.load(imag, i, first)]
             for start in range(0, VECTORS, AT_ONCE):
-                waves = zip(
-                    *emit_sincos(emit, phases[start : start + AT_ONCE], sine=True), strict=True
-                )
-                for v, (sign, cosine, sine) in enumerate(waves, start):
+                sincos = emit_sincos(emit, phases[start : start + AT_ONCE], sine=True)
+                for v, (sign, *pair) in enumerate(zip(*sincos, strict=True), start):
                     weight = emit.flip_sign(weights[v], sign)
                     sums = [
-                        emit.multiply_add(weight, wave, total)
-                        for wave, total in zip((cosine, sine), sums, strict=True)
+                        emit.multiply_add(weight, value, total)
+                        for value, total in zip(pair, sums, strict=True)
                     ]
             emit.store(sums[0], real, i, first)
             emit.store(sums[1], imag, i, first)
@@ -148,15 +170,13 @@ def adjoint_polar(typingctx, values, scales, w, real, imag, last):
 
 
 @jit
-def add_lanes(
-    real, imag, total
-):  # real, imag (blocks D, lanes) -> zeros, total (blocks, 2, D) float64
+def add_lanes(real, imag, total):
+    # total += the sums over the lanes of real and of -imag, which become zeros
+    # real, imag (blocks D, lanes), total (blocks, 2, D) float64
     for i in range(real.shape[0]):
         block, row = i // total.shape[2], i % total.shape[2]
-        re, im = (
-            0.0,
-            0.0,
-        )  # in registers: through memory every addition would wait for the one before
+        # In registers: through memory every addition would wait for the one before.
+        re, im = 0.0, 0.0
         for lane in range(real.shape[1]):
             re += real[i, lane]
             im += imag[i, lane]
@@ -168,6 +188,8 @@ def add_lanes(
 
 @jit_parallel
 def hadamard_sum(x, weights, signs, scales, levels, part_rows, partial):
+    # sum_i weights_i exp(-2 pi i scales_l (H S_0 H S_1 H S_2 x_i)_l) over the rows i of a part:
+    # real, imaginary
     # x (n, d), weights (n,) or (0,) for ones, signs (blocks, 3, D), scales (blocks, D) in turns,
     # levels of every pass, partial (parts, blocks, 2, D) float64
     parts, blocks, size = partial.shape[0], partial.shape[1], signs.shape[2]
@@ -178,10 +200,8 @@ def hadamard_sum(x, weights, signs, scales, levels, part_rows, partial):
         total = partial[part, first : min(first + share, blocks)]
         total[:] = 0
         rows = total.shape[0] * size
-        real, imag = (
-            zeros_aligned(rows * narrow, x).reshape(rows, narrow),
-            zeros_aligned(rows * narrow, x).reshape(rows, narrow),
-        )
+        real = zeros_aligned(rows * narrow, x).reshape(rows, narrow)
+        imag = zeros_aligned(rows * narrow, x).reshape(rows, narrow)
         points = zeros_aligned(size * lanes, x).reshape(VECTORS, size, narrow)
         values = empty_aligned(size * lanes, x).reshape(VECTORS, size, narrow)
         w, terms, stop = empty_aligned(lanes, x), 0, min((part + 1) * part_rows, x.shape[0])
@@ -197,7 +217,7 @@ def hadamard_sum(x, weights, signs, scales, levels, part_rows, partial):
             for block in range(total.shape[0]):
                 transform_thrice(points, signs[first + block], levels, values)
                 begin, end = block * size, (block + 1) * size
-                adjoint_polar(
+                add_features(
                     values, scales[first + block], w, real[begin:end], imag[begin:end], size
                 )
             terms += VECTORS
@@ -207,12 +227,22 @@ def hadamard_sum(x, weights, signs, scales, levels, part_rows, partial):
         add_lanes(real, imag, total)
 
 
-# ---- the adjoint ------------------------------------------------------------------------------------------------
+# ---- the adjoint ---------------------------------------------------------------------------------
 
 
 @intrinsic
 def add_cosines(typingctx, values, scales, amplitudes, phase_offsets, out, first, last):
-    """out += sum_i moduli_i cos(2 pi (scales_i values[v, i] + arguments_i)) over the rows first..last, for every vector v."""
+    """Adds the cosines of some frequencies at VECTORS vectors of points.
+
+    It is the loop
+
+        for i in range(first, last):
+            for v in range(VECTORS):
+                phase = 2 * pi * (scales[i] * values[v, i] + phase_offsets[i])
+                out[v * lanes :] += amplitudes[i] * cos(phase)
+
+    where every line holds for all lanes of a vector.
+    """
 
     def codegen(context, builder, signature, given):
         emit = Lanes(context, builder, signature.args[0].dtype)
@@ -222,35 +252,33 @@ def add_cosines(typingctx, values, scales, amplitudes, phase_offsets, out, first
         columns = [emit.index(v * emit.count) for v in range(VECTORS)]
 
         def add_row(i, sums):
-            scale, argument, sums = (
-                emit.load_everywhere(scales, i),
-                emit.load_everywhere(phase_offsets, i),
-                list(sums),
-            )
+            scale = emit.load_everywhere(scales, i)
+            offset = emit.load_everywhere(phase_offsets, i)
+            sums = list(sums)
             loaded = [emit.load(values, emit.index(v), i, emit.index(0)) for v in range(VECTORS)]
-            phases = [emit.multiply_add(value, scale, argument) for value in loaded]
+            phases = [emit.multiply_add(value, scale, offset) for value in loaded]
             for start in range(0, VECTORS, AT_ONCE):
                 signs, cosines, _ = emit_sincos(emit, phases[start : start + AT_ONCE], sine=False)
                 for v, (sign, cosine) in enumerate(zip(signs, cosines, strict=True), start):
-                    modulus = emit.flip_sign(emit.load_everywhere(amplitudes, i), sign)
-                    sums[v] = emit.multiply_add(modulus, cosine, sums[v])
+                    amplitude = emit.flip_sign(emit.load_everywhere(amplitudes, i), sign)
+                    sums[v] = emit.multiply_add(amplitude, cosine, sums[v])
             return sums
 
-        sums = emit.loop(
-            given[5], given[6], 1, [emit.load(out, column) for column in columns], add_row
-        )
+        starts = [emit.load(out, column) for column in columns]
+        sums = emit.loop(given[5], given[6], 1, starts, add_row)
         for total, column in zip(sums, columns, strict=True):
             emit.store(total, out, column)
         return context.get_dummy_value()
 
-    return types.none(
-        values, scales, amplitudes, phase_offsets, out, types.intp, types.intp
-    ), codegen
+    arrays = (values, scales, amplitudes, phase_offsets, out)
+    return types.none(*arrays, types.intp, types.intp), codegen
 
 
 @jit_parallel
 def hadamard_adjoint(x, signs, scales, levels, amplitudes, phase_offsets, rows, out):
-    # x (n, d), signs (blocks, 3, D), scales, amplitudes, phase_offsets (blocks, D), the two last (in turns) of the coefficients, out (n,)
+    # out_i = sum_l amplitudes_l cos(2 pi (scales_l (H S_0 H S_1 H S_2 x_i)_l + phase_offsets_l))
+    # x (n, d), signs (blocks, 3, D), scales, amplitudes, phase_offsets (blocks, D), scales and
+    # phase_offsets in turns, levels of every pass, rows of a task, out (n,)
     size, narrow = signs.shape[2], VECTOR_BYTES // x.itemsize
     lanes = VECTORS * narrow
     for task in prange((x.shape[0] + rows - 1) // rows):
@@ -262,18 +290,11 @@ def hadamard_adjoint(x, signs, scales, levels, amplitudes, phase_offsets, rows, 
             total[:] = 0
             for block in range(signs.shape[0]):
                 transform_thrice(points, signs[block], levels, values)
+                offsets = phase_offsets[block]
                 for start in range(0, size, ROWS):
                     part[:] = 0
                     end = min(start + ROWS, size)
-                    add_cosines(
-                        values,
-                        scales[block],
-                        amplitudes[block],
-                        phase_offsets[block],
-                        part,
-                        start,
-                        end,
-                    )
+                    add_cosines(values, scales[block], amplitudes[block], offsets, part, start, end)
                     for lane in range(lanes):
                         total[lane] += part[lane]
             for lane in range(min(lanes, x.shape[0] - first)):

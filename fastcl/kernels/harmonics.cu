@@ -90,24 +90,24 @@ __device__ __forceinline__ void clenshaw(const T *coefficients, T twice, T &now,
 
 // out_i = sum_l sum_k real_lk cos(k <freqs_l, x_i>) - imag_lk sin(k <freqs_l, x_i>), k = 1..K
 //
-// A block takes `lanes` points. Groups of as many threads share the bases, and the groups' sums are
-// added in order.
+// A block takes `block_width` points. Groups of as many threads share the bases, and the groups'
+// sums are added in order.
 template <typename T, int HARMONICS>
 __global__ void __launch_bounds__(THREADS, 2)
     harmonic_adjoint(const T *__restrict__ x,     // (d, n): transposed
                      const T *__restrict__ freqs, // (g, d)
                      const T *__restrict__ real,  // (g, HARMONICS), of the coefficients
                      const T *__restrict__ imag,  // (g, HARMONICS)
-                     int lanes,                   // points of a block
+                     int block_width,             // points of a block
                      T *__restrict__ out,         // (n,)
                      Index n, int g, int d,
                      int rows) { // bases staged at once
     using Row = Coefficients<T, 2 * HARMONICS>;
     Row *coefficients = shared_memory<Row>(); // (rows,): real and imaginary parts in turn
     Group<T> *bases = reinterpret_cast<Group<T> *>(coefficients + rows); // (rows / GROUP, d)
-    const int groups = blockDim.x / lanes;
-    const int group = threadIdx.x / lanes, thread = threadIdx.x % lanes;
-    const Index first = Index(blockIdx.x) * lanes;
+    const int groups = blockDim.x / block_width;
+    const int group = threadIdx.x / block_width, thread = threadIdx.x % block_width;
+    const Index first = Index(blockIdx.x) * block_width;
     x += min(first + thread, n - 1);
 
     double total = 0;
@@ -138,11 +138,11 @@ __global__ void __launch_bounds__(THREADS, 2)
         total += sum;
     }
     __syncthreads();
-    double *sums = shared_memory<double>(); // (groups, lanes)
+    double *sums = shared_memory<double>(); // (groups, block_width)
     sums[threadIdx.x] = total;
     __syncthreads();
     if (group == 0) {
-        for (int other = 1; other < groups; ++other) total += sums[other * lanes + thread];
+        for (int other = 1; other < groups; ++other) total += sums[other * block_width + thread];
         if (first + thread < n) out[first + thread] = T(total);
     }
 }

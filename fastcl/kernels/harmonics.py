@@ -1,11 +1,19 @@
-"""Feature sums and their adjoint where K frequencies are the multiples 1..K of one base: one sine and cosine serves K.
+"""Feature sums and their adjoint where K frequencies are the multiples 1..K of one base.
 
-The tiles are those of features.py with bases in the place of frequencies.  Of a base only cos a and sin a are computed;
-the rest follows by Chebyshev's recurrence, cos((k + 1) a) = 2 cos(a) cos(k a) - cos((k - 1) a), the same for sines.
-The sum starts it at w, w cos a and 0, w sin a, so that every harmonic is added as it comes; the adjoint runs it backwards
-(Clenshaw) on the real and imaginary parts of the coefficients.  Operations that share the multiplying pipes, a base:
-d + 10 + 2 K of either map, where K frequencies of the direct kernels take K (d + 12) and K (d + 6); as many additions go
-to other pipes.  An error of cos a reaches harmonic k at most k^2 times as large, and that only near whole and half turns.
+The tiles are those of features.py, with bases in the place of frequencies. For a base only cos a
+and sin a are computed. The rest follows by Chebyshev's recurrence
+
+    cos((k + 1) a) = 2 cos(a) cos(k a) - cos((k - 1) a)
+
+and the same for sines. The sum starts it at w, w cos a and at 0, w sin a, and adds every harmonic
+as it comes. The adjoint runs it backwards (Clenshaw) on the real and imaginary parts of the
+coefficients. An error of cos a reaches harmonic k at most k^2 times as large, and that only near
+whole and half turns.
+
+Operations per base that share the multiplying pipes: d + 10 + 2 K for either map, where K
+frequencies of the direct kernels take K (d + 12) and K (d + 6); as many additions go to other
+pipes.
+
 K is the length of a tuple, so that it is known where the recurrence is unrolled.
 """
 
@@ -13,12 +21,14 @@ import numpy as np
 from numba import prange, types
 from numba.extending import intrinsic
 
-from .features import AT_ONCE, ROWS, emit_phases, emit_sincos, pack_lanes
+from .features import AT_ONCE, ROWS, emit_phases, pack_columns
 from .lanes import VECTOR_BYTES, Lanes, jit, jit_parallel
+from .sincos import emit_sincos
 from .tile import empty_aligned, zeros_aligned
 
-SUM_ROWS = 4  # points of a tile of the sum: against one vector of bases, as its 2 K sums fill the registers
-ADJOINT_ROWS, ADJOINT_VECTORS = 2, 1  # bases and vectors of points of a tile of the adjoint
+SUM_ROWS = 4  # points of a tile of the sum, by one vector of bases: 2 K sums fill registers
+ADJOINT_ROWS = 2  # bases of a tile of the adjoint
+ADJOINT_VECTORS = 1  # vectors of points of a tile of the adjoint
 
 
 def emit_first_harmonics(emit, phases):
@@ -33,13 +43,23 @@ def emit_multiply_subtract(emit, a, b, c):
     return emit.builder.fsub(emit.multiply(a, b), c, flags=("contract",))
 
 
-# ---- the sum: rows are points, lanes are bases ------------------------------------------------------------------
+# ---- the sum: rows are points, columns are bases -------------------------------------------------
 
 
 def make_sum_tile(height):
-    """An intrinsic f(x, w, freqs, harmonics, real, imag, first, last, j), `height` points by one vector of bases.
+    """An intrinsic f(x, w, freqs, harmonics, real, imag, first, last, j) for a tile of the sum.
 
-    real[k - 1, j:] += sum_i w_i cos(2 pi k <x_i, freqs>), imag[k - 1, j:] += the same sum of sines, k = 1..len(harmonics).
+    It takes `height` points at a time, which divides last - first, and one vector of bases from
+    column j on. It is the loop
+
+        for i in range(first, last):
+            for l in range(j, j + lanes):
+                phase = 2 * pi * sum(x[i, k] * freqs[k, l] for k in range(d))
+                for k in range(1, len(harmonics) + 1):
+                    real[k - 1, l] += w[i] * cos(k * phase)
+                    imag[k - 1, l] += w[i] * sin(k * phase)
+
+    with the cosines and sines of k * phase by the recurrence.
     """
 
     @intrinsic
@@ -49,37 +69,39 @@ def make_sum_tile(height):
             pairs = list(zip(signature.args, arguments, strict=True))
             x, w, freqs, real, imag = (emit.array(*pairs[place]) for place in (0, 1, 2, 4, 5))
             first, last, j = arguments[6:]
+            zeros = [emit.constant(0.0)] * height
+
+            def add_harmonics(sums, weight, twice, cosine, sine):
+                before = [weight, emit.constant(0.0)]
+                now = [emit.multiply(weight, cosine), emit.multiply(weight, sine)]
+                for k in range(count):
+                    for part in range(2):
+                        sums[2 * k + part] = builder.fadd(sums[2 * k + part], now[part])
+                    after = [
+                        emit_multiply_subtract(emit, twice, n, b)
+                        for n, b in zip(now, before, strict=True)
+                    ]
+                    before, now = now, after
 
             def add_points(i, sums):
                 lines, sums = [emit.plus(i, r) for r in range(height)], list(sums)
-                phases = emit_phases(emit, x, freqs, lines, [j], [emit.constant(0.0)] * height)
+                phases = emit_phases(emit, x, freqs, lines, [j], zeros)
                 for start in range(0, height, AT_ONCE):
-                    waves = emit_first_harmonics(emit, phases[start : start + AT_ONCE])
-                    for r, (twice, cosine, sine) in enumerate(waves, start):
+                    first_harmonics = emit_first_harmonics(emit, phases[start : start + AT_ONCE])
+                    for r, (twice, cosine, sine) in enumerate(first_harmonics, start):
                         weight = emit.load_everywhere(w, lines[r])
-                        before = [weight, emit.constant(0.0)]
-                        now = [emit.multiply(weight, cosine), emit.multiply(weight, sine)]
-                        for k in range(count):
-                            for part in range(2):
-                                sums[2 * k + part] = builder.fadd(sums[2 * k + part], now[part])
-                            after = [
-                                emit_multiply_subtract(emit, twice, n, b)
-                                for n, b in zip(now, before, strict=True)
-                            ]
-                            before, now = now, after
+                        add_harmonics(sums, weight, twice, cosine, sine)
                 return sums
 
             places = [(part, emit.index(k), j) for k in range(count) for part in (real, imag)]
-            sums = emit.loop(
-                first, last, height, [emit.load(*place) for place in places], add_points
-            )
+            starts = [emit.load(*place) for place in places]
+            sums = emit.loop(first, last, height, starts, add_points)
             for total, place in zip(sums, places, strict=True):
                 emit.store(total, *place)
             return context.get_dummy_value()
 
-        return types.none(
-            x, w, freqs, harmonics, real, imag, types.intp, types.intp, types.intp
-        ), codegen
+        arrays = (x, w, freqs, harmonics, real, imag)
+        return types.none(*arrays, types.intp, types.intp, types.intp), codegen
 
     return sum_tile
 
@@ -89,9 +111,9 @@ sum_tile_row = make_sum_tile(1)
 
 
 @jit
-def add_points(
-    x, w, freqs, harmonics, real, imag
-):  # x (r, d), w (r,), freqs (d, L), real, imag (K, L), L full vectors
+def add_points(x, w, freqs, harmonics, real, imag):
+    # real_kl += sum_i w_i cos(2 pi k <freqs_l, x_i>), imag_kl += the same with sines, k = 1..K
+    # x (r, d), w (r,), freqs (d, L), real, imag (K, L); L full vectors
     rows, narrow = x.shape[0], VECTOR_BYTES // x.itemsize
     full = rows - rows % SUM_ROWS
     for j in range(0, real.shape[1], narrow):
@@ -101,20 +123,16 @@ def add_points(
 
 @jit_parallel
 def harmonic_sum(x, weights, freqs, harmonics, part_rows, partial):
-    # x (n, d), weights (n,) or (0,) for ones, freqs (blocks, d, L), harmonics a tuple of K zeros,
-    # partial (parts, blocks, K, 2, L) float64
-    parts, blocks, count, lanes = (
-        partial.shape[0],
-        partial.shape[1],
-        partial.shape[2],
-        freqs.shape[2],
-    )
+    # sum_i weights_i exp(-2 pi i k <freqs_l, x_i>), k = 1..K, over the rows i of a part: real,
+    # imaginary
+    # x (n, d), weights (n,) or (0,) for ones, freqs (blocks, d, block_width) in turns, harmonics a
+    # tuple of K zeros, partial (parts, blocks, K, 2, block_width) float64
+    parts, blocks = partial.shape[0], partial.shape[1]
+    count, width = partial.shape[2], freqs.shape[2]
     for task in prange(parts * blocks):
         part, block = task // blocks, task % blocks
-        real, imag = (
-            zeros_aligned(count * lanes, x).reshape(count, lanes),
-            zeros_aligned(count * lanes, x).reshape(count, lanes),
-        )
+        real = zeros_aligned(count * width, x).reshape(count, width)
+        imag = zeros_aligned(count * width, x).reshape(count, width)
         ones, total = np.ones(ROWS, x.dtype), partial[part, block]
         total[:] = 0
         stop = min((part + 1) * part_rows, x.shape[0])
@@ -125,18 +143,43 @@ def harmonic_sum(x, weights, freqs, harmonics, part_rows, partial):
             w = weights[start:end] if weights.size else ones[: end - start]
             add_points(x[start:end], w, freqs[block], harmonics, real, imag)
             for k in range(count):
-                for j in range(lanes):
+                for j in range(width):
                     total[k, 0, j] += real[k, j]
                     total[k, 1, j] -= imag[k, j]
 
 
-# ---- the adjoint: rows are bases, lanes are points --------------------------------------------------------------
+# ---- the adjoint: rows are bases, columns are points ---------------------------------------------
+
+
+def emit_clenshaw(emit, coefficients, line, count, twice):
+    """(b_1, b_2) of b_k = coefficients_k + 2 cos(a) b_(k + 1) - b_(k + 2), with b_k = 0 for k > K.
+
+    coefficients (r, K) at the row `line`, K = count, twice = 2 cos(a).
+    """
+    above, now = None, emit.load_everywhere(coefficients, line, emit.index(count - 1))
+    for k in reversed(range(count - 1)):
+        coefficient = emit.load_everywhere(coefficients, line, emit.index(k))
+        if above is None:
+            above, now = now, emit.multiply_add(twice, now, coefficient)
+        else:
+            rest = emit.builder.fsub(above, coefficient)
+            above, now = now, emit_multiply_subtract(emit, twice, now, rest)
+    return now, above
 
 
 def make_adjoint_tile(height, width):
-    """An intrinsic f(freqs, harmonics, real, imag, x, out, first, last, j), `height` bases by `width` vectors of points.
+    """An intrinsic f(freqs, harmonics, real, imag, x, out, first, last, j) for the adjoint.
 
-    out[j:] += sum_l sum_k real_lk cos(2 pi k <turns_l, x>) - imag_lk sin(2 pi k <turns_l, x>) over the bases first..last.
+    It takes `height` bases at a time, which divides last - first, and `width` vectors of points
+    from column j on. It is the loop
+
+        for l in range(first, last):
+            for i in range(j, j + width * lanes):
+                phase = 2 * pi * sum(freqs[l, k] * x[k, i] for k in range(d))
+                for k in range(1, len(harmonics) + 1):
+                    out[i] += real[l, k - 1] * cos(k * phase) - imag[l, k - 1] * sin(k * phase)
+
+    with the sum over k by Clenshaw's recurrence.
     """
 
     @intrinsic
@@ -147,51 +190,30 @@ def make_adjoint_tile(height, width):
             freqs, real, imag, x, out = (emit.array(*pairs[place]) for place in (0, 2, 3, 4, 5))
             first, last, j = arguments[6:]
             columns = [emit.plus(j, v * emit.count) for v in range(width)]
-
-            def clenshaw(coefficients, line, twice):
-                """(b_1, b_2) of b_k = coefficient_k + 2 cos(a) b_(k + 1) - b_(k + 2)."""
-                above, now = None, emit.load_everywhere(coefficients, line, emit.index(count - 1))
-                for k in reversed(range(count - 1)):
-                    coefficient = emit.load_everywhere(coefficients, line, emit.index(k))
-                    if above is None:
-                        above, now = now, emit.multiply_add(twice, now, coefficient)
-                    else:
-                        above, now = (
-                            now,
-                            emit_multiply_subtract(
-                                emit, twice, now, builder.fsub(above, coefficient)
-                            ),
-                        )
-                return now, above
+            zeros = [emit.constant(0.0)] * (height * width)
 
             def add_bases(i, sums):
                 lines, sums = [emit.plus(i, r) for r in range(height)], list(sums)
-                phases = emit_phases(
-                    emit, freqs, x, lines, columns, [emit.constant(0.0)] * (height * width)
-                )
+                phases = emit_phases(emit, freqs, x, lines, columns, zeros)
                 for start in range(0, height * width, AT_ONCE):
-                    waves = emit_first_harmonics(emit, phases[start : start + AT_ONCE])
-                    for place, (twice, cosine, sine) in enumerate(waves, start):
+                    first_harmonics = emit_first_harmonics(emit, phases[start : start + AT_ONCE])
+                    for place, (twice, cosine, sine) in enumerate(first_harmonics, start):
                         r, v = divmod(place, width)
-                        (a, above), (b, _) = (
-                            clenshaw(part, lines[r], twice) for part in (real, imag)
-                        )
+                        a, above = emit_clenshaw(emit, real, lines[r], count, twice)
+                        b, _ = emit_clenshaw(emit, imag, lines[r], count, twice)
                         taken = emit.multiply_add(b, sine, above)
-                        sums[v] = builder.fadd(
-                            sums[v], emit_multiply_subtract(emit, a, cosine, taken)
-                        )
+                        added = emit_multiply_subtract(emit, a, cosine, taken)
+                        sums[v] = builder.fadd(sums[v], added)
                 return sums
 
-            sums = emit.loop(
-                first, last, height, [emit.load(out, column) for column in columns], add_bases
-            )
+            starts = [emit.load(out, column) for column in columns]
+            sums = emit.loop(first, last, height, starts, add_bases)
             for total, column in zip(sums, columns, strict=True):
                 emit.store(total, out, column)
             return context.get_dummy_value()
 
-        return types.none(
-            freqs, harmonics, real, imag, x, out, types.intp, types.intp, types.intp
-        ), codegen
+        arrays = (freqs, harmonics, real, imag, x, out)
+        return types.none(*arrays, types.intp, types.intp, types.intp), codegen
 
     return adjoint_tile
 
@@ -201,9 +223,9 @@ adjoint_tile_row = make_adjoint_tile(1, ADJOINT_VECTORS)
 
 
 @jit
-def add_bases(
-    freqs, harmonics, real, imag, x, out
-):  # freqs (r, d), real, imag (r, K), x (d, L), out (L,), L full tiles
+def add_bases(freqs, harmonics, real, imag, x, out):
+    # out_i += sum_l sum_k real_lk cos(2 pi k <freqs_l, x_i>) - imag_lk sin(2 pi k <freqs_l, x_i>)
+    # freqs (r, d), real, imag (r, K), x (d, L), out (L,); L full tiles
     rows = freqs.shape[0]
     full = rows - rows % ADJOINT_ROWS
     for j in range(0, out.size, ADJOINT_VECTORS * (VECTOR_BYTES // x.itemsize)):
@@ -212,18 +234,19 @@ def add_bases(
 
 
 @jit_parallel
-def harmonic_adjoint(x, freqs, harmonics, real, imag, lanes, out):
-    # x (n, d), freqs (g, d), harmonics a tuple of K zeros, real, imag (g, K) of the coefficients, out (n,)
-    for block in prange((x.shape[0] + lanes - 1) // lanes):
-        first, last = block * lanes, min((block + 1) * lanes, x.shape[0])
-        points = empty_aligned(x.shape[1] * lanes, x).reshape(x.shape[1], lanes)
-        pack_lanes(x, first, lanes, points)
-        part, total = zeros_aligned(lanes, x), np.zeros(lanes, np.float64)
+def harmonic_adjoint(x, freqs, harmonics, real, imag, block_width, out):
+    # out_i = sum_l sum_k real_lk cos(2 pi k <freqs_l, x_i>) - imag_lk sin(2 pi k <freqs_l, x_i>)
+    # x (n, d), freqs (g, d) in turns, harmonics a tuple of K zeros, real, imag (g, K), out (n,)
+    for block in prange((x.shape[0] + block_width - 1) // block_width):
+        first, last = block * block_width, min((block + 1) * block_width, x.shape[0])
+        points = empty_aligned(x.shape[1] * block_width, x).reshape(x.shape[1], block_width)
+        pack_columns(x, first, block_width, points)
+        part, total = zeros_aligned(block_width, x), np.zeros(block_width, np.float64)
         for start in range(0, freqs.shape[0], ROWS):
             end = min(start + ROWS, freqs.shape[0])
             part[:] = 0
             add_bases(freqs[start:end], harmonics, real[start:end], imag[start:end], points, part)
-            for j in range(lanes):
+            for j in range(block_width):
                 total[j] += part[j]
         for i in range(first, last):
             out[i] = total[i - first]

@@ -1,7 +1,9 @@
-"""Arithmetic and loops on LLVM vectors, for innermost loops whose accumulators must stay in registers.
+"""Arithmetic and loops on LLVM vectors, for inner loops with accumulators in registers.
 
-No loop of scalars was seen to make LLVM keep a tile of accumulators there, so these loops are written in its own
-vector types: one `Lanes` emits the instructions of one intrinsic.
+No loop of scalars was seen to make LLVM keep a tile of accumulators in registers, so these loops
+are written in its own vector types: one `Lanes` emits the instructions of one intrinsic. Each
+intrinsic documents the plain loop that it is equal to; there `lanes` is the number of lanes of a
+vector.
 """
 
 import numba
@@ -10,22 +12,24 @@ from numba.core import cgutils
 from numba.core.codegen import get_host_cpu_features
 from numba.np.arrayobj import make_array
 
-# Multiplications and additions may fuse, nothing else may move: the same source gives the same bits.
+# Multiplications and additions may fuse, nothing else may change: one source, one result.
 CONTRACT = {"contract", "nsz"}
 
 jit = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=CONTRACT)
 jit_parallel = numba.njit(
     nogil=True, cache=True, error_model="numpy", fastmath=CONTRACT, parallel=True
 )
-# Not even that: bits that other devices have to reproduce.
+# Not even that: other devices have to reproduce the result.
 jit_exact = numba.njit(nogil=True, cache=True, error_model="numpy")
 jit_exact_parallel = numba.njit(nogil=True, cache=True, error_model="numpy", parallel=True)
 
-# What Numba compiles for: the host, unless NUMBA_CPU_NAME, NUMBA_CPU_FEATURES or NUMBA_ENABLE_AVX say otherwise.
+# What Numba compiles for: the host, unless NUMBA_CPU_NAME, NUMBA_CPU_FEATURES or NUMBA_ENABLE_AVX
+# say otherwise.
 CPU_FEATURES = (
     get_host_cpu_features() if numba.config.CPU_FEATURES is None else numba.config.CPU_FEATURES
 )
-# A tile of TILE_ROWS x TILE_VECTORS accumulators must fit the registers: 16 of 32 with AVX-512, 8 of 16 without.
+# A tile of TILE_ROWS x TILE_VECTORS accumulators must fit the registers: 16 of 32 with AVX-512, 8
+# of 16 without.
 WIDE_REGISTERS = "+avx512f" in CPU_FEATURES.split(",")
 VECTOR_BYTES = 64 if WIDE_REGISTERS else 32
 TILE_ROWS = 4
@@ -35,7 +39,7 @@ INDEX, POSITION = ir.IntType(64), ir.IntType(32)
 
 
 class Lanes:
-    """Emits instructions on vectors of the type `number`, as many lanes as a register has, or on plain numbers."""
+    """Emits instructions on vectors of `number`s that fill a register, or on plain numbers."""
 
     def __init__(self, context, builder, number, scalar=False):
         self.context, self.builder, self.bytes = context, builder, number.bitwidth // 8
@@ -44,7 +48,7 @@ class Lanes:
         self.type = self.number if scalar else ir.VectorType(self.number, self.count)
         self.bits_type = self.bits if scalar else ir.VectorType(self.bits, self.count)
 
-    # ---- arithmetic -----------------------------------------------------------------------------------------------
+    # ---- arithmetic ------------------------------------------------------------------------------
 
     def constant(self, value):
         """`value` in every lane."""
@@ -62,7 +66,7 @@ class Lanes:
         return self.builder.fadd(self.multiply(a, b), c, flags=("contract",))
 
     def polynomial(self, coefficients, u):
-        """Values at every one of the vectors `u`, lowest power first, the vectors' chains interleaved."""
+        """Values at each of the vectors `u`, chains interleaved; the lowest power comes first."""
         values = [self.constant(coefficients[-1])] * len(u)
         for coefficient in coefficients[-2::-1]:
             values = [
@@ -72,13 +76,13 @@ class Lanes:
         return values
 
     def lowest_bit_as_sign(self, a):
-        """The bits of a, of which the lowest is moved to the place of the sign."""
+        """The bits of a with the lowest at the place of the sign."""
         return self.builder.shl(
             self.builder.bitcast(a, self.bits_type), self.whole(self.bits.width - 1)
         )
 
     def flip_sign(self, a, sign):
-        """a with its sign changed where `sign` has its highest bit."""
+        """a, negated where the highest bit of `sign` is set."""
         return self.builder.bitcast(
             self.builder.xor(self.builder.bitcast(a, self.bits_type), sign), self.type
         )
@@ -92,7 +96,7 @@ class Lanes:
         return self.builder.select(self.builder.fcmp_ordered(">", a, self.constant(0.0)), b, c)
 
     def total(self, a):
-        """The sum of all lanes, as a number: halves upon halves."""
+        """The sum of all lanes, as a number: half of them is added to the other, repeatedly."""
         count, undefined = self.count, ir.Constant(self.type, ir.Undefined)
         while count > 1:
             count //= 2
@@ -108,7 +112,7 @@ class Lanes:
         mask = ir.Constant(ir.VectorType(POSITION, self.count), [0] * self.count)
         return self.builder.shuffle_vector(first, undefined, mask)
 
-    # ---- memory: indices are LLVM integers, and no bounds are checked ------------------------------------------------
+    # ---- memory: indices are LLVM integers, and no bounds are checked ----------------------------
 
     def index(self, value):
         return ir.Constant(INDEX, value)
@@ -123,7 +127,7 @@ class Lanes:
         return cgutils.unpack_tuple(self.builder, array.shape, dimensions)[axis]
 
     def address(self, array, *indices):
-        """Of one element, for any strides: a may be a transposed view."""
+        """The address of one element, for any strides: `array` may be a transposed view."""
         strides = cgutils.unpack_tuple(self.builder, array.strides, len(indices))
         offset = self.index(0)
         for index, stride in zip(indices, strides, strict=True):
@@ -146,12 +150,13 @@ class Lanes:
         pointer = self.builder.bitcast(self.address(array, *indices), self.number.as_pointer())
         return self.everywhere(self.builder.load(pointer))
 
-    # ---- control ----------------------------------------------------------------------------------------------------
+    # ---- control ---------------------------------------------------------------------------------
 
     def loop(self, start, stop, step, carried, body):
-        """for i in range(start, stop, step): carried = body(i, carried); returns what is carried at the end.
+        """The loop ``for i in range(start, stop, step): carried = body(i, carried)``.
 
-        Every value is carried in a register, as far as there are any.
+        Returns what is carried at the end. Values are carried in registers, as far as there are
+        any.
         """
         builder, entry = self.builder, self.builder.block
         inside, done = builder.append_basic_block("loop"), builder.append_basic_block("done")

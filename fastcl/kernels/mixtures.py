@@ -1,8 +1,11 @@
-"""Mixtures of centred Gaussian scale mixtures: responsibilities of the terms, and posterior means under Gaussian noise.
+"""Mixtures of centred Gaussian scale mixtures: responsibilities, and posterior means under noise.
 
-In the basis of a component its covariance and that of the noise are both diagonal, at every scale: one change of
-basis a component serves all scales, and only sums along the coordinates are left for each of them.  The bases come
-padded with zero columns to a multiple of LANES, so that the products have no ragged edge.
+The noise is Gaussian. In the basis of a component its covariance and that of the noise are both
+diagonal, at every scale: one change of basis per component serves all scales, and each of them
+needs only sums along the coordinates. The bases come padded with zero columns to a multiple of
+LANES, so that the products have no ragged edge.
+
+Letters in shapes: K components, J scales, p padded coordinates.
 """
 
 import numpy as np
@@ -10,18 +13,17 @@ from numba import prange
 
 from .tile import add_product, empty_aligned, jit, jit_parallel
 
-ROWS = 64  # rows that one thread takes at a time: their coordinates in every basis stay in the second-level cache
-LANES = 16
-MOMENT_ROWS, MOMENT_PARTS = (
-    256,
-    8,
-)  # rows added up in the working precision, and parts of the rows that threads share
+ROWS = 64  # rows of a block: their coordinates in every basis stay in the second-level cache
+LANES = 16  # numbers of the widest vector
+MOMENT_ROWS = 256  # rows whose moments are added in the working precision
+MOMENT_PARTS = 8  # parts of the rows, which the threads share
 
 
 @jit
 def add_terms(coordinates, precisions, constants, squares, out):
-    # coordinates (r, p), precisions (J, p), constants (J,), squares (p, ROWS): scratch, out (J, ROWS):
-    # constants_j - sum_i precisions_ji coordinates_i^2 / 2, lanes along rows
+    # out_ji = constants_j - sum_k precisions_jk coordinates_ik^2 / 2
+    # coordinates (r, p), precisions (J, p), constants (J,), squares (p, ROWS): scratch,
+    # out (J, ROWS)
     for i in range(coordinates.shape[0]):
         for k in range(coordinates.shape[1]):
             squares[k, i] = coordinates[i, k] * coordinates[i, k] * coordinates.dtype.type(-0.5)
@@ -31,9 +33,9 @@ def add_terms(coordinates, precisions, constants, squares, out):
 
 
 @jit
-def normalise_terms(
-    terms, logs
-):  # terms (K, J, ROWS) of logarithms -> responsibilities of their sum, logs (ROWS,) of the sum
+def normalise_terms(terms, logs):
+    # logs_i = log sum_kj exp(terms_kji), terms_kji = exp(terms_kji - logs_i)
+    # terms (K, J, ROWS), logs (ROWS,)
     for i in range(logs.size):
         logs[i] = terms[0, 0, i]
     for k in range(terms.shape[0]):
@@ -57,7 +59,10 @@ def normalise_terms(
 
 @jit_parallel
 def mixture_responsibilities(x, bases, precisions, constants, responsibilities, log_density):
-    # x (n, d), bases (K, d, p), precisions (K, J, p), constants (K, J), responsibilities (n, K, J), log_density (n,)
+    # log_density_i = log sum_kj exp(l_kj), responsibilities_ikj = exp(l_kj - log_density_i), with
+    # l_kj = constants_kj - sum_c precisions_kjc (x_i bases_k)_c^2 / 2
+    # x (n, d), bases (K, d, p), precisions (K, J, p), constants (K, J), responsibilities (n, K, J),
+    # log_density (n,)
     components, scales, padded = precisions.shape
     for block in prange((x.shape[0] + ROWS - 1) // ROWS):
         start, end = block * ROWS, min((block + 1) * ROWS, x.shape[0])
@@ -80,7 +85,10 @@ def mixture_responsibilities(x, bases, precisions, constants, responsibilities, 
 
 @jit_parallel
 def mixture_means(x, bases, precisions, constants, gains, inverses, out):
-    # x (n, d), bases (K, d, p), precisions, gains (K, J, p), constants (K, J), inverses (K, p, p), out (n, d)
+    # out_i = sum_k (c_k * sum_j r_kj gains_kj) inverses_k, with c_k = x_i bases_k and the
+    # responsibilities r_kj of x_i
+    # x (n, d), bases (K, d, p), precisions, gains (K, J, p), constants (K, J), inverses (K, p, p),
+    # out (n, d)
     components, scales, padded = precisions.shape
     for block in prange((x.shape[0] + ROWS - 1) // ROWS):
         start, end = block * ROWS, min((block + 1) * ROWS, x.shape[0])
@@ -111,7 +119,8 @@ def mixture_means(x, bases, precisions, constants, gains, inverses, out):
 
 @jit_parallel
 def mixture_moments(x, precision_weights, partial):
-    # x (n, p), precision_weights (K, n), partial (K, parts, p, p) float64: sum_i pulls_ki x_i x_i^T over the rows of each part
+    # sum_i precision_weights_ki x_i x_i^T over the rows i of a part
+    # x (n, p), precision_weights (K, n), partial (K, parts, p, p) float64
     components, parts, padded = partial.shape[0], partial.shape[1], x.shape[1]
     part_rows = (x.shape[0] + parts - 1) // parts
     for task in prange(components * parts):

@@ -1,11 +1,13 @@
 """The network f_theta and its energy ||f_theta(x)||^2, forward and backward, by blocks of rows.
 
-A block of ROWS points goes through every layer while its activations are in cache.  `theta` holds, layer by layer,
-the matrix (inputs, outputs) in row-major order and the bias (outputs,); `sizes` the widths, input and output
-included.  `transposed` holds every matrix transposed, at the place it has in `theta`: the backward pass and narrow
-layers read it.  Blocks make up parts, the tasks of the threads: gradients are summed in the working precision over
-a part and in float64 over the parts.  Parts follow from the number of rows alone, so the number of threads cannot
-change the result.
+A block of ROWS points goes through every layer while its activations are in cache. `theta` (P,)
+holds, layer by layer, the matrix (inputs, outputs) in row-major order and the bias (outputs,);
+`sizes` the widths, input and output included. `transposed` holds every matrix transposed, at the
+place it has in `theta`: the backward pass and narrow layers read it.
+
+Blocks make up parts, the tasks of the threads: gradients are summed in the working precision over a
+part and in float64 over the parts. Parts follow from the number of rows alone, so the number of
+threads cannot change the result.
 """
 
 import numpy as np
@@ -14,18 +16,18 @@ from numba import prange
 from .lanes import TILE_ROWS, jit, jit_parallel
 from .tile import add_product, dot_rows, empty_aligned, set_product
 
-ROWS = 128  # rows of a block: the columns that a tile of the gradient reads stay in the first-level cache
-STRIPE, TASKS = (
-    16,
-    8,
-)  # rows of a matrix transposed at once, which fill one cache line of the other; shares of every matrix
+ROWS = 128  # rows of a block: what a tile of the gradient reads stays in the first-level cache
+STRIPE = 16  # rows of a matrix transposed at once: they fill a cache line of the other matrix
+TASKS = 8  # tasks that share every matrix to transpose
 BLOCK = 4096  # parameters that one thread adds at a time
 MAX_PART_ROWS = 256  # rows whose gradients are added in the working precision
-NARROW = 16  # fewer columns than this leave vector lanes empty: take dot products along the other side instead
+NARROW = 16  # fewer columns leave vector lanes empty: dot products along the other side serve
 
 
 @jit_parallel
 def transpose_weights(theta, sizes, transposed):
+    # transposed = every matrix of theta transposed, at its place in theta; biases are left out
+    # theta, transposed (P,), sizes (layers + 1,)
     for task in prange(TASKS):
         offset = 0
         for layer in range(sizes.size - 1):
@@ -41,12 +43,13 @@ def transpose_weights(theta, sizes, transposed):
 
 @jit
 def forward_rows(theta, transposed, sizes, x, activations, energy):
-    # x (r, d), activations (r * sum(sizes[1:]),): every layer's (r, width) one after the other, energy (r,)
+    # outputs = max(inputs matrix + bias, 0), layer by layer, without the bound in the last;
+    # energy_i = ||outputs_i||^2 of the last layer
+    # x (r, d), activations (r * sum(sizes[1:]),): the outputs (r, width), one after the other,
+    # energy (r,)
     rows, layers = x.shape[0], sizes.size - 1
-    no_bound, zero = (
-        x.dtype.type(-np.inf),
-        x.dtype.type(0),
-    )  # plain numbers would turn float32 arithmetic into float64
+    # Of the type of x: plain numbers would turn float32 arithmetic into float64.
+    no_bound, zero = x.dtype.type(-np.inf), x.dtype.type(0)
     inputs, offset, start = x, 0, 0
     for layer in range(layers):
         n_in, n_out = sizes[layer], sizes[layer + 1]
@@ -78,8 +81,11 @@ def forward_rows(theta, transposed, sizes, x, activations, energy):
 def backward_rows(
     theta, transposed, sizes, x, activations, grad_energy, delta, scratch, theta_grad, x_grad
 ):
-    # grad_energy (r,): dL/dR; delta (2, r * max(sizes)): scratch; scratch (max(sizes) * NARROW,)
-    # theta_grad (P,) += dL/dtheta unless empty; x_grad (r, d) = dL/dx unless empty
+    # For L with dL/dR(x_i) = grad_energy_i: theta_grad += dL/dtheta, x_grad = dL/dx, unless empty.
+    # Deltas are dL/d(outputs): a matrix has the gradient inputs^T deltas, a bias their sum, and the
+    # deltas of the layer before are deltas matrix^T where inputs > 0, else 0.
+    # x (r, d), activations as in forward_rows, grad_energy (r,), theta_grad (P,), x_grad (r, d),
+    # scratch: delta (2, r * max(sizes)), scratch (max(sizes) * NARROW,)
     rows, layers = x.shape[0], sizes.size - 1
     zero = x.dtype.type(0)
     offset, start = 0, 0
@@ -138,7 +144,7 @@ def backward_rows(
 
 
 def rows_of_part(n):
-    """Rows of every part but the last of n: equal parts of full tiles, four or more of them."""
+    """Rows of every part but the last of n: four or more equal parts, of full tiles."""
     parts = 4 * -(-n // (4 * MAX_PART_ROWS))
     return TILE_ROWS * -(-n // (TILE_ROWS * parts))
 
@@ -150,7 +156,9 @@ def activation_size(sizes, n):
 
 @jit_parallel
 def energy_forward(theta, transposed, sizes, x, part_rows, activations, energy):
-    # x (n, d), energy (n,), activations (n * sum(sizes[1:]),) kept for the backward, or empty
+    # energy_i = ||f_theta(x_i)||^2
+    # theta, transposed (P,), sizes (layers + 1,), x (n, d), energy (n,),
+    # activations (n * sum(sizes[1:]),), kept for the backward pass, or empty
     n, width = x.shape[0], sizes[1:].sum()
     for part in prange((n + part_rows - 1) // part_rows):
         stop = min((part + 1) * part_rows, n)
@@ -167,7 +175,9 @@ def energy_forward(theta, transposed, sizes, x, part_rows, activations, energy):
 
 @jit_parallel
 def energy_backward(theta, transposed, sizes, x, activations, grad_energy, part_rows, partial):
-    # grad_energy (n,): dL/dR; partial (parts, P): sums of grad_energy dR/dtheta over part_rows rows each
+    # partial = sum_i grad_energy_i dR(x_i)/dtheta over the part_rows rows i of each part
+    # theta, transposed (P,), sizes (layers + 1,), x (n, d), activations as in energy_forward,
+    # grad_energy (n,), partial (parts, P)
     n, width, widest = x.shape[0], sizes[1:].sum(), sizes.max()
     for part in prange(partial.shape[0]):
         grad = partial[part]
@@ -180,13 +190,15 @@ def energy_backward(theta, transposed, sizes, x, activations, grad_energy, part_
             end = min(start + ROWS, stop)
             kept = activations[start * width : end * width]
             backward_rows(
-                theta, transposed, sizes, x[start:end], kept, grad_energy[start:end], delta, scratch, grad, no_x_grad
+                theta, transposed, sizes, x[start:end], kept, grad_energy[start:end], delta,
+                scratch, grad, no_x_grad,
             )  # fmt: skip
 
 
 @jit_parallel
 def energy_grad(theta, transposed, sizes, x, part_rows, energy, x_grad):
-    # x (n, d), energy (n,) = R(x), x_grad (n, d) = dR/dx: forward and backward of a block while it is in cache
+    # energy_i = R(x_i), x_grad_i = dR(x_i)/dx_i; a block goes forward and backward while in cache
+    # theta, transposed (P,), sizes (layers + 1,), x (n, d), energy (n,), x_grad (n, d)
     n, width, widest = x.shape[0], sizes[1:].sum(), sizes.max()
     for part in prange((n + part_rows - 1) // part_rows):
         kept = empty_aligned(ROWS * width, x)
@@ -198,23 +210,15 @@ def energy_grad(theta, transposed, sizes, x, part_rows, energy, x_grad):
             rows = kept[: (end - start) * width]
             forward_rows(theta, transposed, sizes, x[start:end], rows, energy[start:end])
             backward_rows(
-                theta,
-                transposed,
-                sizes,
-                x[start:end],
-                rows,
-                ones,
-                delta,
-                empty,
-                empty,
+                theta, transposed, sizes, x[start:end], rows, ones, delta, empty, empty,
                 x_grad[start:end],
-            )
+            )  # fmt: skip
 
 
 @jit_parallel
-def add_parts(
-    partial, total, out
-):  # partial (parts, P), total (P,) float64 += partial in order, out (P,) = total
+def add_parts(partial, total, out):
+    # total += sum over the parts of partial, in order; out = total
+    # partial (parts, P), total (P,) float64, out (P,)
     for block in prange((total.size + BLOCK - 1) // BLOCK):
         first, last = block * BLOCK, min((block + 1) * BLOCK, total.size)
         sums = total[first:last]

@@ -2,7 +2,8 @@
 
 
 def add_patches(patches, first, out):
-    # patches (r, c, p, p), the first row of pixels of patch (i, j) being first + i, out (H, c + p - 1): added to
+    # out[first + i + u, j + v] += patches[i, j, u, v]
+    # patches (r, c, p, p), out (H, c + p - 1)
     rows, columns, patch, _ = patches.shape
     for i in range(patch):
         for j in range(patch):

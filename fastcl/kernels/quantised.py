@@ -1,27 +1,38 @@
-"""Sums of quantised features: whole levels of the cosine and the sine of a phase, counted as integers.
+"""Sums of quantised features: integer levels of the cosine and the sine of a phase, counted.
 
-The tiles are those of features.py, and a phase starts from the dither instead of zero, which costs nothing.  Adding a large
-constant to a number leaves it, rounded, in the lowest bits; those bits are added up as integers, and what the constant put into
-them is taken off at the end.  Thus no level is ever made: it is one plus twice a count, or one less a count.
-One bit needs neither cosine nor sine: their signs follow from the quarter of the turn that the phase is in.  With an eighth of
-a turn taken off, the nearest multiple of 1/4 tells it: six operations a pair for both.  More bits round the cosine and
-the sine of the reduced phase, seven operations beyond them.
-The result is the same however the points are cut into parts.
+The tiles are those of features.py. A phase starts from the dither instead of zero, which costs
+nothing. Adding a large constant to a number leaves it, rounded, in the lowest bits. Those bits are
+added up as integers, and what the constant put into them is taken off at the end. So no level is
+ever computed: it is one plus twice a count, or one less a count.
+
+One bit needs neither cosine nor sine, as their signs follow from the quarter of the turn that the
+phase is in. With an eighth of a turn taken off, that is the nearest multiple of 1/4: six operations
+per pair for both. More bits round the cosine and the sine of the reduced phase, seven operations
+more. However the points are cut into parts, the result is the same.
 """
 
 from numba import prange, types
 from numba.extending import intrinsic
 
-from .features import AT_ONCE, ROWS, emit_phases, emit_sincos
+from .features import AT_ONCE, ROWS, emit_phases
 from .lanes import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, Lanes, jit, jit_parallel
+from .sincos import emit_sincos
 from .tile import zeros_aligned
 
 
 def make_tile(height, width):
-    """An intrinsic f(x, freqs, half, real, imag, first, last, j), `height` points by `width` vectors of frequencies.
+    """An intrinsic f(x, freqs, half, real, imag, first, last, j) for a tile of the sum.
 
-    real[j:] += the levels of the cosines of <x_i, freqs> + dither over the points first..last, imag[j:] likewise of
-    the sines; `half` of the levels are above zero, one where it is None.
+    It takes `height` points at a time, which divides last - first, and `width` vectors of
+    frequencies from column j on. It is the loop
+
+        for i in range(first, last):
+            for l in range(j, j + width * lanes):
+                phase = 2 * pi * (freqs[d, l] + sum(x[i, k] * freqs[k, l] for k in range(d)))
+                real[l] += level(cos(phase))
+                imag[l] += level(sin(phase))
+
+    with level(c) = 2 floor(half c) + 1, at most 2 half - 1; or the sign of c if `half` is None.
     """
 
     @intrinsic
@@ -36,26 +47,25 @@ def make_tile(height, width):
             )
             first, last, j = arguments[5:]
             columns = [emit.plus(j, v * emit.count) for v in range(width)]
-            counter = (
-                SignCounter(emit)
-                if half == types.none
-                else LevelCounter(emit, emit.everywhere(arguments[2]))
-            )
-            starts = [
-                counter.start(emit.load(freqs, emit.length(x, 1), column)) for column in columns
-            ]  # the dither
+            if half == types.none:
+                counter = SignCounter(emit)
+            else:
+                counter = LevelCounter(emit, emit.everywhere(arguments[2]))
+
+            def start_of(column):
+                return counter.start(emit.load(freqs, emit.length(x, 1), column))  # the dither
+
+            starts = [start_of(column) for column in columns]
 
             def count_points(i, counts):
                 lines, counts = [emit.plus(i, r) for r in range(height)], list(counts)
                 phases = emit_phases(emit, x, freqs, lines, columns, starts * height)
                 for start in range(0, height * width, AT_ONCE):
-                    for place, pair in enumerate(
-                        counter.counts(phases[start : start + AT_ONCE]), start
-                    ):
-                        for slot, count in zip(
-                            (place % width, width + place % width), pair, strict=True
-                        ):
-                            counts[slot] = builder.add(counts[slot], count)
+                    pairs = counter.counts(phases[start : start + AT_ONCE])
+                    for place, (cosine, sine) in enumerate(pairs, start):
+                        v = place % width
+                        counts[v] = builder.add(counts[v], cosine)
+                        counts[width + v] = builder.add(counts[width + v], sine)
                 return counts
 
             counts = emit.loop(first, last, height, [emit.whole(0)] * (2 * width), count_points)
@@ -76,14 +86,16 @@ class SignCounter:
 
     def __init__(self, emit):
         self.emit = emit
-        # Above this constant numbers are the multiples of 1/4: the sum ends in the number of the quarter, modulo 4.
+        # Numbers above this constant are the multiples of 1/4: the sum ends in the number of the
+        # quarter, modulo 4.
         self.rounder = emit.constant(1.5 * 2.0 ** (21 if emit.bytes == 4 else 50))
 
     def start(self, dither):
+        """What a phase starts from."""
         return self.emit.builder.fsub(dither, self.emit.constant(0.125))
 
     def counts(self, phases):
-        """Pairs, of the cosine and of the sine of each vector of phases."""
+        """What the cosine and the sine of every vector of phases add to their counts, in pairs."""
         builder, pairs = self.emit.builder, []
         one, two = self.emit.whole(1), self.emit.whole(2)
         for phase in phases:
@@ -92,37 +104,39 @@ class SignCounter:
         return pairs
 
     def levels(self, count, points):
+        """The sum of the levels of so many points."""
         return self.emit.builder.sub(points, count)
 
 
 class LevelCounter:
-    """Counts floor(half wave) of the cosines and the sines, from -half to half - 1, and the bits of a constant with each."""
+    """Counts floor(half c), from -half to half - 1, and the bits of a constant with each."""
 
     def __init__(self, emit, half):
         self.emit = emit
-        # Above this constant numbers are whole, and their lowest bits are those of the floor that was added.
+        # Numbers above this constant are integers: their lowest bits are those of the floor.
         self.rounder = emit.constant(1.5 * 2.0 ** (23 if emit.bytes == 4 else 52))
-        # A wave of 1, or a little above for its rounding, belongs to the highest level.
-        self.scale = emit.multiply(
-            half, emit.constant(1 - 2.0 ** (-21 if emit.bytes == 4 else -50))
-        )
+        # A cosine of 1, or a little above by rounding, belongs to the highest level.
+        below_one = emit.constant(1 - 2.0 ** (-21 if emit.bytes == 4 else -50))
+        self.scale = emit.multiply(half, below_one)
 
     def start(self, dither):
+        """What a phase starts from."""
         return dither
 
     def counts(self, phases):
-        """Pairs, of the cosine and of the sine of each vector of phases."""
+        """What the cosine and the sine of every vector of phases add to their counts, in pairs."""
         emit, builder, pairs = self.emit, self.emit.builder, []
-        for sign, *waves in zip(*emit_sincos(emit, phases, sine=True), strict=True):
+        for sign, *sincos in zip(*emit_sincos(emit, phases, sine=True), strict=True):
             scale = emit.flip_sign(self.scale, sign)
             rounded = [
-                builder.fadd(emit.multiply_add(wave, scale, emit.constant(-0.5)), self.rounder)
-                for wave in waves
+                builder.fadd(emit.multiply_add(value, scale, emit.constant(-0.5)), self.rounder)
+                for value in sincos
             ]
             pairs.append([builder.bitcast(value, emit.bits_type) for value in rounded])
         return pairs
 
     def levels(self, count, points):
+        """The sum of the levels of so many points."""
         builder = self.emit.builder
         rounder = builder.bitcast(self.rounder, self.emit.bits_type)
         floors = builder.sub(count, builder.mul(points, rounder))
@@ -134,9 +148,9 @@ level_tile_row, level_tile_row_narrow = make_tile(1, TILE_VECTORS), make_tile(1,
 
 
 @jit
-def add_levels(
-    x, freqs, half, real, imag
-):  # x (r, d), freqs (d + 1, L), real, imag (L,), L full vectors
+def add_levels(x, freqs, half, real, imag):
+    # real_l += sum_i level(cos(2 pi (<freqs_l, x_i> + dither_l))), imag_l += the same with sines
+    # x (r, d), freqs (d + 1, L), real, imag (L,); L full vectors
     rows, narrow = x.shape[0], VECTOR_BYTES // x.itemsize
     full, wide = rows - rows % TILE_ROWS, real.size - real.size % (TILE_VECTORS * narrow)
     for j in range(0, wide, TILE_VECTORS * narrow):
@@ -149,8 +163,10 @@ def add_levels(
 
 @jit_parallel
 def quantised_sum(x, freqs, half, part_rows, partial):
-    # x (n, d), freqs (blocks, d + 1, L) with the dither after the frequencies, half 2^(bits - 1) of the type of x, or None
-    # for one bit, partial (parts, blocks, 2, L) float64
+    # sum_i level(cos(a_il)) - i level(sin(a_il)), a_il = 2 pi (<freqs_l, x_i> + dither_l), over the
+    # rows i of a part: real, imaginary
+    # x (n, d), freqs (blocks, d + 1, block_width) in turns, the dither last, half 2^(bits - 1) of
+    # the type of x, or None for one bit, partial (parts, blocks, 2, block_width) float64
     parts, blocks = partial.shape[0], partial.shape[1]
     for task in prange(parts * blocks):
         part, block = task // blocks, task % blocks

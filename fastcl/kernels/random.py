@@ -1,7 +1,8 @@
-"""Uniform points by the counter-based generator Philox4x32-10: a coordinate depends on the key, the counter and its place alone.
+"""Uniform points by the counter-based generator Philox4x32-10.
 
-Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.  Nothing here may fuse or move,
-so that every device makes the same bits of the same counter.
+A coordinate depends on the key, the counter and its place alone (Salmon, Moraes, Dror and Shaw,
+"Parallel random numbers: as easy as 1, 2, 3", SC 2011). No operation here may fuse or move, so that
+every device makes the same bits of the same counter.
 """
 
 import numpy as np
@@ -10,18 +11,15 @@ from numba import prange
 from .lanes import jit_exact, jit_exact_parallel
 
 BLOCK = 256  # points that one thread takes at a time
-LOW, HIGH = np.uint64(0xFFFFFFFF), np.uint64(32)
+LOW, HIGH = np.uint64(0xFFFFFFFF), np.uint64(32)  # mask of the low word, shift to the high one
 FIRST, SECOND = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)  # multipliers
-WEYL_FIRST, WEYL_SECOND = (
-    np.uint64(0x9E3779B9),
-    np.uint64(0xBB67AE85),
-)  # added to the key, every round but the first
+# Added to the key in every round but the first.
+WEYL_FIRST, WEYL_SECOND = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 
 
 @jit_exact
-def philox(
-    c0, c1, c2, c3, k0, k1
-):  # words of 32 bits held in uint64: the counter and the key; returns four words
+def philox(c0, c1, c2, c3, k0, k1):
+    # Four random words of a counter (c0, c1, c2, c3) and a key (k0, k1): 32 bits each, in uint64.
     for _ in range(10):
         a, b = FIRST * c0, SECOND * c2
         c0, c1, c2, c3 = (b >> HIGH) ^ c1 ^ k0, b & LOW, (a >> HIGH) ^ c3 ^ k1, a & LOW
@@ -30,9 +28,9 @@ def philox(
 
 
 @jit_exact
-def philox_block(
-    first, b, step, number, key, words
-):  # words (4, BLOCK) of the points first, first + 1, ...
+def philox_block(first, b, step, number, key, words):
+    # words_i = philox(first + i, b, step, number, key)
+    # key (2,), words (4, BLOCK)
     for i in range(BLOCK):
         w = philox(np.uint64(first + i), np.uint64(b), step, number, key[0], key[1])
         words[0, i], words[1, i], words[2, i], words[3, i] = w
@@ -40,8 +38,10 @@ def philox_block(
 
 @jit_exact_parallel
 def uniform_points(key, step, number, low, side, x):
-    # key (2,), step, number: words in uint64; low, side (d,), x (n, d) = low + side u, u uniform in [0, 1)
-    # of point i: counter (i, b, step, number) gives coordinates 4 b .. 4 b + 3 (float32, 24 bits each) or 2 b, 2 b + 1 (53 bits)
+    # x_ik = low_k + side_k u_ik, u uniform in [0, 1)
+    # Counter (i, b, step, number) gives coordinates 4 b .. 4 b + 3 of point i, of 24 bits each, or
+    # 2 b and 2 b + 1 of 53 bits for float64.
+    # key (2,), step, number words in uint64, low, side (d,), x (n, d)
     n, dim = x.shape
     single = x.itemsize == 4
     in_block = 4 if single else 2

@@ -1,7 +1,7 @@
 """Matrix products on tiles that stay in cache: the building block of phases and of the MLP.
 
-Numba's own `np.dot` would call a threaded BLAS from inside a parallel region, and its bits could follow the
-thread count.  These products run on one thread and in a fixed order.
+Numba's own `np.dot` would call a threaded BLAS from inside a parallel region, and its result could
+depend on the number of threads. These products run on one thread and in a fixed order.
 """
 
 import numpy as np
@@ -14,11 +14,23 @@ BLOCK_ROWS = 256  # rows of a product that one thread takes at a time
 
 
 def make_tile_product(height, width):
-    """An intrinsic f(a, b, out, extra, i, j): a tile of `height` rows from i by `width` vectors from j of a product.
+    """An intrinsic f(a, b, out, extra, i, j) for `height` rows by `width` vectors of a product.
 
-    By the type of `extra`: None, out += a b; a bias (columns,) and a bound, out = max(bias + a b, bound); an array `kept`
-    of the shape of out, out = a b where kept > 0 and 0 elsewhere.  `a` may have any strides; `b`, `out` and the rest are
-    contiguous along their columns, and no bounds are checked.
+    It is, for the rows r from i on and the columns c from j on, the loop
+
+        total = start
+        for k in range(terms):
+            total += a[r, k] * b[k, c]
+        out[r, c] = finish(total)
+
+    with start and finish by the type of `extra`:
+
+        None                            out += a b
+        (bias (columns,), bound)        out = max(bias + a b, bound)
+        kept, an array shaped as out    out = a b where kept > 0, else 0
+
+    `a` may have any strides; `b`, `out` and the rest are contiguous along their columns. No bounds
+    are checked.
     """
 
     @intrinsic
@@ -53,26 +65,26 @@ def make_tile_product(height, width):
 
 
 def emit_ends(emit, kind, extra, out, places):
-    """(what the sums of a tile start from, a function that finishes them) for the `extra` of a tile product."""
-    zero = emit.constant(0.0)
+    """(what the sums of a tile start from, a function that finishes them), for `extra`."""
     if isinstance(kind, types.NoneType):
         return [emit.load(out, *place) for place in places], lambda total, place: total
     if isinstance(kind, types.BaseTuple):
         bias = emit.array(kind[0], emit.builder.extract_value(extra, 0))
         bound = emit.everywhere(emit.builder.extract_value(extra, 1))
-        return [emit.load(bias, column) for _, column in places], lambda total, place: emit.largest(
-            bound, total
-        )
-    kept = emit.array(kind, extra)
-    return [zero] * len(places), lambda total, place: emit.where_positive(
-        emit.load(kept, *place), total, zero
-    )
+        starts = [emit.load(bias, column) for _, column in places]
+        return starts, lambda total, place: emit.largest(bound, total)
+    zero, kept = emit.constant(0.0), emit.array(kind, extra)
+
+    def finish(total, place):
+        return emit.where_positive(emit.load(kept, *place), total, zero)
+
+    return [zero] * len(places), finish
 
 
 @jit
-def empty_aligned(
-    size, like
-):  # (size,) of the type of `like`, on a cache line: vectors that straddle two cost double
+def empty_aligned(size, like):
+    # An uninitialised array (size,) of the type of `like` that starts on a cache line: vectors that
+    # straddle two cost double.
     buffer = np.empty(size + 64 // like.itemsize, like.dtype)
     start = (-buffer.ctypes.data % 64) // like.itemsize
     return buffer[start : start + size]
@@ -80,6 +92,7 @@ def empty_aligned(
 
 @jit
 def zeros_aligned(size, like):
+    # Zeros (size,) of the type of `like` that start on a cache line.
     buffer = empty_aligned(size, like)
     buffer[:] = 0
     return buffer
@@ -92,9 +105,9 @@ tile_product_row_narrow = make_tile_product(1, 1)
 
 
 @jit
-def add_product(
-    a, b, out
-):  # a (r, s) of any strides, b (s, c), out (r, c): out += a b, lanes along c
+def add_product(a, b, out):
+    # out += a b, vectors along c
+    # a (r, s) of any strides, b (s, c), out (r, c)
     rows, terms, columns = a.shape[0], a.shape[1], out.shape[1]
     narrow = VECTOR_BYTES // a.itemsize
     full = columns - columns % narrow
@@ -110,19 +123,18 @@ def add_product(
 
 
 @jit
-def set_product(
-    a, b, out, extra
-):  # a (r, s), b (s, c), out (r, c), c at least one vector; extra as of the tiles, not None
+def set_product(a, b, out, extra):
+    # out = max(bias + a b, bound) or a b where kept > 0, see `extra` of make_tile_product; not None
+    # a (r, s), b (s, c), out (r, c), c at least one vector
     columns, narrow = out.shape[1], VECTOR_BYTES // a.itemsize
     multiply_tiles(a, b, out, extra, columns - columns % narrow)
-    if columns % narrow:
-        multiply_columns(
-            a, b, out, extra, columns - narrow
-        )  # some are computed twice, to the same bits
+    if columns % narrow:  # some columns are computed twice, with the same result
+        multiply_columns(a, b, out, extra, columns - narrow)
 
 
 @jit
-def multiply_tiles(a, b, out, extra, columns):  # the first `columns`, a multiple of a vector
+def multiply_tiles(a, b, out, extra, columns):
+    # The tiles of the first `columns` columns, whole vectors.
     narrow = VECTOR_BYTES // a.itemsize
     wide = columns - columns % (TILE_VECTORS * narrow)
     full = a.shape[0] - a.shape[0] % TILE_ROWS
@@ -136,7 +148,8 @@ def multiply_tiles(a, b, out, extra, columns):  # the first `columns`, a multipl
 
 
 @jit
-def multiply_columns(a, b, out, extra, j):  # one vector of columns, from j
+def multiply_columns(a, b, out, extra, j):
+    # The tiles of one vector of columns, from j on.
     full = a.shape[0] - a.shape[0] % TILE_ROWS
     for i in range(0, full, TILE_ROWS):
         tile_product_narrow(a, b, out, extra, i, j)
@@ -145,7 +158,9 @@ def multiply_columns(a, b, out, extra, j):  # one vector of columns, from j
 
 
 @jit_parallel
-def product(a, b, out):  # a (n, s), b (s, c), out (n, c): out = a b, by blocks of rows
+def product(a, b, out):
+    # out = a b, by blocks of rows
+    # a (n, s), b (s, c), out (n, c)
     for block in prange((a.shape[0] + BLOCK_ROWS - 1) // BLOCK_ROWS):
         start, end = block * BLOCK_ROWS, min((block + 1) * BLOCK_ROWS, a.shape[0])
         out[start:end] = 0
@@ -153,23 +168,26 @@ def product(a, b, out):  # a (n, s), b (s, c), out (n, c): out = a b, by blocks 
 
 
 def make_dot_tile(height):
-    """An intrinsic f(a, b, out, i, j): out[i:i+height, j] = a[i:i+height] . b[j], lanes along the terms."""
+    """An intrinsic f(a, b, out, i, j): `height` dot products, vectors along the terms.
+
+    It is the loop
+
+        for r in range(i, i + height):
+            out[r, j] = sum(a[r, k] * b[j, k] for k in range(terms))
+
+    with one sum per lane, then the sum of the lanes, then the terms beyond the last full vector.
+    """
 
     @intrinsic
     def dot_tile(typingctx, a, b, out, i, j):
         def codegen(context, builder, signature, arguments):
             a, b, out = zip(signature.args[:3], arguments[:3], strict=True)
-            vectors, numbers = (
-                Lanes(context, builder, signature.args[0].dtype, scalar=scalar)
-                for scalar in (False, True)
-            )
+            vectors = Lanes(context, builder, signature.args[0].dtype)
+            numbers = Lanes(context, builder, signature.args[0].dtype, scalar=True)
             terms = vectors.length(vectors.array(*a), 1)
             full = builder.and_(terms, vectors.index(-vectors.count))
             sums, start = [vectors.constant(0.0)] * height, vectors.index(0)
-            for emit, stop in (
-                (vectors, full),
-                (numbers, terms),
-            ):  # whole vectors first, then what is left
+            for emit, stop in ((vectors, full), (numbers, terms)):
                 rows, row, target = emit.array(*a), emit.array(*b), emit.array(*out)
                 lines = [emit.plus(arguments[3], r) for r in range(height)]
 
@@ -197,9 +215,9 @@ dot_tile_row = make_dot_tile(1)
 
 
 @jit
-def dot_rows(
-    a, b, out
-):  # a (r, s), b (c, s), out (r, c): out = a b^T, lanes along s; for few columns c
+def dot_rows(a, b, out):
+    # out = a b^T, vectors along s: for few columns c
+    # a (r, s), b (c, s), out (r, c)
     full = a.shape[0] - a.shape[0] % TILE_ROWS
     for i in range(0, full, TILE_ROWS):
         for j in range(b.shape[0]):

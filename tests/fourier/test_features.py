@@ -8,8 +8,8 @@ from bounds import assert_within
 
 import fastcl
 from fastcl.fourier import operator
-from fastcl.kernels.features import sincos_turns
 from fastcl.kernels.lanes import CONTRACT
+from fastcl.kernels.sincos import sincos_turns
 
 EPS = {dtype: np.finfo(dtype).eps for dtype in (np.float32, np.float64)}
 bounds_checked = pytest.mark.again("bounds_checked", backend="numba", dtype=np.float32)

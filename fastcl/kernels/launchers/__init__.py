@@ -43,7 +43,7 @@ LAUNCHERS = {
     "feature_adjoint": features.feature_adjoint,
     "frequency_blocks": features.frequency_blocks,
     "rows_per_part": features.rows_per_part,
-    "point_lanes": features.point_lanes,
+    "points_per_block": features.points_per_block,
     "column_magnitudes": features.column_magnitudes,
     "harmonic_sum": harmonics.harmonic_sum,
     "harmonic_adjoint": harmonics.harmonic_adjoint,

@@ -121,7 +121,7 @@ def feature_sum(x: Array, weights: Array, freqs: Array, part_rows: int, partial:
         launch("features_tiled", name, (TYPES[dtype],), grid, THREADS, arguments, shared)
 
 
-def point_lanes(n: int) -> int:
+def points_per_block(n: int) -> int:
     """Points of a block of the adjoint.
 
     They are fewer if n is small: then the threads of a block share the frequencies.
@@ -132,23 +132,23 @@ def point_lanes(n: int) -> int:
 
 
 def feature_adjoint(
-    x: Array, freqs: Array, amplitudes: Array, phase_offsets: Array, lanes: int, out: Array
+    x: Array, freqs: Array, amplitudes: Array, phase_offsets: Array, block_width: int, out: Array
 ) -> None:
     """Twin of `features.feature_adjoint`.
 
     Beyond small d a block takes at most as many points as its tile.
     """
     dtype, (n, dim), m = x.dtype, x.shape, len(freqs)
-    few = lanes == FEW_POINTS
+    few = block_width == FEW_POINTS
     sizes = np.int64(n), np.int32(m)
     arguments: tuple[object, ...]
     if dim in SMALL_DIMS:
         count = POINTS[dtype][few]
-        groups = THREADS * count // lanes
-        arguments = (x, freqs, amplitudes, phase_offsets, np.int32(lanes), out, *sizes)
+        groups = THREADS * count // block_width
+        arguments = (x, freqs, amplitudes, phase_offsets, np.int32(block_width), out, *sizes)
         template = (TYPES[dtype], dim, count)
-        shared = ROWS * _row_bytes(dim + 2, dtype) + DOUBLE.itemsize * groups * lanes
-        grid = -(-n // lanes)
+        shared = ROWS * _row_bytes(dim + 2, dtype) + DOUBLE.itemsize * groups * block_width
+        grid = -(-n // block_width)
         launch("features", "feature_adjoint", template, grid, THREADS, arguments, shared)
         return
     points, frequencies = ADJOINT_TILES[dtype][few]

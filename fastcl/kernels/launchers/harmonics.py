@@ -42,16 +42,16 @@ def harmonic_adjoint(
     harmonics: tuple[int, ...],
     real: Array,
     imag: Array,
-    lanes: int,
+    block_width: int,
     out: Array,
 ) -> None:
     """Twin of `harmonics.harmonic_adjoint`."""
     (n, dim), dtype, count = x.shape, x.dtype, len(harmonics)
     coefficient_bytes = -(-2 * count * dtype.itemsize // ACCESS_BYTES) * ACCESS_BYTES
     row_bytes = coefficient_bytes + dim * dtype.itemsize
-    rows, lanes = staged_rows(row_bytes, dim), min(lanes, THREADS)
+    rows, block_width = staged_rows(row_bytes, dim), min(block_width, THREADS)
     sizes = np.int64(n), *map(np.int32, (len(freqs), dim, rows))
-    arguments = (x.T.copy(), freqs, real, imag, np.int32(lanes), out, *sizes)
-    template, grid = (TYPES[dtype], count), -(-n // lanes)
+    arguments = (x.T.copy(), freqs, real, imag, np.int32(block_width), out, *sizes)
+    template, grid = (TYPES[dtype], count), -(-n // block_width)
     shared = max(rows * row_bytes, DOUBLE.itemsize * THREADS)
     launch("harmonics", "harmonic_adjoint", template, grid, THREADS, arguments, shared)
