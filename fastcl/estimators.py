@@ -75,13 +75,13 @@ class SketchingEstimator(BaseEstimator):
         The first call chooses the units and the frequencies.
         """
         first = not hasattr(self, "sketch_")
-        X = validate_data(self, X, dtype=(np.float64, np.float32), reset=first)
+        points: NDArray = validate_data(self, X, dtype=(np.float64, np.float32), reset=first)
         if first:
-            self._begin(X)
-        self._add(X)
+            self._begin(points)
+        self._add(points)
         return self
 
-    def _begin(self, X):
+    def _begin(self, X: NDArray) -> None:
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
         rows = X
         if len(X) > SUBSAMPLE:
@@ -99,7 +99,7 @@ class SketchingEstimator(BaseEstimator):
         self._high = np.full(dim, -np.inf)
         self._seed = int(rng.integers(2**63))
 
-    def _add(self, X):
+    def _add(self, X: NDArray) -> None:
         for rows in gen_batches(len(X), CHUNK_ROWS):
             chunk = (X[rows] - self._offset) / self._unit.astype(X.dtype)
             self.sketch_.update(chunk)
@@ -107,7 +107,7 @@ class SketchingEstimator(BaseEstimator):
             self._high = np.maximum(self._high, chunk.max(axis=0))
         self._decoded = None
 
-    def _decode(self):
+    def _decode(self) -> Any:
         """The result of the decoder, in units of the sketch; kept until points are added."""
         check_is_fitted(self, "sketch_")
         if self._decoded is None:
@@ -125,7 +125,7 @@ class SketchingEstimator(BaseEstimator):
         check_is_fitted(self, "sketch_")
         return validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
 
-    def _start_again(self, X):
+    def _start_again(self, X: ArrayLike) -> None:
         self.__dict__.pop("sketch_", None)
         SketchingEstimator.partial_fit(self, X)._decode()
 
@@ -219,7 +219,7 @@ class SketchedKMeans(
         return self._decode()[1]
 
     @property
-    def _n_features_out(self):
+    def _n_features_out(self) -> int:
         return self.n_clusters
 
     def predict(self, X: ArrayLike) -> NDArray:
@@ -319,7 +319,7 @@ class SketchedGaussianMixture(DensityMixin, SketchingEstimator):
         """Diagonals of the covariances, (k, d)."""
         return np.diagonal(self._decode().covariances, axis1=1, axis2=2) * self._unit**2
 
-    def _by_chunks(self, name, X):
+    def _by_chunks(self, name: str, X: ArrayLike) -> NDArray:
         """The result of the method `name` of scikit-learn's mixture, chunk by chunk."""
         X = self._check(X)
         model = GaussianMixture(self.n_components, covariance_type="diag")

@@ -274,10 +274,10 @@ def _coordinates(fitted: PatchSketch, seed: int) -> Callable[[int], Callable[[ND
     transform = fitted.transform
     scale_mixture = fitted.scale_mixture
 
-    def prepare(index):
+    def prepare(index: int) -> Callable[[NDArray], NDArray]:
         noise = np.random.default_rng([seed, index])
 
-        def to_coordinates(patches):
+        def to_coordinates(patches: NDArray) -> NDArray:
             dithered = _dither(patches.astype(np.float32), noise)
             return scale_mixture.gaussianise(transform.forward(dithered)[0])
 

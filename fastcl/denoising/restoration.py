@@ -131,7 +131,7 @@ def denoise_image(
     normals = to_device_of(normals, noisy)
     n_iter = as_count(n_iter, "n_iter")
 
-    def estimate(coordinates, noise):
+    def estimate(coordinates: NDArray, noise: NDArray) -> NDArray:
         if estimator == "map":
             return map_estimate(model.prior, coordinates, noise, strength, n_iter)
         return _mean_by_chunks(model.prior, coordinates, noise, strength, normals)

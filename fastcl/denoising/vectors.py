@@ -110,7 +110,7 @@ def denoise(
     normals = to_device_of(normal_points(n_samples, prior.dim, rng), y)
     rows = (DEVICE_CHUNK_VALUES if is_device(y) else CHUNK_VALUES) // (n_samples * prior.dim)
 
-    def estimate(chunk):
+    def estimate(chunk: NDArray) -> NDArray:
         if estimator == "mean":
             return posterior_mean(prior, chunk, noise, strength, normals)
         start = best_start(prior, chunk, noise, strength, normals)
@@ -159,7 +159,7 @@ def map_estimate(
     precision = to_device_of((noise**-2.0).astype(y.dtype), y)
     strength = y.dtype.type(strength)
 
-    def objective(x):
+    def objective(x: NDArray) -> tuple[NDArray, NDArray]:
         energy, gradient, curvature = energy_parts(prior, x)
         residual = x - y
         value = (residual * residual * precision).sum(axis=1) / 2 + strength * energy
@@ -251,7 +251,9 @@ def _reference(prior: Prior | ReferenceMeasure) -> ReferenceMeasure | None:
     return prior if isinstance(prior, ReferenceMeasure) else prior.reference
 
 
-def _proposals(prior, y, noise, normals):
+def _proposals(
+    prior: Prior | ReferenceMeasure, y: NDArray, noise: NDArray, normals: NDArray
+) -> tuple[NDArray, NDArray, NDArray | None]:
     """(mean (n, d), points (n, s, d), log-weights or None) of the distribution of the proposals.
 
     That is the posterior under the reference, or the noise around y without a reference.

@@ -153,7 +153,7 @@ class GaussianTerms(ReferenceMeasure):
         """
         return self._by_chunks(x, self._energy_parts)
 
-    def _energy_parts(self, x):
+    def _energy_parts(self, x: NDArray) -> tuple[NDArray, NDArray, NDArray]:
         means, whitenings, constants = self._own_factors(x)
         log_terms = self._log_terms(x, means, whitenings, constants)
         energy = -log_sum_exp(log_terms)
@@ -194,7 +194,7 @@ class GaussianTerms(ReferenceMeasure):
     def posterior_mean(self, y: ArrayLike, noise: NDArray) -> NDArray:
         """E[x | y] in closed form, (n, d), for y = x + N(0, diag(noise^2)) and noise (d,)."""
 
-        def mean(chunk):
+        def mean(chunk: NDArray) -> NDArray:
             centres, whitenings, constants, gains, _ = self._posterior_factors(chunk, noise)
             log_terms = self._log_terms(chunk, centres, whitenings, constants)
             responsibilities = np.exp(log_terms - log_sum_exp(log_terms))
@@ -205,7 +205,7 @@ class GaussianTerms(ReferenceMeasure):
 
         return self._by_chunks(y, mean)
 
-    def _posterior_factors(self, y, noise):
+    def _posterior_factors(self, y: NDArray, noise: NDArray) -> tuple[NDArray, ...]:
         """What `posterior` needs besides y, cached for the next chunk.
 
         The three factors of `_log_terms` for the distribution of y, the gains (k, d, d) that
@@ -213,7 +213,7 @@ class GaussianTerms(ReferenceMeasure):
         """
         noise = to_host(noise)
 
-        def make():
+        def make() -> tuple[NDArray, ...]:
             total = self.term_covariances + np.diag(noise**2)
             gains = np.linalg.solve(total, self.term_covariances)
             precisions = np.linalg.inv(self.term_covariances) + np.diag(noise**-2.0)
@@ -222,10 +222,10 @@ class GaussianTerms(ReferenceMeasure):
 
         return self._cache(y, "posterior", make, noise.tobytes())
 
-    def _own_factors(self, like):
+    def _own_factors(self, like: NDArray) -> tuple[NDArray, ...]:
         return self._cache(like, "terms", lambda: self._term_factors(self._roots))
 
-    def _term_factors(self, roots):
+    def _term_factors(self, roots: NDArray) -> tuple[NDArray, NDArray, NDArray]:
         """Factors of Gaussians with the weights and means of the mixture and other covariances.
 
         From Cholesky factors (k, d, d) to (means (k, d), W (k, d, d) with W W^T the inverse
@@ -235,7 +235,9 @@ class GaussianTerms(ReferenceMeasure):
         constants -= np.log(np.diagonal(roots, axis1=1, axis2=2)).sum(axis=1)
         return self.term_means, np.linalg.inv(roots).swapaxes(1, 2), constants
 
-    def _log_terms(self, x, means, whitenings, constants):
+    def _log_terms(
+        self, x: NDArray, means: NDArray, whitenings: NDArray, constants: NDArray
+    ) -> NDArray:
         """log(weight_k N(x; mean_k, C_k)), (k, n)."""
         terms = np.empty((self.term_weights.size, len(x)), like=x)
         for k, (mean, whitening) in enumerate(zip(means, whitenings, strict=True)):

@@ -34,7 +34,7 @@ def radial_tables(scales: NDArray, weights: NDArray, dim: int) -> tuple[NDArray,
     return _table(log_r, log_t), _table(log_t, log_r)
 
 
-def _table(x, y):
+def _table(x: NDArray, y: NDArray) -> NDArray:
     """Nodes (1, n) and coefficients (4, n), highest power first, of a cubic with n - 1 pieces."""
     cubic = scipy.interpolate.PchipInterpolator(x, y)
     return np.vstack([cubic.x, np.pad(cubic.c, [(0, 0), (0, 1)])])

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ..backend import contiguous, kernel, product, to_host
 from ..files import Arrays
@@ -120,12 +120,12 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
             covariances, weights = cls(covariances, scales, weights)._maximise(x, common)
         return cls(covariances, scales, weights)
 
-    def _maximise(self, x, common):
+    def _maximise(self, x: NDArray, common: NDArray) -> tuple[NDArray, NDArray]:
         """(covariances, weights) after one step of expectation-maximisation on x (n, d)."""
         weights, moments = self._statistics(x)
         return _covariances_of(weights, moments, common), weights
 
-    def _statistics(self, x):
+    def _statistics(self, x: NDArray) -> tuple[NDArray, NDArray]:
         """The sufficient statistics of x (n, d) for a fit.
 
         Expected counts of the terms (K, J), and second moments (K, d, d) of the points divided by
@@ -143,7 +143,7 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
             moments += partial.sum(axis=1)[:, : self.dim, : self.dim]
         return weights, moments
 
-    def _responsibilities(self, x):
+    def _responsibilities(self, x: NDArray) -> tuple[NDArray, NDArray]:
         """(posterior probabilities (n, K, J) of the terms, log-density (n,)) for a chunk (n, d)."""
         responsibilities = np.empty((len(x), *self._weights.shape), x.dtype, like=x)
         log_density = np.empty(len(x), x.dtype, like=x)
@@ -152,17 +152,17 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         )
         return responsibilities, log_density
 
-    def _precision_weights(self, responsibilities):
+    def _precision_weights(self, responsibilities: NDArray) -> NDArray:
         """(K, n): the weight of C_k^-1 in minus the gradient of the log-density at each point."""
         flat = responsibilities.reshape(-1, self.scales.size)
         weighted = product(flat, self.scales[:, None] ** -2.0)
         return weighted.reshape(len(responsibilities), -1).T
 
-    def _factors(self, like):
+    def _factors(self, like: NDArray) -> tuple[NDArray, ...]:
         """(bases, precisions, constants) for `mixture_responsibilities`, cached."""
         dtype = like.dtype
 
-        def make():
+        def make() -> tuple[NDArray, ...]:
             roots = np.linalg.cholesky(self._covariances)
             determinants = 2 * np.log(np.diagonal(roots, axis1=1, axis2=2)).sum(axis=1)
             constants = np.log(self._weights)
@@ -179,7 +179,7 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         """Log-density, (n,), for x (n, d)."""
         return self._by_chunks(x, lambda chunk: self._responsibilities(chunk)[1])
 
-    def _energy_parts(self, x):
+    def _energy_parts(self, x: NDArray) -> tuple[NDArray, NDArray, NDArray]:
         responsibilities, log_density = self._responsibilities(x)
         gradient, curvature = np.zeros(x.shape, like=x), np.zeros(x.shape, like=x)
         pairs = zip(self._precision_weights(responsibilities), self._factors(x)[0], strict=True)
@@ -196,14 +196,14 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         kernel("mixture_means", like=y)(y, *self._mean_factors(y, to_host(noise)), out)
         return out
 
-    def _mean_factors(self, like, noise):
+    def _mean_factors(self, like: NDArray, noise: NDArray) -> tuple[NDArray, ...]:
         """(bases, precisions, constants, gains, inverses) for `mixture_means`, cached.
 
         In the basis of a component its covariance is diagonal and that of the noise the identity.
         """
         dtype = like.dtype
 
-        def make():
+        def make() -> tuple[NDArray, ...]:
             values, vectors = np.linalg.eigh(self._covariances / (noise[:, None] * noise))
             variances = self.scales[:, None] ** 2 * np.maximum(values, 0)[:, None, :]
             precisions = 1 / (1 + variances)
@@ -234,7 +234,9 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         return cls(arrays["covariances"], arrays["scales"], arrays["weights"])
 
 
-def _first_covariances(x, common, n_components, rng):
+def _first_covariances(
+    x: NDArray, common: NDArray, n_components: int, rng: np.random.Generator
+) -> NDArray:
     """Covariances (K, d, d) that a fit starts from, of points with similar directions."""
     if n_components == 1:
         return common[None]
@@ -252,18 +254,18 @@ def _first_covariances(x, common, n_components, rng):
     return np.array(covariances)
 
 
-def _covariances_of(weights, moments, common):
+def _covariances_of(weights: NDArray, moments: NDArray, common: NDArray) -> NDArray:
     """The covariances (K, d, d) that maximise the likelihood given the statistics, with a ridge."""
     covariances = moments / np.maximum(weights.sum(axis=1), 1)[:, None, None]
     return (covariances + covariances.swapaxes(1, 2)) / 2 + RIDGE * common
 
 
-def _padded(a, dtype):
+def _padded(a: NDArray, dtype: DTypeLike) -> NDArray:
     """`a` in `dtype`, its columns padded with zeros to the multiple that the kernels want."""
     return np.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, -a.shape[-1] % LANES)]).astype(dtype, order="C")
 
 
-def _common_scales(x, n_scales):
+def _common_scales(x: NDArray, n_scales: int) -> tuple[NDArray, NDArray]:
     """(second moments (d, d) of x, n_scales scales spread over the radii of x in these units)."""
     covariance = product(x.T, x).astype(np.float64) / len(x)
     values, vectors = np.linalg.eigh(covariance)
@@ -346,7 +348,7 @@ class GaussianScaleMixture(MixtureOfScaleMixtures, kind="gaussian_scale_mixture"
         ``v = W^T x`` and ``W W^T`` the inverse of C.
         """
 
-        def stretch(chunk):
+        def stretch(chunk: NDArray) -> NDArray:
             whitening, _, table, _ = self._radial(chunk)
             return map_radii(product(chunk, whitening), table)
 
@@ -355,7 +357,7 @@ class GaussianScaleMixture(MixtureOfScaleMixtures, kind="gaussian_scale_mixture"
     def degaussianise(self, u: ArrayLike) -> NDArray:
         """The points x (n, d) with ``gaussianise(x) = u``."""
 
-        def stretch(chunk):
+        def stretch(chunk: NDArray) -> NDArray:
             _, roots, _, inverse = self._radial(chunk)
             return product(map_radii(chunk, inverse), roots.T)
 
@@ -368,10 +370,10 @@ class GaussianScaleMixture(MixtureOfScaleMixtures, kind="gaussian_scale_mixture"
         v = product(x.astype(np.float64), whitening)
         return product(pull_back(v, gradient, table), whitening.T).astype(x.dtype)
 
-    def _radial(self, like):
+    def _radial(self, like: NDArray) -> tuple[NDArray, ...]:
         """(W, Cholesky factor of C, table of the radial map, table of its inverse)."""
 
-        def make():
+        def make() -> tuple[NDArray, ...]:
             roots = np.linalg.cholesky(self.covariance)
             return (
                 np.linalg.inv(roots).T,

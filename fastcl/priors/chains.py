@@ -121,11 +121,11 @@ class Chains:
         cos, sin = x.dtype.type(np.cos(angle)), x.dtype.type(np.sin(angle))
         kick = (-factor * angle / 2 * domain.covariances[0]).astype(x.dtype)
 
-        def hamiltonian(energy):
+        def hamiltonian(energy: NDArray) -> NDArray:
             kinetic = domain.log_density(centre + velocity)
             return factor * energy - domain.log_density(x) - kinetic
 
-        def kicked(gradient):
+        def kicked(gradient: NDArray) -> NDArray:
             return velocity + product(np.clip(gradient, -MAX_GRADIENT, MAX_GRADIENT), kick)
 
         (energy, gradient), before = here, hamiltonian(here[0])
@@ -152,7 +152,7 @@ class Chains:
         energies = None if here is None else here[0]
         return (self.metropolis_step(prior.energy, energies, factor),)
 
-    def _take(self, trial, log_ratio, acceptance):
+    def _take(self, trial: NDArray, log_ratio: NDArray, acceptance: float) -> NDArray:
         """Accept or reject the trial points and adapt the step; which were accepted (n,)."""
         taken = np.log(self.rng.random(len(trial))) < log_ratio
         self.points = np.where(taken[:, None], trial, self.points)
@@ -257,10 +257,10 @@ def draw_samples(
     return np.concatenate(taken)[:n]
 
 
-def _largest_step(energy, most):
+def _largest_step(energy: NDArray, most: float) -> float:
     """The largest step of the annealing, up to `most`, that keeps a share KEPT of the points."""
 
-    def effective(step):
+    def effective(step: float) -> float:
         once = scipy.special.logsumexp(-step * energy)
         twice = scipy.special.logsumexp(-2 * step * energy)
         return np.exp(2 * once - twice) / len(energy)

@@ -87,7 +87,7 @@ class WhitenedMetric:
         return (real + 1j * imag.astype(np.float64)) * self._shift
 
 
-def _covariances(omega, domain, here):
+def _covariances(omega: NDArray, domain: Domain, here: NDArray) -> tuple[NDArray, ...]:
     """Covariance of the real and imaginary parts of the centred features with means `here` (m,).
 
     Two (m, m) matrices if the two parts are uncorrelated, otherwise one (2m, 2m).
@@ -101,7 +101,7 @@ def _covariances(omega, domain, here):
     return (np.block([[real, cross], [cross.T, imag]]),)
 
 
-def _inverse(a, dtype):
+def _inverse(a: NDArray, dtype: DTypeLike) -> NDArray:
     """The inverse, in `dtype`, of a symmetric positive definite matrix (m, m); overwrites it.
 
     By a blocked Cholesky factorisation L and its inverse: the result of LAPACK's own may depend on

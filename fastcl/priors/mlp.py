@@ -244,7 +244,9 @@ class MLPPrior(Prior, kind="prior"):
         out[-1] = 0
         return out
 
-    def _buffer(self, name, size, like, dtype=None):
+    def _buffer(
+        self, name: str, size: int, like: NDArray, dtype: DTypeLike | None = None
+    ) -> NDArray:
         """A scratch array on the device of `like`, kept between calls and grown on demand."""
         dtype = np.dtype(dtype or like.dtype)
         key = (name, dtype, is_device(like))
@@ -260,7 +262,7 @@ class MLPPrior(Prior, kind="prior"):
         settings = f"dim={self.dim}, widths={self.widths}, dtype={self.dtype}"
         return f"MLPPrior({settings}, reference={self.reference})"
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_workspace": {}}
 
     def to_arrays(self) -> Arrays:
