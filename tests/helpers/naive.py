@@ -1,16 +1,19 @@
-"""Oracles: every kernel in obvious loops or plain NumPy, float64 throughout, and how far rounding may move the kernel.
+"""Oracles: every kernel in obvious loops or plain NumPy, and how far rounding may move the kernel.
 
-The `*_error` functions bound the first order of rounding in a kernel of machine epsilon `eps`.  One rounding costs at
-most eps / 2, so a bound that counts eps has room for the same roundings in a float64 oracle.
+Oracles compute in float64 throughout. The `*_error` functions bound the first order of rounding in
+a kernel of machine epsilon `eps`. One rounding costs at most eps / 2, so a bound that counts eps
+has room for the same roundings in a float64 oracle.
 """
 
 import itertools
 
 import numpy as np
 
-SUM_LENGTH = 256  # terms that a kernel adds in its working precision before it goes on in float64
-# sin(2 pi t) and cos(2 pi t) for |t| <= 1/4 are polynomials whose terms have moduli of at most 2.6 in all: 2.6 eps where
-# products and sums round apart, 1 for the square of t, 1/2 for the polynomials themselves, 1/2 for the last product.
+SUM_LENGTH = 256  # terms that a kernel adds in its working precision before it continues in float64
+
+# For |t| <= 1/4, sin(2 pi t) and cos(2 pi t) are polynomials whose terms have magnitudes of at most
+# 2.6 in all: 2.6 eps if products and sums round separately, 1 for the square of t, 1/2 for the
+# polynomials themselves, 1/2 for the last product.
 SINCOS_EPS = 5
 
 
@@ -31,12 +34,13 @@ def feature_adjoint(x, omega, c):
 
 
 def feature_error(x, omega, eps):
-    """(n, m): bound on the error of one exp(i <omega_l, x_i>) and of adding it to a sum, per unit of its coefficient.
+    """(n, m): bound on the error of exp(i <omega_l, x_i>) in a sum, per unit of its coefficient.
 
-    The phase is a sum of d products with a frequency that was divided by 2 pi and rounded: d + 1 roundings of at most
-    the sum of the |products|. The adjoint adds the argument of the coefficient to it, at most pi: two roundings of that and
-    one of the products. Sine and cosine cost SINCOS_EPS eps, the product with the coefficient 1 eps, every
-    addition in the working precision at most eps / 2, and every one in float64 (here and there) its own eps.
+    The phase is a sum of d products with a frequency that was divided by 2 pi and rounded: d + 1
+    roundings of at most the sum of the |products|. The adjoint adds the phase of the coefficient,
+    at most pi: two roundings of that and one of the products. Sine and cosine cost SINCOS_EPS eps,
+    the product with the coefficient 1 eps, every addition in the working precision at most eps / 2,
+    and every addition in float64, in the kernel and here, its own eps.
     """
     x, omega = np.abs(np.asarray(x, np.float64)), np.abs(np.asarray(omega, np.float64))
     dim, longest = x.shape[1], max(len(x), len(omega))
@@ -48,16 +52,20 @@ def feature_error(x, omega, eps):
 
 
 def harmonic_error(x, omega, harmonics, eps):
-    """(n, m): as `feature_error`, where frequency l = j K + k - 1 is k times base j and only the base has a sine and cosine.
+    """(n, m): as `feature_error`, if only the base has a sine and cosine.
 
-    cos(k a) and sin(k a) are polynomials in c = cos a, the second times s = sin a. Their derivatives are at most k^2 in c
-    and k in s, and (k^2 / 2 + k, or 1 for k = 1) <= k^2 for the two errors of the sine together: what sine and cosine
-    cost, and that of the phase of the base, which is 1 / k of the phase, enter k^2 and k times.
-    The sum takes k - 1 steps of y_(j + 1) = 2 c y_j - y_(j - 1), each with roundings of at most 3/2 eps (a product of up to
-    2, a difference of up to 1), which reach y_k at most k - j times as large: 3/4 k^2 eps in all, and k / 2 eps for the start.
-    The adjoint takes u_j = p_j + 2 c u_(j + 1) - u_(j + 2). A rounding there is a change of p_j, so it reaches the result
-    unenlarged, but |u_j| is up to sum_(k >= j) (k - j + 1) |p_k|: 2 eps |u_j| summed over j is k (k + 1) eps a unit of p_k, and
-    the last two steps add 3 k eps.
+    Frequency l = j K + k - 1 is k times base j. cos(k a) and sin(k a) are polynomials in c = cos a,
+    the second times s = sin a. Their derivatives are at most k^2 in c and k in s, and
+    (k^2 / 2 + k, or 1 for k = 1) <= k^2 for the two errors of the sine together. So what sine and
+    cosine cost enters k^2 times, and the error of the base's phase, 1 / k of the phase, k times.
+
+    The sum takes k - 1 steps of y_(j + 1) = 2 c y_j - y_(j - 1), each with roundings of at most
+    3/2 eps (a product of up to 2, a difference of up to 1), which reach y_k at most k - j times as
+    large: 3/4 k^2 eps in all, and k / 2 eps for the start.
+
+    The adjoint takes u_j = p_j + 2 c u_(j + 1) - u_(j + 2). A rounding there is a change of p_j, so
+    it reaches the result unenlarged, but |u_j| is up to sum_(k >= j) (k - j + 1) |p_k|:
+    2 eps |u_j| summed over j is k (k + 1) eps per unit of p_k, and the last two steps add 3 k eps.
     """
     x, omega = np.abs(np.asarray(x, np.float64)), np.abs(np.asarray(omega, np.float64))
     dim, longest = x.shape[1], max(len(x), len(omega))
@@ -67,11 +75,13 @@ def harmonic_error(x, omega, harmonics, eps):
 
 
 def hadamard_error(x, scales, size, eps):
-    """(n, m): as `feature_error`, for frequencies scales_l (H S_1 H S_2 H S_3)[l, :d], H orthonormal of size `size`.
+    """(n, m): as `feature_error`, for frequencies scales_l (H S_1 H S_2 H S_3)[l, :d].
 
-    Every level of a transform rounds each entry once, by at most eps / 2 of itself, and turns the vector by an orthogonal
-    matrix: 3 log2(size) levels move the result, in norm, by 3/2 log2(size) eps |x|, and no entry by more. The scale is rounded
-    to the working precision and so is its product with the entry; the adjoint adds the argument of the coefficient.
+    H is orthonormal of size `size`. Every level of a transform rounds each entry once, by at most
+    eps / 2 of itself, and turns the vector by an orthogonal matrix: 3 log2(size) levels move the
+    result, in norm, by 3/2 log2(size) eps |x|, and no entry by more. The scale is rounded to the
+    working precision, and so is its product with the entry; the adjoint adds the phase of the
+    coefficient.
     """
     norms, longest = np.linalg.norm(np.asarray(x, np.float64), axis=1), max(len(x), len(scales))
     phase = (1.5 * np.log2(size) + 2) * np.outer(norms, scales) + np.pi
@@ -91,7 +101,7 @@ def matrix_product(a, b):
 
 
 def mlp_layers(theta, sizes):
-    """[(matrix, bias)] of the flat parameters, float64; the log-scale at the end of theta belongs to no layer."""
+    """[(matrix, bias)] of the flat parameters, in float64, without the log-scale at their end."""
     theta, layers, offset = np.asarray(theta, np.float64), [], 0
     for n_in, n_out in itertools.pairwise(sizes):
         matrix = theta[offset : offset + n_in * n_out].reshape(n_in, n_out)
@@ -116,7 +126,7 @@ def mlp_energy(theta, sizes, x):
 
 
 def mlp_gradients(theta, sizes, x, grad_energy):
-    """Gradients of sum_i row_weights_i R(x_i) with respect to the layers' parameters (P - 1,) and to x (n, d)."""
+    """Gradients of sum_i grad_energy_i R(x_i) by the layers' parameters (P - 1,) and x (n, d)."""
     values = mlp_activations(theta, sizes, x)
     delta, parts = 2 * np.asarray(grad_energy, np.float64)[:, None] * values[-1], []
     for k, (matrix, _) in reversed(list(enumerate(mlp_layers(theta, sizes)))):
@@ -128,28 +138,25 @@ def mlp_gradients(theta, sizes, x, grad_energy):
 
 
 def mlp_error(theta, sizes, x, grad_energy, eps):
-    """Bounds on the errors of (energy, its gradients as `mlp_gradients`), and which rows are clear of every kink.
+    """Bounds on the errors of (energy, its gradients as `mlp_gradients`), and which rows are clear.
 
-    Errors are carried through the layers: a product of s terms has (s + 1) eps of the product of moduli, plus what its
-    factors bring. A row is clear where no input of a ReLU is within its own error of zero: elsewhere the kernel may
-    rightly take the other branch.
+    Errors are carried through the layers: a product of s terms has (s + 1) eps of the product of
+    the magnitudes, plus what its factors bring. A row is clear of kinks if no input of a ReLU is
+    within its own error of zero: otherwise the kernel may rightly take the other branch.
     """
     layers, values = mlp_layers(theta, sizes), mlp_activations(theta, sizes, x)
     errors, clear = [np.zeros_like(values[0])], np.ones(len(x), bool)
     for k, (matrix, bias) in enumerate(layers):
-        moduli = np.abs(values[k]) @ np.abs(matrix) + np.abs(bias)
-        errors.append(errors[k] @ np.abs(matrix) + (len(matrix) + 1) * eps * moduli)
+        magnitudes = np.abs(values[k]) @ np.abs(matrix) + np.abs(bias)
+        errors.append(errors[k] @ np.abs(matrix) + (len(matrix) + 1) * eps * magnitudes)
         if k < len(layers) - 1:
             clear &= (np.abs(values[k] @ matrix + bias) > errors[-1]).all(axis=1)
             errors[-1][values[k + 1] == 0] = 0
-    energy = (2 * np.abs(values[-1]) * errors[-1] + (sizes[-1] + 1) * eps * values[-1] ** 2).sum(
-        axis=1
-    )
+    squares = 2 * np.abs(values[-1]) * errors[-1] + (sizes[-1] + 1) * eps * values[-1] ** 2
+    energy = squares.sum(axis=1)
 
-    weights, terms = (
-        2 * np.abs(np.asarray(grad_energy, np.float64))[:, None],
-        min(len(x), SUM_LENGTH) + 2,
-    )
+    weights = 2 * np.abs(np.asarray(grad_energy, np.float64))[:, None]
+    terms = min(len(x), SUM_LENGTH) + 2
     delta = weights * np.abs(values[-1])
     delta_error, parts = weights * errors[-1] + eps * delta, []
     for k, (matrix, _) in reversed(list(enumerate(layers))):
@@ -177,9 +184,9 @@ def quantised_sum(x, omega, dither, bits, margin):
     for i in range(len(x)):
         phase = omega @ x[i] + dither
         size = np.abs(omega) @ np.abs(x[i]) + 1
-        waves = half * np.cos(phase), half * np.cos(phase - np.pi / 2)
-        levels = [2 * np.clip(np.floor(wave), -half, half - 1) + 1 for wave in waves]
+        scaled = half * np.cos(phase), half * np.cos(phase - np.pi / 2)
+        levels = [2 * np.clip(np.floor(value), -half, half - 1) + 1 for value in scaled]
         total += levels[0] - 1j * levels[1]
-        distance = np.minimum(*(np.abs(wave - np.rint(wave)) for wave in waves))
+        distance = np.minimum(*(np.abs(value - np.rint(value)) for value in scaled))
         doubtful += distance < half * size * margin
     return total, doubtful

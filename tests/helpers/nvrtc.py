@@ -1,4 +1,4 @@
-"""NVRTC through ctypes: compiles the `.cu` files for any architecture, without a driver or a device."""
+"""NVRTC through ctypes: compiles the `.cu` files for any architecture, without driver or device."""
 
 import ctypes
 import importlib.util
@@ -18,7 +18,7 @@ SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) b
 
 @dataclass
 class Compiled:
-    """One kernel as `ptxas` describes it."""
+    """One kernel as `ptxas` describes it: registers per thread, bytes of stack and spills."""
 
     registers: int
     stack: int
@@ -27,7 +27,7 @@ class Compiled:
 
 @cache
 def library():
-    """NVRTC from its wheel; None where there is none."""
+    """NVRTC from its wheel; None if it is not installed."""
     package = importlib.util.find_spec("nvidia")
     for folder in package.submodule_search_locations if package else ():
         for path in sorted(Path(folder).glob("*/lib/libnvrtc.so.*")):
@@ -50,44 +50,40 @@ def _text(nvrtc, program, what):
     return buffer.raw if what == "CUBIN" else buffer.value.decode()
 
 
-@cache
-def compile_source(name, architecture="sm_90", expressions=None):
-    """(name expression -> Compiled, cubin) of all variants of the file `name`.cu, or of the given ones."""
-    nvrtc, program = library(), ctypes.c_void_p()
-    expressions = tuple(VARIANTS[name]) if expressions is None else expressions
-    _check(
-        nvrtc,
-        nvrtc.nvrtcCreateProgram(
-            ctypes.byref(program), cuda.source(name).encode(), b"", 0, None, None
-        ),
-    )
-    for expression in expressions:
-        _check(nvrtc, nvrtc.nvrtcAddNameExpression(program, expression.encode()))
-    options = [
-        *cuda.options(name),
-        *CUPYS_OWN,
-        f"--gpu-architecture={architecture}",
-        "--ptxas-options=-v",
-    ]
-    pointers = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
-    _check(nvrtc, nvrtc.nvrtcCompileProgram(program, len(options), pointers), program)
-    log, lowered = _text(nvrtc, program, "ProgramLog"), ctypes.c_char_p()
+def _describe(log):
+    """Mangled name -> `Compiled`, from what `ptxas` printed."""
     described, current = {}, None
     for part in log.split("ptxas info    : ")[1:]:
         entry, stack, used = ENTRY.match(part), SPILLS.search(part), USED.match(part)
         current = entry[1] if entry else current
         if current is None:
             continue
-        kept = described.setdefault(current, Compiled(0, 0, 0))
+        kernel = described.setdefault(current, Compiled(0, 0, 0))
         if stack:
-            kept.stack, kept.spills = int(stack[1]), int(stack[2]) + int(stack[3])
+            kernel.stack, kernel.spills = int(stack[1]), int(stack[2]) + int(stack[3])
         if used:
-            kept.registers = int(used[1])
-    names = {}
+            kernel.registers = int(used[1])
+    return described
+
+
+@cache
+def compile_source(name, architecture="sm_90", expressions=None):
+    """(name expression -> Compiled, cubin) of `name`.cu: all variants, or the given ones."""
+    nvrtc, program = library(), ctypes.c_void_p()
+    expressions = tuple(VARIANTS[name]) if expressions is None else expressions
+    text = cuda.source(name).encode()
+    _check(nvrtc, nvrtc.nvrtcCreateProgram(ctypes.byref(program), text, b"", 0, None, None))
     for expression in expressions:
-        _check(
-            nvrtc, nvrtc.nvrtcGetLoweredName(program, expression.encode(), ctypes.byref(lowered))
-        )
+        _check(nvrtc, nvrtc.nvrtcAddNameExpression(program, expression.encode()))
+    target = (f"--gpu-architecture={architecture}", "--ptxas-options=-v")
+    options = [option.encode() for option in (*cuda.options(name), *CUPYS_OWN, *target)]
+    pointers = (ctypes.c_char_p * len(options))(*options)
+    _check(nvrtc, nvrtc.nvrtcCompileProgram(program, len(options), pointers), program)
+    described = _describe(_text(nvrtc, program, "ProgramLog"))
+    names, lowered = {}, ctypes.c_char_p()
+    for expression in expressions:
+        status = nvrtc.nvrtcGetLoweredName(program, expression.encode(), ctypes.byref(lowered))
+        _check(nvrtc, status)
         names[expression] = described[lowered.value.decode()]
     cubin = _text(nvrtc, program, "CUBIN")
     nvrtc.nvrtcDestroyProgram(ctypes.byref(program))

@@ -1,4 +1,4 @@
-"""The CUDA kernels: that they compile for every architecture without spills, stand beside their Numba twins, and split work."""
+"""The CUDA kernels and their launchers: how work is split, constants, every small d, any unit."""
 
 import re
 import shutil
@@ -27,7 +27,8 @@ on_devices = pytest.mark.parametrize(
     ("n", "m", "d"), [(4500, 5, 2), (4500, 5, 9), (300, 4500, 2), (300, 4500, 9)]
 )
 def test_long_sums_are_those_of_short_ones(backend, monkeypatch, dtype, n, m, d):
-    # On a device of one block: one part takes all points, and blocks of the adjoint many, in tiles and passes to float64.
+    # As on a device of one block: one part takes all points, and a block of the adjoint takes many,
+    # in several tiles and with several additions to the float64 total.
     monkeypatch.setattr(features, "BLOCKS", 1)
     rng = np.random.default_rng([n, m, d])
     x, omega = rng.standard_normal((n, d)).astype(dtype), rng.standard_normal((m, d))
@@ -43,7 +44,7 @@ def test_long_sums_are_those_of_short_ones(backend, monkeypatch, dtype, n, m, d)
 
 
 def test_a_changed_header_changes_the_source_of_all_kernels(monkeypatch, tmp_path):
-    # CuPy's cache of compiled kernels goes by the source that it is given, whatever this includes.
+    # CuPy's cache looks kernels up by the source that it is given, not by what this includes.
     folder = tmp_path / "kernels"
     shutil.copytree(cuda.FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__"))
     before = {name: cuda.source(name) for name in launchers.VARIANTS}

@@ -1,21 +1,30 @@
-"""The network kernels against layer-by-layer NumPy: energies, gradients, derivatives along a line, threads."""
+"""The network kernels against NumPy, layer by layer: energies, gradients, derivatives, threads."""
 
 import naive
 import numpy as np
 import pytest
 from bounds import assert_within
-from cuda_host import cupy as stand_in
+from cuda_host import kernels as stand_in
 
 import fastcl
 from fastcl.kernels import cuda
 from fastcl.kernels.launchers import mlp as launcher
 
-# Widths on either side of the vector lanes (16), of the column tiles (256), and layers of one unit; rows around the blocks.
+# Widths on either side of a vector (16) and of a tile of columns (256), and layers of one unit;
+# rows on either side of a block.
 TABLE = [
-    (np.float32, 1, (1,), 1), (np.float32, 2, (3, 31), 257), (np.float32, 16, (17, 64, 5), 1021), (np.float32, 20, (64, 16), 3),
-    (np.float64, 1, (3, 31), 1021), (np.float64, 2, (17, 64, 5), 3), (np.float64, 16, (1,), 257), (np.float64, 20, (31,), 1),
-    (np.float64, 2, (64, 128, 256), 65), (np.float32, 3, (130, 300), 31), (np.float64, 9, (257, 12), 33),
-]  # fmt: skip
+    (np.float32, 1, (1,), 1),
+    (np.float32, 2, (3, 31), 257),
+    (np.float32, 16, (17, 64, 5), 1021),
+    (np.float32, 20, (64, 16), 3),
+    (np.float64, 1, (3, 31), 1021),
+    (np.float64, 2, (17, 64, 5), 3),
+    (np.float64, 16, (1,), 257),
+    (np.float64, 20, (31,), 1),
+    (np.float64, 2, (64, 128, 256), 65),
+    (np.float32, 3, (130, 300), 31),
+    (np.float64, 9, (257, 12), 33),
+]
 over_table = pytest.mark.parametrize(
     ("dtype", "dim", "widths", "n"), TABLE, ids=lambda value: getattr(value, "__name__", None)
 )
@@ -25,7 +34,7 @@ races = pytest.mark.again("races", backend="cuda-host", dtype=np.float32)
 
 
 def make_problem(dtype, dim, widths, n):
-    """A prior with biases, n points, and row weights of both signs that are zero for rows close to a kink."""
+    """A prior with biases, n points, and grad_energy of both signs, zero for rows near a kink."""
     rng = np.random.default_rng([dim, n, *widths])
     prior = fastcl.MLPPrior(dim, widths, rng=rng, dtype=dtype)
     prior.theta += 0.1 * rng.standard_normal(prior.theta.size).astype(dtype)
@@ -69,7 +78,7 @@ def test_gradient_in_theta_is_the_oracles(backend, dtype, dim, widths, n):
     assert (gradient.shape, gradient.dtype) == (prior.theta.shape, dtype)
     assert_within(gradient[:-1], exact, error)
     assert gradient[-1] == 0
-    assert np.abs(exact).max() > 100 * error.max()  # the bound leaves something to see
+    assert np.abs(exact).max() > 100 * error.max()  # the bound would show an error
 
 
 @races(dim=16, widths=(17, 64, 5))
@@ -95,7 +104,7 @@ def masks(theta, sizes, x):
 
 
 def assert_central_difference(energy_along, slope, error, step):
-    """Along a line on which the energy is quadratic, its central difference is the slope but for rounding."""
+    """The central difference of an energy that is quadratic along a line is its slope."""
     difference = (energy_along(step) - energy_along(-step)) / (2 * step)
     assert np.abs(difference - slope) <= error / step
     assert abs(slope) > 100 * error / step  # so that a wrong slope shows
@@ -234,7 +243,7 @@ def test_rows_that_do_not_fit_in_shared_memory_give_the_same_bits(backend, monke
 def test_blocks_of_64_kib_are_enough(device, monkeypatch, dtype):
     if device.name != "cuda-host":
         pytest.skip("the stand-in can be such a device")
-    monkeypatch.setattr(stand_in, "SHARED", 64 << 10)  # Turing
+    monkeypatch.setattr(stand_in, "SHARED_BYTES", 64 << 10)  # Turing
     cuda.shared_bytes.cache_clear()
     prior, x, grad_energy = make_problem(dtype, 2, (17, 128, 5), 65)
     exact = naive.mlp_gradients(prior.theta, prior.sizes, x, grad_energy)[0]

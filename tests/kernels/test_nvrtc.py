@@ -1,4 +1,4 @@
-"""Every CUDA kernel compiles for every architecture without spills, stands beside its Numba twin, and has been run."""
+"""Every CUDA kernel compiles without spills, takes its Numba twin's arguments, and has been run."""
 
 import inspect
 import os
@@ -16,7 +16,7 @@ from fastcl.kernels.launchers import LAUNCHERS, VARIANTS
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_100")
 KERNEL = re.compile(r"__global__ void .*?(?<!_)\b((?!__)\w+)\(([^()]*)\)\s*\{", re.DOTALL)
-# Arguments of a twin that its CUDA kernel does without.
+# Arguments of a twin that its CUDA kernel does not take.
 UNUSED = {
     "energy_forward": {
         "transposed",
@@ -30,7 +30,7 @@ UNUSED = {
 
 @pytest.fixture(scope="module")
 def compilations():
-    """(file, architecture) -> the future of what NVRTC makes of it: all cores compile."""
+    """(file, architecture) -> the future of its compilation by NVRTC, on all cores."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         yield {
             key: pool.submit(nvrtc.compile_source, *key) for key in product(VARIANTS, ARCHITECTURES)
@@ -112,7 +112,7 @@ def test_a_kernel_takes_the_arguments_of_its_twin_and_then_sizes(kernel):
 @pytest.mark.last
 @pytest.mark.skipif(cuda_host.COMPILER is None, reason="g++ is missing")
 def test_every_variant_was_run(request):
-    """Of all tests together: alone, or among some of them, this one says nothing."""
+    """Looks back on all other tests: with only some of them it means nothing."""
     if request.config.option.keyword or any(".py" in argument for argument in request.config.args):
         pytest.skip("only all tests together run every variant")
     variants = {variant for variants in VARIANTS.values() for variant in variants}

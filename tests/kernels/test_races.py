@@ -1,4 +1,4 @@
-"""The CUDA kernels under ThreadSanitizer: threads of a block that share memory must be ordered by barriers."""
+"""The CUDA kernels under ThreadSanitizer: barriers must order what threads do to shared memory."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ from fastcl.kernels import cuda
 pytestmark = [pytest.mark.slow, pytest.mark.device]
 
 FLAGS = ["-fsanitize=thread", "-g1"]
-# Of the kernels in the tests that are marked to run again here, one or two cases per kernel: of an odd
+# The files of the kernels in the tests that run again here: one or two cases per kernel, of an odd
 # size that takes several blocks and several rounds of each.
 LIBRARIES = ["features", "features_tensor", "mlp", "mlp_weights"]
 LIBRARIES += ["objective", "optimizers", "quantised", "random"]

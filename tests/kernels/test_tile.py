@@ -9,7 +9,8 @@ from fastcl.backend import empty_aligned, product
 from fastcl.kernels import tile
 
 DTYPES = [np.float32, np.float64]
-# Rows around the tile of 4, columns around vectors of 4 to 16 lanes and around tiles of 2 or 4 of them, no terms at all.
+# Rows around the tile of 4, columns around vectors of 4 to 16 lanes and around tiles of 2 or 4
+# vectors, and no terms at all.
 SHAPES = [
     (1, 1, 1),
     (3, 2, 5),
@@ -24,9 +25,9 @@ SHAPES = [
 
 
 def product_error(a, b, out, dtype):
-    """The sum starts from `out` and takes one addition a term, in any order: terms + 1 roundings of at most eps / 2."""
-    moduli = naive.matrix_product(np.abs(a), np.abs(b)) + np.abs(out)
-    return (a.shape[1] + 1) * np.finfo(dtype).eps * moduli
+    """The sum starts from `out`, in any order: terms + 1 roundings of at most eps / 2."""
+    magnitudes = naive.matrix_product(np.abs(a), np.abs(b)) + np.abs(out)
+    return (a.shape[1] + 1) * np.finfo(dtype).eps * magnitudes
 
 
 @pytest.mark.again(

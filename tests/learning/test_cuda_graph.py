@@ -5,7 +5,7 @@ import importlib
 
 import numpy as np
 import pytest
-from cuda_host.cupy import Graph, Stream
+from cuda_host import Graph, Stream
 
 import fastcl
 from fastcl.kernels.launchers import objective as glue

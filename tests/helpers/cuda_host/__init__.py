@@ -1,5 +1,20 @@
-"""CUDA kernels on the CPU: `host.h` lets g++ build the `.cu` files, `cupy` stands in for the parts of CuPy in use."""
+"""CUDA kernels on the CPU: `host.h` lets g++ build the `.cu` files, `cupy` stands in for CuPy.
 
-from .cupy import COMPILER, DeviceArray, HostKernel, Memory, build, module
+`cupy` is what the tests use, made of `kernels`, `arrays` and `streams`.
+"""
 
-__all__ = ["COMPILER", "DeviceArray", "HostKernel", "Memory", "build", "module"]
+from .arrays import DeviceArray, Memory
+from .cupy import module
+from .kernels import COMPILER, HostKernel, build
+from .streams import Graph, Stream
+
+__all__ = [
+    "COMPILER",
+    "DeviceArray",
+    "Graph",
+    "HostKernel",
+    "Memory",
+    "Stream",
+    "build",
+    "module",
+]

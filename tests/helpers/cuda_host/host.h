@@ -240,8 +240,8 @@ inline void add_product(float (&sums)[4], const unsigned (&a)[4], const unsigned
     }
 }
 
-// As cuLaunchKernel: `arguments` point at the values, `sizes` are their bytes. Returns false if they
-// do not fit the kernel.
+// As cuLaunchKernel: `arguments` point at the values, `sizes` are their bytes. Returns false if
+// they do not fit the kernel.
 template <typename... A, std::size_t... I>
 bool launch(void (*kernel)(A...), const unsigned *grid, const unsigned *block, std::size_t shared,
             void **arguments, const int *sizes, int count, std::index_sequence<I...>) {
