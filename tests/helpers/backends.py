@@ -38,7 +38,7 @@ BACKENDS = ["numba", "cuda-host", *(["cuda"] if has_device() else [])]
 
 
 def open_backend(name, monkeypatch):
-    """Yield the `Backend` of that name; it is in use until the generator goes on."""
+    """Yield the `Backend` of that name; it is in use until the generator resumes."""
     if name == "numba":
         yield Backend(name)
         return
