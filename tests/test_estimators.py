@@ -12,6 +12,7 @@ from fastcl.estimators import SketchedGaussianMixture, SketchedKMeans
 CENTRES = np.array([[-6.0, 0.0], [5.0, 6.0], [4.0, -6.0]])
 
 
+@pytest.mark.slow
 @parametrize_with_checks(
     [SketchedKMeans(3, m=20, random_state=0), SketchedGaussianMixture(2, m=20, random_state=0)]
 )

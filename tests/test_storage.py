@@ -123,6 +123,7 @@ def test_a_truncated_file_is_an_error(tmp_path, name):
             fastcl.load(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["patch-sketch", "image-model of a mixture"])
 def test_a_flipped_byte_is_an_error_or_changes_nothing(tmp_path, name):
     path = tmp_path / "thing.npz"

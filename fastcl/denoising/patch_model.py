@@ -227,7 +227,8 @@ def learn_image_prior(
     --------
     >>> import numpy as np, fastcl
     >>> photograph = np.random.default_rng(0).random((32, 48)).cumsum(axis=0).cumsum(axis=1) % 1
-    >>> model = fastcl.learn_image_prior([photograph], patch=3, m=50, n_iter=2, rng=0)
+    >>> quick = {"n_iter": 2, "n_components": 4, "n_samples": 2000}
+    >>> model = fastcl.learn_image_prior([photograph], patch=3, m=50, rng=0, **quick)
     >>> model.prior.dim
     8
     >>> fastcl.denoise_image(model, photograph, sigma=0.1).shape

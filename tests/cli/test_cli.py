@@ -225,6 +225,7 @@ def test_an_array_can_be_replaced_by_its_own_clean_version(made, tmp_path):
 
 # Beyond two dimensions G is the mean of many estimates, which take seconds each on a slow machine:
 # a step or two will do.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -189,6 +189,7 @@ print((run(grids[upsampling], extent) - before) / grids[upsampling].bytes)
 """
 
 
+@pytest.mark.slow
 @needs_finufft
 @pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="reads the peak memory of a process from /proc"

@@ -21,6 +21,7 @@ on_devices = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @on_devices
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(

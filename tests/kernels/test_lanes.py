@@ -16,6 +16,7 @@ needs_avx512 = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [({}, 64), (AVX2, 32), ({"NUMBA_CPU_NAME": "generic"}, 32), ({"NUMBA_ENABLE_AVX": "0"}, 32)],

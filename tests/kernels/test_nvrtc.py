@@ -37,6 +37,7 @@ def compilations():
         }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     nvrtc.library() is None, reason="NVRTC is missing: pip install nvidia-cuda-nvrtc"
 )

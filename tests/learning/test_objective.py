@@ -123,6 +123,7 @@ def test_grid_converges_to_the_integral():
 # ---- random points: the mean over many draws ----------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", BOXES + REFERENCES)
 def test_unbiased_gradient_and_value_have_the_mean_of_the_integral(make):
     values, gradients = draws(make, "unbiased")
@@ -131,6 +132,7 @@ def test_unbiased_gradient_and_value_have_the_mean_of_the_integral(make):
         assert_within(mean, expected, N_ERRORS * error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", BOXES + REFERENCES)
 def test_naive_gradient_and_value_have_the_predicted_bias(make):
     problem = make()

@@ -455,6 +455,7 @@ def test_log_normaliser_of_a_tilted_gaussian(b):
     assert_log_normaliser(Tilt(b), np.sum(np.square(b)) / 2)
 
 
+@pytest.mark.slow
 def test_log_normaliser_far_from_the_reference_in_many_dimensions():
     assert_log_normaliser(Tilt(np.full(30, 1.0)), 15.0)
 

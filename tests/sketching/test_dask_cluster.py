@@ -67,6 +67,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_the_death_of_a_worker_does_not_change_the_result(tmp_path):
     """One worker of two is killed when half of the blocks have been started."""
     script, folder = tmp_path / "script.py", tmp_path / "blocks"

@@ -66,6 +66,7 @@ def test_the_mean_over_dithers_is_the_plain_sketch(bits):
     assert standard_error.max() < 0.1
 
 
+@pytest.mark.slow
 def test_the_harmonics_that_remain_are_those_of_the_derivation():
     """For one point and one dither, the sum of F_h / F_1 exp(i (1 - h) xi - i h phi)."""
     for bits in (1, 3):

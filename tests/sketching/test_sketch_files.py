@@ -53,6 +53,7 @@ def test_a_truncated_file_is_refused_at_any_length(tmp_path, x, omega):
             fastcl.Sketch.load(path)
 
 
+@pytest.mark.slow
 def test_a_flipped_byte_is_an_error_or_changes_nothing(tmp_path, x, omega):
     path = tmp_path / "s.npz"
     sk = fastcl.sketch(x, omega[:3])

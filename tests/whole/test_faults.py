@@ -102,6 +102,7 @@ def test_a_process_killed_before_the_renaming_leaves_the_old_file(tmp_path):
     assert np.array_equal(fastcl.Sketch.load(path).values, NEW.values)
 
 
+@pytest.mark.slow
 def test_processes_may_fill_one_compile_cache_at_once(tmp_path):
     program = (
         "import numpy as np, fastcl\n"
