@@ -135,11 +135,16 @@ def read_npz(path: PathLike, expected: str | None = None) -> tuple[str, Arrays]:
             f"{str(path)!r} has format version {version}, this fastcl reads up to {VERSION}"
         )
     if not kind.startswith("fastcl-"):
-        raise ValueError(f"{str(path)!r} was not written by fastcl: it holds a {kind}")
+        raise ValueError(f"{str(path)!r} was not written by fastcl: its kind is {kind!r}")
     kind = kind.removeprefix("fastcl-")
     if expected not in (None, kind):
-        raise ValueError(f"{str(path)!r} holds a {kind}, expected a {expected}")
+        raise ValueError(f"{str(path)!r} holds {_in_words(kind)}, expected {_in_words(expected)}")
     return kind, arrays
+
+
+def _in_words(kind: str) -> str:
+    """A kind with its article: "an image model" for "image-model"."""
+    return f"{'an' if kind[:1] in 'aeiou' else 'a'} {kind.replace('-', ' ')}"
 
 
 def _read_members(archive: zipfile.ZipFile, size: int) -> Arrays:
@@ -297,18 +302,18 @@ def restore(kind: str, arrays: Arrays, base: Any = Storable) -> Any:
     """The object of this kind that `arrays` describe; ValueError unless it is a `base`."""
     found = Storable.kinds.get(kind)
     if found is None:
-        raise ValueError(f"unknown kind {kind!r}: import the module that defines it first")
+        raise ValueError(f"unknown kind {kind!r}: in Python, import the module that defines it")
     if not issubclass(found, base):
         expected = base if isinstance(base, tuple) else (base,)
         names = " or ".join(each.__name__ for each in expected)
-        raise ValueError(f"holds a {kind}, expected {names}")
+        raise ValueError(f"holds {_in_words(kind)}, expected {names}")
     try:
         with np.errstate(all="ignore"):  # damaged numbers overflow; the result is then refused
             return found.from_arrays(arrays)
     except KeyError as error:
-        raise ValueError(f"not a {kind}: {error} is missing") from None
+        raise ValueError(f"{kind}: {error} is missing") from None
     except (ValueError, TypeError, OverflowError) as error:
-        raise ValueError(f"not a {kind}: {error}") from None
+        raise ValueError(f"{kind}: {error}") from None
 
 
 def load(path: PathLike, *bases: type[T]) -> T:
@@ -320,11 +325,12 @@ def load(path: PathLike, *bases: type[T]) -> T:
     kind, arrays = read_npz(path)
     if kind not in Storable.kinds and kind != "checkpoint":
         raise ValueError(
-            f"{str(path)!r} holds a {kind}, an unknown kind: import the module that defines it"
+            f"{str(path)!r} holds {_in_words(kind)}, a kind that fastcl does not define: "
+            "in Python, import the module that does"
         )
     if not issubclass(Storable.kinds.get(kind, object), bases):
         expected = "an object" if Storable in bases else " or ".join(c.__name__ for c in bases)
-        raise ValueError(f"{str(path)!r} holds a {kind}, expected {expected}")
+        raise ValueError(f"{str(path)!r} holds {_in_words(kind)}, expected {expected}")
     try:
         return restore(kind, arrays)
     except ValueError as error:

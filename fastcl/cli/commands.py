@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ from numpy.typing import NDArray
 from .. import files
 from ..data.readers import IMAGE_SUFFIXES, read_array, read_image
 from ..data.sources import Rows
-from ..denoising.patch_model import ImageModel, learn_patches
+from ..denoising.patch_model import IMAGE_METHODS, ImageModel, learn_patches
 from ..denoising.patch_sketch import PatchSketch, sketch_images
 from ..denoising.restoration import denoise_image, estimate_noise
 from ..denoising.vectors import denoise
 from ..fourier.frequencies import draw_frequencies, estimate_scale
 from ..learning.loop import learn_network
+from ..learning.objective import METHODS
 from ..learning.optimizers import Adam
 from ..measures.box import Box
 from ..measures.mixtures import Gaussian
@@ -55,10 +57,16 @@ def run_sketch(options: Namespace) -> None:
     files.check_writable(checkpoint, [source])
     result: PatchSketch | Sketch
     if source.is_dir():
+        if options.scale is not None:
+            raise ValueError("--scale is for an array: images have their frequencies adapted")
         settings: dict[str, Any] = {"progress": True, "checkpoint": checkpoint}
-        result = sketch_images(source, options.patch, options.m, options.seed, **settings)
+        if options.patch is not None:
+            settings["patch"] = options.patch
+        result = sketch_images(source, m=options.m, rng=options.seed, **settings)
         sketch = result.sketch
     else:
+        if options.patch is not None:
+            raise ValueError("--patch is for a folder of images")
         rows = read_array(source)
         result = sketch = sketch_rows(rows, options.m, options.scale, options.seed, checkpoint)
     sketch.pass_state = None
@@ -76,7 +84,9 @@ def sketch_rows(
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.choice(len(x), min(len(x), SAMPLE_ROWS), replace=False))
     sample = x[chosen]
-    scale = estimate_scale(sample, rng) if scale is None else scale
+    if scale is None:
+        scale = estimate_scale(sample, rng)
+        print(f"estimated scale: {scale:.3g}")
     source = Rows(x, dim)
     sketch = resume(checkpoint, Sketch(draw_frequencies(m, dim, scale, rng=rng)), source)
     bounds = _Bounds(sketch) if dim <= MAX_BOX else None
@@ -118,7 +128,11 @@ def run_learn(options: Namespace) -> None:
     files.check_writable(options.out, [options.sketch, options.checkpoint])
     sketch = _load_sketch(options.sketch)
     of_images = isinstance(sketch, PatchSketch)
-    method = options.method or ("max_entropy" if of_images else "unbiased")
+    methods = IMAGE_METHODS if of_images else METHODS
+    method = options.method or methods[0]
+    if method not in methods:
+        what = "images" if of_images else "an array"
+        raise ValueError(f"--method for a sketch of {what} must be one of {', '.join(methods)}")
     if method == "max_entropy" and options.checkpoint is not None:
         raise ValueError("--checkpoint is for networks: the method max_entropy keeps none")
     given = {
@@ -175,6 +189,12 @@ def run_denoise(options: Namespace) -> None:
     noisy = read_array(noisy_path) if from_array else read_image(noisy_path)
     settings = {"strength": options.strength, "estimator": options.estimator, "progress": True}
     if isinstance(model, ImageModel):
+        if sigma is not None and sigma < 1:
+            print(
+                f"fastcl denoise: warning: --sigma {sigma:g} is less than one grey level: "
+                "for images it is on the 0..255 scale",
+                file=sys.stderr,
+            )
         clean, sigma = _denoise_channels(model, noisy, sigma, settings)
     elif not from_array or out.suffix.lower() != ".npy":
         raise ValueError(f"{options.prior!r} is a prior of vectors: it denoises .npy to .npy")

@@ -107,9 +107,8 @@ def _add_sketch_arguments(command: Any) -> None:
     command.add_argument(
         "--patch",
         type=int,
-        default=6,
         metavar="SIDE",
-        help="side of the image patches, in pixels (default: %(default)s)",
+        help="side of the patches of images, in pixels (default: 6)",
     )
     command.add_argument(
         "-m", type=int, default=4000, help="number of frequencies (default: %(default)s)"
@@ -117,7 +116,8 @@ def _add_sketch_arguments(command: Any) -> None:
     command.add_argument(
         "--scale",
         type=float,
-        help="length scale for an array, in its units (default: estimated from the data)",
+        help="size of the finest structure of an array, in its units: the width of a cluster or "
+        "the thickness of a curve (default: estimated, too large for curves)",
     )
     _add_seed(command)
 
@@ -128,7 +128,8 @@ def _add_learn_arguments(command: Any) -> None:
     command.add_argument(
         "--method",
         choices=tuple(dict.fromkeys(METHODS + IMAGE_METHODS)),
-        help="default: max_entropy for images, unbiased for an array",
+        help="for images max_entropy (default), unbiased or naive; for an array unbiased (default),"
+        " naive or grid",
     )
     command.add_argument(
         "--iterations",
@@ -167,7 +168,7 @@ def _add_denoise_arguments(command: Any) -> None:
         "--estimator",
         choices=ESTIMATORS,
         default="mean",
-        help="posterior mean or maximum a posteriori (default: %(default)s)",
+        help="mean: the posterior mean; map: the maximum a posteriori (default: %(default)s)",
     )
 
 

@@ -14,7 +14,7 @@ DEVICE_CHUNK_PATCHES = 1 << 18  # the same on a device, where every band costs s
 
 
 def as_image(image: ArrayLike, name: str = "image", least: int = 1) -> NDArray:
-    """`image` as a float array (H, W) in [0, 1], both sides at least `least`.
+    """`image` as a float array (H, W), both sides at least `least`.
 
     8-bit and 16-bit integers are divided by their largest value; colour is refused.
     """
@@ -37,6 +37,18 @@ def as_image(image: ArrayLike, name: str = "image", least: int = 1) -> NDArray:
     image = np.ascontiguousarray(image, dtype, like=image)
     if not np.isfinite(image).all():
         raise ValueError(f"{name} holds NaN or infinity")
+    return image
+
+
+def as_photograph(image: ArrayLike, name: str, least: int = 1) -> NDArray:
+    """`as_image`, with values in [0, 1] before the noise: ValueError for a mean outside [-1, 2]."""
+    image = as_image(image, name, least)
+    mean = float(image.mean())
+    if not -1 <= mean <= 2:
+        raise ValueError(
+            f"{name} must hold floats in [0, 1], got a mean of {mean:.3g}: "
+            "divide it by its white level, such as 255"
+        )
     return image
 
 

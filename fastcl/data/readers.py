@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .. import files
 from ..files import PathLike
 from ..validation import as_rows
-from .patches import as_image
+from .patches import as_photograph
 
 T = TypeVar("T")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm")
@@ -56,10 +56,10 @@ def read_image(path: Path, grey: bool = False) -> NDArray:
     image = _decoded(path, lambda content: np.asarray(iio.imread(content, plugin="pillow")))
     _check_shape(path, image.shape)
     if image.ndim == 3:
-        channels = [as_image(channel, str(path)) for channel in np.moveaxis(image, -1, 0)]
+        channels = [as_photograph(channel, str(path)) for channel in np.moveaxis(image, -1, 0)]
         image = np.stack(channels, axis=-1)
     else:
-        image = as_image(image, str(path))
+        image = as_photograph(image, str(path))
     if grey and image.ndim == 3:
         from skimage.color import rgb2gray
 

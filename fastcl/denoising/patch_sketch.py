@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import files
-from ..data.patches import PatchTransform, as_image
+from ..data.patches import PatchTransform, as_photograph
 from ..data.readers import ImageFolder
 from ..data.sources import Patches
 from ..learning.adaptive import SearchEffort, adapt_frequencies
@@ -110,7 +110,7 @@ class ImageList:
     def __getitem__(self, index: int) -> NDArray:
         if index >= len(self):
             raise IndexError(index)
-        return as_image(self.images[index], f"images[{index}]", self.patch)
+        return as_photograph(self.images[index], f"images[{index}]", self.patch)
 
     def describe(self) -> str:
         """A text that identifies these images: their shapes and a checksum."""
@@ -169,8 +169,8 @@ def sketch_images(
     Raises
     ------
     TypeError, ValueError
-        No images; an image with colour, alpha or NaN, or smaller than a patch; a checkpoint of
-        other images or settings.
+        No images; an image with colour, alpha or NaN, not in [0, 1], or smaller than a patch; a
+        checkpoint of other images or settings.
     OSError, ImportError
         A folder that cannot be read, or a checkpoint that cannot be written; a folder without the
         extra "demo".

@@ -17,7 +17,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..backend import is_device, to_device_of
-from ..data.patches import add_patches, as_image, extract_patches, patch_bands, patch_counts
+from ..data.patches import (
+    add_patches,
+    as_image,
+    as_photograph,
+    extract_patches,
+    patch_bands,
+    patch_counts,
+)
 from ..measures.base import ReferenceMeasure
 from ..priors.base import Prior
 from ..progress import progress_bar
@@ -110,8 +117,8 @@ def denoise_image(
     Raises
     ------
     TypeError, ValueError
-        An image with colour, alpha or NaN, or smaller than a patch; sigma or strength not above
-        zero; no sigma for an image without noise.
+        An image with colour, alpha or NaN, not in [0, 1], or smaller than a patch; sigma not above
+        zero or above 1; strength not above zero; no sigma for an image without noise.
 
     Notes
     -----
@@ -123,8 +130,8 @@ def denoise_image(
             f"model must be an image model from learn_image_prior, got {type(model).__name__}"
         )
     transform = model.transform
-    noisy = as_image(noisy, "noisy", transform.patch)
-    sigma = estimate_noise(noisy) if sigma is None else as_positive(sigma, "sigma")
+    noisy = as_photograph(noisy, "noisy", transform.patch)
+    sigma = estimate_noise(noisy) if sigma is None else as_image_noise(sigma)
     strength = as_positive(strength, "strength")
     as_choice(estimator, "estimator", ESTIMATORS)
     normals = normal_points(as_count(n_samples, "n_samples"), transform.dim, rng)
@@ -138,6 +145,17 @@ def denoise_image(
 
     precisions = model.precisions if estimator == "mean" else MAP_PRECISIONS
     return _split(model, noisy, sigma, precisions, estimate, progress)
+
+
+def as_image_noise(sigma: Any) -> float:
+    """`sigma` as the standard deviation of the noise of an image in [0, 1], at most 1."""
+    sigma = as_positive(sigma, "sigma")
+    if sigma > 1:
+        raise ValueError(
+            f"sigma must be on the scale of the image, [0, 1], got {sigma:g}: "
+            "for 25 levels of 255 pass 25 / 255"
+        )
+    return sigma
 
 
 def _split(

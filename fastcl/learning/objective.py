@@ -23,7 +23,7 @@ from ..priors.base import Prior, is_trainable
 from ..sketching.sketch import Sketch
 from ..validation import FLOATS, as_choice, as_count, as_generator
 
-METHODS = ("grid", "naive", "unbiased")
+METHODS = ("unbiased", "naive", "grid")
 LOG_SCALES = ("normalised", "learned", "fixed")
 MASS_ROWS = 4096  # points per call when a learned density is normalised
 MASS_PARTS = 32  # such calls

@@ -124,6 +124,23 @@ def test_without_sigma_the_noise_of_an_image_is_estimated(made, tmp_path, capsys
     )
 
 
+def test_less_than_one_grey_level_of_noise_is_done_with_a_warning(made, tmp_path, capsys):
+    assert run(made, f"denoise model.npz noisy.png -o {tmp_path / 'clean.png'} --sigma 0.1") == 0
+    assert "--sigma 0.1 is less than one grey level" in capsys.readouterr().err
+    assert run(made, f"denoise model.npz noisy.png -o {tmp_path / 'clean.png'} --sigma 1") == 0
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_an_estimated_scale_is_printed(made, tmp_path, capsys):
+    assert run(tmp_path, f"sketch {made / 'rows2.npy'} -o s.npz -m 10") == 0
+    rng = np.random.default_rng(0)
+    rng.choice(1000, 1000, replace=False)  # which rows to look at: all
+    estimate = fastcl.estimate_scale(np.load(made / "rows2.npy"), rng)
+    assert f"estimated scale: {estimate:.3g}\n" in capsys.readouterr().out
+    assert run(tmp_path, f"sketch {made / 'rows2.npy'} -o s.npz -m 10 --scale 0.1") == 0
+    assert "scale" not in capsys.readouterr().out
+
+
 def test_without_sigma_the_channels_share_one_estimate(made, tmp_path):
     noisy = (
         as_levels(

@@ -94,6 +94,8 @@ sketch images -o OUT --patch 0
 sketch images -o OUT --patch -3
 sketch images -o OUT --patch 41
 sketch images -o OUT -m 0
+sketch images -o OUT --scale 1
+sketch rows2.npy -o OUT --patch 6
 sketch images -o OUT -m -5
 sketch images -o OUT --seed -1
 sketch images -o no/such/folder/s.npz
@@ -255,12 +257,18 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_work(
         ("sketch images -o old -m 0", "m must be at least 1"),
         ("denoise model.npz alpha.png -o old.png --sigma 25", "alpha"),
         ("learn cut-s2.npz -o old", "cut-s2.npz' is truncated"),
-        ("denoise s2.npz noisy.png -o old.png --sigma 25", "holds a sketch, expected"),
         ("denoise p2.npz noisy.png -o old.png --sigma 25", "prior of vectors"),
         ("denoise model.npz noisy.png -o old.gif --sigma 25", "must end in .npy or .png"),
         ("denoise model.npz noisy.png -o old.png --sigma -1", "sigma must be above zero"),
         ("denoise p2.npz rows2.npy -o old.npy", "--sigma is needed"),
         ("denoise model.npz flat.png -o old.png", "no noise to estimate"),
+        ("denoise s2.npz noisy.png -o old.png --sigma 25", "holds a sketch, expected"),
+        ("denoise model.npz noisy.png -o old.png --sigma 256", "for 25 levels of 255"),
+        ("sketch images -o old --scale 1", "--scale is for an array"),
+        ("sketch rows2.npy -o old --patch 6", "--patch is for a folder of images"),
+        ("learn model.npz -o old", "holds an image model, expected Sketch or PatchSketch"),
+        ("learn s2.npz -o old --method max_entropy", "an array must be one of unbiased, naive"),
+        ("learn images.npz -o old --method grid", "images must be one of max_entropy, unbiased"),
         ("learn images.npz -o old --checkpoint new.npz", "--checkpoint is for networks"),
         ("learn bare.npz -o old", "no domain"),
         ("learn unfilled.npz -o old", "no domain"),

@@ -100,9 +100,9 @@ def test_random_patches_are_patches_from_every_image():
     assert (np.ptp(sample, axis=1) == 0).all()
     share = (sample[:, 0] == 0.25).mean()
     assert abs(share - 49 / (49 + 7 * 27)) < 0.01  # in proportion to the patches, rounded up
-    positions = np.arange(100, dtype=np.float32).reshape(1, 10, 10)
+    positions = np.arange(100, dtype=np.float32).reshape(1, 10, 10) / 128
     # 300 draws out of 49 miss one with probability below 49 exp(-300 / 49).
-    assert set(draw(positions)[:, 0]) == {10 * i + j for i in range(7) for j in range(7)}
+    assert set(128 * draw(positions)[:, 0]) == {10 * i + j for i in range(7) for j in range(7)}
 
 
 def test_gaussianised_patches_have_the_radii_of_normal_points(trained):

@@ -253,3 +253,13 @@ def test_files_from_before_the_precisions_have_the_default():
 def test_bad_precisions_are_named(precisions):
     with pytest.raises(ValueError, match=r"^precisions"):
         fastcl.ImageModel(TRANSFORM, PRIOR, precisions=precisions)
+
+
+def test_noise_and_images_on_the_scale_of_255_are_refused():
+    given = noisy(image("weave"), 0.1)
+    with pytest.raises(ValueError, match="sigma must be on the scale of the image"):
+        fastcl.denoise_image(MODEL, given, sigma=25)
+    with pytest.raises(ValueError, match=r"noisy must hold floats in .* divide it by"):
+        fastcl.denoise_image(MODEL, 255 * given, sigma=0.1)
+    with pytest.raises(ValueError, match=r"images\[1\] must hold floats in .* divide it by"):
+        fastcl.sketch_images([given, 255 * given], patch=4, m=10)

@@ -385,9 +385,7 @@ def test_a_gaussian_made_from_its_arrays_is_a_gaussian():
 @pytest.mark.parametrize("lost", ["kind", "low", "weights", "covariances"])
 def test_arrays_that_make_no_domain_are_refused(lost):
     domain = BOXES["box 1"] if lost == "low" else MIXTURES["mixture 2"]
-    with pytest.raises(
-        ValueError, match="kind is missing" if lost == "kind" else f"not a .*{lost}"
-    ):
+    with pytest.raises(ValueError, match="kind is missing" if lost == "kind" else f"^.*: .*{lost}"):
         through_arrays(domain, lost)
 
 
