@@ -28,6 +28,6 @@ def progress_bar(
         unit=unit,
         initial=initial,
         delay=2,
-        unit_scale=True,
+        unit_scale=total is None or total >= 10_000,  # whole numbers as long as they are short
         dynamic_ncols=True,
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import numbers
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 import numpy as np
@@ -124,6 +126,21 @@ def as_choice(value: T, name: str, choices: Collection[T]) -> T:
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
     return value
+
+
+def check_settings(settings: dict[str, Any], *functions: Callable) -> None:
+    """Check keyword arguments that are handed on to one of `functions` after some other work.
+
+    TypeError for a name that none of them takes; and their counts, which start with "n_".
+    """
+    known = {name for function in functions for name in inspect.signature(function).parameters}
+    for name, value in settings.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f": did you mean {near[0]!r}?" if near else ""
+            raise TypeError(f"unknown setting {name!r}{hint}")
+        if name.startswith("n_") and value is not None:
+            as_count(value, name)
 
 
 def as_generator(rng: Any) -> np.random.Generator:

@@ -11,12 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..backend import product
 from ..fourier.frequencies import draw_frequencies
-from ..learning.loop import learn_network
+from ..learning.loop import learn, learn_network
 from ..measures.base import ReferenceMeasure
 from ..measures.scale_mixtures import GaussianScaleMixture
 from ..priors.base import Prior
 from ..sketching.sketch import sketch
-from ..validation import as_generator, as_positive, as_vector
+from ..validation import as_generator, as_positive, as_vector, check_settings
 from .vectors import denoise
 
 # Hz, of the two low-pass filters, as in the public code that preceded arXiv 2310.03085.
@@ -215,6 +215,7 @@ def learn_audio_prior(
     TypeError, ValueError
         As in `split_bands`.
     """
+    check_settings(settings | {"n_points": n_points, "n_iter": n_iter}, learn)
     rng = as_generator(rng)
     bands = split_bands(signal, rate, cutoffs)
     reference = GaussianScaleMixture.fit(bands)

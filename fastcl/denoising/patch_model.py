@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from .. import files
 from ..data.patches import PatchTransform
 from ..learning.adaptive import SearchEffort
-from ..learning.loop import learn_network
+from ..learning.loop import learn, learn_network
 from ..learning.objective import METHODS
 from ..measures.base import ReferenceMeasure
 from ..measures.mixtures import standard_normal
@@ -19,7 +19,14 @@ from ..measures.scale_mixtures import MixtureOfScaleMixtures
 from ..priors.base import Prior
 from ..priors.gaussianised import GaussianisedPrior
 from ..priors.max_entropy import max_entropy
-from ..validation import as_choice, as_count, as_generator, as_positive, as_vector
+from ..validation import (
+    as_choice,
+    as_count,
+    as_generator,
+    as_positive,
+    as_vector,
+    check_settings,
+)
 from .patch_sketch import SUBSAMPLE, PatchSketch, sketch_images
 
 N_SAMPLES = 200_000
@@ -139,7 +146,7 @@ def learn_patches(
     TypeError, ValueError, FloatingPointError
         As in `learn` and `max_entropy`.
     """
-    as_choice(method, "method", IMAGE_METHODS)
+    _check(method, settings)
     if not isinstance(patch_sketch, PatchSketch):
         raise TypeError(
             f"patch_sketch must be a fastcl.PatchSketch, got {type(patch_sketch).__name__}"
@@ -150,6 +157,15 @@ def learn_patches(
     if method == "max_entropy":
         return _learn_mixture(patch_sketch, n_iter, rng, progress, **settings)
     return _learn_network(patch_sketch, method, n_iter, rng, progress, **settings)
+
+
+def _check(method: str, settings: dict[str, Any]) -> None:
+    """ValueError or TypeError for a method, or a setting of it, that there is none of."""
+    as_choice(method, "method", IMAGE_METHODS)
+    if method == "max_entropy":
+        check_settings(settings, _learn_mixture, max_entropy)
+    else:
+        check_settings(settings, _learn_network, learn_network, learn)
 
 
 def _learn_mixture(
@@ -167,7 +183,8 @@ def _learn_mixture(
     settings |= {"n_iter": n_iter, "rng": rng, "progress": progress}
     inner = max_entropy(sketch, standard_normal(sketch.dim), **settings)
     density = GaussianisedPrior(inner, scale_mixture)
-    mixture = MixtureOfScaleMixtures.fit(density.sample(n_samples, rng), n_components, rng=rng)
+    points = density.sample(n_samples, rng)
+    mixture = MixtureOfScaleMixtures.fit(points, n_components, rng=rng, progress=progress)
     model = ImageModel(patch_sketch.transform, mixture, density)
     model.interrupted = inner.interrupted
     return model
@@ -200,6 +217,7 @@ def learn_image_prior(
     rng: Any = None,
     progress: bool = False,
     *,
+    method: str = "max_entropy",
     subsample: int = SUBSAMPLE,
     effort: SearchEffort | None = None,
     **settings: Any,
@@ -211,7 +229,7 @@ def learn_image_prior(
     images, patch, m, progress, subsample, effort
         As in `sketch_images`.
     rng : int or numpy.random.Generator, optional
-    **settings
+    method, **settings
         As in `learn_patches`.
 
     Returns
@@ -234,7 +252,8 @@ def learn_image_prior(
     >>> fastcl.denoise_image(model, photograph, sigma=0.1).shape
     (32, 48)
     """
+    _check(method, settings)
     rng = as_generator(rng)
     fit: dict[str, Any] = {"subsample": subsample, "effort": effort}
     patch_sketch = sketch_images(images, patch, m, rng, progress, **fit)
-    return learn_patches(patch_sketch, rng=rng, progress=progress, **settings)
+    return learn_patches(patch_sketch, method, rng=rng, progress=progress, **settings)

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from ..backend import contiguous, kernel, product, to_host
 from ..files import Arrays
 from ..kernels.mixtures import LANES, MOMENT_PARTS
+from ..progress import progress_bar
 from ..validation import as_array, as_count, as_generator, as_points, as_vector
 from .mixtures import CHUNK_ROWS, GaussianTerms
 from .radial_map import map_radii, pull_back, radial_tables
@@ -102,6 +103,7 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         n_scales: int = 10,
         n_iter: int = 20,
         rng: Any = None,
+        progress: bool = False,
     ) -> MixtureOfScaleMixtures:
         """Fit to centred points x (n, d) by expectation-maximisation.
 
@@ -116,8 +118,10 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         common, scales = _common_scales(x, as_count(n_scales, "n_scales"))
         covariances = _first_covariances(x, common, n_components, rng)
         weights = np.ones((n_components, scales.size))
-        for _ in range(n_iter):
-            covariances, weights = cls(covariances, scales, weights)._maximise(x, common)
+        with progress_bar(progress, n_iter, "mixture", "step") as bar:
+            for _ in range(n_iter):
+                covariances, weights = cls(covariances, scales, weights)._maximise(x, common)
+                bar.update(1)
         return cls(covariances, scales, weights)
 
     def _maximise(self, x: NDArray, common: NDArray) -> tuple[NDArray, NDArray]:

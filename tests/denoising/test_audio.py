@@ -6,6 +6,7 @@ from bounds import assert_within
 from scipy.signal import butter, lfilter
 
 import fastcl
+from fastcl.denoising import audio
 from fastcl.denoising.audio import CUTOFFS
 
 EPS = np.finfo(float).eps
@@ -151,3 +152,12 @@ def test_bad_arguments_are_named(change, error, message):
     good = {"prior": GAUSSIAN, "signal": np.zeros(10), "sigma": 0.1, "rate": 16000}
     with pytest.raises(error, match=message):
         fastcl.denoise_audio(**good | change)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"), [({"n_iters": 1}, TypeError), ({"n_points": 0}, ValueError)]
+)
+def test_settings_of_learning_are_checked_before_the_sketch(monkeypatch, settings, error):
+    monkeypatch.setattr(audio, "sketch", lambda *given: pytest.fail("sketched"))
+    with pytest.raises(error, match=next(iter(settings))):
+        fastcl.learn_audio_prior(np.sin(np.arange(4000.0)), rate=16000, m=20, **settings)

@@ -75,6 +75,25 @@ def test_bad_settings_of_learning_are_named(trained, settings, error, name):
 
 
 @pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"n_iters": 1}, TypeError, r"unknown setting 'n_iters': did you mean 'n_iter'\?"),
+        ({"xyz": 1}, TypeError, "unknown setting 'xyz'$"),
+        ({"widths": (4,)}, TypeError, "unknown setting 'widths'"),
+        ({"ridge": 0.1, "method": "naive"}, TypeError, "unknown setting 'ridge'"),
+        ({"n_iter": 0}, ValueError, "n_iter must be at least 1"),
+        ({"n_components": 0}, ValueError, "n_components must be at least 1"),
+        ({"method": "grid"}, ValueError, "method must be one of"),
+    ],
+    ids=str,
+)
+def test_settings_are_checked_before_the_images_are_read(monkeypatch, settings, error, message):
+    monkeypatch.setattr(patch_model, "sketch_images", lambda *given, **named: pytest.fail("read"))
+    with pytest.raises(error, match=message):
+        fastcl.learn_image_prior([photograph(0)], PATCH, m=20, **settings)
+
+
+@pytest.mark.parametrize(
     ("name", "where"),
     [
         ("mixture", "fastcl.priors.metric.WhitenedMetric.apply"),
