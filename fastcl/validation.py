@@ -87,8 +87,10 @@ def as_points(array: Any, name: str, dim: int | None = None) -> NDArray:
     """`array` as a finite, contiguous, writable 2-D float array, copied only if it is not one."""
     array = as_rows(array, name, dim)
     array = contiguous(array, work_dtype(array))
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} holds NaN or infinity")
+    finite = np.isfinite(array)
+    if not finite.all():
+        row = int(finite.all(axis=1).argmin())
+        raise ValueError(f"{name} holds NaN or infinity in row {row}")
     return array
 
 
@@ -141,6 +143,11 @@ def check_settings(settings: dict[str, Any], *functions: Callable) -> None:
             raise TypeError(f"unknown setting {name!r}{hint}")
         if name.startswith("n_") and value is not None:
             as_count(value, name)
+
+
+def undefined(thing: object, method: str) -> NotImplementedError:
+    """The exception for a method that a subclass must define."""
+    return NotImplementedError(f"{type(thing).__name__} must define {method}")
 
 
 def as_generator(rng: Any) -> np.random.Generator:

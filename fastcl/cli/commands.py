@@ -84,6 +84,9 @@ def sketch_rows(
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.choice(len(x), min(len(x), SAMPLE_ROWS), replace=False))
     sample = x[chosen]
+    finite = np.isfinite(sample).all(axis=1)
+    if not finite.all():
+        raise ValueError(f"x holds NaN or infinity in row {chosen[finite.argmin()]}")
     if scale is None:
         scale = estimate_scale(sample, rng)
         print(f"estimated scale: {scale:.3g}")

@@ -37,6 +37,11 @@ def read_array(path: Path) -> NDArray:
         raise
     except files.DAMAGE as error:
         raise ValueError(f"{str(path)!r} is not a readable .npy file ({error})") from None
+    if array.ndim == 1:
+        raise ValueError(
+            f"{path.name} must be 2-D (rows are points), got shape {array.shape}: "
+            "save x[:, None] for points of one dimension"
+        )
     return as_rows(array, path.name)
 
 
@@ -107,6 +112,10 @@ class ImageFolder:
     def __init__(self, folder: PathLike) -> None:
         if not Path(folder).exists():
             raise FileNotFoundError(f"no such folder: {str(folder)!r}")
+        if not Path(folder).is_dir():
+            raise NotADirectoryError(
+                f"{str(folder)!r} is a file, a folder of images is needed: put it into one"
+            )
         self.paths = image_files(folder)
         self.shapes = [image_shape(path) for path in self.paths]
 

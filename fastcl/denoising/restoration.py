@@ -197,5 +197,5 @@ def _mean_by_chunks(
     if known is not None:
         return known
     chunks = [y[i : i + CHUNK_PATCHES] for i in range(0, len(y), CHUNK_PATCHES)]
-    means = [posterior_mean(prior, chunk, noise, strength, normals) for chunk in chunks]
+    means = [posterior_mean(prior, chunk, noise, strength, normals)[0] for chunk in chunks]
     return np.concatenate(means)

@@ -31,10 +31,10 @@ def grid_gradient(
         The points are the centres of its cells.
     points_per_axis : int
     log_scale : {"learned", "normalised", "fixed"}
-        "learned": a is a parameter with a gradient like any other. "normalised": the density is
-        scaled to mass one over the points, whatever `prior.log_scale` is; to scale the prior
-        itself, ``prior.log_scale -= fastcl.log_normaliser(prior, domain)``. "fixed": a stays as it
-        is (0 in a new prior: the model of the paper).
+        "learned": the log-scale is a parameter with a gradient like any other. "normalised": the
+        density is scaled to mass one over the points, whatever `prior.log_scale` is; to scale the
+        prior itself, ``prior.log_scale -= fastcl.log_normaliser(prior, domain)``. "fixed": the
+        log-scale stays as it is (0 in a new prior: the model of the paper).
 
     Returns
     -------
@@ -83,19 +83,24 @@ def naive_gradient(
 
     Parameters
     ----------
-    prior, sketch, log_scale
-        As in `grid_gradient`; the prior may have a reference measure.
+    prior : Prior
+        With parameters, such as `MLPPrior`. It is left as it is.
+    sketch : Sketch
     domain : Box or reference measure
-        If the prior has a reference measure, that one.
+        Where points are drawn. If the prior has a reference measure, that one.
     n_points : int
-        Points drawn from the domain, twice that many by `unbiased_gradient`.
     rng : int or numpy.random.Generator, optional
+    log_scale : {"learned", "normalised", "fixed"}
+        "learned": the log-scale is a parameter with a gradient like any other. "normalised": the
+        density is scaled to mass one over the points, whatever `prior.log_scale` is; to scale the
+        prior itself, ``prior.log_scale -= fastcl.log_normaliser(prior, domain)``. "fixed": the
+        log-scale stays as it is (0 in a new prior: the model of the paper).
 
     Returns
     -------
     value : float
     gradient : array (P,)
-        As in `grid_gradient`.
+        With respect to ``prior.theta``, on its device.
 
     Raises
     ------
@@ -132,17 +137,28 @@ def unbiased_gradient(
 
     Parameters
     ----------
-    prior, sketch, domain, n_points, rng
-        As in `naive_gradient`.
+    prior : Prior
+        With parameters, such as `MLPPrior`. It is left as it is.
+    sketch : Sketch
+    domain : Box or reference measure
+        Where points are drawn. If the prior has a reference measure, that one.
+    n_points : int
+        Points in each of the two sets.
+    rng : int or numpy.random.Generator, optional
     log_scale : {"learned", "normalised", "fixed"}
-        As in `grid_gradient`. If "normalised", each of the two sets of points has mass one.
+        "learned": the log-scale is a parameter with a gradient like any other. "normalised": the
+        density is scaled to mass one over each of the two sets of points, whatever
+        `prior.log_scale` is; when you have learned,
+        ``prior.log_scale -= fastcl.log_normaliser(prior, domain)`` scales the prior itself (leave
+        out the domain if the prior has a reference). "fixed": the log-scale stays as it is (0 in a
+        new prior: the model of the paper).
 
     Returns
     -------
     value : float
-        It may be negative.
+        An estimate of G, which may be negative.
     gradient : array (P,)
-        As in `grid_gradient`.
+        With respect to ``prior.theta``, on its device.
 
     Raises
     ------

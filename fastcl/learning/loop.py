@@ -29,7 +29,7 @@ from .run import Run, describe_settings
 CHECKPOINT_EVERY = 500  # steps
 
 
-@dataclass
+@dataclass(repr=False)
 class LearnResult:
     """What `learn` returns: the prior, trained in place, and its history.
 
@@ -47,6 +47,10 @@ class LearnResult:
     prior: Prior
     history: dict[str, NDArray]
     interrupted: bool = False
+
+    def __repr__(self) -> str:
+        steps = len(self.history["value"])
+        return f"LearnResult({self.prior}, steps={steps}, interrupted={self.interrupted})"
 
 
 def learn(
@@ -80,8 +84,8 @@ def learn(
         The three methods of the paper: `unbiased_gradient`, `naive_gradient`, `grid_gradient`.
     log_scale : {"normalised", "learned", "fixed"}
         "normalised" keeps the density at mass one, and gives it mass one at the end. "learned"
-        makes a a parameter like any other, "fixed" leaves it alone; both are the models of the
-        paper.
+        makes the log-scale a parameter like any other, "fixed" leaves it alone; both are the models
+        of the paper.
     n_points : int
         Points drawn per step, twice that many for "unbiased". The grid has k^d points, the k for
         which that is nearest to n_points.

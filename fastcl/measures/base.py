@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ..backend import to_device_of, to_host
 from ..files import Storable
-from ..validation import as_points
+from ..validation import as_points, undefined
 
 SCALE_SAMPLES = 4096  # points whose spread sets the length of a random walk's steps
 DIFFERENCE = np.finfo(np.float64).eps ** (1 / 3)  # best relative step of a central difference
@@ -46,19 +46,19 @@ class ReferenceMeasure(Storable):
     @property
     def dim(self) -> int:
         """Dimension d of the points."""
-        raise NotImplementedError
+        raise undefined(self, "dim")
 
     def sample(self, n: int, rng: Any = None, dtype: DTypeLike = np.float64) -> NDArray:
         """n independent points, (n, d)."""
-        raise NotImplementedError
+        raise undefined(self, "sample")
 
     def log_density(self, x: ArrayLike) -> NDArray:
         """Log-density at the points x (n, d), normalised: (n,)."""
-        raise NotImplementedError
+        raise undefined(self, "log_density")
 
     def sketch(self, omega: ArrayLike) -> NDArray:
         """The moments ``E exp(-i <omega_l, x>)``, (m,) complex, for omega (m, d)."""
-        raise NotImplementedError
+        raise undefined(self, "sketch")
 
     # ---- defaults -----------------------------------------------------------------------------
 

@@ -10,14 +10,15 @@ from numpy.typing import ArrayLike, NDArray
 from ..backend import is_device
 from ..files import Storable
 from ..measures.base import ReferenceMeasure
+from ..validation import undefined
 
 
 class Prior(Storable):
     """An unnormalised density ``q(x) exp(a - R(x))``: an energy R, a log-scale a, a reference q.
 
-    A subclass that defines `dim`, `energy` and `energy_and_grad` can denoise. One that also has
-    `theta`, `dtype` and `backward` can be learned. To save it, add `to_arrays`, `from_arrays` and a
-    kind, ``class Mine(Prior, kind="mine")``.
+    A subclass that defines `dim` and `energy_and_grad` can denoise. One that also has `theta`,
+    `dtype` and `backward` can be learned. To save it, give it a kind, `to_arrays` and
+    `from_arrays`.
 
     Attributes
     ----------
@@ -33,13 +34,20 @@ class Prior(Storable):
     Examples
     --------
     >>> import numpy as np, fastcl
-    >>> class Quartic(fastcl.Prior):
-    ...     dim = 1
+    >>> class Quartic(fastcl.Prior, kind="quartic"):
+    ...     def __init__(self, weights):
+    ...         self.weights = np.asarray(weights)
+    ...     @property
+    ...     def dim(self):
+    ...         return self.weights.size
     ...     def energy_and_grad(self, x):
-    ...         return np.sum(x**4, axis=1), 4 * x**3
-    ...     def energy(self, x):
-    ...         return self.energy_and_grad(x)[0]
-    >>> fastcl.denoise(Quartic(), [[1.0]], sigma=1.0).round(4)
+    ...         return x**4 @ self.weights, 4 * x**3 * self.weights
+    ...     def to_arrays(self):
+    ...         return {"weights": self.weights}
+    ...     @classmethod
+    ...     def from_arrays(cls, arrays):
+    ...         return cls(arrays["weights"])
+    >>> fastcl.denoise(Quartic([1.0]), [[1.0]], sigma=1.0).round(4)
     array([[0.5]])
     """
 
@@ -56,17 +64,17 @@ class Prior(Storable):
     @property
     def dim(self) -> int:
         """Dimension d of the points."""
-        raise NotImplementedError
-
-    def energy(self, x: ArrayLike) -> NDArray:
-        """R(x), (n,), in the type of x, for x (n, d)."""
-        raise NotImplementedError
+        raise undefined(self, "dim")
 
     def energy_and_grad(self, x: ArrayLike) -> tuple[NDArray, NDArray]:
         """(R(x) (n,), its gradient with respect to x (n, d))."""
-        raise NotImplementedError
+        raise undefined(self, "energy_and_grad")
 
     # ---- what follows -------------------------------------------------------------------------
+
+    def energy(self, x: ArrayLike) -> NDArray:
+        """R(x), (n,), in the type of x, for x (n, d); define it if it is cheaper on its own."""
+        return self.energy_and_grad(x)[0]
 
     def energy_grad(self, x: ArrayLike) -> NDArray:
         """Gradient of R with respect to x, (n, d), in the type of x."""
@@ -98,7 +106,7 @@ class Prior(Storable):
         The entry of a, which R does not see, is ignored. `out` (P,), if given, is where the result
         may be written.
         """
-        raise NotImplementedError
+        raise undefined(self, "backward")
 
     def forward(self, x: NDArray, keep: bool = True, weights: Any = None) -> tuple[NDArray, Any]:
         """(R(x), the state that `backward` needs) for x (n, d) in the type of theta.

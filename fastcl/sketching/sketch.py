@@ -239,7 +239,10 @@ class Sketch(files.Storable, kind="sketch"):
         if not isinstance(other, Sketch):
             return NotImplemented
         if not same_frequencies(self.omega, other.omega):
-            raise ValueError("sketches of different frequencies cannot be merged")
+            raise ValueError(
+                "sketches of different frequencies cannot be merged: "
+                "sketch every part with the same omega"
+            )
         if self.quantiser != other.quantiser:
             raise ValueError(
                 "sketches of other bits or dither cannot be merged: "

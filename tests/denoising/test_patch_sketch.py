@@ -129,3 +129,9 @@ def test_sketch_follows_the_seed(small_fit):
     np.testing.assert_array_equal(values(3), values(3))
     np.testing.assert_array_equal(values(3), values(np.random.default_rng(3)))
     assert (values(3) != values(4)).any()
+
+
+def test_a_file_is_not_a_folder_of_images(tmp_path):
+    (tmp_path / "one.png").write_bytes(b"")
+    with pytest.raises(NotADirectoryError, match=r"one\.png' is a file, a folder of images"):
+        fastcl.sketch_images(tmp_path / "one.png")

@@ -16,6 +16,7 @@ denoise_module = importlib.import_module(
 )  # fastcl.denoise is the function
 EPS = np.finfo(float).eps
 N_ERRORS = 5  # standard errors, of plain Monte Carlo: the low-discrepancy points do no worse
+few_points = pytest.mark.filterwarnings("ignore:the posterior means of:RuntimeWarning")
 GAUSSIANS = {
     "line": fastcl.Gaussian([0.3], [[0.6]]),
     "plane": fastcl.Gaussian([0.3, -0.5], COVARIANCE),
@@ -241,6 +242,7 @@ def test_result_has_the_type_and_nearly_the_values_of_double_precision(name, est
     assert fastcl.denoise(prior, np.ones((2, prior.dim), int), 0.5, **settings).dtype == np.float64
 
 
+@few_points
 @pytest.mark.parametrize("strength", [1.0, 0.4])
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("name", PRIORS)
@@ -277,6 +279,7 @@ ON_DEVICES = {
 }
 
 
+@few_points
 @pytest.mark.parametrize("strength", [1.0, 0.4])
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("name", ON_DEVICES)
@@ -372,3 +375,46 @@ def test_a_bad_seed_is_named(rng, error):
         fastcl.denoise(
             PRIORS["network in a plane"], np.zeros((3, 2)), 1.0, estimator="mean", rng=rng
         )
+
+
+# ---- a prior far from y --------------------------------------------------------------------------
+
+
+class Quartic(fastcl.Prior):
+    dim = 1
+
+    def energy_and_grad(self, x):
+        return (x**4).sum(axis=1), 4 * x**3
+
+
+class Exponential(fastcl.ReferenceMeasure):
+    dim = 1
+
+    def log_density(self, x):
+        return np.where(x[:, 0] > 0, -x[:, 0], -np.inf)
+
+
+@pytest.mark.parametrize(
+    "prior", [Quartic(), Exponential()], ids=lambda prior: type(prior).__name__
+)
+def test_a_mean_that_rests_on_few_points_is_done_with_a_warning(prior):
+    y = np.array([[-9.0], [0.5], [1.0]])
+    with pytest.warns(RuntimeWarning, match="posterior means of 1 of 3 rows rest on fewer than 2"):
+        clean = fastcl.denoise(prior, y, sigma=0.5, estimator="mean")
+    assert np.isfinite(clean).all()
+    np.testing.assert_array_equal(  # without a warning, which would be an error here
+        fastcl.denoise(prior, y[1:], sigma=0.5, estimator="mean"), clean[1:]
+    )
+
+
+def test_a_row_at_whose_points_the_density_vanishes_stays():
+    with pytest.warns(RuntimeWarning, match="posterior means of 1 of 1 rows"):
+        clean = fastcl.denoise(Exponential(), [[-9.0]], sigma=0.5, estimator="mean")
+    assert_within(clean, [[-9.0]], 10 * EPS)
+
+
+def test_an_image_model_is_sent_to_denoise_image():
+    transform = fastcl.PatchTransform.fit(np.random.default_rng(0).random((50, 4)))
+    model = fastcl.ImageModel(transform, fastcl.Gaussian(np.zeros(3), np.eye(3)))
+    with pytest.raises(TypeError, match="got ImageModel: use denoise_image"):
+        fastcl.denoise(model, np.ones((2, 3)), 0.1)

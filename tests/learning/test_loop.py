@@ -293,3 +293,11 @@ def test_a_grid_is_normalised_on_its_points():
     nodes, cell = midpoints(problem.domain.low, problem.domain.high, 50)
     # The sum of 50 numbers of float64, each of a few operations.
     assert abs(np.exp(problem.prior.log_density(nodes)).sum() * cell - 1) < 1e-13
+
+
+def test_a_result_prints_no_history():
+    prior = fastcl.MLPPrior(2, (4,), rng=0)
+    omega = fastcl.draw_frequencies(5, dim=2, scale=1.0, rng=0)
+    sk = fastcl.sketch(np.zeros((1, 2)), omega)
+    result = fastcl.learn(prior, sk, fastcl.Box([-1, -1], [1, 1]), n_points=8, n_iter=3, rng=0)
+    assert repr(result) == f"LearnResult({prior}, steps=3, interrupted=False)"

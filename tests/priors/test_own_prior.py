@@ -20,9 +20,6 @@ class Ring(fastcl.Prior, kind="ring"):
         offsets = (lengths - self.radius) / self.width
         return offsets**2 / 2, (offsets / self.width / lengths)[:, None] * x
 
-    def energy(self, x):
-        return self.energy_and_grad(x)[0]
-
     def to_arrays(self):
         return {"radius": self.radius, "width": self.width}
 
@@ -132,3 +129,17 @@ def test_a_reference_that_is_not_standard_normal_is_refused():
     mixture = fastcl.GaussianScaleMixture(np.eye(2), [1.0], [1.0])
     with pytest.raises(ValueError, match=r"must be N\(0, I\)"):
         fastcl.GaussianisedPrior(Flat(), mixture)
+
+
+def test_a_method_that_is_missing_is_named():
+    class Unfinished(fastcl.Prior):
+        dim = 2
+
+    with pytest.raises(NotImplementedError, match="Unfinished must define energy_and_grad"):
+        fastcl.denoise(Unfinished(), [[1.0, 2.0]], 0.1)
+
+    class Unsampled(fastcl.ReferenceMeasure):
+        dim = 2
+
+    with pytest.raises(NotImplementedError, match="Unsampled must define log_density"):
+        fastcl.denoise(Unsampled(), [[1.0, 2.0]], 0.1)
