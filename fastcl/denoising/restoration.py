@@ -105,7 +105,7 @@ def denoise_image(
         Factor of the prior's energy.
     estimator : {"mean", "map"}
         What replaces every patch: its posterior mean, from `n_samples` weighted points, or its MAP
-        estimate, from `n_iter` steps per pass.
+        estimate, from `n_iter` steps per pass, which smooths too much under heavy-tailed priors.
     n_samples, n_iter : int
     rng : int or numpy.random.Generator
     progress : bool

@@ -109,9 +109,11 @@ def estimate_scale(x: ArrayLike, rng: Any = None, n_points: int = 5000, m: int =
     Returns
     -------
     float
-        Standard deviation of the finest clusters, in units of x. It is too large if the clusters
-        are few and regularly placed, because the sketch then vanishes at whole rings of
-        frequencies.
+        Standard deviation of the finest clusters, in units of x. It is too large for curves and
+        other connected shapes, up to ten times: look at `fastcl.plots.plot_frequencies`, and halve
+        the scale until the magnitudes at the largest radii reach the noise floor. It is also too
+        large if the clusters are few and regularly placed, because the sketch then vanishes at
+        whole rings of frequencies.
 
     Raises
     ------

@@ -52,7 +52,16 @@ def as_axes(axes: Any, most: int, width: float, height: float) -> NDArray:
 
 
 def save_figure(figure: Figure, path: PathLike) -> None:
-    """Write a figure as PNG, atomically."""
+    """Write a figure as PNG, atomically.
+
+    Examples
+    --------
+    >>> import fastcl, os, tempfile
+    >>> from fastcl.plots import plot_energy, save_figure
+    >>> axes = plot_energy(fastcl.MLPPrior(dim=1, widths=(8,), rng=0), fastcl.Box([-1], [1]))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_figure(axes.figure, os.path.join(folder, "energy.png"))
+    """
     with replacing(path) as file:
         figure.savefig(file, format="png", dpi=120)
 
