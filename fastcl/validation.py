@@ -145,6 +145,17 @@ def check_settings(settings: dict[str, Any], *functions: Callable) -> None:
             as_count(value, name)
 
 
+def as_float_dtype(dtype: DTypeLike) -> np.dtype:
+    """`dtype` as a NumPy dtype, float32 or float64."""
+    try:
+        dtype = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype must be float32 or float64, got {dtype!r}") from None
+    if dtype not in FLOATS:
+        raise ValueError(f"dtype must be float32 or float64, got {dtype}")
+    return dtype
+
+
 def undefined(thing: object, method: str) -> NotImplementedError:
     """The exception for a method that a subclass must define."""
     return NotImplementedError(f"{type(thing).__name__} must define {method}")

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ..backend import to_device_of
 from ..files import Arrays, Storable
-from ..validation import as_count, as_generator, as_points, as_vector
+from ..validation import as_count, as_float_dtype, as_generator, as_points, as_vector
 from .base import ReferenceMeasure
 from .counter_rng import Stream
 
@@ -70,6 +70,7 @@ class Box(Storable, kind="box"):
         self, n: int, rng: Any = None, dtype: DTypeLike = np.float64, like: NDArray | None = None
     ) -> NDArray:
         """n uniform points, (n, d), on the device of `like` if that is a CuPy array."""
+        dtype = as_float_dtype(dtype)
         stream = rng if isinstance(rng, Stream) else Stream(int(as_generator(rng).integers(2**63)))
         return stream.uniform(n, self.low, self.high, dtype, like)
 

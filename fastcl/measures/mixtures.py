@@ -15,7 +15,14 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ..backend import DeviceCache, is_device, product, to_host
 from ..files import Arrays
-from ..validation import as_array, as_generator, as_points, as_vector
+from ..validation import (
+    as_array,
+    as_float_dtype,
+    as_generator,
+    as_noise_level,
+    as_points,
+    as_vector,
+)
 from .base import ReferenceMeasure
 
 CHUNK_ROWS = 1 << 14  # rows for which one array per component is held at a time
@@ -81,7 +88,7 @@ class GaussianTerms(ReferenceMeasure):
 
     def sample(self, n: int, rng: Any = None, dtype: DTypeLike = np.float64) -> NDArray:
         """n points of the mixture, (n, d)."""
-        rng = as_generator(rng)
+        rng, dtype = as_generator(rng), as_float_dtype(dtype)
         component = rng.choice(self.term_weights.size, size=n, p=self.term_weights)
         points = rng.standard_normal((n, self.dim), dtype=dtype)
         for k, root in enumerate(self._roots):
@@ -192,7 +199,8 @@ class GaussianTerms(ReferenceMeasure):
         return centre, points.astype(y.dtype), None
 
     def posterior_mean(self, y: ArrayLike, noise: NDArray) -> NDArray:
-        """E[x | y] in closed form, (n, d), for y = x + N(0, diag(noise^2)) and noise (d,)."""
+        """E[x | y] (n, d) for y = x + N(0, diag(noise^2)); noise is (d,), or a number."""
+        noise = as_noise_level(noise, self.dim)
 
         def mean(chunk: NDArray) -> NDArray:
             centres, whitenings, constants, gains, _ = self._posterior_factors(chunk, noise)

@@ -12,11 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from ..backend import contiguous, kernel, product, to_host
+from ..backend import contiguous, kernel, product
 from ..files import Arrays
 from ..kernels.mixtures import LANES, MOMENT_PARTS
 from ..progress import progress_bar
-from ..validation import as_array, as_count, as_generator, as_points, as_vector
+from ..validation import (
+    as_array,
+    as_count,
+    as_generator,
+    as_noise_level,
+    as_points,
+    as_vector,
+)
 from .mixtures import CHUNK_ROWS, GaussianTerms
 from .radial_map import map_radii, pull_back, radial_tables
 
@@ -194,10 +201,11 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         return -log_density, gradient, curvature
 
     def posterior_mean(self, y: ArrayLike, noise: NDArray) -> NDArray:
-        """E[x | y] in closed form, (n, d), for y = x + N(0, diag(noise^2)); in the type of y."""
+        """E[x | y] (n, d) for y = x + N(0, diag(noise^2)); noise is (d,), or a number."""
         y = as_points(y, "y", self.dim)
+        noise = as_noise_level(noise, self.dim)
         out = np.empty_like(y)
-        kernel("mixture_means", like=y)(y, *self._mean_factors(y, to_host(noise)), out)
+        kernel("mixture_means", like=y)(y, *self._mean_factors(y, noise), out)
         return out
 
     def _mean_factors(self, like: NDArray, noise: NDArray) -> tuple[NDArray, ...]:

@@ -122,11 +122,11 @@ class Prior(Storable):
 
 
 def check_reference(reference: ReferenceMeasure | None, dim: int) -> None:
-    """ValueError unless `reference` is a reference measure in `dim` dimensions."""
-    if not isinstance(reference, ReferenceMeasure) or reference.dim != dim:
-        raise ValueError(
-            f"reference must be a reference measure of dimension {dim}, got {reference!r}"
-        )
+    """TypeError or ValueError unless `reference` is a reference measure in `dim` dimensions."""
+    if not isinstance(reference, ReferenceMeasure):
+        raise TypeError(f"reference must be a reference measure, got {type(reference).__name__}")
+    if reference.dim != dim:
+        raise ValueError(f"reference must have dimension {dim}, got {reference.dim}")
 
 
 def is_trainable(prior: object) -> bool:

@@ -17,7 +17,15 @@ from ..backend import empty, empty_aligned, is_device, kernel, to_device_of, to_
 from ..files import Arrays, part_from, parts_of
 from ..measures.base import ReferenceMeasure
 from ..measures.box import Box, Domain
-from ..validation import FLOATS, as_array, as_count, as_generator, as_points, as_positive, as_vector
+from ..validation import (
+    as_array,
+    as_count,
+    as_float_dtype,
+    as_generator,
+    as_points,
+    as_positive,
+    as_vector,
+)
 from .base import Prior, check_reference
 
 MAX_PARTS = 16  # partial gradients of one backward pass: bounds the memory, and the threads at work
@@ -90,13 +98,7 @@ class MLPPrior(Prior, kind="prior"):
             check_reference(reference, dim)
         self.reference = reference
         self.sizes = np.array([dim, *widths, dim], np.int64)
-        try:
-            dtype = np.dtype(dtype)
-        except TypeError:
-            raise TypeError(f"dtype must be float32 or float64, got {dtype!r}") from None
-        if dtype not in FLOATS:
-            raise ValueError(f"dtype must be float32 or float64, got {dtype}")
-        self._theta = empty_aligned(count_parameters(self.sizes), dtype)
+        self._theta = empty_aligned(count_parameters(self.sizes), as_float_dtype(dtype))
         self._theta[:] = 0
         rng = as_generator(rng)
         offset = 0

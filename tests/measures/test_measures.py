@@ -481,3 +481,22 @@ def test_points_that_are_not_finite_are_named(name, method, argument):
 def test_grid_without_points_is_refused(k):
     with pytest.raises(ValueError, match="points_per_axis"):
         BOXES["box 1"].grid(k)
+
+
+@pytest.mark.parametrize("domain", [BOXES["box 1"], MIXTURES["mixture 2"]], ids=repr)
+def test_points_are_floats(domain):
+    assert domain.sample(3, rng=0, dtype=np.float32).dtype == np.float32
+    with pytest.raises(ValueError, match="dtype must be float32 or float64, got int64"):
+        domain.sample(3, rng=0, dtype=np.int64)
+    with pytest.raises(TypeError, match="dtype must be float32 or float64, got 'lots'"):
+        domain.sample(3, rng=0, dtype="lots")
+
+
+def test_noise_may_be_one_number():
+    for domain in (
+        MIXTURES["mixture 2"],
+        fastcl.MixtureOfScaleMixtures([np.eye(2)], [0.5, 1.0], [[0.5, 0.5]]),
+    ):
+        y = np.ones((3, 2))
+        found = domain.posterior_mean(y, 0.5)
+        np.testing.assert_array_equal(found, domain.posterior_mean(y, np.full(2, 0.5)))

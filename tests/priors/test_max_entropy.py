@@ -133,8 +133,8 @@ def test_a_prior_with_a_missing_part_is_refused(lost):
         ([[np.nan]], [1.0], NORMAL, ValueError, "^omega holds NaN"),
         ([1.0], [1.0], NORMAL, ValueError, "^omega must be 2-D"),
         ([[1.0]], [1.0], PLANE, ValueError, "^reference .*dimension 1"),
-        ([[1.0]], [1.0], None, ValueError, "^reference "),
-        ([[1.0]], [1.0], fastcl.Box([0.0], [1.0]), ValueError, "^reference "),
+        ([[1.0]], [1.0], None, TypeError, "^reference "),
+        ([[1.0]], [1.0], fastcl.Box([0.0], [1.0]), TypeError, "^reference "),
     ],
 )
 def test_bad_parts_of_a_prior_are_named(omega, c, reference, error, message):
