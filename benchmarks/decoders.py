@@ -75,8 +75,6 @@ with open("/proc/self/clear_refs", "w") as file:
     file.write("5")
 before, start = status("VmRSS"), time.perf_counter()
 model = make().fit(x[: len(x) // 10] if name.endswith("tenth") else x)
-if hasattr(model, "_decode"):
-    model._decode()
 figures = {"seconds": time.perf_counter() - start, "MiB": status("VmHWM") - before}
 centres = model.cluster_centers_ if "KMeans" in name else model.means_
 few = slice(0, 100_000)

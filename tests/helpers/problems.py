@@ -146,9 +146,10 @@ def features(x, omega):
 def objective(prior, omega, target, nodes, weights):
     """||S mu - target||^2 by quadrature, its gradient (P,), and the sizes (P,) of its terms."""
     energy, jacobian = energy_and_jacobian(prior, nodes)
-    mu, waves = weights * np.exp(prior.log_scale - energy), features(nodes, omega)
-    residual = mu @ waves - target
-    slope = 2 * mu * (waves.conj() @ residual).real  # dG / d log mu_j
+    mu = weights * np.exp(prior.log_scale - energy)
+    phi = features(nodes, omega)
+    residual = mu @ phi - target
+    slope = 2 * mu * (phi.conj() @ residual).real  # dG / d log mu_j
     jacobian[:, -1] = -1  # log mu = a - R
     magnitude = 2 * np.abs(residual).sum() * mu @ np.abs(jacobian)
     return (np.abs(residual) ** 2).sum(), -slope @ jacobian, magnitude
