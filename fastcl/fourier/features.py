@@ -29,48 +29,50 @@ def feature_sum(
     ----------
     x : array (n, d)
         Points, with any strides; read in chunks, so a memory map is never loaded whole. float32
-        and float16 are computed in float32, and accumulated in float64 across blocks of 256
+        and float16 points are computed in float32 and accumulated in float64 across blocks of 256
         points; every other real type is computed in float64.
     omega : array (m, d), or structured frequencies
-        Radians per unit of x.
+        Frequencies, radians per unit of x.
     weights : array (n,), optional
         One real weight per point; ones by default.
     out : complex128 array (m,), optional
         Where to write the result.
     method : {"auto", "direct", "nufft"}, optional
         "direct" evaluates every pair. "nufft" uses finufft's non-uniform fast Fourier transform,
-        for d up to 3. "auto" takes the one that should be faster: a fixed rule, the same on every
-        machine. Without finufft, for d > 3 and below two million pairs that is "direct".
+        for d up to 3. "auto" picks the one that should be faster, by a fixed rule that is the same
+        on every machine: "direct" without finufft, for d > 3 and below two million pairs.
     accuracy : float, optional
-        Largest error of "nufft" relative to ``sum_i |w_i|``: by default 1e-6 for float32 points,
-        at least 2e-7; 1e-12 for float64, at least 1e-13. The rounding of phases in float64 is
-        added to it, 5e-16 of the largest phase in radians. "direct" always rounds in the type of x.
+        Largest error of "nufft", relative to ``sum_i |w_i|``. The default is 1e-6 for float32
+        points, which allow 2e-7 at best, and 1e-12 for float64, which allows 1e-13. Rounding of
+        the phases in float64 adds 5e-16 times the largest phase in radians. "direct" ignores this
+        setting: it rounds in the type of x.
 
     Returns
     -------
     complex128 array (m,)
-        Where x is.
+        The sums, on the device of x, or on the host if x is there.
 
     Raises
     ------
     TypeError, ValueError
-        x, omega or weights empty, not finite, or of sizes that do not match; an `out` of another
-        kind; float32 phases that would lose all their digits; "nufft" for CuPy arrays, for d > 3,
-        or if the ranges of x and omega would need a grid of more than 1 GiB; an accuracy out of
-        reach.
+        x, omega or weights that are empty, not finite, or of sizes that do not match; an `out` of
+        the wrong type or shape; phases so large that rounding leaves them no digits; "nufft" for
+        CuPy arrays, for d > 3, or if the ranges of x and omega would need a grid of more than
+        1 GiB; an accuracy that the type of x cannot reach.
     ImportError
-        "nufft" without finufft.
+        "nufft" if finufft is not installed.
 
     Notes
     -----
-    ``A`` in arXiv 2310.03085; its adjoint for the real inner product is `feature_adjoint`. The
-    result is bitwise identical for any number of threads. Its last bits depend on the method, on
-    whether a CPU or a GPU did the work and, for "nufft", on the version of finufft.
+    This is ``A`` in arXiv 2310.03085; `feature_adjoint` is its adjoint for the real inner product.
+    The result is bitwise identical for any number of threads. Its last bits depend on the method,
+    on whether a CPU or a GPU did the work and, for "nufft", on the version of finufft.
 
     If x or omega is a CuPy array, the work is done on its device, and a NumPy array x is streamed
     through it. No n x m array is formed: extra memory is one chunk of 131072 rows if x has to be
-    converted, and about 1 KiB and 32 d bytes per frequency. "nufft" needs grids of up to 1 GiB in
-    all, 256 MiB if "auto" chooses; `fastcl.fourier.nufft` cites the method and has more on memory.
+    converted, and about 1 KiB and 32 d bytes per frequency. The grids of "nufft" take up to 1 GiB
+    in all, or 256 MiB if "auto" chose it; `fastcl.fourier.nufft` cites the method and has more on
+    memory.
 
     Examples
     --------
@@ -99,9 +101,10 @@ def sum_of_rows(
     first: int = 0,
     last: int | None = None,
 ) -> NDArray:
-    """(m,) complex128, where `operator` works, over rows first..last of x.
+    """The feature sum over rows first..last of x, (m,) complex128, where `operator` works.
 
-    x is an array, or what is sliced like one; `weights` are one number per row of x, or None.
+    x is an array or anything that is sliced like one; `weights` are one number per row of x, or
+    None.
     """
     sums = np.zeros(len(operator.omega), np.complex128, like=operator.like)
     for begin, end in _groups(operator, first, x.shape[0] if last is None else last):
@@ -130,30 +133,45 @@ def feature_adjoint(
     x : array (n, d)
         Points; float32 and float16 give float32, every other real type float64.
     omega : array (m, d), or structured frequencies
-        Radians per unit of x.
+        Frequencies, radians per unit of x.
     c : array (m,), real or complex
         One coefficient per frequency.
     out : array (n,), optional
         Where to write the result, in the type of the result.
     method : {"auto", "direct", "nufft"}, optional
-        See `feature_sum`, also for memory and for what the result depends on.
+        "direct" evaluates every pair. "nufft" uses finufft's non-uniform fast Fourier transform,
+        for d up to 3. "auto" picks the one that should be faster, by a fixed rule that is the same
+        on every machine: "direct" without finufft, for d > 3 and below two million pairs.
     accuracy : float, optional
-        See `feature_sum`; relative to ``sum_l |c_l|``.
+        Largest error of "nufft", relative to ``sum_l |c_l|``. The default is 1e-6 for float32
+        points, which allow 2e-7 at best, and 1e-12 for float64, which allows 1e-13. Rounding of
+        the phases in float64 adds 5e-16 times the largest phase in radians. "direct" ignores this
+        setting: it rounds in the type of x.
 
     Returns
     -------
-    float array (n,), where x is
-        With ``Re <c, A w> = <A* c, w>``. It is bitwise identical for any number of threads.
+    float array (n,)
+        ``A* c``, on the device of x, or on the host if x is there: ``Re <c, A w> = <A* c, w>`` for
+        the feature sum A of any weights w.
 
     Raises
     ------
-    TypeError, ValueError, ImportError
-        As `feature_sum`; and for c of another length.
+    TypeError, ValueError
+        x, omega or c that are empty, not finite, or of sizes that do not match; an `out` of the
+        wrong type or shape; phases so large that rounding leaves them no digits; "nufft" for CuPy
+        arrays, for d > 3, or if the ranges of x and omega would need a grid of more than 1 GiB; an
+        accuracy that the type of x cannot reach.
+    ImportError
+        "nufft" if finufft is not installed.
 
     Notes
     -----
+    The result is bitwise identical for any number of threads. Its last bits depend on the method,
+    on whether a CPU or a GPU did the work and, for "nufft", on the version of finufft.
+
     Extra memory of "direct": at most one chunk of 131072 rows if x has to be converted, and 100
-    bytes per frequency.
+    bytes per frequency. The grids of "nufft" take up to 1 GiB in all, or 256 MiB if "auto" chose
+    it.
 
     Examples
     --------
@@ -168,7 +186,7 @@ def feature_adjoint(
     choice.check(x.shape[1], dtype, is_device(like))
     c = as_array(c, "c", kinds="fiubc")
     for part in (c.real, c.imag):
-        as_vector(part, "c", len(omega), dtype)  # finite in the type of the work
+        as_vector(part, "c", len(omega), dtype)  # c must be finite in the working type too
     operator = FeatureOperator.pack(omega, dtype, like)
     out = _check_out(out, (len(x),), dtype, x)
     c = to_device_of(c.astype(np.complex128), operator.like)
@@ -185,12 +203,12 @@ def feature_adjoint(
 
 
 def device_like(x: NDArray, omega: Any) -> NDArray:
-    """An array that is where the work is to be done: on a device if x or omega is on one."""
+    """Whichever of x and omega is where the work belongs: on a device if either is on one."""
     return omega if is_device(omega) else x
 
 
 def _groups(operator: FeatureOperator, first: int, last: int) -> Iterator[tuple[int, int]]:
-    """First and last row of the groups for which the method is chosen; one group on a device."""
+    """(first, last) row of each group that the method is chosen for; one group on a device."""
     rows = last - first if operator.on_device else GROUP_ROWS
     for start in range(first, last, rows):
         yield start, min(start + rows, last)

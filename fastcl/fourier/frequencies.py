@@ -1,4 +1,4 @@
-"""Random frequencies of a sketch, and their scale estimated from the data."""
+"""Random frequencies for a sketch, and an estimate of their scale from the data."""
 
 from __future__ import annotations
 
@@ -36,30 +36,32 @@ def draw_frequencies(
     dim : int
         Dimension d of the points.
     scale : float
-        Length, in units of x, of the finest structure to be seen: radii are proportional to
-        1 / scale.
+        Length, in units of x, of the finest structure that the sketch should resolve: radii are
+        proportional to 1 / scale.
     law : {"folded_gaussian", "gaussian", "adapted_radius"}
         Distribution of the frequencies. "gaussian": independent N(0, 1 / scale^2) coordinates.
-        The two others have uniform directions and radii r / scale, with r of density proportional
-        to exp(-r^2 / 2) ("folded_gaussian") or sqrt(r^2 + r^4 / 4) exp(-r^2 / 2); they keep low
-        radii when d is large (Keriven et al., "Sketching for large-scale learning of mixture
-        models", arXiv 1606.02838).
+        The other two have uniform directions and radii r / scale, where the density of r is
+        proportional to exp(-r^2 / 2) ("folded_gaussian") or to sqrt(r^2 + r^4 / 4) exp(-r^2 / 2)
+        ("adapted_radius"); they still draw low radii if d is large (Keriven et al., "Sketching for
+        large-scale learning of mixture models", arXiv 1606.02838).
     rng : int or numpy.random.Generator, optional
+        Seed or generator; by default every call draws other frequencies.
     structure : {None, "harmonic", "hadamard", "seeded"}
         None: all frequencies are independent. "harmonic", for few dimensions: m / K independent
-        base frequencies and their multiples 1..K. The bases have radii divided by (K + 1) / 2, so
-        the mean radius of all frequencies is that of `law`; individual ones reach further out, and
-        closer to zero. "hadamard", for about 64 dimensions and more: radii from `law`, in
-        directions that are rows of random Hadamard blocks; in fewer dimensions it is correct and as
-        fast as None. "seeded": independent frequencies, rounded to single precision, of which files
-        keep the seed alone (`SeededFrequencies`).
+        base frequencies and their multiples 1..K. The radii of the bases are divided by
+        (K + 1) / 2, so that the mean radius of all frequencies is that of `law`; some reach further
+        out, and some closer to zero. "hadamard", for about 64 dimensions and more: radii from
+        `law`, and the rows of random Hadamard blocks as directions; in fewer dimensions it is
+        correct, and as fast as None. "seeded": independent frequencies, rounded to single
+        precision; files keep only their seed (`SeededFrequencies`).
     harmonics : int
         K for "harmonic", from 2 to 16; m must be a multiple of it.
 
     Returns
     -------
     float64 array (m, d), or structured frequencies
-        Radians per unit of x. Every function takes structured frequencies in place of an array.
+        Radians per unit of x. Every function that takes an array of frequencies takes structured
+        ones too.
 
     Raises
     ------
@@ -72,6 +74,14 @@ def draw_frequencies(
     >>> import fastcl
     >>> fastcl.draw_frequencies(1000, dim=2, scale=0.03, rng=0).shape
     (1000, 2)
+
+    Structured frequencies go wherever an array would:
+
+    >>> omega = fastcl.draw_frequencies(1000, dim=2, scale=0.03, rng=0, structure="harmonic")
+    >>> omega
+    HarmonicFrequencies(m=1000, dim=2, harmonics=4)
+    >>> fastcl.sketch([[0.1, 0.2], [0.3, 0.4]], omega).values.shape
+    (1000,)
     """
     m, dim = as_count(m, "m"), as_count(dim, "dim")
     scale = as_positive(scale, "scale")
@@ -94,17 +104,19 @@ def draw_frequencies(
 def estimate_scale(x: ArrayLike, rng: Any = None, n_points: int = 5000, m: int = 1000) -> float:
     """Estimate a `scale` for `draw_frequencies` from a small sketch of some of the data.
 
-    The sketch of clustered data decays in magnitude like exp(-scale^2 r^2 / 2), where r is the
-    radius of the frequency. This decay is fitted to the largest magnitudes in 30 rings, three
-    times, each time with frequencies that suit the last fit.
+    The magnitudes of a sketch of clustered data decay like exp(-scale^2 r^2 / 2), where r is the
+    radius of the frequency. This decay is fitted to the largest magnitude in each of 30 rings of
+    frequencies; the fit is repeated three times, each time with frequencies drawn at the scale
+    found before.
 
     Parameters
     ----------
     x : array (n, d)
-        Points; `n_points` of them are read, chosen at random.
+        Points; at most `n_points` of them are read, chosen at random.
     rng : int or numpy.random.Generator, optional
+        Seed or generator that chooses the points and draws the frequencies.
     n_points, m : int
-        Points and frequencies of the small sketch; m is at least 90.
+        Number of points and of frequencies in the small sketch; m is at least 90.
 
     Returns
     -------
@@ -142,7 +154,8 @@ def estimate_scale(x: ArrayLike, rng: Any = None, n_points: int = 5000, m: int =
     scale = float(np.sqrt(points.var(axis=0).mean()))
     if scale == 0:
         raise ValueError("x has no spread: all points are equal")
-    floor = 2 / np.sqrt(len(points))  # the sketch of a finite sample where the true one is zero
+    # Sampling noise: the magnitudes that n points have where the true sketch is zero.
+    floor = 2 / np.sqrt(len(points))
     for _ in range(3):
         omega = draw_frequencies(m, points.shape[1], scale, "adapted_radius", rng)
         radii = np.linalg.norm(omega, axis=1)
@@ -159,7 +172,7 @@ def estimate_scale(x: ArrayLike, rng: Any = None, n_points: int = 5000, m: int =
 
 
 def _fit_decay(r: NDArray, magnitudes: NDArray, log_scale: float) -> float:
-    """The log of the scale that fits magnitudes (k,) at radii r (k,) best, from a first guess."""
+    """The log-scale that best fits magnitudes (k,) at radii r (k,); `log_scale` is the guess."""
 
     def residuals(s: NDArray) -> NDArray:
         return np.exp(-np.exp(2 * s) * r**2 / 2) - magnitudes

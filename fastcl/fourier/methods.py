@@ -1,9 +1,10 @@
-"""Which way a sum or an adjoint takes: the direct kernels, or finufft if that should be faster.
+"""How a sum or an adjoint is computed: by the direct kernels, or by finufft if that looks faster.
 
-The choice follows from the sizes, the ranges of points and frequencies and the accuracy, by prices
-that are constants of this package.  It is therefore the same on every machine that has finufft, and
-for any number of threads.  The prices are those of two threads of an AMD EPYC (Zen 4); on other
-machines both ways change by similar factors.  benchmarks/nufft.py shows what the choice loses.
+The choice follows from the sizes, the ranges of points and frequencies, and the accuracy, through
+costs that are constants of this package. It is therefore the same on every machine that has
+finufft, and for any number of threads. The costs were measured on two threads of an AMD EPYC
+(Zen 4); on other machines both methods change by similar factors. benchmarks/nufft.py shows how
+much time the choice loses.
 """
 
 from __future__ import annotations
@@ -32,12 +33,13 @@ Map = Literal["sum", "adjoint"]
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 METHODS = ("auto", "direct", "nufft")
 ACCURACY = {SINGLE: 1e-6, DOUBLE: 1e-12}  # the default for points of either type
-MIN_ACCURACY = {SINGLE: 2e-7, DOUBLE: 1e-13}  # rounding does not allow for less
-MAX_GRID_BYTES = {"nufft": 1 << 30, "auto": 1 << 28}  # all grids of a call together, by method
-GROUP_ROWS = 1 << 18  # points that share one transform, and for which the method is chosen
+MIN_ACCURACY = {SINGLE: 2e-7, DOUBLE: 1e-13}  # rounding allows no better
+MAX_GRID_BYTES = {"nufft": 1 << 30, "auto": 1 << 28}  # for all grids of a call, by method
+GROUP_ROWS = 1 << 18  # points in one transform; the method is chosen anew for each group
 MIN_PAIRS = 2_000_000  # with fewer, the direct kernels are done before finufft has started
-# What the direct kernels cost: seconds per pair for d = 1, 2, 3, and seconds per call.  float32 is
-# from benchmarks/RESULTS.md; float64 took 2.7 times as long for the sum, 2.4 for the adjoint.
+# What the direct kernels cost: seconds per pair for d = 1, 2, 3, and seconds per call. Times for
+# float32 are from benchmarks/RESULTS.md; float64 took 2.7 times as long for the sum and 2.4 times
+# as long for the adjoint.
 THREADS = 2
 PAIR_SECONDS = {
     ("sum", SINGLE): (1.54e-10, 1.57e-10, 1.71e-10),
@@ -61,7 +63,9 @@ class MethodChoice:
     Parameters
     ----------
     method : {"auto", "direct", "nufft"}
+        "direct" evaluates every pair, "nufft" uses finufft, "auto" picks the faster one.
     accuracy : float, optional
+        Largest error of finufft, relative to the sum of the magnitudes; ACCURACY by default.
     """
 
     def __init__(self, method: str = "auto", accuracy: float | None = None) -> None:
@@ -80,7 +84,7 @@ class MethodChoice:
         return self.accuracy
 
     def check(self, dim: int, dtype: np.dtype, on_device: bool = False) -> None:
-        """ValueError or ImportError, before any work, if the method cannot serve such points."""
+        """Raise ValueError or ImportError, before any work, if the method does not suit x."""
         self.accuracy_for(dtype)
         if self.method != "nufft":
             return
@@ -98,10 +102,10 @@ class MethodChoice:
     def choose(
         self, name: Map, operator: FeatureOperator, x: NDArray, first: int, last: int
     ) -> tuple[FeatureOperator, Iterable[tuple[int, NDArray]]]:
-        """What computes a map for rows first..last of x, and the chunks to give to it.
+        """(operator, chunks): what computes a map for rows first..last of x, and what to feed it.
 
-        Either `operator` itself and chunks that are read one by one, or finufft and all rows
-        at once.
+        Either `operator` itself and chunks that are read one by one, or finufft and a single chunk
+        of all rows.
         """
         n, dim = last - first, operator.omega.shape[1]
         if operator.on_device or not self._may_take_nufft(name, operator, n):
@@ -116,7 +120,7 @@ class MethodChoice:
         return NufftOperator(operator, frequencies, plan), [(first, points.T)]
 
     def _may_take_nufft(self, name: Map, operator: FeatureOperator, n: int) -> bool:
-        """What sizes alone tell; for "auto", whether finufft would pay on the smallest of grids."""
+        """False if the sizes alone rule finufft out: it would not pay even on the smallest grid."""
         if self.method != "auto":
             return self.method == "nufft"
         m, dim = operator.omega.shape
@@ -127,7 +131,7 @@ class MethodChoice:
     def _plan(self, name: Map, operator: FeatureOperator, n: int, products: NDArray) -> Plan | None:
         """The plan of finufft's transform; None for "auto" if it does not fit or does not pay.
 
-        ValueError for "nufft" if it does not fit.
+        If it does not fit, "nufft" raises ValueError.
         """
         (m, dim), dtype = operator.omega.shape, operator.freqs.dtype
         n_sources, n_targets = (n, m) if name == "sum" else (m, n)

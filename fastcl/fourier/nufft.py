@@ -1,14 +1,14 @@
 """Sums of exponentials in up to three dimensions by finufft's non-uniform fast Fourier transform.
 
 The direct kernels cost points x frequencies; finufft's transform of type 3 costs points +
-frequencies + a grid: it spreads the sources on a grid, Fourier transforms that, and interpolates at
-the targets.  The method is by Barnett, Magland and af Klinteberg, "A parallel non-uniform fast
+frequencies + a grid: it spreads the sources onto a grid, applies an FFT to it, and interpolates at
+the targets. The method is by Barnett, Magland and af Klinteberg, "A parallel non-uniform fast
 Fourier transform library based on an exponential of semicircle kernel", SIAM J. Sci. Comput. 41(5),
 2019.
 
-This module decides how finufft is called: with a tolerance that keeps the accuracy asked for, and
-cut into pieces whose number follows from sizes alone, each on one thread, so that the result does
-not depend on the number of threads.  `methods` decides when.
+`methods` decides when finufft is called, this module how: with a tolerance that keeps the accuracy
+asked for, and in pieces, each on one thread. The number of pieces follows from the sizes alone, so
+the result does not depend on the number of threads.
 
 Memory: the grids, which grow with the product over the axes of (range of x) (range of omega); for
 each frequency and each point of a group, 200 bytes, or 16 bytes per piece if that is more.
@@ -31,10 +31,10 @@ from .operator import FeatureOperator
 MAX_DIM = 3
 MAX_PIECES = 16  # per transform: bounds the memory, and the threads that can work on it
 # finufft's tolerance is not a bound on its error: relative to the sum of the magnitudes, errors
-# were up to 9 times larger over d = 1, 2, 3, grids of 10 to 5000 per axis and points at the ends of
-# their range.  Per row: the upsampling of the grid, the factor by which to ask for less error, and
-# the smallest tolerance at which that factor was found to be enough.  Less upsampling means smaller
-# grids and wider kernels.
+# were up to 9 times larger over d = 1, 2, 3, grids of 10 to 5000 points per axis, and points at the
+# ends of their range. Each row has the upsampling of the grid, the factor by which the tolerance
+# must be below the accuracy, and the smallest tolerance for which that factor was found to be
+# enough. Less upsampling means smaller grids and wider kernels.
 UPSAMPLING = ((2.0, 12, 8e-15), (1.75, 12, 8e-14), (1.5, 12, 1e-11), (1.25, 40, 2e-8))
 MAX_TOLERANCE = 1e-2
 # Seconds per unit of `work` on one thread of an AMD EPYC (Zen 4), by dimension.
@@ -43,14 +43,13 @@ PRICES = {
     2: np.array([5e-4, 8e-10, 3e-7, 1e-9, 2e-10, 4e-8, 6e-10, 2e-10]),
     3: np.array([5e-4, 8e-10, 5e-7, 5e-10, 2e-10, 2e-8, 5e-10, 2e-10]),
 }
-N_FIXED = (
-    2  # entries of `work` for the grid; three for the targets and three for the sources follow
-)
-WAKE_SECONDS = 2e-3  # until the threads of several pieces run: a core that sleeps takes as long
+# Entries of `work` for the grid; three for the targets and three for the sources follow.
+N_FIXED = 2
+WAKE_SECONDS = 2e-3  # start-up time of the threads of several pieces: sleeping cores wake slowly
 
 
 def import_finufft() -> ModuleType:
-    """The module; ImportError in one line if it is missing."""
+    """The module finufft; ImportError in one line if it is missing."""
     try:
         import finufft
     except ImportError:
@@ -73,20 +72,20 @@ class Grid:
 
     upsampling: float
     tolerance: float
-    width: int  # of the spreading kernel, in grid points
-    spread: float  # points of the grid that the sources are spread on
-    fine: float  # points of the grid that is Fourier transformed
+    width: int  # width of the spreading kernel, in grid points
+    spread: float  # number of points in the grid that the sources are spread onto
+    fine: float  # number of points in the grid that is Fourier transformed
 
     @property
     def bytes(self) -> float:
-        """Memory of both grids, complex128, and of the parts of the first that finufft adds up."""
+        """Memory of both grids, complex128, and of the pieces of the first that finufft adds up."""
         return 16 * (2 * self.spread + self.fine)
 
 
 def half_widths(columns: NDArray) -> NDArray:
-    """Half the range of each column of (d, n), (d,), as finufft centres it.
+    """Half the range (d,) of each row of `columns` (d, n), after finufft has centred it.
 
-    A centre close to zero is taken to be zero.
+    Like finufft, this takes a centre close to zero to be zero.
     """
     low, high = columns.min(axis=1), columns.max(axis=1)
     half = high / 2 - low / 2
@@ -95,7 +94,7 @@ def half_widths(columns: NDArray) -> NDArray:
 
 
 def candidate_grids(products: NDArray, accuracy: float) -> Iterator[Grid]:
-    """Grids that keep `accuracy`, for half-widths of sources times those of targets (d,)."""
+    """Grids that keep `accuracy`; `products` (d,) are half-widths of sources times of targets."""
     for upsampling, factor, min_tolerance in UPSAMPLING:
         tolerance = min(accuracy / factor, MAX_TOLERANCE)
         if tolerance < min_tolerance:
@@ -109,10 +108,10 @@ def candidate_grids(products: NDArray, accuracy: float) -> Iterator[Grid]:
 
 
 def work(dim: int, n_sources: float, n_targets: float, grid: Grid) -> NDArray:
-    """What one transform has to do, (8,), in the units that `PRICES` are for.
+    """Amounts of work in one transform, (8,), in the units of `PRICES`.
 
-    A point costs more if less of the grid is in the caches: there is one price for small grids and
-    one for large grids, and the logarithm of the size interpolates between them.
+    A point costs more if less of the grid is in cache: it has one price for small grids and an
+    extra price for large ones, which is phased in with the logarithm of the size.
     """
     cells = grid.width**dim
     large = min(max(math.log2(grid.fine) - 14, 0) / 7, 1.5)
@@ -123,7 +122,7 @@ def work(dim: int, n_sources: float, n_targets: float, grid: Grid) -> NDArray:
 
 @dataclass(frozen=True)
 class Plan:
-    """A transform cut into pieces: of the sources, whose results are added, or of the targets."""
+    """A transform cut into pieces, by sources (their results are added) or by targets."""
 
     grid: Grid
     pieces: int
@@ -140,8 +139,8 @@ def make_plan(
 ) -> Plan | None:
     """The `Plan` that should be fastest, or None if no grid fits in `grid_bytes`.
 
-    It goes by `PRICES` only, so it is the same on every machine. Each piece repeats the work on the
-    grid, so there are few pieces if that is most of the work.
+    It follows from `PRICES` alone, so it is the same on every machine. Every piece repeats the work
+    on the grid, so there are few pieces if that is most of the work.
     """
     best, fewest_seconds = None, math.inf
     for grid in candidate_grids(products, accuracy):
@@ -162,7 +161,7 @@ def make_plan(
 
 
 def plan_seconds(dim: int, n_sources: float, n_targets: float, plan: Plan, threads: int) -> float:
-    """Nominal seconds of a transform on so many threads."""
+    """Seconds that a transform should take on `threads` threads, by `PRICES`."""
     if plan.of_sources:
         n_sources = n_sources / plan.pieces
     else:
@@ -175,9 +174,9 @@ def plan_seconds(dim: int, n_sources: float, n_targets: float, plan: Plan, threa
 def run_piece(
     sources: NDArray, strengths: NDArray, targets: NDArray, sign: int, grid: Grid
 ) -> NDArray:
-    """(t,) complex128: ``sum_s strengths_s exp(sign i <sources_s, target>)``.
+    """``sum_s strengths_s exp(sign i <sources_s, targets_t>)``, (t,) complex128.
 
-    On one thread, because finufft's last bits depend on the number of its threads.
+    It runs on one thread, because finufft's last bits depend on its number of threads.
     """
     transform = getattr(import_finufft(), f"nufft{len(sources)}d3")
     options = {
@@ -193,7 +192,7 @@ def run_piece(
 def run_plan(
     plan: Plan, sources: NDArray, strengths: NDArray, targets: NDArray, sign: int, threads: int
 ) -> NDArray:
-    """(t,) complex128: the transform of columns (d, s) with strengths (s,) to columns (d, t)."""
+    """The transform of sources (d, s) with strengths (s,) to targets (d, t): (t,) complex128."""
     if plan.pieces == 1:
         return run_piece(sources, strengths, targets, sign, plan.grid)
     size = sources.shape[1] if plan.of_sources else targets.shape[1]
@@ -206,11 +205,11 @@ def run_plan(
         return run_piece(sources, strengths, targets[:, span], sign, plan.grid)
 
     out = np.zeros(targets.shape[1], np.complex128)
-    # finufft does not hold Python's lock.
+    # finufft releases the GIL.
     with ThreadPoolExecutor(min(threads, plan.pieces)) as pool:
         for span, result in zip(spans, pool.map(run, spans), strict=True):
             if plan.of_sources:
-                out += result  # in order, whichever is ready first
+                out += result  # in order, whichever piece is ready first
             else:
                 out[span] = result
     return out
@@ -222,7 +221,7 @@ class NufftOperator(FeatureOperator):
     Parameters
     ----------
     operator : FeatureOperator
-        Of the same frequencies, on the host.
+        Operator for the same frequencies, on the host.
     columns : float64 array (d, m)
         The frequencies, transposed.
     plan : Plan

@@ -1,13 +1,13 @@
 """The two linear maps at given frequencies: one class for each way to compute them.
 
-A `FeatureOperator` holds frequencies in the layouts that its kernels read.  For points x (n, d) in
+A `FeatureOperator` holds frequencies in the layouts that its kernels read. For points x (n, d) in
 the working type, `sum` is ``(A w)_l = sum_i w_i exp(-i <omega_l, x_i>)`` and `adjoint` is
-``(A* c)_i = Re sum_l c_l exp(i <omega_l, x_i>)``.  `pack` picks the class for some frequencies and
-an array; `chunks` reads points from any array and checks them.  The classes here evaluate every
+``(A* c)_i = Re sum_l c_l exp(i <omega_l, x_i>)``. `pack` picks the class that suits the frequencies
+and the array; `chunks` reads points from any array and checks them. The classes here evaluate every
 pair; `nufft.NufftOperator` does not.
 
-Memory.  No n x m array is formed.  On the host: about 1 KiB and 32 d bytes per frequency, and one
-chunk of 131072 rows, which is a copy only if x has to be converted or is read-only.  On a device:
+Memory: no n x m array is formed. The host needs about 1 KiB and 32 d bytes per frequency, and one
+chunk of 131072 rows, which is a copy only if x has to be converted or is read-only. A device needs
 at most 1056 parts of 2048 sums (33 MiB; for harmonic frequencies, times the number of harmonics),
 64 MiB for chunks of x if it is streamed or converted, and 32 d bytes per frequency.
 """
@@ -28,10 +28,10 @@ from .structured import Frequencies, HadamardFrequencies, HarmonicFrequencies
 from .transfer import chunk_rows, streamed_chunks
 
 CHUNK_ROWS = 1 << 17  # rows that are checked, and converted if need be, at a time
-MAX_PHASE_ERROR = 1 / 64  # turns; the largest error of a phase that rounding alone may cause
-# The dimension at which a frequency of a Hadamard block costs as much as a direct one: for float32,
-# sum and adjoint together, at D = 64 (48 for the sum, 40 for the adjoint).  It hardly grows with D,
-# because log2(D) is only a part of the cost.
+MAX_PHASE_ERROR = 1 / 64  # turns; the largest error that rounding alone may cause in a phase
+# The dimension at which a frequency of a Hadamard block costs as much as a direct one: measured in
+# float32 for sum and adjoint together at D = 64 (48 for the sum alone, 40 for the adjoint). It
+# hardly grows with D, because log2(D) is only a part of the cost.
 HADAMARD_COST = 45
 
 
@@ -43,7 +43,7 @@ class FeatureOperator:
     omega : float64 array (m, d), or structured frequencies
         Radians per unit of x.
     freqs : array (m, d)
-        The same in turns and in the working type, on the host.
+        The same frequencies in turns per unit of x, in the working type, on the host.
     like : array
         An array that is where the kernels work.
     """
@@ -58,7 +58,7 @@ class FeatureOperator:
     @staticmethod
     @np.errstate(over="ignore")  # frequencies that overflow become infinite: see check_phases
     def pack(omega: Frequencies, dtype: DTypeLike, like: NDArray | None = None) -> FeatureOperator:
-        """The operator for validated `omega` and points of `dtype` that are where `like` is.
+        """The operator for validated `omega` and points of `dtype`, on the device of `like`.
 
         Without `like` it works on the host.
         """
@@ -70,14 +70,14 @@ class FeatureOperator:
         return DirectOperator(omega, dtype, like)
 
     def sum(self, x: NDArray, weights: NDArray) -> NDArray:
-        """(m,) complex128 for contiguous x (n, d) and weights (n,), or (0,) if all are one.
+        """``sum_i w_i exp(-i <omega_l, x_i>)``, (m,) complex128.
 
-        Both are in the working type.
+        x (n, d) is contiguous, weights are (n,), or (0,) if all are 1; both in the working type.
         """
         raise NotImplementedError
 
     def adjoint(self, x: NDArray, c: NDArray, out: NDArray) -> NDArray:
-        """`out` (n,), filled, for contiguous x (n, d) and complex c (m,)."""
+        """``Re sum_l c_l exp(i <omega_l, x_i>)`` for contiguous x (n, d), written to `out` (n,)."""
         raise NotImplementedError
 
     @property
@@ -86,10 +86,10 @@ class FeatureOperator:
         return is_device(self.like)
 
     def chunks(self, x: NDArray, first: int, last: int) -> Iterator[tuple[int, NDArray]]:
-        """(first row, chunk) over rows first..last of x, an array or what is sliced like one.
+        """(first row, chunk) over rows first..last of x, an array or anything sliced like one.
 
-        Chunks are contiguous, in the working type and where the kernels work.  ValueError if a
-        value is not finite or if a phase would lose all its digits.
+        Chunks are contiguous, in the working type and where the kernels work. Raises ValueError if
+        a value is not finite or a phase would lose all its digits.
         """
         magnitudes = np.empty(x.shape[1])
         for start, chunk in self._converted(x, first, last):
@@ -105,7 +105,7 @@ class FeatureOperator:
             yield from streamed_chunks(x, first, last, dtype, self.like)
             return
         if is_device(x):
-            # The host waits for every chunk, so there is only one unless points are copied.
+            # The host waits for every chunk, so take x as one chunk unless it has to be copied.
             ready = x.dtype == dtype and x.flags.c_contiguous and not self.copies_points
             rows = last - first if ready else chunk_rows(x.shape[1], dtype)
         for start in range(first, last, rows):
@@ -113,7 +113,7 @@ class FeatureOperator:
 
     @np.errstate(over="ignore", invalid="ignore")
     def check_phases(self, magnitudes: NDArray) -> None:
-        """ValueError if phases of points up to `magnitudes` (d,) would lose all their digits."""
+        """Raise ValueError if phases of points up to `magnitudes` (d,) would lose all digits."""
         dtype = self.freqs.dtype
         eps = np.finfo(dtype).eps
         if float((self._largest * magnitudes).sum()) * eps <= MAX_PHASE_ERROR:
@@ -135,20 +135,20 @@ class FeatureOperator:
 
 
 def _in_kernel_units(omega: Frequencies, dtype: DTypeLike, like: NDArray) -> NDArray:
-    """Frequencies in radians, in the unit of the kernels' phases and where `like` is."""
+    """`omega` (radians per unit of x) in the unit of the kernels' phases, where `like` is."""
     scale = phase_unit(like, dtype) / (2 * np.pi)
     return to_device_of(np.multiply(omega, scale).astype(dtype), like)
 
 
 class DirectOperator(FeatureOperator):
-    """Every pair of a point and a frequency on its own; for frequencies of any kind.
+    """Evaluates every pair of a point and a frequency; for frequencies of any kind.
 
     Attributes
     ----------
     rows : array (m, d)
         The frequencies in the unit of the kernels' phases, where the kernels work.
     blocks : array (blocks, d, block_width)
-        The same, transposed and padded with zeros.
+        The same in blocks that are transposed and padded with zeros.
     """
 
     def __init__(self, omega: Frequencies, dtype: DTypeLike, like: NDArray) -> None:
@@ -161,7 +161,7 @@ class DirectOperator(FeatureOperator):
         return _add_parts(self.sum_parts(x, weights), len(self.omega))
 
     def sum_parts(self, x: NDArray, weights: NDArray) -> NDArray:
-        """Sums over parts of the points, (parts, blocks, 2, block_width): real and imaginary."""
+        """Real and imaginary sums over each part of the points, (parts, blocks, 2, block_width)."""
         count, _, width = self.blocks.shape
         part_rows = kernel("rows_per_part", like=x)(len(x), self.blocks)
         partial = np.empty((-(-len(x) // part_rows), count, 2, width), like=x)
@@ -179,20 +179,20 @@ class DirectOperator(FeatureOperator):
     def adjoint_polar(
         self, x: NDArray, amplitudes: NDArray, phase_offsets: NDArray, out: NDArray
     ) -> NDArray:
-        """`adjoint` for c given as amplitudes (m,) and phases (m,), in the kernels' unit."""
+        """`adjoint` for c given as amplitudes (m,) and phases (m,) in the kernels' unit."""
         width = kernel("points_per_block", like=x)(len(x))
         kernel("feature_adjoint", like=x)(x, self.rows, amplitudes, phase_offsets, width, out)
         return out
 
 
 class HarmonicOperator(FeatureOperator):
-    """Base frequencies and a recurrence over their harmonics."""
+    """Evaluates pairs of a point and a base frequency, and the harmonics by a recurrence."""
 
     copies_points = True
 
     def __init__(self, omega: HarmonicFrequencies, dtype: DTypeLike, like: NDArray) -> None:
         super().__init__(omega, dtype)
-        self.harmonics = (0,) * omega.harmonics  # kernels are compiled for the length of a tuple
+        self.harmonics = (0,) * omega.harmonics  # kernels are compiled for its length
         self.base = self.like = _in_kernel_units(omega.base, dtype, like)
         self.blocks = kernel("frequency_blocks", like=self.base)(self.base)
 
@@ -217,7 +217,7 @@ class HarmonicOperator(FeatureOperator):
 
 
 class HadamardOperator(FeatureOperator):
-    """Signs and scales of Hadamard blocks, in turns; on the host only."""
+    """Transforms points by Hadamard blocks, with scales in turns; on the host only."""
 
     def __init__(self, omega: HadamardFrequencies, dtype: DTypeLike) -> None:
         super().__init__(omega, dtype)
@@ -231,13 +231,13 @@ class HadamardOperator(FeatureOperator):
 
     @staticmethod
     def pays(omega: HadamardFrequencies, like: NDArray) -> bool:
-        """Whether these kernels are there for `like`, and faster than the direct ones."""
+        """Whether there are kernels for `like`, and they are faster than the direct ones."""
         m, dim = omega.shape
-        computed = omega.signs[:, 0].size  # the last block costs as much if only a part is used
+        computed = omega.signs[:, 0].size  # a last block that is used in part costs as much
         return not is_device(like) and computed * HADAMARD_COST < m * dim
 
     def _in_blocks(self, values: NDArray, dtype: DTypeLike) -> NDArray:
-        """(m,) -> (blocks, D), zeros beyond m."""
+        """values (m,) as (blocks, D), with zeros beyond m."""
         blocks = np.zeros((len(self.signs), self.signs.shape[2]), dtype)
         blocks.reshape(-1)[: len(values)] = values
         return blocks
@@ -264,6 +264,6 @@ class HadamardOperator(FeatureOperator):
 
 
 def _add_parts(partial: NDArray, m: int) -> NDArray:
-    """(parts, blocks, 2, block_width) sums, real and imaginary -> (m,) complex128."""
+    """The total (m,) complex128 of partial sums (parts, blocks, 2, block_width)."""
     real, imag = partial.sum(axis=0).swapaxes(0, 1).reshape(2, -1)[:, :m]
     return real + 1j * imag

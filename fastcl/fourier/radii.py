@@ -1,4 +1,4 @@
-"""Distributions of random frequencies; `draw_frequencies` says which is which."""
+"""Distributions of random frequencies; `draw_frequencies` defines them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ DISTRIBUTIONS = ("gaussian", "folded_gaussian", "adapted_radius")
 
 
 def draw_free(m: int, dim: int, scale: float, law: str, rng: np.random.Generator) -> NDArray:
-    """m independent frequencies of the distribution `law` in `dim` dimensions, (m, d)."""
+    """m independent frequencies (m, d) with the distribution `law` in `dim` dimensions."""
     directions = rng.standard_normal((m, dim))
     if law == "gaussian":
         return directions / scale
@@ -18,14 +18,14 @@ def draw_free(m: int, dim: int, scale: float, law: str, rng: np.random.Generator
 
 
 def draw_radii(m: int, dim: int, law: str, rng: np.random.Generator) -> NDArray:
-    """m radii of the distribution `law` in `dim` dimensions at scale 1."""
+    """m radii with the distribution `law` in `dim` dimensions, at scale 1."""
     if law == "gaussian":
         return np.sqrt(rng.chisquare(dim, m))
     return np.abs(rng.standard_normal(m)) if law == "folded_gaussian" else _adapted_radii(m, rng)
 
 
 def _adapted_radii(m: int, rng: np.random.Generator) -> NDArray:
-    """m radii of density ~ sqrt(r^2 + r^4 / 4) exp(-r^2 / 2), by inversion on a fine grid."""
+    """m radii with density ~ sqrt(r^2 + r^4 / 4) exp(-r^2 / 2), by inversion on a fine grid."""
     r = np.linspace(0, 8, 8001)
     cumulative = np.cumsum(np.sqrt(r**2 + r**4 / 4) * np.exp(-(r**2) / 2))
     return np.interp(rng.random(m) * cumulative[-1], cumulative, r)

@@ -1,4 +1,4 @@
-"""Frequencies of which a file keeps the seed alone."""
+"""Frequencies that a file keeps as a seed."""
 
 from __future__ import annotations
 
@@ -15,28 +15,36 @@ from .structured import StructuredFrequencies
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-# 512 MiB as an array: a file of a few bytes must not be able to ask for any amount of memory.
+# m x dim at most, 512 MiB as an array: a file of a few bytes must not be able to ask for any amount
+# of memory.
 MAX_NUMBERS = 1 << 26
 
 
 class SeededFrequencies(StructuredFrequencies, kind="seeded"):
-    """m independent frequencies that follow from a seed, so a sketch's file holds little but sums.
+    """m independent frequencies drawn from a seed, so that the file of a sketch is mostly its sums.
 
     They are rounded to single precision, because the last bits of logarithms and roots differ
-    between machines. If another version of NumPy draws other numbers from the same seed, the
-    fingerprint of a sketch gives it away.
+    between machines. Should another version of NumPy draw other numbers from the same seed, the
+    fingerprint of the sketch no longer matches and the file is refused.
 
     Parameters
     ----------
-    m, dim, scale, law
-        See `draw_frequencies`.
+    m : int
+        Number of frequencies, at least 1.
+    dim : int
+        Dimension d of the points.
+    scale : float
+        Length, in units of x, of the finest structure that the sketch should resolve: radii are
+        proportional to 1 / scale.
+    law : {"folded_gaussian", "gaussian", "adapted_radius"}
+        Distribution of the frequencies, see `draw_frequencies`.
     seed : int
         From 0 to 2^63 - 1.
 
     Raises
     ------
     TypeError, ValueError
-        As `draw_frequencies`; a seed out of its range; more than 2^26 numbers.
+        m, dim or scale not above zero; an unknown law; a seed out of range; m x dim above 2^26.
 
     Examples
     --------
@@ -66,12 +74,12 @@ class SeededFrequencies(StructuredFrequencies, kind="seeded"):
 
     def _dense(self) -> NDArray:
         rng = np.random.default_rng(self.seed)
-        with np.errstate(over="ignore"):  # what single precision cannot hold is refused as infinite
+        with np.errstate(over="ignore"):  # overflow in single precision gives inf, refused later
             drawn = draw_free(*self.shape, self.scale, self.law, rng).astype(np.float32)
         return drawn.astype(np.float64)
 
     def to_arrays(self) -> files.Arrays:
-        """See `files.Storable`."""
+        """The parts that a file keeps: name -> array."""
         return {
             "m": np.int64(self.shape[0]),
             "dim": np.int64(self.shape[1]),
@@ -82,6 +90,6 @@ class SeededFrequencies(StructuredFrequencies, kind="seeded"):
 
     @classmethod
     def from_arrays(cls, arrays: files.Arrays) -> Self:
-        """See `files.Storable`."""
+        """The frequencies whose `to_arrays` gave `arrays`."""
         m, dim, seed = (int(arrays[name]) for name in ("m", "dim", "seed"))
         return cls(m, dim, float(arrays["scale"]), str(arrays["law"]), seed)

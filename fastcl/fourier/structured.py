@@ -1,8 +1,8 @@
-"""Frequencies with a structure that makes them cheaper than as many independent ones.
+"""Frequencies whose structure makes them cheaper than the same number of independent ones.
 
-They can be passed wherever an array (m, d) can. Code that only needs their numbers reads them as an
-array, which is made once (m x d, float64); the two linear maps use kernels for the structure, see
-`operator`.
+They can be passed wherever an array (m, d) can. Code that only needs the numbers reads them as a
+float64 array (m, d), which is made once; the two linear maps have kernels that use the structure,
+see `operator`.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from ..validation import as_array, as_count, as_rows, as_vector
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-MIN_SIZE = 16  # D of a Hadamard block: smaller ones have few directions, some have none
-# With more harmonics the sums of a tile no longer fit in registers, and the error of the recurrence
-# grows for nothing.
+MIN_SIZE = 16  # smallest side D of a Hadamard block: below it, directions are few or even missing
+# With more harmonics, the sums of a tile no longer fit in registers and the error of the recurrence
+# grows, for no gain.
 MAX_HARMONICS = 16
 
 
 class StructuredFrequencies(files.Storable):
-    """Base of all structures: reads as a float64 array (m, d) and never changes."""
+    """Base of all structured frequencies: they read as a float64 array (m, d) and never change."""
 
     ndim = 2
     dtype = np.dtype(np.float64)
@@ -55,7 +55,7 @@ class StructuredFrequencies(files.Storable):
 
     @cached_property
     def dense(self) -> NDArray:
-        """The frequencies one by one, float64 (m, d), read-only."""
+        """All frequencies as a float64 array (m, d), read-only."""
         dense = self._dense()
         if not np.isfinite(dense).all():
             raise ValueError("omega overflows: its scale is too small")
@@ -70,15 +70,15 @@ Frequencies: TypeAlias = NDArray | StructuredFrequencies
 
 
 class HarmonicFrequencies(StructuredFrequencies, kind="harmonic"):
-    """The multiples 1..K of g base frequencies: one sine and cosine serves K frequencies.
+    """The multiples 1..K of g base frequencies: one sine and one cosine serve K frequencies.
 
     Parameters
     ----------
     base : array (g, d)
-        Base frequencies, radians per unit of x; frequency ``j K + k - 1`` is ``k base_j``.
+        Base frequencies, radians per unit of x; row ``j K + k - 1`` of omega is ``k base_j``.
     harmonics : int
-        K, from 2 to 16. A rounding error in the cosine of a base grows up to k^2 times in its
-        harmonic k, but only near whole and half turns; typically it grows like k.
+        K, from 2 to 16. In harmonic k, a rounding error of the cosine of the base typically grows
+        by a factor of k; near whole and half turns it can grow by up to k^2.
 
     Raises
     ------
@@ -111,37 +111,37 @@ class HarmonicFrequencies(StructuredFrequencies, kind="harmonic"):
         return (self.base[:, None, :] * multiples).reshape(self.shape)
 
     def to_arrays(self) -> files.Arrays:
-        """See `files.Storable`."""
+        """The parts that a file keeps: name -> array."""
         return {"base": self.base, "harmonics": np.int64(self.harmonics)}
 
     @classmethod
     def from_arrays(cls, arrays: files.Arrays) -> Self:
-        """See `files.Storable`."""
+        """The frequencies whose `to_arrays` gave `arrays`."""
         return cls(arrays["base"], int(arrays["harmonics"]))
 
 
 class HadamardFrequencies(StructuredFrequencies, kind="hadamard"):
     """Blocks of D frequencies: the first d columns of ``scales x H S_1 H S_2 H S_3``.
 
-    H is the orthonormal Walsh-Hadamard matrix of size D and the S are diagonals of signs, so a
-    phase takes O(log D) additions. Each row is scaled to its radius; directions are nearly uniform,
-    and orthogonal within a block if d = D (structured orthogonal random features, Yu et al.,
-    arXiv 1610.09072; Le, Sarlos and Smola, "Fastfood", arXiv 1408.3060).
+    H is the orthonormal Walsh-Hadamard matrix of size D, and S_1, S_2, S_3 are diagonal matrices of
+    signs, so a phase takes O(log D) additions. Each row is scaled to its radius; directions are
+    nearly uniform, and orthogonal within a block if d = D (structured orthogonal random features,
+    Yu et al., arXiv 1610.09072; Le, Sarlos and Smola, "Fastfood", arXiv 1408.3060).
 
     Parameters
     ----------
     signs : array (blocks, 3, D) of -1 and 1
         D is a power of two, at least 16 and at least d.
     radii : array (m,)
-        Radii of the frequencies, radians per unit of x; of the last block, only a part may be used.
+        Radii of the frequencies, radians per unit of x. The last block may be used in part.
     dim : int
-        d.
+        Dimension d of the points.
 
     Raises
     ------
     TypeError, ValueError
-        Arguments of other shapes or values; signs that leave a frequency without a direction, which
-        can happen for small d.
+        Arguments of the wrong shapes or values; signs for which the first d entries of a row are
+        all zero, so that its frequency has no direction: this can happen for small d.
 
     Examples
     --------
@@ -172,14 +172,16 @@ class HadamardFrequencies(StructuredFrequencies, kind="hadamard"):
         self.shape = (len(lengths), dim)
         norms = np.concatenate([_row_norms(block, dim) for block in self.signs])[: len(lengths)]
         if not (norms > 0).all():
-            raise ValueError("signs leave a frequency without a direction")
+            raise ValueError(
+                f"signs leave a frequency without a direction in {dim} dimensions: draw others"
+            )
         self.scales = self.radii / norms
         for array in (self.signs, self.radii, self.scales):
             array.flags.writeable = False
 
     @classmethod
     def draw(cls, radii: NDArray, dim: int, rng: np.random.Generator) -> Self:
-        """Frequencies of these radii, with random signs."""
+        """Frequencies with these radii (m,) and random signs."""
         size = max(MIN_SIZE, 1 << (dim - 1).bit_length())
         signs = np.empty((-(-len(radii) // size), 3, size), np.int8)
         for block in signs:
@@ -197,12 +199,12 @@ class HadamardFrequencies(StructuredFrequencies, kind="hadamard"):
         return rows[: len(self)] * self.scales[:, None]
 
     def to_arrays(self) -> files.Arrays:
-        """See `files.Storable`."""
+        """The parts that a file keeps: name -> array."""
         return {"signs": self.signs, "radii": self.radii, "dim": np.int64(self.shape[1])}
 
     @classmethod
     def from_arrays(cls, arrays: files.Arrays) -> Self:
-        """See `files.Storable`."""
+        """The frequencies whose `to_arrays` gave `arrays`."""
         return cls(arrays["signs"], arrays["radii"], int(arrays["dim"]))
 
 
@@ -225,11 +227,11 @@ def _row_norms(signs: NDArray, dim: int) -> NDArray:
     return np.linalg.norm(_hadamard_rows(signs, dim), axis=1)
 
 
-# ---- frequencies of any kind: checked, compared and kept in files -------------------------------
+# ---- frequencies of any kind: checking, comparing, saving ---------------------------------------
 
 
 def as_harmonics(harmonics: int) -> int:
-    """`harmonics` as an int that there are kernels for."""
+    """`harmonics` as an int from 2 to MAX_HARMONICS."""
     harmonics = as_count(harmonics, "harmonics", least=2)
     if harmonics > MAX_HARMONICS:
         raise ValueError(f"harmonics must be at most {MAX_HARMONICS}, got {harmonics}")
@@ -239,8 +241,8 @@ def as_harmonics(harmonics: int) -> int:
 def as_frequencies(omega: Any, dim: int | None = None) -> Frequencies:
     """`omega` as a finite float64 NumPy array (m, d), m and d at least 1.
 
-    Structured frequencies are returned as they are. ValueError unless d is `dim`, the number of
-    columns of x, if that is given.
+    Structured frequencies are returned as they are. If `dim`, the number of columns of x, is given
+    and differs from d, ValueError says so.
     """
     rows = omega if isinstance(omega, StructuredFrequencies) else as_rows(omega, "omega")
     if dim is not None and rows.shape[1] != dim:
@@ -250,7 +252,7 @@ def as_frequencies(omega: Any, dim: int | None = None) -> Frequencies:
         )
     if isinstance(rows, StructuredFrequencies):
         return rows
-    with np.errstate(over="ignore"):  # what float64 cannot hold becomes infinite, and is refused
+    with np.errstate(over="ignore"):  # overflow in float64 gives inf, which is refused below
         rows = np.ascontiguousarray(to_host(rows), np.float64)
     if not np.isfinite(rows).all():
         raise ValueError("omega holds NaN or infinity")

@@ -1,4 +1,4 @@
-"""Rows of a host array on a device, chunk by chunk: one is copied while the kernels use another."""
+"""Streams a host array through a device: one chunk is copied while the kernels use the other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .. import backend
 from ..backend import empty
 
-CHUNK_BYTES = 1 << 25  # per chunk; two are on the device, and two on the host to copy from
+CHUNK_BYTES = 1 << 25  # size of a chunk; there are two on the device, and two pinned on the host
 
 
 def chunk_rows(dim: int, dtype: np.dtype) -> int:
@@ -35,10 +35,10 @@ class _Slot:
 def streamed_chunks(
     x: NDArray, first: int, last: int, dtype: np.dtype, like: NDArray
 ) -> Iterator[tuple[int, NDArray]]:
-    """(first row, chunk on the device) over rows first..last of the host array x (n, d).
+    """Yield (first row, chunk on the device) over rows first..last of the host array x (n, d).
 
     Chunks are converted to `dtype`. A chunk may be used on the current stream until the next one is
-    asked for. Device memory: two chunks of at most 32 MiB.
+    requested. Device memory: two chunks of at most 32 MiB.
     """
     cuda = backend.cupy().cuda
     rows = min(last - first, chunk_rows(x.shape[1], dtype))
@@ -46,7 +46,7 @@ def streamed_chunks(
     current = cuda.get_current_stream()
     count = min(2, -(-(last - first) // rows))
     slots = [_Slot((rows, x.shape[1]), dtype, like) for _ in range(count)]
-    copies.wait_event(current.record())  # whatever used the memory of the chunks before
+    copies.wait_event(current.record())  # for whatever used this memory before
     for number, start in enumerate(range(first, last, rows)):
         slot = slots[number % 2]
         stop = min(start + rows, last)
