@@ -1,4 +1,4 @@
-"""Reference measures: the probability measure q that a prior multiplies, mu = q exp(a - R)."""
+"""Reference measures: the probability measure q in a prior mu = q exp(a - R)."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ..backend import to_device_of, to_host
 from ..files import Storable
 from ..validation import as_points, undefined
 
-SCALE_SAMPLES = 4096  # points whose spread sets the length of a random walk's steps
-DIFFERENCE = np.finfo(np.float64).eps ** (1 / 3)  # best relative step of a central difference
+SCALE_SAMPLES = 4096  # sampled points whose spread sets the step length of a random walk
+DIFFERENCE = np.finfo(np.float64).eps ** (1 / 3)  # best relative step for central differences
 
 
 class ReferenceMeasure(Storable):
     """A probability measure q on R^d that can be sampled, with a known log-density and sketch.
 
     A subclass that defines `dim`, `sample`, `log_density` and `sketch` can be used wherever fastcl
-    takes a reference measure. Everything else has a default here that is general and slow:
-    override what has a closed form. To save it, add `to_arrays`, `from_arrays` and a kind,
-    ``class Mine(ReferenceMeasure, kind="mine")``.
+    takes a reference measure. Everything else has a default here, which is general but slow:
+    override whatever has a closed form. To make it savable, add `to_arrays`, `from_arrays` and a
+    kind, ``class Mine(ReferenceMeasure, kind="mine")``.
 
     Examples
     --------
@@ -64,7 +64,7 @@ class ReferenceMeasure(Storable):
 
     @property
     def centre(self) -> NDArray:
-        """A point (d,) around which `pair_sketches` are taken: the mean where it is known."""
+        """The point (d,) around which `pair_sketches` are taken: the mean, if it is known."""
         return np.zeros(self.dim)
 
     def pair_sketches(self, omega: NDArray) -> tuple[NDArray, NDArray]:
@@ -79,9 +79,9 @@ class ReferenceMeasure(Storable):
         return minus, plus
 
     def log_density_grad(self, x: ArrayLike) -> NDArray:
-        """Gradient of the log-density at x (n, d), (n, d); by central differences here.
+        """Gradient (n, d) of the log-density at x (n, d); the default uses central differences.
 
-        Zero outside the support of the measure.
+        It is zero outside the support of the measure.
         """
         x = as_points(x, "x", self.dim)
         points = to_host(x).astype(np.float64)
@@ -94,25 +94,25 @@ class ReferenceMeasure(Storable):
             with np.errstate(invalid="ignore"):  # minus infinity on both sides
                 difference = self.log_density(ahead) - self.log_density(behind)
             gradient[:, k] = difference / (ahead[:, k] - behind[:, k])
-        gradient[~np.isfinite(gradient)] = 0  # outside the support there is no direction
+        gradient[~np.isfinite(gradient)] = 0  # outside the support, where no direction is better
         return to_device_of(gradient.astype(x.dtype), x)
 
     def energy_parts(self, x: ArrayLike) -> tuple[NDArray, NDArray, NDArray | float]:
-        """(-log density (n,), its gradient (n, d), a preconditioner's curvature (n, d) or 0)."""
+        """(-log density (n,), its gradient (n, d), curvature for a preconditioner (n, d) or 0)."""
         x = as_points(x, "x", self.dim)
         return -self.log_density(x), -self.log_density_grad(x), x.dtype.type(0)
 
     def propose(
         self, x: NDArray, step: float, rng: np.random.Generator
     ) -> tuple[NDArray, NDArray | float]:
-        """(y (n, d), log q(y) - log q(x) (n,)): a random walk of `step` times the spread of q."""
+        """(y (n, d), log q(y) - log q(x) (n,)): a random-walk step of `step` times q's spread."""
         noise = rng.standard_normal(x.shape, dtype=x.dtype)
         y = x + noise * (step * self._spread).astype(x.dtype)
         return y, self.log_density(y) - self.log_density(x)
 
     @cached_property
     def _spread(self) -> NDArray:
-        """Half the range that holds the middle 68% of every coordinate, (d,): robust to tails."""
+        """Half the width of the middle 68% of every coordinate, (d,): robust to heavy tails."""
         low, high = np.quantile(to_host(self.sample(SCALE_SAMPLES, 0)), [0.16, 0.84], axis=0)
         return np.maximum((high - low) / 2, np.finfo(np.float64).tiny)
 
@@ -124,20 +124,22 @@ class ReferenceMeasure(Storable):
         Parameters
         ----------
         y : array (n, d)
+            Noisy points.
         noise : array (d,)
-            Standard deviations.
+            Standard deviation of the noise in every coordinate.
         normals : array (s, d)
-            Standard normal points of mean zero, which are transformed into samples.
+            Standard normal points with mean zero, which are transformed into samples.
 
         Returns
         -------
         mean : array (n, d)
             Mean of the distribution that the points are drawn from.
         points : array (n, s, d)
+            The points.
         log_weights : array (n, s) or None
-            Logarithms of their importance weights; None if all are equal, as they are for
-            measures whose posterior is known. Here the points are drawn around y and weighted by
-            the density.
+            Logarithms of their importance weights; None if all weights are equal, as for measures
+            whose posterior is known. By default the points are drawn around y and weighted by the
+            density.
         """
         points = y[:, None, :] + (normals * to_device_of(noise, y)).astype(y.dtype)
         log_weights = self.log_density(points.reshape(-1, y.shape[1]))

@@ -17,13 +17,13 @@ from .counter_rng import Stream
 class Box(Storable, kind="box"):
     """The box ``low <= x <= high``, in which points are drawn uniformly.
 
-    A prior over a box is a density with respect to volume, so unlike a reference measure the box
-    is no factor of it.
+    A prior over a box is a density with respect to volume: unlike a reference measure, the box is
+    not a factor of the density.
 
     Parameters
     ----------
     low, high : array (d,)
-        Opposite corners, in units of x.
+        Lower and upper corner, in units of x.
 
     Raises
     ------
@@ -75,7 +75,7 @@ class Box(Storable, kind="box"):
         return stream.uniform(n, self.low, self.high, dtype, like)
 
     def propose(self, x: NDArray, step: float, rng: np.random.Generator) -> tuple[NDArray, float]:
-        """(y, 0): a random walk of `step` half-sides from x, reflected at the walls."""
+        """(y, 0): a random-walk step of `step` half-sides from x, reflected at the walls."""
         side = (self.high - self.low).astype(x.dtype)
         y = x + rng.standard_normal(x.shape, dtype=x.dtype) * (x.dtype.type(step / 2) * side)
         to_upper_wall = np.abs((y - self.low.astype(x.dtype)) % (2 * side) - side)
@@ -105,7 +105,7 @@ class Box(Storable, kind="box"):
         return minus, plus
 
     def grid(self, points_per_axis: int, dtype: DTypeLike = np.float64) -> NDArray:
-        """The centres of `points_per_axis` equal cells along every axis, (points_per_axis^d, d)."""
+        """Centres of a grid of `points_per_axis` equal cells per axis, (points_per_axis^d, d)."""
         k = as_count(points_per_axis, "points_per_axis")
         steps = np.arange(k) + 0.5
         sides = zip(self.low, self.high, strict=True)
@@ -123,11 +123,11 @@ class Box(Storable, kind="box"):
         return cls(arrays["low"], arrays["high"])
 
 
-Domain = Box | ReferenceMeasure  # where the points of a stochastic gradient are drawn
+Domain = Box | ReferenceMeasure  # where a stochastic gradient draws its points
 
 
 def merge_domains(a: Domain | None, b: Domain | None) -> Domain | None:
-    """The domain of merged data sets: the box around both boxes, or what they share, or None."""
+    """The domain of merged data: the box around both boxes, the one they share, or None."""
     if a is None or b is None:
         return a or b
     if isinstance(a, Box) and isinstance(b, Box):

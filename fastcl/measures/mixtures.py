@@ -25,7 +25,7 @@ from ..validation import (
 )
 from .base import ReferenceMeasure
 
-CHUNK_ROWS = 1 << 14  # rows for which one array per component is held at a time
+CHUNK_ROWS = 1 << 14  # rows at a time, each with one number per component in memory
 DEVICE_CHUNK_ROWS = 1 << 16  # the same on a device
 
 
@@ -36,7 +36,7 @@ def log_sum_exp(terms: NDArray, axis: int = 0) -> NDArray:
 
 
 class GaussianTerms(ReferenceMeasure):
-    """A sum of weighted Gaussians, the base of every Gaussian mixture here.
+    """A weighted sum of Gaussians: the base of every Gaussian mixture here.
 
     Parameters
     ----------
@@ -49,6 +49,7 @@ class GaussianTerms(ReferenceMeasure):
     Attributes
     ----------
     term_weights, term_means, term_covariances : arrays (t,), (t, d), (t, d, d)
+        The same, with the weights normalised.
     """
 
     def __init__(self, weights: NDArray, means: NDArray, covariances: NDArray) -> None:
@@ -87,7 +88,7 @@ class GaussianTerms(ReferenceMeasure):
         return (self.term_weights[:, None] * self.term_means).sum(axis=0)
 
     def sample(self, n: int, rng: Any = None, dtype: DTypeLike = np.float64) -> NDArray:
-        """n points of the mixture, (n, d)."""
+        """n points drawn from the mixture, (n, d)."""
         rng, dtype = as_generator(rng), as_float_dtype(dtype)
         component = rng.choice(self.term_weights.size, size=n, p=self.term_weights)
         points = rng.standard_normal((n, self.dim), dtype=dtype)
@@ -99,7 +100,7 @@ class GaussianTerms(ReferenceMeasure):
     def propose(
         self, x: NDArray, step: float, rng: np.random.Generator
     ) -> tuple[NDArray, NDArray | float]:
-        """(y (n, d), log q(y) - log q(x) (n,)): a random walk of `step` standard deviations."""
+        """(y (n, d), log q(y) - log q(x) (n,)): a random-walk step of `step` stds of q."""
         spread = np.einsum("k,kij->ij", self.term_weights, self.term_covariances)
         spread = spread + np.cov(self.term_means.T, bias=True, aweights=self.term_weights)
         root = np.linalg.cholesky(spread)
@@ -156,7 +157,7 @@ class GaussianTerms(ReferenceMeasure):
         """(-log density (n,), its gradient (n, d), the diagonal of a majorising curvature (n, d)).
 
         With responsibilities p_k(x), the quadratic with curvature sum_k p_k C_k^-1 that touches
-        -log density at x lies above it, so it is the right preconditioner of a descent.
+        -log density at x lies above it everywhere: a safe preconditioner for a descent.
         """
         return self._by_chunks(x, self._energy_parts)
 
@@ -173,9 +174,9 @@ class GaussianTerms(ReferenceMeasure):
         return energy, gradient, curvature
 
     def posterior(self, y: NDArray, noise: NDArray) -> tuple[NDArray, NDArray, NDArray]:
-        """The mixture that x follows given y = x + N(0, diag(noise^2)), for one chunk y (n, d).
+        """The posterior of x given y = x + N(0, diag(noise^2)), a mixture, for one chunk y (n, d).
 
-        As (responsibilities (k, n), means (k, n, d), square roots of the covariances (k, d, d)).
+        Returns (responsibilities (k, n), means (k, n, d), roots of the covariances (k, d, d)).
         """
         centres, whitenings, constants, gains, roots = self._posterior_factors(y, noise)
         log_terms = self._log_terms(y, centres, whitenings, constants)
@@ -187,7 +188,7 @@ class GaussianTerms(ReferenceMeasure):
     def posterior_points(
         self, y: NDArray, noise: NDArray, normals: NDArray
     ) -> tuple[NDArray, NDArray, None]:
-        """(mean (n, d), points (n, s, d), None) of the posterior; terms sampled systematically."""
+        """(mean (n, d), points (n, s, d), None) of the posterior; terms by systematic sampling."""
         responsibilities, means, roots = self.posterior(y.astype(np.float64), noise)
         centre = np.einsum("kn,knd->nd", responsibilities, means)
         levels = (np.arange(len(normals), like=y) + 0.5) / len(normals)
@@ -216,8 +217,8 @@ class GaussianTerms(ReferenceMeasure):
     def _posterior_factors(self, y: NDArray, noise: NDArray) -> tuple[NDArray, ...]:
         """What `posterior` needs besides y, cached for the next chunk.
 
-        The three factors of `_log_terms` for the distribution of y, the gains (k, d, d) that
-        multiply rows y - mean, and square roots (k, d, d) of the posterior covariances.
+        These are the three factors of `_log_terms` for the distribution of y, the gains (k, d, d)
+        by which rows y - mean are multiplied, and roots (k, d, d) of the posterior covariances.
         """
         noise = to_host(noise)
 
@@ -234,10 +235,10 @@ class GaussianTerms(ReferenceMeasure):
         return self._cache(like, "terms", lambda: self._term_factors(self._roots))
 
     def _term_factors(self, roots: NDArray) -> tuple[NDArray, NDArray, NDArray]:
-        """Factors of Gaussians with the weights and means of the mixture and other covariances.
+        """Factors for `_log_terms`, given Cholesky factors `roots` (k, d, d) of any covariances.
 
-        From Cholesky factors (k, d, d) to (means (k, d), W (k, d, d) with W W^T the inverse
-        covariance, logarithms of the peak values (k,)).
+        Returns (means (k, d), W (k, d, d) with W W^T the inverse covariance, logarithms (k,) of the
+        peak values) for Gaussians with the weights and means of the mixture.
         """
         constants = np.log(self.term_weights) - self.dim / 2 * np.log(2 * np.pi)
         constants -= np.log(np.diagonal(roots, axis1=1, axis2=2)).sum(axis=1)
@@ -254,7 +255,7 @@ class GaussianTerms(ReferenceMeasure):
         return terms
 
     def _by_chunks(self, x: ArrayLike, function: Callable) -> Any:
-        """`function` of chunks of rows, joined, in the type of x; bounds the memory."""
+        """Apply `function` to x in chunks of rows, and join the results in the type of x."""
         x = as_points(x, "x", self.dim)
         rows = DEVICE_CHUNK_ROWS if is_device(x) else CHUNK_ROWS
         starts = range(0, len(x), rows)
@@ -342,7 +343,8 @@ class Gaussian(GaussianMixture):
     Raises
     ------
     TypeError, ValueError
-        As `GaussianMixture`.
+        Shapes that do not fit, numbers that are not finite, a covariance that is not positive
+        definite.
 
     Examples
     --------
@@ -351,7 +353,7 @@ class Gaussian(GaussianMixture):
     array([-0.9189])
     """
 
-    kind = GaussianMixture.kind  # whose `from_arrays` gives a Gaussian for one component
+    kind = GaussianMixture.kind  # its `from_arrays` returns a Gaussian for one component
 
     def __init__(self, mean: ArrayLike, covariance: ArrayLike) -> None:
         mean = as_vector(mean, "mean")
@@ -371,7 +373,7 @@ class Gaussian(GaussianMixture):
         return f"Gaussian(dim={self.dim})"
 
     def propose(self, x: NDArray, step: float, rng: np.random.Generator) -> tuple[NDArray, float]:
-        """(y, 0): an autoregressive step, at most 1 standard deviation, that leaves q invariant."""
+        """(y, 0): an autoregressive step that leaves q invariant; `step` is at most 1."""
         y = product(rng.standard_normal(x.shape, dtype=x.dtype), step * self._roots[0].T)
         mean = self.means[0].astype(x.dtype)
         y += mean + x.dtype.type(np.sqrt(1 - step**2)) * (x - mean)

@@ -16,15 +16,15 @@ TINY = np.finfo(np.float64).tiny
 
 
 def radial_tables(scales: NDArray, weights: NDArray, dim: int) -> tuple[NDArray, NDArray]:
-    """Tables of log r -> log of the mapped radius, and of the inverse, for `evaluate_table`.
+    """Tables for `evaluate_table`: log r -> log of the mapped radius, and its inverse.
 
-    scales, weights (J,): v is N(0, scale_j^2 I) with probability weight_j, in `dim` dimensions.
+    v is N(0, scale_j^2 I) in `dim` dimensions with probability weight_j; scales, weights (J,).
     """
     r = np.geomspace(1e-4 * scales.min(), 40 * np.sqrt(dim) * scales.max(), N_NODES)
     ratios = (r[:, None] / scales) ** 2
     below = scipy.special.logsumexp(scipy.stats.chi2.logcdf(ratios, dim), b=weights, axis=1)
     above = scipy.special.logsumexp(scipy.stats.chi2.logsf(ratios, dim), b=weights, axis=1)
-    kept = np.minimum(below, above) > -600  # beyond, the probabilities leave the range of floats
+    kept = np.minimum(below, above) > -600  # smaller probabilities would underflow
     below, above, r = below[kept], above[kept], r[kept]
     from_below = scipy.stats.chi.ppf(np.exp(below), dim)
     t = np.where(below < above, from_below, scipy.stats.chi.isf(np.exp(above), dim))
@@ -35,13 +35,13 @@ def radial_tables(scales: NDArray, weights: NDArray, dim: int) -> tuple[NDArray,
 
 
 def _table(x: NDArray, y: NDArray) -> NDArray:
-    """Nodes (1, n) and coefficients (4, n), highest power first, of a cubic with n - 1 pieces."""
+    """A piecewise cubic as (5, n): n nodes, then the coefficients, highest power first."""
     cubic = scipy.interpolate.PchipInterpolator(x, y)
     return np.vstack([cubic.x, np.pad(cubic.c, [(0, 0), (0, 1)])])
 
 
 def evaluate_table(table: NDArray, value: NDArray) -> tuple[NDArray, NDArray]:
-    """(values, slopes) of a tabulated cubic; beyond its ends the slope is 1, as in the limit."""
+    """(values, slopes) of a tabulated cubic; beyond its ends the slope is 1, its limit."""
     nodes = table[0]
     inside = np.clip(value, nodes[0], nodes[-1])
     piece = np.clip(np.searchsorted(nodes, inside, side="right") - 1, 0, len(nodes) - 2)
@@ -53,13 +53,13 @@ def evaluate_table(table: NDArray, value: NDArray) -> tuple[NDArray, NDArray]:
 
 
 def map_radii(v: NDArray, table: NDArray) -> NDArray:
-    """v (n, d) with its log-radii sent through a table."""
+    """v (n, d), with the log-radius of every row mapped by a table."""
     log_radius = np.log(np.maximum(np.linalg.norm(v, axis=1, keepdims=True), TINY))
     return v * np.exp(evaluate_table(table, log_radius)[0] - log_radius)
 
 
 def pull_back(v: NDArray, gradient: NDArray, table: NDArray) -> NDArray:
-    """The gradient in v (n, d) of a function of the mapped v, from its gradient (n, d) there."""
+    """Chain rule for `map_radii`: the gradient at v (n, d), from the one at the mapped points."""
     radius = np.maximum(np.linalg.norm(v, axis=1, keepdims=True), TINY)
     log_radius = np.log(radius)
     value, slope = evaluate_table(table, log_radius)  # slope = d log T / d log r

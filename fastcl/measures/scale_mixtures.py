@@ -1,8 +1,9 @@
 """Gaussian scale mixtures and mixtures of them: heavy-tailed, with fast posteriors.
 
 Their distribution is ``sum_kj weight_kj N(0, scale_j^2 C_k)``: a point is a Gaussian vector with
-one of K covariances, times one of J scales; centred image patches are nearly of this form. In a
-basis that diagonalises C_k and the noise, all scales of a component share one projection.
+one of K covariances, multiplied by one of J scales; centred image patches nearly follow such a
+distribution. In a basis that diagonalises both C_k and the noise, all scales of a component share
+one projection.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ from ..validation import (
 from .mixtures import CHUNK_ROWS, GaussianTerms
 from .radial_map import map_radii, pull_back, radial_tables
 
-MIN_WEIGHT = 1e-12  # of a term relative to their sum: a fit may drive weights to zero
+MIN_WEIGHT = 1e-12  # smallest weight of a term, because a fit may drive weights to zero
 RIDGE = 1e-3  # share of the common covariance that a fit adds to the covariance of each component
-N_NEIGHBOURS = 3000  # points that the covariance of a component starts from
-MAX_CANDIDATES = 60_000  # points that these neighbours are sought among
+N_NEIGHBOURS = 3000  # points that give a component its first covariance
+MAX_CANDIDATES = 60_000  # points among which these neighbours are sought
 
 
 class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
@@ -114,9 +115,20 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
     ) -> MixtureOfScaleMixtures:
         """Fit to centred points x (n, d) by expectation-maximisation.
 
-        The scales are spread geometrically over the radii of the points. Each component starts
-        from the points whose directions are nearest to that of a randomly chosen one. Memory: K J
-        numbers for each of 16384 points.
+        The scales are fixed, spread geometrically over the radii of the points. Each component
+        starts from the points whose directions are closest to that of a point chosen at random.
+        Memory: K J numbers for each of 16384 points.
+
+        Parameters
+        ----------
+        x : array (n, d)
+        n_components, n_scales : int
+            K and J.
+        n_iter : int
+            Number of steps of expectation-maximisation.
+        rng : int or numpy.random.Generator, optional
+        progress : bool
+            Whether to show a progress bar, if tqdm is installed.
         """
         x = as_points(x, "x")
         n_components = as_count(n_components, "n_components")
@@ -137,10 +149,10 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         return _covariances_of(weights, moments, common), weights
 
     def _statistics(self, x: NDArray) -> tuple[NDArray, NDArray]:
-        """The sufficient statistics of x (n, d) for a fit.
+        """Sufficient statistics of x (n, d) for a step of the fit.
 
-        Expected counts of the terms (K, J), and second moments (K, d, d) of the points divided by
-        their scales, weighted by the responsibilities of the components.
+        They are the expected counts of the terms (K, J), and the second moments (K, d, d) of points
+        divided by their scales, weighted by the responsibilities of the components.
         """
         weights, moments = np.zeros(self._weights.shape), np.zeros(self._covariances.shape)
         for start in range(0, len(x), CHUNK_ROWS):
@@ -164,7 +176,7 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         return responsibilities, log_density
 
     def _precision_weights(self, responsibilities: NDArray) -> NDArray:
-        """(K, n): the weight of C_k^-1 in minus the gradient of the log-density at each point."""
+        """Weights (K, n) of C_k^-1 x_i in the negative gradient of the log-density at x_i."""
         flat = responsibilities.reshape(-1, self.scales.size)
         weighted = product(flat, self.scales[:, None] ** -2.0)
         return weighted.reshape(len(responsibilities), -1).T
@@ -211,7 +223,7 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
     def _mean_factors(self, like: NDArray, noise: NDArray) -> tuple[NDArray, ...]:
         """(bases, precisions, constants, gains, inverses) for `mixture_means`, cached.
 
-        In the basis of a component its covariance is diagonal and that of the noise the identity.
+        In the basis of a component, its covariance is diagonal and that of the noise is I.
         """
         dtype = like.dtype
 
@@ -249,7 +261,7 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
 def _first_covariances(
     x: NDArray, common: NDArray, n_components: int, rng: np.random.Generator
 ) -> NDArray:
-    """Covariances (K, d, d) that a fit starts from, of points with similar directions."""
+    """First covariances (K, d, d) of a fit, each that of points with similar directions."""
     if n_components == 1:
         return common[None]
     white = product(x[:MAX_CANDIDATES], np.linalg.inv(np.linalg.cholesky(common)).T)
@@ -273,12 +285,12 @@ def _covariances_of(weights: NDArray, moments: NDArray, common: NDArray) -> NDAr
 
 
 def _padded(a: NDArray, dtype: DTypeLike) -> NDArray:
-    """`a` in `dtype`, its columns padded with zeros to the multiple that the kernels want."""
+    """`a` in `dtype`, with zero columns up to a multiple of LANES, as the kernels need it."""
     return np.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, -a.shape[-1] % LANES)]).astype(dtype, order="C")
 
 
 def _common_scales(x: NDArray, n_scales: int) -> tuple[NDArray, NDArray]:
-    """(second moments (d, d) of x, n_scales scales spread over the radii of x in these units)."""
+    """(second moments (d, d) of x, `n_scales` scales spread over the radii of whitened x)."""
     covariance = product(x.T, x).astype(np.float64) / len(x)
     values, vectors = np.linalg.eigh(covariance)
     if not values[0] > values[-1] * np.finfo(np.float64).eps * 10 * x.shape[1]:
@@ -303,7 +315,8 @@ class GaussianScaleMixture(MixtureOfScaleMixtures, kind="gaussian_scale_mixture"
     Raises
     ------
     TypeError, ValueError
-        As `MixtureOfScaleMixtures`; a weight of zero.
+        Shapes that do not fit, numbers that are not finite, scales or weights not above zero, a
+        covariance that is not positive definite.
 
     Notes
     -----
@@ -344,8 +357,8 @@ class GaussianScaleMixture(MixtureOfScaleMixtures, kind="gaussian_scale_mixture"
     ) -> GaussianScaleMixture:
         """Fit to centred points x (n, d) by expectation-maximisation.
 
-        Fits the covariance and the weights of fixed scales, which are spread geometrically over
-        the radii of the points. A subsample of some thousand points is enough.
+        Only the covariance and the weights are fitted; the scales are spread geometrically over
+        the radii of the points. A subsample of a few thousand points is enough.
         """
         mixture = MixtureOfScaleMixtures.fit(x, 1, n_scales, n_iter, rng=0)
         weights = mixture.weights[0]
@@ -355,9 +368,9 @@ class GaussianScaleMixture(MixtureOfScaleMixtures, kind="gaussian_scale_mixture"
     def gaussianise(self, x: ArrayLike) -> NDArray:
         """T(x), (n, d), which is standard normal if x follows this distribution.
 
-        The points are whitened, and their radius r becomes the one that a standard normal vector
-        exceeds as often as this distribution exceeds r: ``T(x) = v / |v| F_chi^-1(F(|v|))`` with
-        ``v = W^T x`` and ``W W^T`` the inverse of C.
+        The points are whitened, ``v = W^T x`` with ``W W^T`` the inverse of C, and every radius is
+        mapped to the quantile of the chi distribution with the same probability:
+        ``T(x) = v / |v| F_chi^-1(F(|v|))``, where F is the distribution function of |v|.
         """
 
         def stretch(chunk: NDArray) -> NDArray:
@@ -376,7 +389,7 @@ class GaussianScaleMixture(MixtureOfScaleMixtures, kind="gaussian_scale_mixture"
         return self._by_chunks(u, stretch)
 
     def pull_back(self, x: ArrayLike, gradient: NDArray) -> NDArray:
-        """The gradient (n, d) in x of a function of T(x), from its gradient (n, d) in T(x)."""
+        """Chain rule for T: the gradient (n, d) at x, from the gradient (n, d) at T(x)."""
         x = as_points(x, "x", self.dim)
         whitening, _, table, _ = self._radial(x)
         v = product(x.astype(np.float64), whitening)
