@@ -115,7 +115,9 @@ def add_product(a, b, out):
     left = columns - full
     if left:  # the last columns, padded to one vector
         b_edge, out_edge = np.zeros((terms, narrow), b.dtype), np.zeros((rows, narrow), out.dtype)
-        b_edge[:, :left] = b[:, full:]
+        for k in range(terms):
+            for j in range(left):
+                b_edge[k, j] = b[k, full + j]
         multiply_tiles(a, b_edge, out_edge, None, narrow)
         for i in range(rows):
             for j in range(left):
