@@ -1,7 +1,7 @@
-"""Which kernels work on which arrays: the one place where CPU and GPU part.
+"""Which kernels work on which arrays: the one place where CPU and GPU part ways.
 
-All other code calls NumPy's functions, which CuPy's arrays dispatch to their own, and this module
-where that is not possible. In annotations, NDArray stands for CuPy's arrays too.
+All other code calls NumPy functions, which CuPy arrays dispatch to CuPy's own, and uses this module
+if there is no such function. In annotations, NDArray stands for CuPy arrays too.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def is_device(array: object) -> bool:
 
 
 def kernel(name: str, like: NDArray) -> Callable[..., Any]:
-    """The kernel called `name` for arrays like `like`, NumPy's or CuPy's."""
+    """The kernel called `name` that works on arrays like `like`, from NumPy or CuPy."""
     if isinstance(like, np.ndarray):
         return _NUMBA[name]
     if not is_device(like):
@@ -81,7 +81,7 @@ def kernel(name: str, like: NDArray) -> Callable[..., Any]:
 
 
 def phase_unit(like: NDArray, dtype: DTypeLike) -> float:
-    """One turn in the unit in which the kernels for arrays like `like` take phases."""
+    """The size of one turn, in the unit of phases of the kernels for arrays like `like`."""
     return cuda.TURN[np.dtype(dtype)] if is_device(like) else 1.0
 
 
@@ -91,16 +91,17 @@ def to_host(array: Any) -> NDArray:
 
 
 def to_device_of(array: Any, like: NDArray, dtype: DTypeLike | None = None) -> NDArray:
-    """`array` where `like` is, on the host or on a device; a copy only if need be."""
+    """`array` where `like` is, on the host or on a device; copied only if necessary."""
     if is_device(array) != is_device(like) and is_device(array):
         array = array.get()
     return np.asarray(array, dtype, like=like)
 
 
 def contiguous(array: NDArray, dtype: DTypeLike) -> NDArray:
-    """`array` as kernels take it: of `dtype`, contiguous, aligned, writable; a copy if need be.
+    """`array` as kernels take it: of `dtype`, contiguous, aligned and writable.
 
-    Values that the type cannot hold become infinite, for the caller to refuse.
+    It is copied only if necessary. Values that overflow in `dtype` become infinite, for the caller
+    to refuse.
     """
     with np.errstate(over="ignore"):
         if is_device(array):
@@ -109,7 +110,7 @@ def contiguous(array: NDArray, dtype: DTypeLike) -> NDArray:
 
 
 def empty_aligned(shape: int | tuple[int, ...], dtype: DTypeLike) -> NDArray:
-    """An uninitialised array that starts on a cache line: vectors across two lines cost double."""
+    """An uninitialised array aligned to a cache line: a vector across two lines costs double."""
     dtype = np.dtype(dtype)
     size = int(np.prod(shape)) * dtype.itemsize
     buffer = np.empty(size + 64, np.uint8)
@@ -118,14 +119,14 @@ def empty_aligned(shape: int | tuple[int, ...], dtype: DTypeLike) -> NDArray:
 
 
 def empty(shape: int | tuple[int, ...], dtype: DTypeLike, like: NDArray) -> NDArray:
-    """An uninitialised array where `like` is, that starts on a cache line."""
+    """An uninitialised array where `like` is, aligned to a cache line."""
     return np.empty(shape, dtype, like=like) if is_device(like) else empty_aligned(shape, dtype)
 
 
 class DeviceCache:
-    """Arrays that were computed on the host, with a copy on each device they are used on.
+    """Caches arrays that are computed on the host, with a copy on each device that uses them.
 
-    For each name and device the last arrays are kept; they are left out of pickles.
+    Only the latest arrays are kept for each name and device, and none of them in pickles.
     """
 
     def __init__(self) -> None:
@@ -141,7 +142,7 @@ class DeviceCache:
         make: Callable[[], Iterable[NDArray]],
         key: Hashable = None,
     ) -> tuple[NDArray, ...]:
-        """The arrays `make()` where `like` is, computed again if `key` differs from last time."""
+        """The arrays `make()` where `like` is, computed anew if `key` differs from last time."""
         place = name, array_device(like)
         if place not in self._kept or self._kept[place][0] != key:
             self._kept[place] = key, tuple(to_device_of(array, like) for array in make())
@@ -156,8 +157,8 @@ def array_device(array: Any) -> int | None:
 def product(a: NDArray, b: ArrayLike) -> NDArray:
     """The matrix product of a (n, s), n large, and b (s, c), in the type of a and where a is.
 
-    It does not use NumPy's on the host, whose last bits can depend on the number of threads, and
-    whose BLAS threads wait for the next product on the cores that the kernels need.
+    On the host it does not use NumPy's, whose last bits can depend on the number of threads, and
+    whose BLAS threads keep spinning on cores that the kernels need.
     """
     a = contiguous(a, a.dtype)
     b = contiguous(to_device_of(b, a), a.dtype)

@@ -1,4 +1,4 @@
-"""A progress bar for anything that takes more than two seconds, if tqdm is installed."""
+"""A progress bar for work that takes more than two seconds, if tqdm is installed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class _Silent:
 def progress_bar(
     show: bool, total: int | None, title: str, unit: str, initial: int = 0
 ) -> AbstractContextManager[Any]:
-    """A context with `update(count)`: tqdm's bar after two seconds, or nothing unless `show`."""
+    """A context with `update(count)`: tqdm's bar after two seconds if `show`, else nothing."""
     if not show:
         return contextlib.nullcontext(_Silent())
     try:
@@ -28,6 +28,6 @@ def progress_bar(
         unit=unit,
         initial=initial,
         delay=2,
-        unit_scale=total is None or total >= 10_000,  # whole numbers as long as they are short
+        unit_scale=total is None or total >= 10_000,  # small totals are shown as whole numbers
         dynamic_ncols=True,
     )

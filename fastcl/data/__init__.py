@@ -1,6 +1,6 @@
-"""The data a sketch is made from, read part by part.
+"""Data sets, read part by part.
 
 `sources` divides arrays, memory maps, iterables and folders of images into parts that come in a
-fixed order; `readers` opens files; `patches` takes images apart and puts them together again;
+fixed order; `readers` opens files; `patches` cuts images into patches and puts them together again;
 `datasets` has small examples with a known distribution.
 """

@@ -15,16 +15,18 @@ def make_spiral(
     turns: float = 1.5,
     rng: int | np.random.Generator | None = None,
 ) -> NDArray[np.float64]:
-    """Points along a spiral in [-1, 1]^2, plus noise.
+    """Noisy points along a spiral in [-1, 1]^2.
 
     They are ``0.9 t (cos(2 pi turns t), sin(2 pi turns t))``, t uniform in [0, 1], plus noise.
 
     Parameters
     ----------
     n : int
+        Number of points.
     noise : float
         Standard deviation of the Gaussian noise.
     turns : float
+        Number of turns from the centre to the end.
     rng : int or numpy.random.Generator, optional
 
     Returns
@@ -40,7 +42,7 @@ def make_spiral(
 
 
 def two_gaussians(dim: int = 2) -> GaussianMixture:
-    """Two equal round Gaussians of std 0.1, centred at ±0.4 on the diagonal of [-1, 1]^dim."""
+    """Two equal round Gaussians of std 0.1, centred on the diagonal 0.4 either way from 0."""
     dim = as_count(dim, "dim")
     centre = np.full(dim, 0.4 / np.sqrt(dim))
     return GaussianMixture([0.5, 0.5], [centre, -centre], [0.01 * np.eye(dim)] * 2)

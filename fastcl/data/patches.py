@@ -1,4 +1,4 @@
-"""Images to patches and back, and the linear transform that makes patches white."""
+"""From images to patches and back, and the linear transform that whitens patches."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ..files import Arrays, Storable
 from ..validation import as_array, as_count, as_vector
 
 CHUNK_PATCHES = 1 << 15  # patches per band of an image
-DEVICE_CHUNK_PATCHES = 1 << 18  # the same on a device, where every band costs some launches
+DEVICE_CHUNK_PATCHES = 1 << 18  # the same on a device, where every band takes several launches
 
 
 def as_image(image: ArrayLike, name: str = "image", least: int = 1) -> NDArray:
     """`image` as a float array (H, W), both sides at least `least`.
 
-    8-bit and 16-bit integers are divided by their largest value; colour is refused.
+    8-bit and 16-bit integers are divided by the largest value of their type; colour is refused.
     """
     image = as_array(image, name)
     if image.ndim != 2:
@@ -41,7 +41,7 @@ def as_image(image: ArrayLike, name: str = "image", least: int = 1) -> NDArray:
 
 
 def as_photograph(image: ArrayLike, name: str, least: int = 1) -> NDArray:
-    """`as_image`, with values in [0, 1] before the noise: ValueError for a mean outside [-1, 2]."""
+    """`as_image` for noisy values around [0, 1]: ValueError for a mean outside [-1, 2]."""
     image = as_image(image, name, least)
     mean = float(image.mean())
     if not -1 <= mean <= 2:
@@ -81,7 +81,7 @@ def patch_bands(
 ) -> list[slice]:
     """Slices of patch rows that divide an image into bands of at most `max_patches` patches.
 
-    A band is at least one row. By default `max_patches` is CHUNK_PATCHES, or DEVICE_CHUNK_PATCHES
+    A band has at least one row. By default `max_patches` is CHUNK_PATCHES, or DEVICE_CHUNK_PATCHES
     on a device.
     """
     if max_patches is None:
@@ -93,14 +93,14 @@ def patch_bands(
 
 
 class PatchTransform(Storable, kind="patch-transform"):
-    """White coordinates of patches less their mean: principal axes, each divided by its std.
+    """Whitens patches: subtracts their mean, and divides each principal coordinate by its std.
 
     Parameters
     ----------
     patch : int
         Side of the patches, at least 2.
     axes : array (patch^2, d)
-        Orthonormal columns, orthogonal to the constant patch.
+        The principal axes: orthonormal columns, orthogonal to the constant patch.
     stds : array (d,)
         Standard deviation of the patches along each axis.
 
@@ -140,7 +140,7 @@ class PatchTransform(Storable, kind="patch-transform"):
     @classmethod
     def fit(cls, patches: ArrayLike) -> PatchTransform:
         """Fit to a subsample of flat patches (n, patch^2)."""
-        # In float64, for the constant direction must come out exact to well below any std.
+        # In float64, because the constant direction must be exact to well below any std.
         patches = np.asarray(patches, np.float64)
         patch = int(np.sqrt(patches.shape[1]))
         centred = patches - patches.mean(axis=1, keepdims=True)
@@ -149,7 +149,7 @@ class PatchTransform(Storable, kind="patch-transform"):
             raise ValueError(
                 "images have too little variety: their patches do not span all patterns"
             )
-        # In falling order, without the constant patch, whose eigenvalue is zero.
+        # Largest first, without the constant patch, whose eigenvalue is zero.
         return cls(patch, vectors[:, :0:-1], np.sqrt(values[:0:-1]))
 
     @property
@@ -162,7 +162,7 @@ class PatchTransform(Storable, kind="patch-transform"):
         return product(patches, self._matrices(patches)[0]), patches.mean(axis=1, keepdims=True)
 
     def inverse(self, coordinates: NDArray, means: NDArray) -> NDArray:
-        """The flat patches (n, patch^2) with these coordinates and means."""
+        """The flat patches (n, patch^2) with white coordinates (n, d) and means (n, 1)."""
         return product(coordinates, self._matrices(coordinates)[1]) + means
 
     def _matrices(self, like: NDArray) -> tuple[NDArray, ...]:

@@ -1,4 +1,4 @@
-"""Files that commands and sketches read: .npy arrays, mapped, and images, one at a time."""
+"""Readers for the files of data sets: .npy arrays, mapped, and images, one at a time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def read_array(path: Path) -> NDArray:
     try:
         with open(path, "rb") as file:
             start = file.read(12)
-        # NumPy would take as much memory as the header claims to need before it looks.
+        # NumPy would allocate as much memory as the header claims before it looks any further.
         has_long_header = start[6:7] in (b"\2", b"\3")
         if has_long_header and int.from_bytes(start[8:], "little") > path.stat().st_size:
             raise ValueError("its header is longer than the file")
@@ -57,7 +57,7 @@ def read_image(path: Path, grey: bool = False) -> NDArray:
     """An image file as floats in [0, 1], (H, W) or (H, W, 3); `grey` turns colour into grey."""
     import imageio.v3 as iio
 
-    # By name, for imageio would try its other plugins too, and warn.
+    # The plugin is named because imageio would otherwise try others too, and warn.
     image = _decoded(path, lambda content: np.asarray(iio.imread(content, plugin="pillow")))
     _check_shape(path, image.shape)
     if image.ndim == 3:
@@ -82,10 +82,10 @@ def image_shape(path: Path) -> tuple[int, int]:
 
 
 def _decoded(path: Path, decode: Callable[[bytes], T]) -> T:
-    """What `decode` makes of the content of a file; ValueError if it raises anything."""
+    """`decode(content)` of a file; whatever it raises becomes a ValueError in one line."""
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {str(path)!r}")
-    # Read first: from an open file, a decoder believes a damaged length and allocates that much.
+    # Read it all first: from an open file, a decoder would allocate whatever a damaged length says.
     content = path.read_bytes()
     try:
         return decode(content)
@@ -101,12 +101,14 @@ def _check_shape(path: Path, shape: tuple[int, ...]) -> None:
 
 
 class ImageFolder:
-    """The images of a folder in grey, a sequence that opens each one only when it is asked for.
+    """The images of a folder, in grey: a sequence that opens each one only when it is used.
 
     Attributes
     ----------
     paths : list of Path
+        The files, sorted by name.
     shapes : list of (H, W)
+        Sizes of the images, in pixels.
     """
 
     def __init__(self, folder: PathLike) -> None:
@@ -114,7 +116,7 @@ class ImageFolder:
             raise FileNotFoundError(f"no such folder: {str(folder)!r}")
         if not Path(folder).is_dir():
             raise NotADirectoryError(
-                f"{str(folder)!r} is a file, a folder of images is needed: put it into one"
+                f"{str(folder)!r} is a file, but a folder of images is needed: put it into one"
             )
         self.paths = image_files(folder)
         self.shapes = [image_shape(path) for path in self.paths]
@@ -130,5 +132,5 @@ class ImageFolder:
         return image
 
     def describe(self) -> str:
-        """Names and sizes of the files, by which a folder is told from others."""
+        """Names and sizes of the files, which identify the folder."""
         return repr([(path.name, path.stat().st_size) for path in self.paths])

@@ -1,7 +1,7 @@
-"""The data a sketch is made from, in parts that come in the same order every time.
+"""Data sets in parts that come in the same order every time.
 
 A part is (rows, first, last): rows first..last of something with a shape, a dtype and slices. A
-pass always stops between two parts, and resumes behind the points it has counted.
+pass always stops between two parts, and resumes after the points it has counted.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from ..validation import as_rows, is_dask, reject_foreign
 from .patches import extract_patches, patch_bands
 from .readers import ImageFolder, read_array
 
-DEVICE_ROWS = 1 << 24  # rows per part on a device, where every part allocates its chunks anew
-PROBES = 64  # rows in the checksum by which a checkpoint is matched to its data
+DEVICE_ROWS = 1 << 24  # rows per part on a device, where every part allocates new chunks
+PROBES = 64  # rows in the checksum that matches a checkpoint to its data
 
 Part = tuple[Any, int, int]  # (rows, first, last)
 Prepare = Callable[[NDArray], NDArray]  # from the flat patches of a band to the rows of a part
 
 
 class Source(Protocol):
-    """A data set that can be read in parts, from any of them on."""
+    """A data set that can be read in parts, starting after any number of points."""
 
     @property
     def total(self) -> int | None:
-        """Number of points, if it is known."""
+        """Number of points; None if it is not known."""
         ...
 
     @property
@@ -49,7 +49,7 @@ class Source(Protocol):
         ...
 
     def describe(self) -> str:
-        """A description that differs from that of other data."""
+        """A description that differs from those of other data sets."""
         ...
 
     def parts(self, done: int) -> Iterator[Part]:
@@ -63,21 +63,22 @@ class Images(Protocol):
     Attributes
     ----------
     shapes : list of (H, W)
+        Sizes of the images, in pixels.
     """
 
     shapes: list[tuple[int, int]]
 
     def __getitem__(self, index: int) -> NDArray:
-        """Image `index`, (H, W) floats in [0, 1]."""
+        """Image number `index`: (H, W), floats in [0, 1]."""
         ...
 
     def describe(self) -> str:
-        """A description that differs from that of other images."""
+        """A description that differs from those of other images."""
         ...
 
 
 def open_source(x: Any, dim: int, on_device: bool = False) -> Source:
-    """The source for whatever `sketch` takes as x, points of dimension `dim`; errors name x."""
+    """The source for anything that `sketch` takes as x, points of dimension `dim`."""
     reject_foreign(x, "x")
     if isinstance(x, (str, os.PathLike)):
         path = Path(x)
@@ -113,7 +114,7 @@ class Rows:
         for row in rows.tolist():
             line = np.ascontiguousarray(to_host(self.x[row : row + 1]))
             check = zlib.crc32(line.tobytes(), check)
-            _drop_pages(self.x)  # up to 2 MiB may have come with a row
+            _drop_pages(self.x)  # reading one row may have brought in 2 MiB
         return f"{(*self.x.shape,)} {np.dtype(self.x.dtype)} {check}"
 
     def parts(self, done: int) -> Iterator[Part]:
@@ -136,11 +137,11 @@ class Chunks:
         self.on_device = on_device
 
     def describe(self) -> str:
-        """The same for all chunks: nothing is known of those that are still to come."""
+        """The same for all iterables: nothing is known about chunks that are still to come."""
         return "chunks"
 
     def parts(self, done: int) -> Iterator[Part]:
-        """The parts after the first `done` points; up to there the chunks must be the same."""
+        """The parts after the first `done` points; chunks up to there must be as before."""
         for chunk in self.chunks:
             rows = Rows(chunk, self.dim, self.on_device)
             del chunk
@@ -150,7 +151,7 @@ class Chunks:
             del rows
         if done:
             raise ValueError(
-                f"x ended {done} points before those that the checkpoint has counted: "
+                f"x ended {done} points short of what the checkpoint has counted: "
                 "it is not the same data"
             )
 
@@ -163,9 +164,9 @@ class Patches:
     images : Images
     patch : int
         Side of the patches, in pixels.
-    prepare : function of an image's index
-        Returns the function that is applied to the bands of that image, all of them in order.
-        By default the patches stay as they are.
+    prepare : function of an image's index, optional
+        Returns a function that is applied to every band of that image, in order. By default the
+        patches stay as they are.
     """
 
     unit = "patch"
@@ -194,7 +195,7 @@ class Patches:
         return f"{self.patch} {self.images.describe()}"
 
     def parts(self, done: int) -> Iterator[Part]:
-        """The parts after the first `done` patches; opens only images that have some of them."""
+        """The parts after the first `done` patches; opens only the images they are in."""
         for index, total in enumerate(self.totals):
             if total <= done:
                 done -= total
@@ -218,7 +219,7 @@ def _is_chunks(x: Any) -> bool:
 
 
 def _is_sliceable(x: Any) -> bool:
-    """Whether x is not an array but can be read like one, slice by slice."""
+    """Whether x is not an array but can be read slice by slice like one."""
     if isinstance(x, np.ndarray) or is_device(x) or is_dask(x):
         return False
     if not all(hasattr(x, name) for name in ("shape", "dtype", "__getitem__")):
@@ -230,7 +231,7 @@ def _is_sliceable(x: Any) -> bool:
 
 
 def _as_sliceable(x: Any, dim: int) -> Any:
-    """x, after those checks of `as_rows` that need no values."""
+    """x itself, after the checks of `as_rows` that need no values."""
     as_rows(np.broadcast_to(np.zeros((), x.dtype), tuple(x.shape)), "x", dim)
     return x
 
@@ -238,7 +239,7 @@ def _as_sliceable(x: Any, dim: int) -> Any:
 def _drop_pages(x: Any) -> None:
     """Release the pages of a memory map, which would count as memory of the process.
 
-    Not if the map is private: it may have been written to, in pages that no file holds.
+    A private map keeps its pages: it may have been written to, and no file holds what was written.
     """
     while isinstance(x, np.ndarray):
         if isinstance(x, np.memmap) and isinstance(x.base, mmap.mmap):

@@ -183,7 +183,7 @@ def test_chunks_that_end_early_are_not_the_same_data(tmp_path, x, omega):
 
     with pytest.raises(Stop):
         fastcl.sketch(broken(), omega, checkpoint=path)
-    with pytest.raises(ValueError, match="x ended 100 points before"):
+    with pytest.raises(ValueError, match="x ended 100 points short of"):
         fastcl.sketch([x[:400]], omega, checkpoint=path)
     assert fastcl.Sketch.load(path).count == 500
 
