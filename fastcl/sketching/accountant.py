@@ -1,17 +1,17 @@
-"""The account of what the releases of a sketch have spent, point by point.
+"""The account of the privacy that releases of a sketch have spent on each data set.
 
-Every raw sketch draws a random identity with its first points. Copies, files and merges keep it,
-and different identities stand for different points. The account maps identities to the
-(epsilon, delta) spent on them, and merges by the two rules of composition:
+Every raw sketch draws a random identity when it gets its first points. Copies, files and merges
+keep it, and different identities stand for different points. The account maps identities to the
+(epsilon, delta) spent on them, and is merged by the two rules of composition:
 
-- Releases of different data: what holds for all points is the larger epsilon and the larger delta
-  (parallel composition).
+- Releases of different data: all points have the larger epsilon and the larger delta (parallel
+  composition).
 - Releases that share an identity: epsilons and deltas add up for that identity (sequential
   composition).
 
-A release merged with a raw sketch is "mixed": it still learns, but its privacy is None and it is
-not released again. Two things cannot be seen: that the same points were sketched twice, and that
-another copy of the raw sketch was released, until the two are merged.
+A release merged with a raw sketch is "mixed": it can still be learned from, but its privacy is None
+and it cannot be released again. Two things go unnoticed: the same points sketched twice, and the
+release of another copy of the raw sketch, until the two are merged.
 """
 
 from __future__ import annotations
@@ -36,9 +36,10 @@ class PrivacyAccountant:
     state : "raw", "released" or "mixed"
         Whether the sums carry no noise, are a release, or add up sketches of both kinds.
     spent : dict, str -> (epsilon, delta)
-        For each identity: what all releases of a raw sketch have spent, or what one release did.
+        For each identity: what all releases have spent so far if the sketch is raw, and what this
+        release has spent if it is one.
     repeated : bool
-        Whether a merge of sketches that share an identity has counted the same points twice.
+        Whether the same points were counted twice, by a merge of sketches that share an identity.
     """
 
     state: str = "raw"
@@ -46,7 +47,7 @@ class PrivacyAccountant:
     repeated: bool = False
 
     def register_points(self) -> None:
-        """Give an identity to the first raw points; ValueError if the sketch is a release."""
+        """Draw an identity when the first points come; ValueError if the sketch is a release."""
         if self.state == "released":
             raise ValueError(
                 "a released sketch takes no raw points: "
@@ -57,12 +58,12 @@ class PrivacyAccountant:
 
     @property
     def largest(self) -> Privacy:
-        """(epsilon, delta) that hold for every point: the largest of each."""
+        """(epsilon, delta) that hold for every point: the largest epsilon, the largest delta."""
         epsilons, deltas = zip((0.0, 0.0), *self.spent.values(), strict=True)
         return max(epsilons), max(deltas)
 
     def spend(self, epsilon: float, delta: float) -> PrivacyAccountant:
-        """Enter one release of everything; the account of the released sketch."""
+        """Enter one release of all points; returns the account of the released sketch."""
         self.spent = {name: (e + epsilon, d + delta) for name, (e, d) in self.spent.items()}
         return PrivacyAccountant("released", dict.fromkeys(self.spent, (epsilon, delta)))
 
@@ -76,7 +77,7 @@ class PrivacyAccountant:
         return PrivacyAccountant(state, spent, self.repeated or other.repeated or bool(shared))
 
     def copy(self) -> PrivacyAccountant:
-        """An account with the same entries, which changes on its own."""
+        """A copy with entries of its own."""
         return PrivacyAccountant(self.state, dict(self.spent), self.repeated)
 
     def to_arrays(self) -> Arrays:

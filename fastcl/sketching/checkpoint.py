@@ -1,4 +1,4 @@
-"""One pass over a data set that resumes from its checkpoint: every point is counted once."""
+"""A pass over a data set that can resume from a checkpoint and counts every point once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..progress import progress_bar
 if TYPE_CHECKING:
     from .sketch import Sketch
 
-POINTS_BETWEEN = 10_000_000  # points from one checkpoint to the next
+POINTS_BETWEEN = 10_000_000  # points between two checkpoints, by default
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class PassState:
     Attributes
     ----------
     data : str
-        The description of the data, by which a checkpoint is matched to them.
+        Description of the data, which tells whether a checkpoint belongs to them.
     complete : bool
         Whether every point has been counted.
     seed : int
-        Seed of whatever the pass draws on the way.
+        Seed of the random numbers that the pass draws, if any.
     """
 
     data: str
@@ -55,10 +55,10 @@ class PassState:
 
 
 def resume(checkpoint: PathLike, empty: Sketch, source: Source) -> Sketch:
-    """The sketch to run the pass with: `empty`, or one with the points of an existing checkpoint.
+    """The sketch to start the pass from: `empty`, or the points of `checkpoint` if it exists.
 
-    Raises ValueError for a checkpoint of other data or of other frequencies, OSError for one that
-    cannot be read or written.
+    Raises ValueError for a checkpoint of other data or of other frequencies, and OSError for one
+    that cannot be read or written.
     """
     files.check_writable(checkpoint)
     if not Path(checkpoint).exists():
@@ -72,7 +72,7 @@ def resume(checkpoint: PathLike, empty: Sketch, source: Source) -> Sketch:
         raise ValueError(
             f"checkpoint {str(checkpoint)!r} belongs to other frequencies: remove it to start anew"
         )
-    # The file knows neither the method nor the device: these come from the caller's sketch.
+    # Files keep neither the method nor the device: both come from the caller's sketch.
     resumed = empty.with_sums(started.total, started.count, started.accountant)
     resumed.domain = started.domain
     resumed.pass_state = started.pass_state
@@ -89,20 +89,23 @@ def run_pass(
     save: Callable[[PathLike], object] | None = None,
     observer: Callable[[Any, int, int], object] | None = None,
 ) -> None:
-    """Add to `sketch` the points of `source` that it has not counted yet.
+    """Add the points of `source` that `sketch` has not counted yet.
 
     Parameters
     ----------
     sketch : Sketch
-        With the points of `source` that were counted before.
+        Empty, or with the first points of `source`, which are then skipped.
     source : Source
+        The data.
     progress : bool
+        Whether to show a progress bar, if tqdm is installed.
     checkpoint : path, optional
-        File that keeps the state every `checkpoint_every` points, at the end, and on any error or
-        interruption.
+        File in which the state is saved every `checkpoint_every` points, at the end, and on any
+        error or interruption.
     checkpoint_every : int
+        Number of points between two checkpoints.
     save : function of a path, optional
-        Writes the checkpoint; by default ``sketch.save``.
+        Writes the checkpoint; ``sketch.save`` by default.
     observer : function of (rows, first, last), optional
         Called with every part before it is counted.
     """
@@ -125,7 +128,7 @@ def run_pass(
                 if observer is not None:
                     observer(rows, first, last)
                 sketch.add_sums(sketch.sum_rows(rows, first, last), last - first)
-                del rows  # or it would be in memory together with the next part
+                del rows  # otherwise it would still be in memory when the next part is read
                 bar.update(last - first)
                 if sketch.count - saved >= checkpoint_every:
                     write_checkpoint()

@@ -1,8 +1,9 @@
-"""The sketch of a dask array: its blocks are summed wherever dask computes them, then added.
+"""The sketch of a dask array: blocks are summed wherever dask computes them, then added.
 
-A sketch is a sum over points, so blocks can be summed anywhere. What a task returns depends on its
-block alone, and the sums are added by a tree over the numbers of the blocks. The result is thus
-bitwise the same for any scheduler and any workers, also if tasks are retried or workers die.
+A sketch is a sum over points, so blocks can be summed anywhere. The result of a task depends on its
+block alone, and the sums are added along a fixed tree over the block numbers. The sketch is
+therefore bitwise identical for any scheduler and any workers, even if tasks are retried or workers
+die.
 """
 
 from __future__ import annotations
@@ -22,34 +23,34 @@ if TYPE_CHECKING:
     from .sketch import Sketch
 
 Sums = tuple[NDArray[np.complex128], int]  # (sums (m,), the number of rows in them)
-BRANCHES = 8  # sums added by one task; the rounding of the result depends on it
+BRANCHES = 8  # sums that one task adds; the rounding of the result depends on it
 _one_at_a_time = threading.Lock()
 
 
 def add_dask(sketch: Sketch, x: Any, progress: bool = False) -> None:
     """Add the rows of a dask array x (n, d) to `sketch`, with the scheduler that dask would use.
 
-    `progress` shows dask's own bar of the tasks after two seconds, but nothing for a distributed
-    client, whose dashboard has one. At any time a worker holds, for each of its tasks, one block,
-    the sums of BRANCHES blocks, and what `feature_sum` needs; and once for all of its tasks the
-    frequencies, as they are and in the layouts of the kernels.
+    `progress` shows dask's own progress bar after two seconds, but nothing for a distributed
+    client, which has its dashboard. A worker holds, for each task that it is running, one block,
+    the sums of BRANCHES blocks and what `feature_sum` needs; and once for all of its tasks the
+    frequencies, as given and in the layouts of the kernels.
     """
     dask = _import_dask()
     x = _check_blocks(x, sketch.dim, dask)
     empty = _empty_for_tasks(sketch)
     MethodChoice(empty.method, empty.accuracy).check(sketch.dim, work_dtype(x))
-    # dask runs several tasks at a time, so each has one thread, unless they run one by one.
+    # dask runs several tasks at a time, so each gets one thread, unless they run one by one.
     one_by_one = dask.base.get_scheduler(collections=[x]) is dask.local.get_sync
     parts = x.map_blocks(
         sum_of_block,
-        dask.delayed(empty, traverse=False),  # one key, to which all tasks refer
+        dask.delayed(empty, traverse=False),  # under one key, which all tasks refer to
         numba.get_num_threads() if one_by_one else 1,
         dtype=np.complex128,
-        meta=np.empty((0, 0), np.complex128),  # otherwise dask calls the function to find out
+        meta=np.empty((0, 0), np.complex128),  # otherwise dask would call the function to find out
         chunks=((1,) * x.numblocks[0], (1,)),
     )
-    # As an array, reading a block and summing it become one task, so that no worker reads blocks
-    # ahead of those it sums.
+    # With map_blocks, dask fuses reading a block and summing it into one task, so that no worker
+    # reads blocks ahead of the one it sums.
     parts = list(parts.to_delayed().ravel())
     while len(parts) > 1:
         groups = [parts[start : start + BRANCHES] for start in range(0, len(parts), BRANCHES)]
@@ -68,7 +69,7 @@ def sum_of_block(block: Any, sketch: Sketch, threads: int, block_id: tuple[int, 
     before = numba.get_num_threads()
     numba.set_num_threads(threads)  # for the calling thread only
     try:
-        block = as_rows(block, "x", sketch.dim)  # dask has only been told what type it is
+        block = as_rows(block, "x", sketch.dim)  # dask knows only what type a block should have
         with _guard_threads():
             return sketch.sum_rows(block), len(block)
     except (TypeError, ValueError) as error:
@@ -79,7 +80,7 @@ def sum_of_block(block: Any, sketch: Sketch, threads: int, block_id: tuple[int, 
 
 
 def add_in_order(parts: list[Sums]) -> Sums:
-    """The sum of some (sums, rows), from the first to the last."""
+    """The total (sums, rows) of `parts`, added from the first to the last."""
     total, count = parts[0]
     for sums, rows in parts[1:]:
         total = total + sums
@@ -90,7 +91,7 @@ def add_in_order(parts: list[Sums]) -> Sums:
 def _guard_threads() -> contextlib.AbstractContextManager:
     """A lock around the kernels if Numba's threading layer cannot be entered by two threads.
 
-    "workqueue" would abort the process.
+    The layer "workqueue" would abort the process.
     """
     try:
         safe = numba.threading_layer() != "workqueue"
@@ -100,7 +101,11 @@ def _guard_threads() -> contextlib.AbstractContextManager:
 
 
 def _empty_for_tasks(sketch: Sketch) -> Sketch:
-    """An empty sketch like `sketch`, with "direct" for "auto": some workers may lack finufft."""
+    """An empty sketch like `sketch` for the workers, with "auto" turned into "direct".
+
+    A worker may lack finufft: "auto" would then choose differently on different workers, and the
+    result would depend on which worker summed which block.
+    """
     return type(sketch)(
         sketch.omega,
         method="direct" if sketch.method == "auto" else sketch.method,
@@ -111,9 +116,9 @@ def _empty_for_tasks(sketch: Sketch) -> Sketch:
 
 
 def _check_blocks(x: Any, dim: int, dask: Any) -> Any:
-    """x in blocks of whole rows, after all checks that need no values."""
+    """x with every block holding whole rows, after all checks that need no values."""
     if not isinstance(x, dask.array.Array):
-        raise TypeError(f"x is a dask {type(x).__name__}, which is not read: pass a dask array")
+        raise TypeError(f"x is a dask {type(x).__name__}, but must be a dask array")
     if x.ndim == 2 and np.isnan(x.shape[1]):
         raise ValueError("x has an unknown number of columns: call x.compute_chunk_sizes() first")
     # The number of rows may be unknown until they are computed.
@@ -123,7 +128,7 @@ def _check_blocks(x: Any, dim: int, dask: Any) -> Any:
 
 
 def _import_dask() -> Any:
-    """The package; ImportError in one line if it is missing."""
+    """The package dask; ImportError in one line if it is missing."""
     try:
         import dask.array
         import dask.diagnostics

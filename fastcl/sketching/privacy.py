@@ -1,10 +1,10 @@
-"""Differentially private release of a sketch: noise on its sums, and what that gives away.
+"""Differentially private release of a sketch: how much noise its sums need, and why.
 
 By Chatalic, Schellekens, Houssiau, de Montjoye, Jacques and Gribonval, "Compressive learning with
 privacy guarantees", Information and Inference 11(1), 2022. Data sets are neighbours if they differ
 in one point, which is replaced by any other; the number of points is public.
 
-**Sensitivity** of the 2 m real numbers in the sums. Replacing a point adds
+**Sensitivity.** The sums are 2 m real numbers. Replacing a point adds
 ``exp(-i a) - exp(-i b)`` to a sum: a complex number of modulus at most 2, with |Re| + |Im| at most
 ``2 sqrt(2)``, since |cos| + |sin| <= sqrt(2). The sums thus change by at most ``2 sqrt(2) m`` in
 the L1 norm and ``2 sqrt(m)`` in the L2 norm. Both bounds are tight. At one frequency, a = b + pi
@@ -13,22 +13,23 @@ rationals, there are points that come arbitrarily close at all frequencies at on
 features, whose levels (u, v) `Quantiser.highest_levels` lists, the bounds are twice the largest
 u + v, times m, and twice the largest sqrt(u^2 + v^2), times sqrt(m).
 
-**Noise.** Laplace noise has the scale (L1) / epsilon. Gaussian noise has the smallest standard
-deviation by the exact formula of Balle and Wang, arXiv 1805.06530. Real numbers that are drawn in
-floating point betray the noise in their low bits (Mironov, "On significance of the least
-significant bits for differential privacy", 2012). Here sums are rounded to multiples of 2^-16,
-which adds at most 2^-16 per number to the sensitivities (nothing to those of quantised features),
-and the noise is an integer multiple of it. For "laplace" these integers are discrete Laplace
-numbers, drawn without any rounding (Canonne, Kamath and Steinke, arXiv 2004.00010). For "gaussian"
-they are rounded double-precision normal numbers, and nothing is proven about their bits.
+**Noise.** Laplace noise has the scale (L1 sensitivity) / epsilon. Gaussian noise has the smallest
+standard deviation that the exact formula of Balle and Wang allows, arXiv 1805.06530. Noise drawn in
+floating point gives itself away in the low bits of a sum (Mironov, "On significance of the least
+significant bits for differential privacy", 2012). Sums are therefore rounded to multiples of 2^-16,
+which adds at most 2^-16 per number to the sensitivities (and nothing to those of quantised
+features), and the noise is an integer times 2^-16. For "laplace" these integers are discrete
+Laplace numbers, drawn without any rounding (Canonne, Kamath and Steinke, arXiv 2004.00010). For
+"gaussian" they are rounded double-precision normal numbers, and nothing is proven about their bits.
 
 **Not accounted for:**
 
-- Rounding within the sums themselves, which one point may change too. It is zero for quantised
+- Rounding inside the sums, which replacing a point may change too. It is zero for quantised
   features; for the direct kernels in float32 about 1e-5 of a point, 4e-3 in the very worst case;
   for finufft up to the accuracy times the number of points, so sketch with ``method="direct"``.
-- Whatever else was taken from the data, such as a scale of the frequencies by `estimate_scale`.
-- The generator of NumPy, which is not a cryptographic one.
+- Whatever else was derived from the data, such as a scale of the frequencies from
+  `estimate_scale`.
+- NumPy's random number generator, which is not cryptographically secure.
 
 How releases add up is in the module `accountant`. Memory: about 200 bytes per frequency.
 """
@@ -41,8 +42,8 @@ from numpy.typing import NDArray
 from ..validation import as_choice, as_generator, as_positive
 from .sketch import Sketch
 
-GRID = 2.0**-16  # the sums are rounded to its multiples, and the noise is a multiple of it
-# Scale of the noise in steps of the grid: its products with the small factors of the sampler must
+GRID = 2.0**-16  # the sums are rounded to multiples of it, and so is the noise
+# Largest scale of the noise in steps of the grid: times the small factors in the sampler, it must
 # fit into 64 bits.
 MAX_STEPS = 2**56
 
@@ -58,32 +59,33 @@ def release(
     """A copy of a sketch with noise on its sums that is (epsilon, delta)-differentially private.
 
     It reveals hardly anything about any one point; the number of points is public. `learn` and
-    everything else that takes a sketch takes a release as it is. Merged releases of different data
-    have the larger epsilon and delta, merged releases of the same data the sum; a release merged
-    with a raw sketch has none. The module `privacy` has the proofs, and what is not accounted for.
+    everything else that takes a sketch also takes a release. Merged releases of different data
+    have the larger epsilon and delta, merged releases of the same data their sum, and a release
+    merged with a raw sketch has no guarantee. The module `fastcl.sketching.privacy` has the proofs,
+    and lists what is not accounted for.
 
     Parameters
     ----------
     sketch : Sketch
-        Raw, with at least one point. What is spent is entered in its `spent`, so if it lives in a
-        file, save it again.
+        A raw sketch with at least one point. The release is added to its `spent`: if it is kept in
+        a file, save it again.
     epsilon : float
-        Above zero.
+        Above zero: the smaller, the more private, and the more noise.
     delta : float
-        Zero for "laplace", between 0 and 1 for "gaussian"; well below one over the number of
-        points.
+        Zero for "laplace"; between 0 and 1 for "gaussian", and it should be well below 1 over the
+        number of points.
     mechanism : "laplace" or "gaussian"
-        "gaussian" adds far less noise if there are many frequencies: its standard deviation grows
-        like sqrt(m) instead of m.
+        With many frequencies "gaussian" adds far less noise: its standard deviation grows like
+        sqrt(m) instead of m.
     rng : int or numpy.random.Generator, optional
-        The seed is the secret: whoever knows it can subtract the noise. By default it comes from
-        the operating system.
+        Draws the noise. Keep the seed secret: whoever knows it can subtract the noise. By default
+        it comes from the operating system.
 
     Returns
     -------
     Sketch
-        Its `privacy` is (epsilon, delta). It has no `domain`, which may depend on the data: set
-        one that is public.
+        The release: its `privacy` is (epsilon, delta). It has no `domain`, because that of the
+        sketch may depend on the data: set one that is public.
 
     Raises
     ------
@@ -98,6 +100,12 @@ def release(
     >>> private = fastcl.release(sk, epsilon=1.0)
     >>> private.privacy, sk.spent, bool(np.abs(private.values - 1).max() < 0.1)
     ((1.0, 0.0), (1.0, 0.0), True)
+
+    A second release of the same data adds to what was spent, and both together guarantee the sum:
+
+    >>> second = fastcl.release(sk, epsilon=0.5)
+    >>> second.privacy, sk.spent, (private + second).privacy
+    ((0.5, 0.0), (1.5, 0.0), (1.5, 0.0))
     """
     if not isinstance(sketch, Sketch):
         raise TypeError(f"sketch must be a Sketch, got {type(sketch).__name__}")
@@ -130,17 +138,18 @@ def _check_raw(sketch: Sketch) -> None:
         raise ValueError("the sketch is empty: there is nothing to release")
     if sketch.accountant.state != "raw":
         raise ValueError(
-            f"the sketch is {sketch.accountant.state}, it holds noise already: "
-            "release the raw one again, which is accounted for"
+            f"the sketch is {sketch.accountant.state} and holds noise already: "
+            "release the raw sketch again, which keeps account of what it spends"
         )
     if sketch.accountant.repeated:
         raise ValueError(
-            "the sketch counts the same data twice, it was merged with itself: release its parts"
+            "the sketch counts the same data twice, because it was merged with itself: "
+            "release its parts"
         )
 
 
 def sensitivity(sketch: Sketch) -> tuple[float, float]:
-    """The largest change of the sums if one point is replaced, in the L1 and in the L2 norm."""
+    """The largest (L1, L2) norm of the change of the sums if one point is replaced."""
     m = len(sketch.omega)
     if sketch.quantiser is None:
         return 2 * np.sqrt(2) * m, 2 * np.sqrt(m)
@@ -151,8 +160,8 @@ def sensitivity(sketch: Sketch) -> tuple[float, float]:
 def noise_steps(sketch: Sketch, epsilon: float, delta: float, mechanism: str) -> float:
     """The scale of the Laplace noise, or the std of the Gaussian noise, in steps of the grid."""
     first, second = sensitivity(sketch)
-    # Rounding moves each of the 2 m numbers by up to half a step in either of the two data sets;
-    # sums of quantised features are integers and stay where they are.
+    # Rounding moves each of the 2 m numbers by up to half a step for either of two neighbours; sums
+    # of quantised features are integers and do not move.
     rounded = 0 if sketch.quantiser is not None else 2 * len(sketch.omega)
     if mechanism == "laplace":
         return (first / GRID + rounded) / epsilon
@@ -160,9 +169,9 @@ def noise_steps(sketch: Sketch, epsilon: float, delta: float, mechanism: str) ->
 
 
 def gaussian_delta(epsilon: float, std: float) -> float:
-    """The smallest delta of Gaussian noise, `std` in units of the sensitivity.
+    """The smallest delta for Gaussian noise of `std`, in units of the sensitivity.
 
-    Theorem 8 of arXiv 1805.06530.
+    See theorem 8 of arXiv 1805.06530.
     """
     from scipy.special import log_ndtr
 
@@ -176,7 +185,7 @@ def gaussian_std(epsilon: float, delta: float) -> float:
     from scipy.optimize import brentq
 
     def excess(log_std: float) -> float:
-        # A delta that underflows is far below any that is asked for; its logarithm must be finite.
+        # A delta that underflows is below any that was asked for, but its logarithm must be finite.
         return np.log(max(gaussian_delta(epsilon, np.exp(log_std)), 1e-320)) - np.log(delta)
 
     low = high = 0.0
@@ -189,9 +198,9 @@ def gaussian_std(epsilon: float, delta: float) -> float:
 
 
 def draw_discrete_laplace(scale: int, size: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Integers k with probability proportional to exp(-|k| / scale), without rounding (2004.00010).
+    """Integers k with probability proportional to exp(-|k| / scale), from uniform integers alone.
 
-    They are drawn from uniform integers alone.
+    Nothing is rounded (arXiv 2004.00010).
     """
     drawn = np.empty(0, np.int64)
     while len(drawn) < size:
@@ -214,8 +223,8 @@ def _happens(
 ) -> NDArray[np.bool_]:
     """Independent events of probability exp(-numerator / denominator), numerator <= denominator.
 
-    With gamma the fraction: of events with probability gamma / 1, gamma / 2, gamma / 3, ... the
-    first that fails has an odd number with probability exp(-gamma).
+    Let gamma be the fraction, and try events of probability gamma / 1, gamma / 2, gamma / 3, ...
+    until one fails: its number is odd with probability exp(-gamma).
     """
     odd = np.zeros(len(numerators), bool)
     running = np.arange(len(numerators))

@@ -1,4 +1,4 @@
-"""Features of a few bits, with a dither, and the moments that their sums estimate (1804.10109).
+"""Dithered features of a few bits, and the moments that their sums estimate (arXiv 1804.10109).
 
 With a phase theta = <omega_l, x> + xi_l, where the dither xi_l is uniform on [0, 2 pi), a point has
 two features per frequency, ``q(cos theta)`` and ``q(cos(theta - pi/2))``. For b bits, q rounds to
@@ -21,7 +21,7 @@ Over the dither, every term but the first has mean zero, so the values are unbia
 the moments at -3, 5, -7, ... times the frequency remain; they are small if the characteristic
 function of the data is small there. Only the sketch is quantised, never the model ("asymmetric").
 
-By Schellekens and Jacques, "Quantized compressive K-means", arXiv 1804.10109, and "Breaking the
+See Schellekens and Jacques, "Quantized compressive K-means", arXiv 1804.10109, and "Breaking the
 waves: asymmetric random periodic features for low-bitrate kernel machines", arXiv 2004.06560.
 """
 
@@ -42,21 +42,21 @@ MAX_BITS = 8
 
 
 class Quantiser:
-    """Turns points into sums of quantised features, and these sums into moments.
+    """Turns points into sums of quantised features, and such sums into moments.
 
     Parameters
     ----------
     bits : int
         Bits of each of the two features per point and frequency, from 1 to 8.
     dither : array (m,)
-        One angle per frequency, radians.
+        One angle per frequency, radians, drawn uniformly on [0, 2 pi).
     m : int
         Number of frequencies.
 
     Raises
     ------
     TypeError, ValueError
-        bits out of range; no dither, or one that is not finite or has another length.
+        bits outside 1..8; no dither, or one that is not finite or does not have length m.
 
     Examples
     --------
@@ -90,12 +90,12 @@ class Quantiser:
         return np.arange(1 - half, half) / half
 
     def coefficient(self, k: int) -> float:
-        """The Fourier coefficient F_k of the levels, for odd k."""
+        """The Fourier coefficient F_k of q(cos theta), for odd k."""
         return 4 / (np.pi * k) * np.sin(k * np.arccos(self.thresholds)).sum()
 
     @property
     def highest_levels(self) -> NDArray[np.int64]:
-        """|Levels| that cosine and sine take together over a quarter turn, (cells, 2)."""
+        """Pairs of |levels| of cosine and sine that occur over a quarter turn, (cells, 2)."""
         positive = self.thresholds[self.thresholds >= 0]
         edges = np.unique(np.concatenate([np.arccos(positive), np.arcsin(positive)]))
         middles = (edges[1:] + edges[:-1]) / 2
@@ -103,26 +103,26 @@ class Quantiser:
         return 2 * np.floor(sincos * 2 ** (self.bits - 1)).astype(int) + 1
 
     def values(self, total: NDArray[np.complex128], count: int) -> NDArray[np.complex128]:
-        """The moments (m,), estimated from `total`, the sums over `count` points."""
+        """The moments (m,), estimated from the sums `total` (m,) over `count` points."""
         return total * (np.exp(1j * self.dither) / (count * self.coefficient(1)))
 
     @np.errstate(over="ignore")  # frequencies that overflow become infinite: see check_phases
     def pack(
         self, omega: Frequencies, dtype: DTypeLike, like: NDArray | None = None
     ) -> DirectOperator:
-        """The frequencies (m, d) as the kernels read them, for points of `dtype` like `like`."""
+        """The operator for frequencies (m, d) with dither, for points of `dtype` like `like`."""
         # The dither enters as an extra coordinate that is always 1.
         dithered = np.column_stack([omega, np.remainder(self.dither, 2 * np.pi)])
         operator = DirectOperator(dithered, dtype, np.empty(0) if like is None else like)
-        operator.freqs = operator.freqs[:, :-1]  # only the kernels see the dither
+        operator.freqs = operator.freqs[:, :-1]  # only the kernels may see the dither
         return operator
 
     def sum(
         self, x: Any, operator: DirectOperator, first: int, last: int
     ) -> NDArray[np.complex128]:
-        """Sums of levels (m,) over rows first..last of x: those of cosines - i those of sines.
+        """Sums (m,) over rows first..last of x: levels of cosines minus i times levels of sines.
 
-        Real and imaginary parts are integers.
+        Their real and imaginary parts are integers.
         """
         sums = np.zeros((2, len(operator.omega)), like=operator.like)
         half = operator.freqs.dtype.type(2 ** (self.bits - 1)) if self.bits > 1 else None

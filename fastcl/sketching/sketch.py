@@ -1,4 +1,4 @@
-"""The sketch of a data set: random Fourier moments to update, merge, save and load (2310.03085)."""
+"""Sketches: random Fourier moments to update, merge, save and load (arXiv 2310.03085)."""
 
 from __future__ import annotations
 
@@ -49,31 +49,40 @@ class Sketch(files.Storable, kind="sketch"):
     ----------
     omega : array (m, d), or structured frequencies
         Radians per unit of x. If it is a CuPy array, NumPy points are streamed through its device.
-    method, accuracy : optional
-        As in `feature_sum`, for every update. Relative errors of the sums are absolute errors of
-        the values. Not kept in files.
-    bits, dither : int and array (m,), optional
-        For features quantised to 1 to 8 bits, two per frequency: a point gives 2 m of them.
-        The dither (radians, uniform on [0, 2 pi)) is added to the phases. `values` estimates the
-        same moments; see the module `quantised`.
+    method : {"auto", "direct", "nufft"}, optional
+        How every update computes its sums: "direct" evaluates every pair, "nufft" uses finufft, for
+        d up to 3, and "auto" picks the one that should be faster. Not kept in files.
+    accuracy : float, optional
+        Largest error of "nufft" in the values: by default 1e-6 for float32 points and 1e-12 for
+        float64. `feature_sum` has the limits. Not kept in files.
+    bits : int, optional
+        From 1 to 8: every point then has two quantised features of so many bits per frequency,
+        instead of one complex exponential. `values` estimates the same moments; see the module
+        `fastcl.sketching.quantised`. By default features are not quantised.
+    dither : array (m,), optional
+        Angles, in radians and uniform on [0, 2 pi), that are added to the phases before they are
+        quantised. Needed with `bits`.
 
     Attributes
     ----------
     omega : float64 array (m, d), or the structured frequencies that were given
+        Radians per unit of x.
     values : complex128 array (m,)
         The moments z.
     total : complex128 array (m,), read-only
+        The sums over the points.
     count : int
-        The sums over the points, and the number of points.
+        The number of points.
     domain : Box, ReferenceMeasure or None
-        Where the data lie, if whoever made the sketch knows it. Kept in files, joined by ``+``.
+        Where the data lie, if whoever made the sketch has set it. Kept in files, merged by ``+``.
     pass_state : PassState or None
         For a checkpoint: which data the pass reads, and whether it has read them all.
-    privacy, spent : (epsilon, delta)
-        What a released sketch guarantees for each of its points, or None; what all releases of the
-        points have given away. See `release`.
+    privacy : (epsilon, delta) or None
+        What a release guarantees for each of its points; None for any other sketch.
+    spent : (epsilon, delta)
+        What all releases of these points have spent together; see `release`.
     accountant : PrivacyAccountant
-        The same for each data set in the sketch.
+        What was spent on each data set in the sketch.
     quantiser : Quantiser or None
         Holds `bits` and `dither`.
     fingerprint : str
@@ -82,8 +91,8 @@ class Sketch(files.Storable, kind="sketch"):
     Raises
     ------
     TypeError, ValueError
-        omega empty or not finite; an unknown method, or an accuracy out of its reach; bits outside
-        1..8; a dither of another length, or without bits.
+        omega empty or not finite; an unknown method, or an accuracy not above zero; bits outside
+        1..8, or with "nufft"; bits without a dither of length m, or a dither without bits.
 
     Examples
     --------
@@ -119,7 +128,7 @@ class Sketch(files.Storable, kind="sketch"):
         self.accountant = PrivacyAccountant()
         self.domain: Domain | None = None
         self.pass_state: PassState | None = None
-        # One attribute for both, so that no interruption can leave sums without their count.
+        # One attribute, (sums, count), so that an interruption cannot leave one without the other.
         self._sums = _read_only(np.zeros(len(self.omega), np.complex128)), 0
         self._operators: dict[Any, Any] = {}
 
@@ -155,7 +164,7 @@ class Sketch(files.Storable, kind="sketch"):
 
     @property
     def spent(self) -> Privacy:
-        """(epsilon, delta) that was spent on the points in all."""
+        """(epsilon, delta) that all releases of these points have spent together."""
         return self.accountant.largest
 
     @property
@@ -178,13 +187,13 @@ class Sketch(files.Storable, kind="sketch"):
         return self.quantiser.values(self.total, self.count)
 
     def update(self, x: ArrayLike) -> Sketch:
-        """Add the points x (n, d), or none of them if x is bad. Returns the sketch."""
+        """Add the points x (n, d): all of them, or none if x is refused. Returns the sketch."""
         x = as_rows(x, "x", self.dim)
-        self.accountant.register_points()  # refuses now what `add_sums` would refuse afterwards
+        self.accountant.register_points()  # so that a release refuses x before the work is done
         return self.add_sums(self.sum_rows(x), len(x))
 
     def sum_rows(self, x: Any, first: int = 0, last: int | None = None) -> NDArray[np.complex128]:
-        """What rows first..last of x would add to `total`, (m,); the sketch stays as it is.
+        """The sums (m,) over rows first..last of x, for `add_sums`; the sketch does not change.
 
         x (n, d) is an array, or anything with a shape, a dtype and slices.
         """
@@ -208,8 +217,9 @@ class Sketch(files.Storable, kind="sketch"):
         Parameters
         ----------
         total : array (m,), complex
-            As `sum_rows` returns it.
+            The sums, as returned by `sum_rows`.
         count : int
+            The number of points in them.
         """
         total = np.asarray(total, np.complex128)
         if total.shape != self.total.shape or not np.isfinite(total).all():
@@ -221,9 +231,9 @@ class Sketch(files.Storable, kind="sketch"):
         return self
 
     def with_sums(self, total: NDArray, count: int, accountant: PrivacyAccountant) -> Sketch:
-        """Another sketch at the same frequencies, with these sums and this account.
+        """A sketch with the same frequencies, and with these sums and this account.
 
-        It has no domain, and is not the state of a pass.
+        It has no domain and no state of a pass.
         """
         other = copy.copy(self)
         other.accountant = accountant
@@ -245,12 +255,12 @@ class Sketch(files.Storable, kind="sketch"):
             )
         if self.quantiser != other.quantiser:
             raise ValueError(
-                "sketches of other bits or dither cannot be merged: "
-                f"bits are {self.bits} and {other.bits}"
+                "sketches of other bits or dither cannot be merged: sketch every part with the "
+                f"same bits and the same rng (bits are {self.bits} and {other.bits})"
             )
         if self.count and other.count:
             accountant = self.accountant + other.accountant
-        else:  # nothing is added, so a release stays one
+        else:  # merged with an empty sketch, a release is still a release
             accountant = (self if self.count else other).accountant.copy()
         merged = self.with_sums(self.total + other.total, self.count + other.count, accountant)
         merged.domain = merge_domains(self.domain, other.domain)
@@ -269,7 +279,8 @@ class Sketch(files.Storable, kind="sketch"):
     def save(self, path: PathLike) -> None:
         """Write the sketch to an npz file, atomically; `fastcl.load` reads it back.
 
-        The file is an uncompressed archive without pickles, for `numpy.load` or any other reader:
+        The file is an uncompressed npz archive without pickles, which `numpy.load` or any other
+        reader opens:
 
         ``kind``, ``version``
             "fastcl-sketch", and 3; files of versions 1 and 2 are read.
@@ -277,8 +288,8 @@ class Sketch(files.Storable, kind="sketch"):
             The sums over the points, complex128 (m,), and the number of points. The moments are
             ``total / count``.
         ``omega``
-            The frequencies, float64 (m, d). Structured frequencies have ``omega.kind`` and
-            whatever defines the structure, down to a seed.
+            The frequencies, float64 (m, d). For structured frequencies it is replaced by
+            ``omega.kind`` and the arrays that define the structure, which may be just a seed.
         ``fingerprint``
             A checksum of the frequencies, bits and dither.
         ``quantised.*``
@@ -290,8 +301,8 @@ class Sketch(files.Storable, kind="sketch"):
         ``partial.*``
             The state of a pass: which data it reads, and whether it has read them all.
 
-        A file that is truncated, foreign, newer, compressed, or whose fingerprint does not fit is
-        refused in one line.
+        `fastcl.load` refuses a file that is truncated, foreign, newer or compressed, or whose
+        fingerprint does not match.
         """
         super().save(path)
 
@@ -328,7 +339,7 @@ class Sketch(files.Storable, kind="sketch"):
             )
         privacy = files.without_prefix("privacy", arrays)
         accountant = PrivacyAccountant.from_arrays(privacy) if privacy else PrivacyAccountant()
-        if count and not privacy:  # a file from before there were releases
+        if count and not privacy:  # a file written before there were releases
             accountant.register_points()
         sketch = sketch.with_sums(total, count, accountant)
         state = files.without_prefix("partial", arrays)
@@ -346,7 +357,7 @@ class Sketch(files.Storable, kind="sketch"):
     def _empty_from_arrays(cls, arrays: Arrays) -> Sketch:
         omega = frequencies_from_arrays(arrays)
         sums = np.asarray(arrays["total"], np.complex128)
-        if sums.shape != (len(omega),):  # before memory is taken for so many frequencies
+        if sums.shape != (len(omega),):  # checked before memory is allocated for the frequencies
             raise ValueError(f"{len(omega)} frequencies and {sums.size} sums")
         quantised = files.without_prefix("quantised", arrays)
         if not quantised:
@@ -377,17 +388,21 @@ def sketch(
     Parameters
     ----------
     x : array (n, d), memory map, HDF5 or Zarr data set, iterable of arrays, path, or dask array
-        The points. Anything with a shape, a dtype and slices is read slice by slice. A path leads
-        to a .npy file, which is mapped, or to a folder of images, whose points are their patches
-        of sqrt(d) x sqrt(d) pixels, in grey from 0 to 1.
+        The points. Anything with a shape, a dtype and slices is read slice by slice. A path names
+        a .npy file, which is mapped, or a folder of images, whose points are the patches of
+        sqrt(d) x sqrt(d) pixels, in grey from 0 to 1.
     omega : array (m, d), or structured frequencies
-        Radians per unit of x. A CuPy array has NumPy points streamed through its device.
-    method, accuracy : optional
-        As in `feature_sum`. Relative errors of the sums are absolute errors of the values.
+        Radians per unit of x. If it is a CuPy array, NumPy points are streamed through its device.
+    method : {"auto", "direct", "nufft"}, optional
+        "direct" evaluates every pair of a point and a frequency. "nufft" uses finufft's non-uniform
+        fast Fourier transform, for d up to 3. "auto" picks the one that should be faster.
+    accuracy : float, optional
+        Largest error of "nufft" in the values: by default 1e-6 for float32 points and 1e-12 for
+        float64. `feature_sum` has the limits. "direct" ignores it.
     progress : bool
-        Whether to show points, their rate and the time left, if tqdm is installed (the extra
-        "demo"). For a dask array, dask's own bar shows the tasks, unless a distributed client
-        runs them: its dashboard does.
+        Whether to show the points, their rate and the time left, if tqdm is installed (the extra
+        "demo"). For a dask array, dask's own bar counts the tasks instead; a distributed client
+        shows them on its dashboard.
     checkpoint : path, optional
         File that keeps the state of the pass: a sketch of the points counted so far. If it exists,
         the pass resumes from it, to a result that is bitwise identical to an unbroken pass; if
@@ -395,44 +410,57 @@ def sketch(
     checkpoint_every : int
         Points between two checkpoints; one is also written at the end and on an interruption.
     bits : int, optional
-        For features quantised to 1 to 8 bits with a dither, by the direct kernels; see `Sketch`.
+        From 1 to 8: every point then has two quantised features of so many bits per frequency, with
+        a random dither, instead of one complex exponential. The direct kernels compute them. By
+        default features are not quantised.
     rng : int or numpy.random.Generator, optional
-        Draws the dither. Sketches that are to be merged, and passes that are to resume, need the
-        same seed.
+        Draws the dither of quantised features. Use the same seed for sketches that will be merged,
+        and to resume a pass.
 
     Returns
     -------
     Sketch
+        The moments of x at omega.
 
     Raises
     ------
-    TypeError, ValueError, ImportError
+    TypeError, ValueError
         x empty, not finite, or of another dimension than omega; a method or an accuracy that
         `feature_sum` refuses; a checkpoint of other data or frequencies; a checkpoint or CuPy
         frequencies for a dask array; `rng` without `bits`, or `bits` with "nufft".
+    ImportError
+        "nufft" if finufft is not installed, or a dask array if parts of dask are missing.
     OSError
         A file that cannot be read, or a checkpoint that cannot be written.
 
     Notes
     -----
-    ``S`` in arXiv 2310.03085. A checkpoint is matched to the data by shape, dtype and a checksum of
-    64 rows, for a folder by the names and sizes of its files. Chunks of an iterable must be the
-    same as before, which cannot be checked; each one is released before the next is asked for.
+    This is ``S`` in arXiv 2310.03085. A checkpoint is matched to the data by shape, dtype and a
+    checksum of 64 rows; for a folder, by the names and sizes of its files. An iterable must yield
+    the same chunks as before, which cannot be checked; each chunk is released before the next one
+    is requested.
 
     Peak memory of the direct method, besides x: one chunk of 131072 rows unless x is a contiguous,
     writable float array, and about 1 KiB + 32 d bytes per frequency; for finufft see `feature_sum`.
     The pages of a memory map are released after every 2^18 rows.
 
     The blocks of a dask array are summed by the scheduler or the cluster that dask would use; the
-    result depends on nothing but the blocks. Each task holds one block, with all of its columns,
-    and runs on one thread, so give a worker as many threads as it has cores. "auto" means "direct"
-    there, because some workers may lack finufft.
+    result depends on nothing but the blocks. Each task holds one block of whole rows and runs on
+    one thread, so give every worker as many threads as it has cores. For dask arrays "auto" means
+    "direct", because a worker may lack finufft.
 
     Examples
     --------
     >>> import numpy as np, fastcl
     >>> fastcl.sketch(np.zeros((5, 1)), [[1.0], [2.0]]).values
     array([1.+0.j, 1.+0.j])
+
+    A dask array, summed block by block:
+
+    >>> import dask.array
+    >>> blocks = dask.array.zeros((5, 1), chunks=(2, 1))
+    >>> fastcl.sketch(blocks, [[1.0], [2.0]])
+    Sketch(m=2, dim=1, count=5)
     """
     if bits is None and rng is not None:
         raise ValueError("rng draws the dither of quantised features: give bits")
