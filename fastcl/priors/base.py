@@ -16,18 +16,18 @@ from ..validation import undefined
 class Prior(Storable):
     """An unnormalised density ``q(x) exp(a - R(x))``: an energy R, a log-scale a, a reference q.
 
-    A subclass that defines `dim` and `energy_and_grad` can denoise. One that also has `theta`,
-    `dtype` and `backward` can be learned. To save it, give it a kind, `to_arrays` and
-    `from_arrays`.
+    A subclass that defines `dim` and `energy_and_grad` can be used to denoise. One that also has
+    `theta`, `dtype` and `backward` can be learned. To make it savable, add `to_arrays`,
+    `from_arrays` and a kind, ``class Mine(Prior, kind="mine")``.
 
     Attributes
     ----------
     reference : ReferenceMeasure or None
         q; None for a density with respect to volume.
     log_scale : float
-        a. For a prior with `theta` it is the last parameter.
+        a, the last parameter of a prior with `theta`.
     theta : array (P,)
-        Every parameter in one vector, writable in place, the last one a.
+        All parameters in one vector, writable in place; the last one is a.
     dtype : numpy dtype
         Type of `theta`, and of the points at which gradients are computed.
 
@@ -73,7 +73,7 @@ class Prior(Storable):
     # ---- what follows -------------------------------------------------------------------------
 
     def energy(self, x: ArrayLike) -> NDArray:
-        """R(x), (n,), in the type of x, for x (n, d); define it if it is cheaper on its own."""
+        """R(x), (n,), in the type of x; override it if R alone costs less."""
         return self.energy_and_grad(x)[0]
 
     def energy_grad(self, x: ArrayLike) -> NDArray:
@@ -82,7 +82,7 @@ class Prior(Storable):
 
     @property
     def log_scale(self) -> float:
-        """a, which may be set: the last entry of `theta` if the prior has parameters."""
+        """a, which can be set: the last entry of `theta` if the prior has parameters."""
         return float(self.theta[-1]) if is_trainable(self) else self._log_scale
 
     @log_scale.setter
@@ -93,7 +93,7 @@ class Prior(Storable):
             self._log_scale = float(value)
 
     def log_density(self, x: ArrayLike) -> NDArray:
-        """a - R(x), plus the log-density of the reference if there is one: (n,), unnormalised."""
+        """log mu(x), (n,), unnormalised: a - R(x), plus log q(x) if there is a reference."""
         value = self.log_scale - self.energy(x)
         return value if self.reference is None else value + self.reference.log_density(x)
 
@@ -102,27 +102,27 @@ class Prior(Storable):
     def backward(self, grad_energy: NDArray, state: Any, out: NDArray | None = None) -> NDArray:
         """Gradient (P,) with respect to theta of ``sum_i grad_energy_i R(x_i)``.
 
-        `state` is what `forward` returned for x: x itself unless the subclass defines `forward`.
-        The entry of a, which R does not see, is ignored. `out` (P,), if given, is where the result
-        may be written.
+        `state` is what `forward` returned for x: x itself, unless the subclass defines `forward`.
+        The last entry, the one of a, is ignored because R does not depend on a. The result may be
+        written to `out` (P,), if that is given.
         """
         raise undefined(self, "backward")
 
     def forward(self, x: NDArray, keep: bool = True, weights: Any = None) -> tuple[NDArray, Any]:
         """(R(x), the state that `backward` needs) for x (n, d) in the type of theta.
 
-        Without `keep` no state is needed. `weights` are those of `weights()`, for several calls
-        with the same theta.
+        Without `keep` the state is not needed. `weights` is the result of `weights()`, for several
+        calls with the same theta.
         """
         return self.energy(x), x
 
     def weights(self) -> Any:
-        """What `forward` derives from theta alone, computed once per step; None here."""
+        """Whatever `forward` derives from theta alone, computed once per step; None by default."""
         return None
 
 
 def check_reference(reference: ReferenceMeasure | None, dim: int) -> None:
-    """TypeError or ValueError unless `reference` is a reference measure in `dim` dimensions."""
+    """Raise TypeError or ValueError unless `reference` is a measure in `dim` dimensions."""
     if not isinstance(reference, ReferenceMeasure):
         raise TypeError(f"reference must be a reference measure, got {type(reference).__name__}")
     if reference.dim != dim:
@@ -130,6 +130,6 @@ def check_reference(reference: ReferenceMeasure | None, dim: int) -> None:
 
 
 def is_trainable(prior: object) -> bool:
-    """Whether a prior has parameters that `learn` can move."""
+    """Whether a prior has parameters that can be learned."""
     theta = getattr(prior, "theta", None)
     return isinstance(prior, Prior) and (isinstance(theta, np.ndarray) or is_device(theta))

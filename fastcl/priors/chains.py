@@ -15,14 +15,14 @@ from ..measures.mixtures import Gaussian
 from ..validation import as_count, as_generator
 from .base import Prior
 
-ACCEPTANCE = 0.35  # acceptance rate that the length of Metropolis steps is steered towards
+ACCEPTANCE = 0.35  # target acceptance rate, towards which Metropolis steps adapt their length
 HMC_ACCEPTANCE = 0.8  # the same for Hamiltonian steps
-MIN_STEP = 0.02
+MIN_STEP = 0.02  # smallest length of the proposals
 N_LEAPFROG = 3  # gradients per Hamiltonian step
-MAX_GRADIENT = 1e6  # gradients are clipped here, so that the motion stays finite; any kick is valid
-JITTER = 0.2  # relative, of the length of a Hamiltonian step, lest it match a period of the motion
-KEPT = 0.8  # share of the effective points that one step of the annealing keeps
-MOVES = 30  # steps of every chain at each step of the annealing
+MAX_GRADIENT = 1e6  # gradients are clipped here to keep the motion finite; any kick is valid
+JITTER = 0.2  # relative jitter of Hamiltonian step lengths, lest one match a period of the motion
+KEPT = 0.8  # share of the effective sample size that every step of the annealing keeps
+MOVES = 30  # steps of every chain per step of the annealing
 WARM_UP = 60  # steps before the first samples are taken
 THIN = 4  # steps between two samples of a chain
 
@@ -30,10 +30,10 @@ THIN = 4  # steps between two samples of a chain
 class Chains:
     """Points that follow ``q exp(-energy)``, by steps that would leave the reference q invariant.
 
-    While the energy changes slowly, as in learning, one step per change is enough to keep up with
-    it. Unlike importance weights on points of q, chains work at any distance from q.
-    `hmc_step` follows the gradient of the energy; it needs one Gaussian as the reference, and goes
-    much further than `metropolis_step`, which works on any domain.
+    While the energy changes slowly, as in learning, one step per change is enough to keep up.
+    Unlike importance weights on points of q, chains work however far the density is from q.
+    `hmc_step` follows the gradient of the energy; it needs a single Gaussian as the reference, and
+    goes much further than `metropolis_step`, which works on any domain.
 
     Parameters
     ----------
@@ -43,12 +43,14 @@ class Chains:
         Number of chains.
     rng : int or numpy.random.Generator, optional
     dtype : numpy dtype
+        Type of the points.
 
     Attributes
     ----------
     points : array (n_points, d)
+        The current states of the chains.
     step : float
-        Length of the proposals, in (0, 1], steered towards an acceptance rate of 0.35, or of 0.8
+        Length of the proposals, in (0, 1], which adapts to an acceptance rate of 0.35, or of 0.8
         for `hmc_step`.
 
     Raises
@@ -89,9 +91,9 @@ class Chains:
         here: NDArray | None = None,
         factor: float = 1.0,
     ) -> NDArray:
-        """One Metropolis step under ``factor * energy``; returns the energies (n,) at the points.
+        """One Metropolis step under ``factor * energy``; returns the new energies (n,).
 
-        `here` are the energies at the points before the step, if they are known.
+        `here` (n,) are the energies at the points before the step, if they are known.
         """
         here = energy(self.points) if here is None else here
         trial, log_ratio = self.domain.propose(self.points, self.step, self.rng)
@@ -105,11 +107,11 @@ class Chains:
         here: tuple[NDArray, NDArray] | None = None,
         factor: float = 1.0,
     ) -> tuple[NDArray, NDArray]:
-        """One step of Hamiltonian Monte Carlo under ``factor * prior.energy``, q one Gaussian.
+        """One step of Hamiltonian Monte Carlo under ``factor * prior.energy``, for q a Gaussian.
 
-        The motion under the reference alone is a rotation and is done exactly; the energy acts by
-        kicks between rotations. `here` and the result are the energies (n,) and their gradients
-        (n, d) at the points before and after the step.
+        The motion under the reference alone is a rotation, which is exact; the energy acts by kicks
+        between rotations. `here` and the result are the energies (n,) and their gradients (n, d)
+        before and after the step.
         """
         domain, x = self.domain, self.points
         if not isinstance(domain, Gaussian):
@@ -153,7 +155,7 @@ class Chains:
         return (self.metropolis_step(prior.energy, energies, factor),)
 
     def _take(self, trial: NDArray, log_ratio: NDArray, acceptance: float) -> NDArray:
-        """Accept or reject the trial points and adapt the step; which were accepted (n,)."""
+        """Accept or reject the trial points, adapt the step; returns which were accepted (n,)."""
         taken = np.log(self.rng.random(len(trial))) < log_ratio
         self.points = np.where(taken[:, None], trial, self.points)
         change = np.exp(0.3 * (taken.mean() - acceptance))
@@ -161,7 +163,7 @@ class Chains:
         return taken
 
     def resample(self, weights: NDArray) -> NDArray:
-        """Resample the points in proportion to weights (n,), systematically; indices kept (n,)."""
+        """Resample the points by weights (n,), systematically; returns the indices kept (n,)."""
         levels = (np.arange(len(weights)) + self.rng.random()) / len(weights)
         cumulative = np.cumsum(weights / weights.sum())
         kept = np.minimum(np.searchsorted(cumulative, levels), len(weights) - 1)
@@ -177,17 +179,19 @@ def log_normaliser(
     Parameters
     ----------
     prior : Prior
+        The density.
     domain : Box, optional
-        Needed for a prior without a reference measure.
+        Needed for a prior without a reference measure: the box that the mass is taken over.
     n_points : int
-    rng : int or numpy.random.Generator
+        Number of chains.
+    rng : int or numpy.random.Generator, optional
 
     Returns
     -------
     float
-        ``log E_q exp(log_scale - energy)``, q the reference (the uniform distribution on the box,
-        plus the logarithm of its volume): subtract it from ``prior.log_density(x)`` to get a
-        log-density.
+        ``log E_q exp(log_scale - energy)`` with the reference q; for a box, q is the uniform
+        distribution on it and the logarithm of its volume is added. Subtract the result from
+        ``prior.log_density(x)`` to get a normalised log-density.
 
     Raises
     ------
@@ -198,7 +202,7 @@ def log_normaliser(
     Notes
     -----
     Neal, "Annealed importance sampling", Statistics and Computing 2001, with resampling. The spread
-    over seeds shows the error; a mode that no chain finds is missed.
+    over several seeds shows the error; the mass of a mode that no chain finds is missed.
 
     Examples
     --------
@@ -240,8 +244,8 @@ def draw_samples(
 ) -> NDArray:
     """n points (n, d) that nearly follow the density of a prior with a reference measure.
 
-    Chains start from the reference and reach the density while its energy is switched on; then one
-    state in four is kept. Consecutive states of a chain are slightly correlated.
+    Chains start from the reference and follow the density while its energy is switched on; then
+    every fourth state is kept. Consecutive points of a chain are slightly correlated.
     """
     if prior.reference is None:
         raise ValueError("prior has no reference measure for the chains to start from")
@@ -258,7 +262,7 @@ def draw_samples(
 
 
 def _largest_step(energy: NDArray, most: float) -> float:
-    """The largest step of the annealing, up to `most`, that keeps a share KEPT of the points."""
+    """The largest step, up to `most`, whose effective sample size is a share KEPT of the points."""
 
     def effective(step: float) -> float:
         once = scipy.special.logsumexp(-step * energy)

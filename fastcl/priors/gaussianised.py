@@ -20,9 +20,9 @@ class GaussianisedPrior(Prior, kind="gaussianised-prior"):
     Parameters
     ----------
     prior : Prior
-        R and a, learned for T(x) with a standard normal reference.
+        The prior with R and a, learned from points T(x) with a standard normal reference.
     reference : GaussianScaleMixture
-        q.
+        q, which also defines T.
 
     Raises
     ------
@@ -68,7 +68,7 @@ class GaussianisedPrior(Prior, kind="gaussianised-prior"):
 
     @property
     def log_scale(self) -> float:
-        """The a of the inner prior."""
+        """a, that of the inner prior."""
         return self.prior.log_scale
 
     @log_scale.setter
@@ -85,7 +85,7 @@ class GaussianisedPrior(Prior, kind="gaussianised-prior"):
         return energy, self.reference.pull_back(x, gradient)
 
     def sample(self, n: int, rng: Any = None, dtype: DTypeLike = np.float32) -> NDArray:
-        """n points of the density, (n, d), from Markov chains: see `draw_samples`."""
+        """n points that nearly follow the density, (n, d), by Markov chains: see `draw_samples`."""
         return self.reference.degaussianise(draw_samples(self.prior, n, rng, dtype))
 
     def to_arrays(self) -> Arrays:

@@ -1,8 +1,8 @@
 """The maximum-entropy density with the moments of a sketch: a convex problem without a network.
 
-Among all densities with given moments z, the one of maximum entropy relative to a reference q has
-the form ``q exp(A* c)``, and c solves ``min_c log E_q exp(A* c) - Re <c, z>``. This also maximises
-the likelihood over c, in which the data appear only through their sketch.
+Among all densities with given moments z, the one with maximum entropy relative to a reference q has
+the form ``q exp(A* c)``, and c solves ``min_c log E_q exp(A* c) - Re <c, z>``. The same c maximises
+the likelihood, in which the data appear only through their sketch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .base import Prior, check_reference
 from .chains import Chains
 from .metric import WhitenedMetric
 
-N_POINTS = 8192
+N_POINTS = 8192  # number of chains by default
 
 
 class MaxEntropyPrior(Prior, kind="max-entropy-prior"):
@@ -32,7 +32,7 @@ class MaxEntropyPrior(Prior, kind="max-entropy-prior"):
 
     Parameters
     ----------
-    omega : array (m, d)
+    omega : array (m, d), or structured frequencies
         Frequencies, radians per unit of x.
     c : array (m,), complex
         Coefficients.
@@ -126,44 +126,51 @@ def max_entropy(
     rng: Any = None,
     progress: bool = False,
 ) -> MaxEntropyPrior:
-    """Learn the maximum-entropy density, relative to a reference, with the moments of a sketch.
+    """Learn the density with the moments of a sketch that has maximum entropy relative to q.
 
     Every step moves c by the residual of the moments, whitened by their covariance under the
-    reference. The moments of the current density are means over Markov chains, and the result is
+    reference q. The moments of the current density are means over Markov chains, and the result is
     the mean of c over the second half of the steps.
 
     Parameters
     ----------
     sketch : Sketch
+        The moments to match.
     reference : ReferenceMeasure
+        q.
     ridge : float
-        Of the metric, see `WhitenedMetric`: the larger it is, the less closely the density matches
-        moments that the sketch hardly resolves.
+        Added to the variances of the features, which are about one half. The larger it is, the
+        less closely the density matches moments that the sketch hardly resolves.
     step_size : float
-        1 is Newton's step at the reference. It falls to zero over the second half.
+        1 is a Newton step at the reference. It falls to zero over the second half of the steps.
     n_points : int
         Number of chains.
     n_iter : int
+        Number of steps.
     rng : int or numpy.random.Generator, optional
+        Seed or generator of the chains.
     progress : bool
+        Whether to show a progress bar, if tqdm is installed. A KeyboardInterrupt then ends the
+        descent early.
 
     Returns
     -------
     MaxEntropyPrior
-        A KeyboardInterrupt ends the descent early and returns what has been learned so far.
+        The density. After a KeyboardInterrupt it is what has been learned so far, and its
+        `interrupted` is True.
 
     Raises
     ------
     TypeError, ValueError
-        Arguments that do not fit together.
+        A sketch without points; a reference of another dimension; another number not above zero.
     FloatingPointError
-        The coefficients are not finite: take a smaller step or a larger ridge.
+        The coefficients diverged: take a smaller `step_size` or a larger `ridge`.
 
     Notes
     -----
-    Jaynes 1957. Stochastic approximation with chains is due to Younes, "Parametric inference for
-    imperfectly observed Gibbsian fields", 1989. Memory: that of the metric, and a few vectors of
-    n_points d numbers.
+    The principle is due to Jaynes, 1957, and stochastic approximation with chains to Younes,
+    "Parametric inference for imperfectly observed Gibbsian fields", 1989. Memory: that of
+    `WhitenedMetric`, and a few arrays of n_points d numbers.
 
     Examples
     --------
@@ -203,10 +210,10 @@ def ascend(
     n_iter: int,
     bar: Any = None,
 ) -> MaxEntropyPrior:
-    """Take `n_iter` steps that bring the moments of a density to z (m,), from its c onwards.
+    """Take `n_iter` steps, from the current c on, that bring the moments of a density to z (m,).
 
-    The result has the mean c over the second half. With a progress bar, a KeyboardInterrupt ends
-    the steps early.
+    The result has the mean of c over the second half of the steps. With a progress bar, a
+    KeyboardInterrupt ends the steps early.
     """
     operator = prior.operator(chains.points.dtype)
     weights = np.full(len(chains.points), 1 / len(chains.points), chains.points.dtype)

@@ -1,7 +1,7 @@
-"""The metric in which residuals of a sketch are measured: the inverse covariance of the features.
+"""The metric that measures residuals of a sketch: the inverse covariance of the features.
 
-With ``e_l(x) = exp(-i <omega_l, x - centre>)`` and k the characteristic function of q around its
-centre, the covariances of the real and imaginary parts of e_l and e_l' follow from
+With ``e_l(x) = exp(-i <omega_l, x - centre>)``, and with the characteristic function k of q around
+its centre, the covariances of the real and imaginary parts of e_l and e_l' follow from
 ``k(omega_l - omega_l')`` and ``k(omega_l + omega_l')`` in closed form.
 """
 
@@ -15,16 +15,16 @@ from ..fourier.structured import as_frequencies
 from ..measures.box import Domain
 from ..validation import as_positive
 
-BLOCK = 64  # side of the matrices that LAPACK factorises: too small for it to use threads
-PANEL = 512  # columns of the rest of the matrix that are updated at a time
+BLOCK = 64  # side of the matrices that LAPACK factorises: so small that it uses one thread
+PANEL = 512  # columns of the remaining matrix that are updated at a time
 
 
 class WhitenedMetric:
     """The quadratic form ``r* M r``, ``M = (Sigma + ridge I)^-1``.
 
-    Sigma is the covariance of the features under a distribution q. This is the optimal weighting of
-    the generalised method of moments if the data follow q: every deviation from q that the sketch
-    resolves counts alike, however little it moves the moments.
+    Sigma is the covariance of the features under a distribution q. If the data follow q, this
+    weighting is optimal for the generalised method of moments: every departure from q that the
+    sketch resolves counts the same, however little it moves the moments.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class WhitenedMetric:
     domain : Box or ReferenceMeasure
         q.
     ridge : float
-        Above zero; the features have variance one half.
+        Above zero; the variances that it is added to are about one half.
     dtype : numpy dtype
         Type of the inverse.
 
@@ -45,8 +45,8 @@ class WhitenedMetric:
     Notes
     -----
     Hansen, "Large sample properties of generalized method of moments estimators", Econometrica
-    1982. Memory: two m x m matrices in `dtype` (one 2m x 2m matrix if q is not symmetric), and
-    three times that in float64 while it is built.
+    1982. Memory: two m x m matrices in `dtype`, or one 2m x 2m matrix if q is not symmetric, and
+    three times as many numbers in float64 while it is built.
 
     Examples
     --------
@@ -102,10 +102,10 @@ def _covariances(omega: NDArray, domain: Domain, here: NDArray) -> tuple[NDArray
 
 
 def _inverse(a: NDArray, dtype: DTypeLike) -> NDArray:
-    """The inverse, in `dtype`, of a symmetric positive definite matrix (m, m); overwrites it.
+    """The inverse, in `dtype`, of a symmetric positive definite matrix a (m, m); overwrites a.
 
-    By a blocked Cholesky factorisation L and its inverse: the result of LAPACK's own may depend on
-    the number of threads.
+    It goes by a blocked Cholesky factor L and its inverse, because the result of LAPACK's own
+    routine may depend on the number of threads.
     """
     m = len(a)
     upper = np.zeros_like(a)  # the transposed inverse of L
@@ -118,7 +118,7 @@ def _inverse(a: NDArray, dtype: DTypeLike) -> NDArray:
             upper[:start, start:end] = -product(above, corner)
         if end < m:
             a[end:, start:end] = product(a[end:, start:end], corner)
-            for row in range(end, m, PANEL):  # the rest, below the diagonal
+            for row in range(end, m, PANEL):  # the remaining matrix, below the diagonal
                 stop = min(row + PANEL, m)
                 a[row:, row:stop] -= product(a[row:, start:end], a[row:stop, start:end].T)
     upper = upper.astype(dtype)

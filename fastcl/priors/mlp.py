@@ -1,7 +1,7 @@
 """The neural prior: an energy ||f_theta(x)||^2 with hand-written gradients.
 
-f_theta is a network of ReLU layers with a linear last layer. All parameters are in one flat vector,
-layer by layer the matrix (inputs, outputs) row by row and the bias, then the log-scale a.
+f_theta is a network of ReLU layers with a linear last layer. One flat vector holds all parameters:
+for each layer the matrix (inputs, outputs) row by row, then its bias; at the end the log-scale a.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from ..validation import (
 )
 from .base import Prior, check_reference
 
-MAX_PARTS = 16  # partial gradients of one backward pass: bounds the memory, and the threads at work
+MAX_PARTS = 16  # partial gradients per backward pass: bounds the memory, and the threads in use
 
 
 def count_parameters(sizes: Iterable[int]) -> int:
-    """Weights, biases and the log-scale of a network with layers of these sizes."""
+    """Number of weights and biases in a network of these layer sizes, plus one for a."""
     sizes = [int(size) for size in sizes]
     return sum((n_in + 1) * n_out for n_in, n_out in itertools.pairwise(sizes)) + 1
 
@@ -40,37 +40,39 @@ def count_parameters(sizes: Iterable[int]) -> int:
 class MLPPrior(Prior, kind="prior"):
     """An unnormalised density ``exp(a - ||f_theta(x)||^2)``, times a reference density if given.
 
-    f_theta is a network of ReLU layers R^d -> R^d with a linear last layer and He's initialisation.
+    f_theta: R^d -> R^d is a network of ReLU layers with a linear last layer, in He's
+    initialisation.
 
     Parameters
     ----------
     dim : int
         Dimension d of the points.
     widths : sequence of int
-        Widths of the hidden layers, at least one.
+        Widths of the hidden layers; at least one layer.
     rng : int or numpy.random.Generator, optional
+        Seed or generator of the initial weights.
     reference : ReferenceMeasure, optional
-        A measure of the same dimension that multiplies the density, such as a `Gaussian`.
+        A measure in the same dimension that multiplies the density, such as a `Gaussian`.
     dtype : {float32, float64}
         Type of `theta`, and of the points at which gradients are computed.
 
     Attributes
     ----------
     theta : array (P,)
-        Every parameter, writable in place: layer by layer the matrix (inputs, outputs) row by row
-        and the bias, then the log-scale a. Assigning a CuPy vector moves the prior to the device,
-        a NumPy vector back to the host.
+        All parameters, writable in place: for each layer the matrix (inputs, outputs) row by row
+        and then the bias; at the end the log-scale a. Assigning a CuPy vector moves the prior to
+        the device, assigning a NumPy vector moves it back to the host.
 
     Raises
     ------
     TypeError, ValueError
-        dim or a width below 1, no width; no reference measure, or one of another dimension;
-        another dtype.
+        dim or a width below 1; no hidden layer; a reference that is no `ReferenceMeasure` or has
+        another dimension; a dtype other than float32 and float64.
 
     Notes
     -----
-    ``R_theta`` in arXiv 2310.03085. `theta` decides where the prior lives; an energy is computed
-    where x is. Either may be on the host or on the device.
+    The energy is ``R_theta`` in arXiv 2310.03085. The prior lives where `theta` is, energies are
+    computed where x is, and either may be on the host or on the device.
 
     Examples
     --------
@@ -110,7 +112,7 @@ class MLPPrior(Prior, kind="prior"):
 
     @property
     def theta(self) -> NDArray:
-        """Every parameter (P,), writable in place; assigning copies to the vector's device."""
+        """All parameters (P,), writable in place; assigning copies, to the device of the vector."""
         return self._theta
 
     @theta.setter
@@ -149,7 +151,7 @@ class MLPPrior(Prior, kind="prior"):
         return energy
 
     def energy_and_grad(self, x: ArrayLike) -> tuple[NDArray, NDArray]:
-        """(R_theta(x) (n,), its gradient with respect to x (n, d)), at the cost of the gradient."""
+        """(R_theta(x) (n,), its gradient with respect to x (n, d)) for the price of the latter."""
         x = as_points(x, "x", self.dim)
         theta, transposed = self.weights(x.dtype, x)
         part_rows = kernel("rows_of_part", like=x)(len(x))
@@ -160,17 +162,18 @@ class MLPPrior(Prior, kind="prior"):
     def initialise_on(self, domain: Domain, energy: float | None = None, rng: Any = None) -> None:
         """Adapt the initial parameters to a domain: a Box, or the reference of the prior.
 
-        He's initialisation suits inputs around zero with standard deviation one in few dimensions.
-        Elsewhere the energy is so large that the density vanishes, and its gradient with it. This
-        centres and scales the inputs of the first layer, then scales the last layer so that R_theta
-        has mean `energy` over the domain, and chooses a so that the mass is one.
+        He's initialisation suits inputs in few dimensions, around zero and with standard deviation
+        one. For others the energy is so large that the density vanishes, and its gradient with it.
+        This method centres and scales the inputs of the first layer, scales the last layer so that
+        R_theta has mean `energy` over the domain, and chooses a so that the mass is one.
 
         Parameters
         ----------
-        domain : Box or reference measure
+        domain : Box or ReferenceMeasure
+            The domain.
         energy : float, optional
-            By default 5 for a box, where structure has to emerge from a flat density, and 0.1 for a
-            reference measure, which is close to the data already.
+            Mean energy, by default 5 for a box, where structure has to emerge from a flat density,
+            and 0.1 for a reference measure, which is already close to the data.
         rng : int or numpy.random.Generator, optional
 
         Raises
@@ -195,8 +198,8 @@ class MLPPrior(Prior, kind="prior"):
     def weights(self, dtype: DTypeLike | None = None, like: NDArray | None = None) -> tuple:
         """(theta without a, its transposed matrices): the weights in the layouts of the kernels.
 
-        In the type of theta and on its device by default. The next call overwrites the buffer; call
-        again after theta has changed.
+        They are in `dtype` and on the device of `like`, by default those of theta. The next call
+        overwrites the buffer. Call again after theta has changed.
         """
         like = self.theta if like is None else like
         theta = self.theta[:-1].astype(self.dtype if dtype is None else dtype, copy=False)
@@ -210,9 +213,9 @@ class MLPPrior(Prior, kind="prior"):
     ) -> tuple[NDArray, tuple]:
         """(R_theta(x), the state that `backward` needs) for x (n, d) in the type of theta.
 
-        x is validated and on the device of theta. The results are in buffers that the next call
-        overwrites. Without `keep` nothing is stored for a backward pass. `weights` are those of
-        `weights()`, for several calls with the same theta.
+        x must have been validated and be on the device of theta. The results are in buffers that
+        the next call overwrites. Without `keep` nothing is stored for a backward pass. `weights` is
+        the result of `weights()`, for several calls with the same theta.
         """
         size = kernel("activation_size", like=x)(self.sizes, len(x)) if keep else 0
         activations = self._buffer("activations", size, x)
@@ -225,7 +228,7 @@ class MLPPrior(Prior, kind="prior"):
         return energy, (x, transposed, activations)
 
     def backward(self, grad_energy: NDArray, state: tuple, out: NDArray | None = None) -> NDArray:
-        """Gradient (P,) of ``sum_i grad_energy_i R_theta(x_i)``; 0 in the last entry, that of a."""
+        """Gradient (P,) of ``sum_i grad_energy_i R_theta(x_i)``; its last entry, for a, is 0."""
         x, transposed, activations = state
         part_rows = kernel("rows_of_part", like=x)(len(x))
         size = self.theta.size - 1
@@ -281,8 +284,8 @@ class MLPPrior(Prior, kind="prior"):
         theta = as_array(arrays["theta"], "theta")
         plausible = sizes.dtype.kind in "iu" and sizes.ndim == 1 and sizes.size >= 3
         if not (plausible and sizes[0] == sizes[-1] and (sizes > 0).all()):
-            raise ValueError(f"layer sizes {sizes.tolist()}")
-        if theta.shape != (count_parameters(sizes),):  # before a network of that size is made
+            raise ValueError(f"a network cannot have layer sizes {sizes.tolist()}")
+        if theta.shape != (count_parameters(sizes),):  # checked before memory is allocated
             raise ValueError("theta does not fit the layer sizes")
         has_reference = any(name.startswith("reference.") for name in arrays)
         prior = cls(
