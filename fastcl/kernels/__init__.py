@@ -1,9 +1,9 @@
 """The compiled kernels: everything that touches a (point, frequency) pair or a network weight.
 
-Each Numba file stands beside the CUDA file of the same name, with the same functions and arguments;
-`launchers` starts the CUDA kernels. `backend.kernel(name, like=x)` picks the one that serves an
-array.
+Each Numba file stands next to the CUDA file of the same name, with the same functions and
+arguments; `launchers` starts the CUDA kernels. `backend.kernel(name, like=x)` picks the kernel for
+the kind of array that x is.
 
-Every kernel opens with its formula and the shapes of its arguments. What Numba's loops would not
-keep in registers is emitted as LLVM vectors (lanes.py), beside the plain loop that it is equal to.
+Every kernel opens with its formula and the shapes of its arguments. Loops that Numba would not keep
+in registers are emitted as LLVM vectors (lanes.py), next to the plain loop that they are equal to.
 """

@@ -1,4 +1,4 @@
-// Copies from global to shared memory that run while the threads compute: what is copied is there
+// Copies from global to shared memory that run while the threads compute: the data have arrived
 // after `wait_for_copies` and a barrier.
 #pragma once
 #include "common.cuh"
@@ -9,7 +9,7 @@ __device__ __forceinline__ void copy_ahead(T *shared, const T *source, bool ther
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
     const unsigned address = unsigned(__cvta_generic_to_shared(shared));
     const int bytes = there ? int(sizeof(T)) : 0;
-    if constexpr (sizeof(T) == 16) // past the first-level cache
+    if constexpr (sizeof(T) == 16) // .cg bypasses the first-level cache
         asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
                      ::"r"(address), "l"(source), "r"(bytes)
                      : "memory");
@@ -28,7 +28,7 @@ __device__ __forceinline__ void wait_for_copies() {
 #endif
 }
 
-// The first LENGTH numbers of a vector (length,), zeros beyond its end.
+// Copies the first LENGTH numbers of a vector (length,), zeros beyond its end.
 template <typename T, int LENGTH>
 __device__ __forceinline__ void copy_numbers(T *shared, const T *vector, int length) {
 #pragma unroll

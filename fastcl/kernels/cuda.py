@@ -1,6 +1,6 @@
-"""The CUDA kernels: NVRTC compiles each variant through CuPy when it is first launched.
+"""Compiles and launches the CUDA kernels: NVRTC compiles each variant on its first launch.
 
-CuPy keeps the compiled kernels in its cache on disk.
+It does so through CuPy, which keeps the compiled kernels in a cache on disk.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-Array: TypeAlias = Any  # one of CuPy's
+Array: TypeAlias = Any  # a CuPy array
 NULL = np.uint64(0)  # a null pointer, as an argument of a kernel
 
 FOLDER = Path(__file__).parent
@@ -23,13 +23,13 @@ FLOAT: np.dtype = np.dtype(np.float32)
 DOUBLE: np.dtype = np.dtype(np.float64)
 TYPES = {FLOAT: "float", DOUBLE: "double"}
 
-TURN = {FLOAT: float(np.float32(2 * np.pi)), DOUBLE: 1.0}  # a turn in the unit of the phases
-BLOCKS = 8 * 132  # CUDA blocks of a launch, about: a few for every multiprocessor of a large device
-THREADS = 256  # most threads of a block
-WARP = 32  # threads of a warp
-ACCESS_BYTES = 16  # bytes of the widest access to memory
+TURN = {FLOAT: float(np.float32(2 * np.pi)), DOUBLE: 1.0}  # one turn, in the unit of the phases
+BLOCKS = 8 * 132  # CUDA blocks per launch, about: a few per multiprocessor of a large device
+THREADS = 256  # threads per block, at most
+WARP = 32  # threads per warp
+ACCESS_BYTES = 16  # bytes in the widest access to memory
 
-# Constants of every .cu file. Those of one file stand in the launcher of that file.
+# Constants for every .cu file. Constants for a single file are in its launcher.
 CONSTANTS = {
     "THREADS": THREADS,
     "WARP": WARP,
@@ -39,14 +39,14 @@ CONSTANTS = {
 
 
 def by_type(name: str, values: Mapping[np.dtype, int]) -> dict[str, int]:
-    """The constants NAME_FLOAT and NAME_DOUBLE of values by dtype."""
+    """The constants NAME_FLOAT and NAME_DOUBLE, from values by dtype."""
     return {f"{name}_{TYPES[dtype].upper()}": value for dtype, value in values.items()}
 
 
 def options(name: str) -> tuple[str, ...]:
-    """Options of the compiler for `name`.cu: the constants that it shares with its launcher as -D.
+    """Compiler options for `name`.cu: the constants that it shares with its launcher become -D.
 
-    CuPy's cache looks kernels up by their options as well as by their source.
+    CuPy's cache looks kernels up by options as well as by source.
     """
     from .launchers import CONSTANTS as of_files  # which imports this module
 
@@ -56,9 +56,9 @@ def options(name: str) -> tuple[str, ...]:
 
 
 def source(name: str) -> str:
-    """The text of `name`.cu, such that the errors of a compiler point at the file.
+    """The text of `name`.cu, with a #line directive so that compiler errors point at the file.
 
-    It ends with a hash of the headers: CuPy's cache does not see when an included file changes.
+    It ends with a hash of the headers, because CuPy's cache does not notice changes in them.
     """
     path = FOLDER / f"{name}.cu"
     headers = b"".join(header.read_bytes() for header in sorted(FOLDER.glob("*.cuh")))
@@ -72,13 +72,13 @@ def expression(kernel: str, template: Iterable[object]) -> str:
 
 
 def expressions(kernel: str, *choices: Iterable[object]) -> list[str]:
-    """Its name expressions over every combination of the choices for its arguments."""
+    """The name expressions of a kernel for every combination of its template arguments."""
     return [expression(kernel, template) for template in product(*choices)]
 
 
 @cache
 def cupy() -> Any:
-    """The module CuPy, which nothing else imports; ImportError in one line if it is missing."""
+    """The module CuPy, imported nowhere else; ImportError in one line if it is missing."""
     try:
         import cupy
     except ImportError as error:
@@ -91,14 +91,14 @@ def cupy() -> Any:
 
 @cache
 def function(name: str, kernel: str) -> Any:
-    """The compiled kernel of a name expression in `name`.cu."""
+    """The compiled kernel with the name expression `kernel` in `name`.cu."""
     module = cupy().RawModule(code=source(name), options=options(name), name_expressions=(kernel,))
     return module.get_function(kernel)
 
 
 @cache
 def shared_bytes() -> int:
-    """Most dynamic shared memory of a block; the devices of a machine are taken to be alike."""
+    """Largest dynamic shared memory per block; all devices are assumed to be alike."""
     runtime = cupy().cuda.runtime
     return runtime.deviceGetAttribute(
         runtime.cudaDevAttrMaxSharedMemoryPerBlockOptin, runtime.getDevice()
@@ -116,7 +116,7 @@ def launch(
 ) -> None:
     """Launch ``kernel<template...>`` of `name`.cu on `grid` blocks of `block` threads.
 
-    A block has `shared` bytes of dynamic shared memory.
+    Every block has `shared` bytes of dynamic shared memory.
     """
     compiled = function(name, expression(kernel, template))
     if shared > 48 << 10 and compiled.max_dynamic_shared_size_bytes < shared:

@@ -3,28 +3,27 @@
 //
 // Twin of features.py. Frequencies are in radians for float32 and in turns for float64
 // (sincos.cuh). Partial sums are in the working precision over ROWS terms and in float64 beyond.
-// Every thread adds its terms in order, and the parts are added in order afterwards: every run
-// gives the same bits.
+// Every thread adds its terms in order, and then the parts are added in order: results are bitwise
+// identical in every run.
 //
-// Operations per pair in float32, of which a multiprocessor issues 128 per clock, next to 16
-// results of the special-function unit (benchmarks/instructions.py counts them in the compiled
-// code):
+// Operations per pair in float32, counted in the compiled code by benchmarks/instructions.py. A
+// multiprocessor issues 128 per clock, and computes 16 special functions per clock next to them.
 //   sum      d + 8 with two special functions, or d + 17 with polynomials for some frequencies
 //   adjoint  d + 6 with one special function: Re(c exp(i a)) = |c| cos(a + arg c), and the phase
 //            starts from arg c
 // Beyond small d, float64 takes features_tiled.cu and float32 takes features_tensor.cu.
 #include "sincos.cuh"
 
-// Every thread keeps whole frequencies, or points, in registers.
+// What a thread of the sum does at once; it keeps whole frequencies in registers.
 template <typename T, int D> struct Tiling {
-    static constexpr int frequencies = FREQUENCIES_DOUBLE; // of a thread
-    static constexpr int polynomials = frequencies; // how many of them take polynomials
-    static constexpr int unroll = 2;                // rows of one iteration
+    static constexpr int frequencies = FREQUENCIES_DOUBLE; // per thread
+    static constexpr int polynomials = frequencies; // how many of them use polynomials
+    static constexpr int unroll = 2;                // rows per iteration
 };
 template <int D> struct Tiling<float, D> {
     static constexpr int frequencies = FREQUENCIES_FLOAT;
-    static constexpr int polynomials = D < 4 ? 2 : D < 8 ? 1 : 0; // both units then take as long
-    static constexpr int unroll = D < 8 ? 4 : 1;                  // as the registers allow
+    static constexpr int polynomials = D < 4 ? 2 : D < 8 ? 1 : 0; // balances the two units
+    static constexpr int unroll = D < 8 ? 4 : 1;                  // as many as fit in registers
 };
 
 template <typename T, int N> struct alignas(ACCESS_BYTES) Row { // read by vector accesses
@@ -99,8 +98,8 @@ __global__ void __launch_bounds__(THREADS, 2)
 
 // out_i = sum_l amplitudes_l cos(<freqs_l, x_i> + phase_offsets_l)
 //
-// A thread takes COUNT points, a block `block_width`. If there are few points, its threads form
-// groups that share them: every group takes its part of the frequencies, and the groups' sums are
+// A thread takes COUNT points, and a block takes `block_width`. If there are few points, groups of
+// threads share them: every group takes a part of the frequencies, and the sums of the groups are
 // added in order.
 template <typename T, int D, int COUNT>
 __global__ void __launch_bounds__(THREADS, 2)
@@ -161,11 +160,11 @@ __global__ void __launch_bounds__(THREADS, 2)
     }
 }
 
-// out_k = max |x_ik| over the rows i (and the inner axis) as the bits of a float64: as integers
-// they are in the order of the numbers, and NaN is above infinity.
+// out_k = max |x_ik| over the rows i (and the inner axis), as the bits of a float64: as integers,
+// they have the order of the numbers, and NaN comes after infinity.
 //
-// A thread keeps to the places of one column, `step` rows apart, if there are threads enough for a
-// row.
+// If there are enough threads for a row, a thread stays in one column, with places `step` rows
+// apart.
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
     column_magnitudes(const T *__restrict__ x,     // (n, d, inner)

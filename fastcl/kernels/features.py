@@ -2,15 +2,14 @@
 
 Both maps are one loop over tiles of 4 rows (points of the sum, frequencies of the adjoint) against
 vectors of columns (frequencies of the sum, points of the adjoint), for any dimension: the phases of
-a tile grow in registers as a matrix product, and leave them only as sums. Frequencies and phases
-are in turns (sincos.py). The adjoint needs cosines alone: Re(c exp(i a)) = |c| cos(a + arg c).
+a tile build up in registers as a matrix product, and leave them only as sums. Frequencies and
+phases are in turns (sincos.py). The adjoint needs no sines: Re(c exp(i a)) = |c| cos(a + arg c).
 
-Multiplications and additions per pair that share the multiplying pipes: d + 12 for the sum, d + 6
-for the adjoint. The argument reduction and the signs go to other pipes.
+Operations per pair on the pipes that multiply: d + 12 for the sum, d + 6 for the adjoint. Argument
+reduction and signs go to other pipes.
 
-The work is cut into tasks by n and m alone and the tasks are combined in order, so the number of
-threads cannot change the result. Partial sums are in the working precision over ROWS terms and in
-float64 beyond.
+The tasks depend on n and m alone and are combined in order, so the number of threads cannot change
+the result. Partial sums are in the working precision over ROWS terms and in float64 beyond.
 """
 
 import numpy as np
@@ -21,10 +20,10 @@ from .lanes import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, Lanes, jit, jit_parall
 from .sincos import emit_sincos
 from .tile import empty_aligned, zeros_aligned
 
-BLOCK_WIDTH = 256  # columns of a block: a task shares its rows among them
+BLOCK_WIDTH = 256  # columns of a block, all of which use the rows that a task loads
 ROWS = 256  # rows added in the working precision before they go to the float64 total
 MAX_PARTS = 64  # partial sums of one call: bounds the memory, and the threads that share a block
-AT_ONCE = 2  # vectors whose sines and cosines interleave: hides latency, fits the registers
+AT_ONCE = 2  # vectors whose sines and cosines are interleaved: hides latency, fits the registers
 
 
 @jit
@@ -51,21 +50,21 @@ def frequency_blocks(freqs):
 
 
 def rows_per_part(n, blocks):
-    """Rows of each part of n points: equal parts, so that no thread waits, but of full tiles."""
+    """Rows per part of n points: parts of full tiles, nearly equal so that no thread waits."""
     part_rows = -(-n // min(-(-n // ROWS), MAX_PARTS))
     tile = ROWS if part_rows > ROWS else TILE_ROWS
     return tile * -(-part_rows // tile)
 
 
 def points_per_block(n):
-    """Points of a block of the adjoint."""
+    """Points per block of the adjoint."""
     return BLOCK_WIDTH if n > 8 * BLOCK_WIDTH else 64
 
 
 def emit_phases(emit, rows, columns, lines, places, starts):
-    """`starts` plus the product of some rows with some vectors of columns, one number per pair.
+    """`starts` plus the products of some rows with some vectors of columns, one per pair.
 
-    rows (r, d) at the indices `lines`, columns (d, L) at the indices `places`. The loop is
+    It takes rows (r, d) at the indices `lines`, columns (d, L) at the indices `places`. The loop is
 
         for k in range(d):
             phases = [rows[i, k] * columns[k, j] + phase for (i, j), phase in zip(pairs, phases)]

@@ -1,11 +1,11 @@
-// Feature sums and their adjoint in float32 beyond small d: the phases come from tensor cores
-// (tensor.cuh), which take the frequencies packed beforehand.
+// Feature sums and their adjoint in float32 beyond small d: tensor cores compute the phases
+// (tensor.cuh), from frequencies that were packed beforehand.
 //
 // Twin of features.py. ROWS and the order of additions are as in features.cu.
 #include "sincos.cuh"
 #include "tensor.cuh"
 
-// Scaled numbers are below 2^MAX_EXPONENT: none overflows when it is rounded to float16.
+// Scaled numbers are below 2^MAX_EXPONENT, so that none overflows when it is rounded to float16.
 constexpr int MAX_EXPONENT = 15;
 
 // sum_i weights_i exp(-i <freqs_l, x_i>) over the rows i of a part, as real and imaginary parts.
@@ -19,7 +19,7 @@ __global__ void __launch_bounds__(THREADS, 2)
                        Index n, int blocks, int d) {
     constexpr int POINTS = TILE, FREQUENCIES = TILE, HALF = (POINTS + FREQUENCIES) * UNITS;
     using Place = WarpPlace<POINTS, FREQUENCIES>;
-    constexpr int I = Place::I, J = Place::J, SHARING = 8 * Place::DOWN; // threads of a frequency
+    constexpr int I = Place::I, J = Place::J, SHARING = 8 * Place::DOWN; // threads per frequency
     constexpr int SUMS = 2 * FREQUENCIES + BANK_PADDING;
     static_assert(2 * FREQUENCIES == THREADS);
     // Two halves: each is the points (POINTS UNITS,), then the frequencies (FREQUENCIES, UNITS).
@@ -53,10 +53,10 @@ __global__ void __launch_bounds__(THREADS, 2)
     wait_for_copies();
     __syncthreads();
 
-    double total = 0;    // of one part, real or imaginary, of one frequency
-    int half = 0;        // of shared memory, with the chunk that is multiplied
-    int factor_half = 0; // with the weights of the tile
-    int terms = 0;       // in the sums of a thread
+    double total = 0;    // real or imaginary sum of one frequency over the part
+    int half = 0;        // half of shared memory with the chunk that is multiplied
+    int factor_half = 0; // half of `factors` with the weights of the tile
+    int terms = 0;       // number of terms in the sums of a thread
     for (int start = 0; start < rows; start += POINTS) {
         float phases[I][J][4] = {};
         for (int chunk = 0; chunk < d; chunk += CHUNK) {
@@ -121,7 +121,7 @@ __global__ void __launch_bounds__(THREADS, POINTS == 32 ? 1 : 2)
                            Index n, int m, int d) {
     constexpr int HALF = (POINTS + FREQUENCIES) * UNITS;
     using Place = WarpPlace<POINTS, FREQUENCIES>;
-    constexpr int I = Place::I, J = Place::J, SHARING = 4 * Place::ACROSS; // threads of a point
+    constexpr int I = Place::I, J = Place::J, SHARING = 4 * Place::ACROSS; // threads per point
     constexpr int SUMS = POINTS + BANK_PADDING;
     // Two halves: each is the points (POINTS UNITS,), then the frequencies (FREQUENCIES, UNITS).
     Fragment *points = shared_memory<Fragment>();
@@ -148,10 +148,10 @@ __global__ void __launch_bounds__(THREADS, POINTS == 32 ? 1 : 2)
     wait_for_copies();
     __syncthreads();
 
-    double total = 0;    // of one point
-    int half = 0;        // of shared memory, with the chunk that is multiplied
-    int factor_half = 0; // with the coefficients of the tile
-    int terms = 0;       // in the sums of a thread
+    double total = 0;    // sum of one point
+    int half = 0;        // half of shared memory with the chunk that is multiplied
+    int factor_half = 0; // half of `starts` and `factors` with the coefficients of the tile
+    int terms = 0;       // number of terms in the sums of a thread
     for (int start = 0; start < m; start += FREQUENCIES) {
         float phases[I][J][4] = {};
         for (int chunk = 0; chunk < d; chunk += CHUNK) {
@@ -203,24 +203,23 @@ __global__ void __launch_bounds__(THREADS, POINTS == 32 ? 1 : 2)
     if (int(threadIdx.x) < rows) out[first + threadIdx.x] = float(total);
 }
 
-// packed = freqs times the powers of two below, as float16 halves; scales = those of the columns of
-// x, and last that of the phases.
+// packed = freqs times the powers of two below, as float16 halves; scales = the powers for the
+// columns of x, and at the end the power for the phases.
 //
-// Let a be the exponent of the largest number in column k of x, b that of its frequencies, and c
-// the largest a + b, which is that of the largest products. Column k of x is multiplied by
-// 2^(MAX_EXPONENT - a), its frequencies by 2^(MAX_EXPONENT + a - c), and then the phases by 2^(c -
-// 2 MAX_EXPONENT).
+// Let a be the exponent of the largest number in column k of x, b that of the largest frequency in
+// it, and c the largest a + b of all columns. Column k of x is multiplied by 2^(MAX_EXPONENT - a),
+// its frequencies by 2^(MAX_EXPONENT + a - c), and then the phases by 2^(c - 2 MAX_EXPONENT).
 __global__ void __launch_bounds__(THREADS)
     pack_frequencies(const float *__restrict__ freqs,    // (blocks, block_width, d), any strides
                      const double *__restrict__ largest, // (2, d): magnitudes in x, and in freqs
                      Unit *__restrict__ packed,          // (blocks, chunks, block_width, UNITS)
                      float *__restrict__ scales,         // (chunks CHUNK + 1,)
-                     int blocks, int block_width, int m, int d, // m: rows of freqs there are
+                     int blocks, int block_width, int m, int d, // m: number of frequencies
                      Index block_stride, Index row_stride, Index column_stride) {
-    // Smaller numbers do not show in a phase, and would take factors beyond float32.
+    // Smaller numbers do not matter to a phase, and would need factors beyond float32.
     constexpr int MIN_EXPONENT = -100;
     int *tops = shared_memory<int>(); // (THREADS,)
-    auto exponent = [](double value) { // such that |value| < 2^exponent
+    auto exponent = [](double value) { // the smallest with |value| < 2^exponent
         return max(int(__double_as_longlong(value) >> 52 & 0x7ff) - 1022, MIN_EXPONENT);
     };
     auto power_of_two = [](int exponent) { // zero below the range of float32

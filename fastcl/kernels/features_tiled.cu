@@ -7,8 +7,8 @@
 
 // sum_i weights_i exp(-i <freqs_l, x_i>) over the rows i of a part, as real and imaginary parts.
 //
-// A thread keeps the sums of its frequencies over its points of every tile, ROWS terms at most;
-// then the threads' sums are added in float64, in order.
+// A thread keeps the sums of its frequencies over its points of several tiles, up to ROWS terms;
+// then the sums of all threads are added in float64, in order.
 template <typename T>
 __global__ void __launch_bounds__(THREADS, 2)
     feature_sum_tiled(const T *__restrict__ x,       // (n, d)
@@ -43,11 +43,11 @@ __global__ void __launch_bounds__(THREADS, 2)
     wait_for_copies();
     __syncthreads();
 
-    double total = 0; // of one part, real or imaginary, of one frequency
+    double total = 0; // real or imaginary sum of one frequency over the part
     T real[SIDE] = {}, imag[SIDE] = {};
-    int half = 0;        // of shared memory, with the chunk that is multiplied
-    int factor_half = 0; // with the weights of the tile
-    int terms = 0;       // in the sums of a thread
+    int half = 0;        // half of shared memory with the chunk that is multiplied
+    int factor_half = 0; // half of `factors` with the weights of the tile
+    int terms = 0;       // number of terms in the sums of a thread
     for (int start = 0; start < rows; start += POINTS) {
         T phases[SIDE][SIDE] = {};
         for (int chunk = 0; chunk < d; chunk += CHUNK) {
@@ -129,11 +129,11 @@ __global__ void __launch_bounds__(THREADS, POINTS == 32 ? 1 : 2)
     wait_for_copies();
     __syncthreads();
 
-    double total = 0; // of one point
+    double total = 0; // sum of one point
     T sum[SIDE] = {};
-    int half = 0;        // of shared memory, with the chunk that is multiplied
-    int factor_half = 0; // with the coefficients of the tile
-    int terms = 0;       // in the sums of a thread
+    int half = 0;        // half of shared memory with the chunk that is multiplied
+    int factor_half = 0; // half of `starts` and `factors` with the coefficients of the tile
+    int terms = 0;       // number of terms in the sums of a thread
     for (int start = 0; start < m; start += FREQUENCIES) {
         T phases[SIDE][SIDE];
         read_numbers<T, COLUMNS>(starts + factor_half * FREQUENCIES, place.column, phases[0]);

@@ -1,5 +1,5 @@
-// Phases of GROUP points, or frequencies, at once with a vector of the thread's own: every
-// coordinate of it is loaded once for GROUP of them.
+// Phases of GROUP points (or frequencies) at once with the thread's own frequency (or point): each
+// coordinate of its own vector is loaded once for all of them.
 #pragma once
 #include "sincos.cuh"
 

@@ -1,13 +1,14 @@
-"""Feature sums and their adjoint for D frequencies at a time, the rows of S H S_1 H S_2 H S_3.
+"""Feature sums and their adjoint for D frequencies at a time, the rows of S H S_0 H S_1 H S_2.
 
-H is the Walsh-Hadamard matrix of size D, a power of two, S_1 to S_3 are diagonal signs and S
-scales: the D phases of a point take 3 log2(D) additions each instead of d multiply-adds.
+H is the Walsh-Hadamard matrix of size D, a power of two; S_0 to S_2 are diagonal matrices of signs,
+and S is one of scales. Each of the D phases of a point takes 3 log2(D) additions instead of d
+multiply-adds.
 
-Vectors run along points and rows are coordinates, so that the butterflies need no shuffles: a pass
-takes up to 16 rows into registers, does up to four levels there, and D vectors stay in the
-first-level cache up to D = 256 or so. Every frequency keeps one sum per vector lane. The lanes of a
-sum are added in float64, at the latest when ROWS points went into each. The work is cut into tasks
-by n and m alone, whose results are combined in order.
+Vectors run along points and rows are coordinates, so the butterflies need no shuffles. A pass loads
+up to 16 rows into registers and does up to four levels there; the D vectors stay in the first-level
+cache up to about D = 256. Every frequency keeps one sum per vector lane. The lanes of a sum are
+added in float64, at the latest when each has taken ROWS points. The tasks depend on n and m alone,
+and their results are combined in order.
 """
 
 import numpy as np
@@ -19,9 +20,9 @@ from .lanes import VECTOR_BYTES, WIDE_REGISTERS, Lanes, jit, jit_parallel
 from .sincos import emit_sincos
 from .tile import empty_aligned, zeros_aligned
 
-LEVELS = 4 if WIDE_REGISTERS else 3  # most levels of a pass: 2^LEVELS rows fit the registers
-VECTORS = 2  # vectors of points transformed together: their sums meet in registers
-GROUP = 2048  # frequencies of a task: their sums, one per lane, stay in the second-level cache
+LEVELS = 4 if WIDE_REGISTERS else 3  # levels per pass, at most: 2^LEVELS rows fit the registers
+VECTORS = 2  # vectors of points transformed together, whose features are added in registers
+GROUP = 2048  # frequencies per task: their sums, one per lane, stay in the second-level cache
 
 
 def make_pass(levels, signed):
@@ -78,7 +79,7 @@ pass_2, pass_3, pass_4 = (make_pass(levels, False) for levels in (2, 3, 4))
 @jit
 def transform(source, signs, levels, out):
     # out = H (signs source)
-    # source, out (D, lanes), signs (D,), levels of every pass
+    # source, out (D, lanes), signs (D,), levels (passes,): the number of levels of each pass
     step = 1
     for place in range(levels.size):
         count, first = levels[place], place == 0
@@ -111,7 +112,7 @@ def transform_thrice(points, signs, levels, out):
 
 @jit
 def pack_vectors(x, start, points):
-    # points[v, k, j] = x[start + v lanes + j, k]; rows of points from d on stay zeros
+    # points[v, k, j] = x[start + v lanes + j, k]; rows of points from d on stay zero
     # x (n, d), points (V, D, lanes)
     for v in range(points.shape[0]):
         first = start + v * points.shape[2]
@@ -171,11 +172,11 @@ def add_features(typingctx, values, scales, w, real, imag, last):
 
 @jit
 def add_lanes(real, imag, total):
-    # total += the sums over the lanes of real and of -imag, which become zeros
+    # total += the sums over the lanes of real and of -imag, which are then set to zero
     # real, imag (blocks D, lanes), total (blocks, 2, D) float64
     for i in range(real.shape[0]):
         block, row = i // total.shape[2], i % total.shape[2]
-        # In registers: through memory every addition would wait for the one before.
+        # Sums in registers: in memory, every addition would wait for the one before.
         re, im = 0.0, 0.0
         for lane in range(real.shape[1]):
             re += real[i, lane]
@@ -191,7 +192,7 @@ def hadamard_sum(x, weights, signs, scales, levels, part_rows, partial):
     # sum_i weights_i exp(-2 pi i scales_l (H S_0 H S_1 H S_2 x_i)_l) over the rows i of a part:
     # real, imaginary
     # x (n, d), weights (n,) or (0,) for ones, signs (blocks, 3, D), scales (blocks, D) in turns,
-    # levels of every pass, partial (parts, blocks, 2, D) float64
+    # levels (passes,), partial (parts, blocks, 2, D) float64
     parts, blocks, size = partial.shape[0], partial.shape[1], signs.shape[2]
     share, narrow = max(1, GROUP // size), VECTOR_BYTES // x.itemsize
     groups, lanes = (blocks + share - 1) // share, VECTORS * narrow
@@ -278,7 +279,7 @@ def add_cosines(typingctx, values, scales, amplitudes, phase_offsets, out, first
 def hadamard_adjoint(x, signs, scales, levels, amplitudes, phase_offsets, rows, out):
     # out_i = sum_l amplitudes_l cos(2 pi (scales_l (H S_0 H S_1 H S_2 x_i)_l + phase_offsets_l))
     # x (n, d), signs (blocks, 3, D), scales, amplitudes, phase_offsets (blocks, D), scales and
-    # phase_offsets in turns, levels of every pass, rows of a task, out (n,)
+    # phase_offsets in turns, levels (passes,), rows: points per task, out (n,)
     size, narrow = signs.shape[2], VECTOR_BYTES // x.itemsize
     lanes = VECTORS * narrow
     for task in prange((x.shape[0] + rows - 1) // rows):

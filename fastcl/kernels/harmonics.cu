@@ -1,12 +1,12 @@
-// Feature sums and their adjoint where K frequencies are the multiples 1..K of one base: one sine
-// and cosine serves K.
+// Feature sums and their adjoint for frequencies that are the multiples 1..K of base frequencies:
+// one sine and one cosine serve K of them.
 //
-// Twin of harmonics.py, which describes the recurrences; K is the template parameter HARMONICS. A
-// thread keeps one base of the sum, or one point of the adjoint, and takes GROUP points, or bases,
-// at once: their coordinates lie in shared memory, and neighbouring threads read neighbouring
-// coordinates of their own. Operations per base and point in float32: 1.5 d + 10 + 4 K of either
-// map, with two special functions. Order of additions, precisions and the unit of the phases are as
-// in features.cu.
+// Twin of harmonics.py, which describes the recurrences; K is the template parameter HARMONICS. In
+// the sum a thread keeps one base and takes GROUP points at once; in the adjoint it keeps one point
+// and takes GROUP bases. The coordinates of the group are in shared memory; neighbouring threads
+// read the coordinates of their own vectors from neighbouring addresses. Operations per base and
+// point in float32: 1.5 d + 10 + 4 K for either map, with two special functions. Order of
+// additions, precisions and the unit of the phases are as in features.cu.
 #include "groups.cuh"
 
 // sum_i weights_i exp(-i k <freqs_l, x_i>), k = 1..K, over the rows i of a part, as real and
@@ -70,12 +70,12 @@ __global__ void __launch_bounds__(THREADS, sizeof(T) == 8 && HARMONICS > 11 ? 1 
 }
 
 template <typename T, int COUNT>
-struct alignas(ACCESS_BYTES) Coefficients { // of one base, read by vector accesses
+struct alignas(ACCESS_BYTES) Coefficients { // those of one base, read by vector accesses
     T values[(COUNT * sizeof(T) + ACCESS_BYTES - 1) / ACCESS_BYTES * ACCESS_BYTES / sizeof(T)];
 };
 
-// b_1 (now) and b_2 (above) of b_k = coefficients_k + 2 cos(a) b_(k + 1) - b_(k + 2); the
-// coefficients are every second number.
+// b_1 (now) and b_2 (above) of b_k = coefficients_k + 2 cos(a) b_(k + 1) - b_(k + 2). Coefficients
+// are two numbers apart, because real and imaginary parts alternate.
 template <typename T, int HARMONICS>
 __device__ __forceinline__ void clenshaw(const T *coefficients, T twice, T &now, T &above) {
     now = coefficients[2 * HARMONICS - 2];
@@ -90,14 +90,14 @@ __device__ __forceinline__ void clenshaw(const T *coefficients, T twice, T &now,
 
 // out_i = sum_l sum_k real_lk cos(k <freqs_l, x_i>) - imag_lk sin(k <freqs_l, x_i>), k = 1..K
 //
-// A block takes `block_width` points. Groups of as many threads share the bases, and the groups'
-// sums are added in order.
+// A block takes `block_width` points. Groups of `block_width` threads share the bases, and the sums
+// of the groups are added in order.
 template <typename T, int HARMONICS>
 __global__ void __launch_bounds__(THREADS, 2)
     harmonic_adjoint(const T *__restrict__ x,     // (d, n): transposed
                      const T *__restrict__ freqs, // (g, d)
-                     const T *__restrict__ real,  // (g, HARMONICS), of the coefficients
-                     const T *__restrict__ imag,  // (g, HARMONICS)
+                     const T *__restrict__ real,  // (g, HARMONICS): real parts of coefficients
+                     const T *__restrict__ imag,  // (g, HARMONICS): imaginary parts
                      int block_width,             // points of a block
                      T *__restrict__ out,         // (n,)
                      Index n, int g, int d,

@@ -1,20 +1,21 @@
-"""Feature sums and their adjoint where K frequencies are the multiples 1..K of one base.
+"""Feature sums and their adjoint for frequencies that are the multiples 1..K of base frequencies.
 
-The tiles are those of features.py, with bases in the place of frequencies. For a base only cos a
-and sin a are computed. The rest follows by Chebyshev's recurrence
+The tiles are those of features.py, with bases in place of frequencies. For each base only cos a and
+sin a are computed; the rest follows by Chebyshev's recurrence
 
     cos((k + 1) a) = 2 cos(a) cos(k a) - cos((k - 1) a)
 
-and the same for sines. The sum starts it at w, w cos a and at 0, w sin a, and adds every harmonic
-as it comes. The adjoint runs it backwards (Clenshaw) on the real and imaginary parts of the
-coefficients. An error of cos a reaches harmonic k at most k^2 times as large, and that only near
-whole and half turns.
+and the same for sines. The sum starts the recurrence at w, w cos a for cosines and at 0, w sin a
+for sines, and adds every harmonic as it comes. The adjoint runs it backwards (Clenshaw) on the real
+and imaginary parts of the coefficients. In harmonic k, an error of cos a is amplified by at most
+k^2, and by that much only near whole and half turns.
 
-Operations per base that share the multiplying pipes: d + 10 + 2 K for either map, where K
-frequencies of the direct kernels take K (d + 12) and K (d + 6); as many additions go to other
+Operations per base on the pipes that multiply: d + 10 + 2 K for either map, where the direct
+kernels take K (d + 12) and K (d + 6) for the same K frequencies; as many additions go to other
 pipes.
 
-K is the length of a tuple, so that it is known where the recurrence is unrolled.
+K is passed as the length of a tuple, so that it is known when the recurrence is compiled and
+unrolled.
 """
 
 import numpy as np
@@ -26,9 +27,9 @@ from .lanes import VECTOR_BYTES, Lanes, jit, jit_parallel
 from .sincos import emit_sincos
 from .tile import empty_aligned, zeros_aligned
 
-SUM_ROWS = 4  # points of a tile of the sum, by one vector of bases: 2 K sums fill registers
-ADJOINT_ROWS = 2  # bases of a tile of the adjoint
-ADJOINT_VECTORS = 1  # vectors of points of a tile of the adjoint
+SUM_ROWS = 4  # points in a tile of the sum, by one vector of bases: 2 K sums fill the registers
+ADJOINT_ROWS = 2  # bases in a tile of the adjoint
+ADJOINT_VECTORS = 1  # vectors of points in a tile of the adjoint
 
 
 def emit_first_harmonics(emit, phases):
@@ -59,7 +60,7 @@ def make_sum_tile(height):
                     real[k - 1, l] += w[i] * cos(k * phase)
                     imag[k - 1, l] += w[i] * sin(k * phase)
 
-    with the cosines and sines of k * phase by the recurrence.
+    where the recurrence gives the cosines and sines of k * phase.
     """
 
     @intrinsic
@@ -179,7 +180,7 @@ def make_adjoint_tile(height, width):
                 for k in range(1, len(harmonics) + 1):
                     out[i] += real[l, k - 1] * cos(k * phase) - imag[l, k - 1] * sin(k * phase)
 
-    with the sum over k by Clenshaw's recurrence.
+    where the sum over k is computed by Clenshaw's recurrence.
     """
 
     @intrinsic

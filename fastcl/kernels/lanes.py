@@ -1,8 +1,8 @@
 """Arithmetic and loops on LLVM vectors, for inner loops with accumulators in registers.
 
-No loop of scalars was seen to make LLVM keep a tile of accumulators in registers, so these loops
-are written in its own vector types: one `Lanes` emits the instructions of one intrinsic. Each
-intrinsic documents the plain loop that it is equal to; there `lanes` is the number of lanes of a
+LLVM did not keep a tile of accumulators in registers for any scalar loop that was tried, so these
+loops are written in LLVM's vector types: one `Lanes` emits the instructions of one intrinsic. Each
+intrinsic documents the plain loop that it is equal to; there, `lanes` is the number of lanes of a
 vector.
 """
 
@@ -12,14 +12,14 @@ from numba.core import cgutils
 from numba.core.codegen import get_host_cpu_features
 from numba.np.arrayobj import make_array
 
-# Multiplications and additions may fuse, nothing else may change: one source, one result.
+# Multiplications and additions may fuse; nothing else may change, so that results are reproducible.
 CONTRACT = {"contract", "nsz"}
 
 jit = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=CONTRACT)
 jit_parallel = numba.njit(
     nogil=True, cache=True, error_model="numpy", fastmath=CONTRACT, parallel=True
 )
-# Not even that: other devices have to reproduce the result.
+# Not even multiplications and additions may fuse: other devices must reproduce the result.
 jit_exact = numba.njit(nogil=True, cache=True, error_model="numpy")
 jit_exact_parallel = numba.njit(nogil=True, cache=True, error_model="numpy", parallel=True)
 
@@ -39,7 +39,7 @@ INDEX, POSITION = ir.IntType(64), ir.IntType(32)
 
 
 class Lanes:
-    """Emits instructions on vectors of `number`s that fill a register, or on plain numbers."""
+    """Emits instructions on vectors of the type `number` that fill a register, or on scalars."""
 
     def __init__(self, context, builder, number, scalar=False):
         self.context, self.builder, self.bytes = context, builder, number.bitwidth // 8
@@ -66,7 +66,7 @@ class Lanes:
         return self.builder.fadd(self.multiply(a, b), c, flags=("contract",))
 
     def polynomial(self, coefficients, u):
-        """Values at each of the vectors `u`, chains interleaved; the lowest power comes first."""
+        """Values at each of the vectors `u`, interleaved; the lowest power comes first."""
         values = [self.constant(coefficients[-1])] * len(u)
         for coefficient in coefficients[-2::-1]:
             values = [
@@ -76,27 +76,27 @@ class Lanes:
         return values
 
     def lowest_bit_as_sign(self, a):
-        """The bits of a with the lowest at the place of the sign."""
+        """The lowest bit of a, moved to the place of the sign."""
         return self.builder.shl(
             self.builder.bitcast(a, self.bits_type), self.whole(self.bits.width - 1)
         )
 
     def flip_sign(self, a, sign):
-        """a, negated where the highest bit of `sign` is set."""
+        """a, negated in lanes where the highest bit of `sign` is set."""
         return self.builder.bitcast(
             self.builder.xor(self.builder.bitcast(a, self.bits_type), sign), self.type
         )
 
     def largest(self, bound, a):
-        """The larger of both, and a where it is not a number."""
+        """The larger of `bound` and a; a if it is NaN."""
         return self.builder.select(self.builder.fcmp_ordered("<", a, bound), bound, a)
 
     def where_positive(self, a, b, c):
-        """b where a > 0, c elsewhere."""
+        """b in lanes where a > 0, c in the others."""
         return self.builder.select(self.builder.fcmp_ordered(">", a, self.constant(0.0)), b, c)
 
     def total(self, a):
-        """The sum of all lanes, as a number: half of them is added to the other, repeatedly."""
+        """The sum of all lanes, as a scalar: one half is added to the other, repeatedly."""
         count, undefined = self.count, ir.Constant(self.type, ir.Undefined)
         while count > 1:
             count //= 2
@@ -106,7 +106,7 @@ class Lanes:
         return self.builder.extract_element(a, ir.Constant(POSITION, 0))
 
     def everywhere(self, number):
-        """One number, or one integer, in every lane."""
+        """The scalar `number`, real or integer, in every lane."""
         undefined = ir.Constant(ir.VectorType(number.type, self.count), ir.Undefined)
         first = self.builder.insert_element(undefined, number, ir.Constant(POSITION, 0))
         mask = ir.Constant(ir.VectorType(POSITION, self.count), [0] * self.count)
@@ -146,7 +146,7 @@ class Lanes:
         self.builder.store(value, pointer, align=self.bytes)
 
     def load_everywhere(self, array, *indices):
-        """One element, in every lane."""
+        """One element of an array, in every lane."""
         pointer = self.builder.bitcast(self.address(array, *indices), self.number.as_pointer())
         return self.everywhere(self.builder.load(pointer))
 
@@ -155,8 +155,7 @@ class Lanes:
     def loop(self, start, stop, step, carried, body):
         """The loop ``for i in range(start, stop, step): carried = body(i, carried)``.
 
-        Returns what is carried at the end. Values are carried in registers, as far as there are
-        any.
+        Returns the final `carried`, values that stay in registers as long as there are enough.
         """
         builder, entry = self.builder, self.builder.block
         inside, done = builder.append_basic_block("loop"), builder.append_basic_block("done")

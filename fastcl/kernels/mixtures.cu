@@ -1,18 +1,18 @@
 // Mixtures of centred Gaussian scale mixtures: responsibilities of the terms, and posterior means
 // under Gaussian noise.
 //
-// Twin of mixtures.py. A block takes GROUPS * PER rows through the components one by one. Of each
+// Twin of mixtures.py. A block takes GROUPS * PER rows through the components one by one. For each
 // row it keeps the largest logarithm of a term so far, the sum of the terms relative to it, and the
-// mean on the same scale; sum and mean shrink when a larger term comes. So no array holds the terms
-// of all components, where the twin keeps one in the second-level cache. In shared memory rows are
+// mean on the same scale; sum and mean are scaled down when a larger term comes. No array holds the
+// terms of all components; the twin keeps one in the second-level cache. In shared memory rows are
 // the fastest axis, and arrays have `width` coordinates, d rounded up to a multiple of COLUMNS; the
-// arrays of a component are read through the cache. Sums are added in one order whatever PER is, so
-// a row has the same bits in any block.
+// arrays of a component are read through the cache. The order of additions does not depend on PER,
+// so the result of a row is bitwise identical in any block.
 //
 // Multiply-adds per row and component: 2 d^2 + 2 J d, with one exponential per scale.
 //
-// A block has GROUPS groups of rows, which as many threads side by side take. COLUMNS is the number
-// of columns in a thread's tile of a product, and of scales whose terms a thread adds.
+// The rows of a block form GROUPS groups, taken by GROUPS neighbouring threads. COLUMNS is the
+// number of columns in a thread's tile of a product, and of scales whose terms a thread adds.
 #include "common.cuh"
 
 template <typename T, int N> // read in one access, or in a few of ACCESS_BYTES
@@ -24,7 +24,7 @@ template <typename T> __device__ __forceinline__ Pack<T, COLUMNS> load_columns(c
     return *reinterpret_cast<const Pack<T, COLUMNS> *>(from);
 }
 
-// The PER rows of a thread, in packs of at most ACCESS_BYTES: packs of the groups lie side by side.
+// The PER rows of a thread, in packs of at most ACCESS_BYTES; the packs of all groups alternate.
 template <typename T, int PER> struct Tile {
     static constexpr int ROWS = GROUPS * PER;
     static constexpr int PACK = PER * sizeof(T) < ACCESS_BYTES ? PER : ACCESS_BYTES / sizeof(T);
@@ -50,7 +50,7 @@ template <typename T, int PER> struct Tile {
     }
 };
 
-// sums_cr += sum_s a_sr b_sc: the rows of a group in a (terms, ROWS), COLUMNS columns of
+// sums_cr += sum_s a_sr b_sc for the rows of a group in a (terms, ROWS) and COLUMNS columns of
 // b (terms, padded).
 template <typename T, int PER>
 __device__ __forceinline__ void add_product(const T *a, const T *__restrict__ b, int terms,
@@ -67,7 +67,7 @@ __device__ __forceinline__ void add_product(const T *a, const T *__restrict__ b,
     }
 }
 
-// The points of a block, transposed: rows (d, ROWS), zeros beyond n.
+// Loads the points of a block, transposed, to rows (d, ROWS); zeros beyond n.
 template <int ROWS, typename T>
 __device__ __forceinline__ void load_rows(const T *__restrict__ x, Index first, Index n, int d,
                                           T *rows) {
@@ -77,8 +77,8 @@ __device__ __forceinline__ void load_rows(const T *__restrict__ x, Index first, 
     }
 }
 
-// coordinates (width, ROWS) of the rows in the basis (d, padded) of a component, and the logarithms
-// of its terms (J, ROWS): constants_j - sum_i precisions_ji coordinates_i^2 / 2.
+// Sets the coordinates (width, ROWS) of the rows in the basis (d, padded) of a component, and the
+// logarithms of its terms (J, ROWS): constants_j - sum_i precisions_ji coordinates_i^2 / 2.
 template <typename T, int PER>
 __device__ __forceinline__ void set_terms(const T *rows, const T *__restrict__ basis,
                                           const T *__restrict__ precisions,
@@ -127,10 +127,10 @@ __device__ __forceinline__ void set_terms(const T *rows, const T *__restrict__ b
     __syncthreads();
 }
 
-// Updates the largest logarithm of a row and its sum relative to it with the terms of a component,
-// and returns the factor that the former sum was multiplied by. Unless KEEP, the logarithms turn
-// into what they add to the sum. The first component starts from its own term, not from minus
-// infinity.
+// Updates the largest logarithm of a row, and the sum relative to it, with the terms of a
+// component; returns the factor by which the former sum was multiplied. Unless KEEP, the logarithms
+// are replaced by what they add to the sum. The first component starts from its own term, not from
+// minus infinity.
 template <int ROWS, bool KEEP, typename T>
 __device__ __forceinline__ T add_terms(T *terms, int row, int scales, bool starts, T &largest,
                                        T &total) {

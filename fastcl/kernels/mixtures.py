@@ -1,8 +1,8 @@
 """Mixtures of centred Gaussian scale mixtures: responsibilities, and posterior means under noise.
 
-The noise is Gaussian. In the basis of a component its covariance and that of the noise are both
-diagonal, at every scale: one change of basis per component serves all scales, and each of them
-needs only sums along the coordinates. The bases come padded with zero columns to a multiple of
+The noise is Gaussian. In the basis of a component, its covariance and that of the noise are both
+diagonal at every scale: one change of basis per component serves all scales, and each scale then
+needs only sums along the coordinates. The bases are padded with zero columns to a multiple of
 LANES, so that the products have no ragged edge.
 
 Letters in shapes: K components, J scales, p padded coordinates.
@@ -14,9 +14,9 @@ from numba import prange
 from .tile import add_product, empty_aligned, jit, jit_parallel
 
 ROWS = 64  # rows of a block: their coordinates in every basis stay in the second-level cache
-LANES = 16  # numbers of the widest vector
+LANES = 16  # numbers in the widest vector
 MOMENT_ROWS = 256  # rows whose moments are added in the working precision
-MOMENT_PARTS = 8  # parts of the rows, which the threads share
+MOMENT_PARTS = 8  # parts that the rows are divided into, which the threads share
 
 
 @jit

@@ -1,17 +1,17 @@
 // The network f_theta and its energy ||f_theta(x)||^2, forward and backward, by blocks of rows.
 //
 // Twin of mlp.py, together with mlp_weights.cu. Layouts are those of network.cuh. Rows beyond n
-// repeat the last one, with weight zero.
+// repeat the last row, with weight zero.
 #include "product.cuh"
 
 // ---- where activations and deltas are -----------------------------------------------------------
 
-// Layers lie at either end of `capacity` units in turn, as a product needs only its inputs and its
-// outputs; or one after the other, if `capacity` is zero.
+// Layers are placed alternately at the two ends of `capacity` units, because a product needs only
+// its inputs and its outputs; or one after the other, if `capacity` is zero.
 template <typename T> struct Units {
     T *first;
     int capacity;
-    // The place of a layer of the given width, with `before` units before its own.
+    // The place of a layer of the given width that has `before` units before it.
     __device__ __forceinline__ T *at(int layer, Index before, int width) const {
         return first + ROWS * (capacity == 0 ? before
                                : layer % 2   ? Index(capacity - width)
@@ -21,7 +21,7 @@ template <typename T> struct Units {
 
 // ---- forward ------------------------------------------------------------------------------------
 
-// outputs = max(sums + bias, 0), without the bound in the last layer.
+// outputs = max(sums + bias, 0), or sums + bias in the last layer.
 template <typename T> struct FinishForward {
     const T *bias;
     bool bounded;
@@ -87,8 +87,8 @@ __device__ __forceinline__ void forward_rows(const T *theta, const Sizes &sizes,
 
 // energy_i = ||f_theta(x_i)||^2
 //
-// SHARED: activations fit in shared memory, in `capacity` units. Otherwise they are in
-// `activations`, which then has a place for every block of rows (keep) or for every CUDA block.
+// SHARED: the activations fit in shared memory, in `capacity` units. Otherwise they are in
+// `activations`, which has a place for every block of rows (keep) or for every CUDA block.
 template <typename T, bool SHARED>
 __global__ void __launch_bounds__(THREADS, RESIDENT<T>)
     energy_forward(const T *theta, // (P,)
@@ -114,7 +114,7 @@ __global__ void __launch_bounds__(THREADS, RESIDENT<T>)
 
 // deltas = sums for units that were above zero, else 0.
 template <typename T> struct FinishDeltas {
-    const T *values;  // (width, ROWS), may be where the deltas go
+    const T *values;  // (width, ROWS), possibly the same as deltas
     T *deltas, *kept; // (width, ROWS); kept may be null
     __device__ __forceinline__ T before(int) const { return 0; }
     __device__ __forceinline__ void operator()(int column, int row, T, Four<T> sums) const {
@@ -147,9 +147,9 @@ __device__ __forceinline__ Product<T> last_product(const T *transposed, const Si
     return product_of(transposed + offset, n_out, n_in, 0);
 }
 
-// From activations (units, ROWS), puts the deltas of all layers into `deltas`, and into
-// kept (units, ROWS) unless it is null; with x_grad also the gradient by the points. The chunk of
-// weights that is staged on entry is that of `first_product`, and on return that of `next`.
+// From activations (units, ROWS), computes the deltas of all layers, in `deltas` and also in
+// kept (units, ROWS) unless it is null; with x_grad, also the gradient with respect to the points.
+// On entry the first chunk of `first_product` must be staged; on return that of `next` is.
 template <typename T>
 __device__ __forceinline__ void backward_rows(const Product<T> &first_product, const Sizes &sizes,
                                               Index units, Index start, Index n,
@@ -193,8 +193,8 @@ __device__ __forceinline__ void backward_rows(const Product<T> &first_product, c
     }
 }
 
-// deltas = d(sum_i grad_energy_i energy_i) / d(outputs of every layer before its bound): the first
-// half of the twin of `energy_backward`, whose second is `weight_gradients`.
+// deltas = d(sum_i grad_energy_i energy_i) / d(outputs of every layer before max(., 0)). This is
+// the first half of the twin of `energy_backward`; `weight_gradients` is the second.
 template <typename T, bool SHARED>
 __global__ void __launch_bounds__(THREADS, RESIDENT<T>)
     energy_deltas(const T *transposed, // (P,)
@@ -220,8 +220,8 @@ __global__ void __launch_bounds__(THREADS, RESIDENT<T>)
 
 // energy_i = ||f_theta(x_i)||^2, x_grad_i = d(energy_i) / d(x_i)
 //
-// SHARED: the activations of all layers fit in shared memory. Otherwise they are in `scratch`.
-// Deltas take their place in either case.
+// SHARED: the activations of all layers fit in shared memory. Otherwise they are in `scratch`. In
+// either case the deltas overwrite them.
 template <typename T, bool SHARED>
 __global__ void __launch_bounds__(THREADS, RESIDENT<T>)
     energy_grad(const T *theta,      // (P,)

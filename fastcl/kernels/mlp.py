@@ -2,12 +2,12 @@
 
 A block of ROWS points goes through every layer while its activations are in cache. `theta` (P,)
 holds, layer by layer, the matrix (inputs, outputs) in row-major order and the bias (outputs,);
-`sizes` the widths, input and output included. `transposed` holds every matrix transposed, at the
-place it has in `theta`: the backward pass and narrow layers read it.
+`sizes` holds the widths, input and output included. `transposed` holds every matrix transposed, in
+the same place as in `theta`; the backward pass and narrow layers read it.
 
-Blocks make up parts, the tasks of the threads: gradients are summed in the working precision over a
-part and in float64 over the parts. Parts follow from the number of rows alone, so the number of
-threads cannot change the result.
+Blocks are grouped into parts, the tasks of the threads: gradients are summed in the working
+precision within a part, and in float64 over the parts. The parts depend on the number of rows
+alone, so the number of threads cannot change the result.
 """
 
 import numpy as np
@@ -16,12 +16,12 @@ from numba import prange
 from .lanes import TILE_ROWS, jit, jit_parallel
 from .tile import add_product, dot_rows, empty_aligned, set_product
 
-ROWS = 128  # rows of a block: what a tile of the gradient reads stays in the first-level cache
-STRIPE = 16  # rows of a matrix transposed at once: they fill a cache line of the other matrix
-TASKS = 8  # tasks that share every matrix to transpose
+ROWS = 128  # rows per block: what a tile of the gradient reads stays in the first-level cache
+STRIPE = 16  # rows transposed at once: they fill a cache line of the transposed matrix
+TASKS = 8  # tasks that share the rows of every matrix when it is transposed
 BLOCK = 4096  # parameters that one thread adds at a time
 MAX_PART_ROWS = 256  # rows whose gradients are added in the working precision
-NARROW = 16  # fewer columns leave vector lanes empty: dot products along the other side serve
+NARROW = 16  # with fewer columns, vectors along them have empty lanes: dot products are faster
 
 
 @jit_parallel
@@ -43,12 +43,12 @@ def transpose_weights(theta, sizes, transposed):
 
 @jit
 def forward_rows(theta, transposed, sizes, x, activations, energy):
-    # outputs = max(inputs matrix + bias, 0), layer by layer, without the bound in the last;
+    # outputs = max(inputs matrix + bias, 0), layer by layer, and without max in the last layer;
     # energy_i = ||outputs_i||^2 of the last layer
     # x (r, d), activations (r * sum(sizes[1:]),): the outputs (r, width), one after the other,
     # energy (r,)
     rows, layers = x.shape[0], sizes.size - 1
-    # Of the type of x: plain numbers would turn float32 arithmetic into float64.
+    # These have the type of x, because plain numbers would turn float32 arithmetic into float64.
     no_bound, zero = x.dtype.type(-np.inf), x.dtype.type(0)
     inputs, offset, start = x, 0, 0
     for layer in range(layers):
@@ -144,13 +144,13 @@ def backward_rows(
 
 
 def rows_of_part(n):
-    """Rows of every part but the last of n: four or more equal parts, of full tiles."""
+    """Rows per part of n, except the last: four or more equal parts of full tiles."""
     parts = 4 * -(-n // (4 * MAX_PART_ROWS))
     return TILE_ROWS * -(-n // (TILE_ROWS * parts))
 
 
 def activation_size(sizes, n):
-    """Numbers that `energy_forward` keeps of n points."""
+    """How many numbers `energy_forward` keeps for n points."""
     return n * int(sizes[1:].sum())
 
 
@@ -175,7 +175,7 @@ def energy_forward(theta, transposed, sizes, x, part_rows, activations, energy):
 
 @jit_parallel
 def energy_backward(theta, transposed, sizes, x, activations, grad_energy, part_rows, partial):
-    # partial = sum_i grad_energy_i dR(x_i)/dtheta over the part_rows rows i of each part
+    # partial = sum_i grad_energy_i dR(x_i)/dtheta over the rows i of each part, part_rows of them
     # theta, transposed (P,), sizes (layers + 1,), x (n, d), activations as in energy_forward,
     # grad_energy (n,), partial (parts, P)
     n, width, widest = x.shape[0], sizes[1:].sum(), sizes.max()
@@ -197,7 +197,7 @@ def energy_backward(theta, transposed, sizes, x, activations, grad_energy, part_
 
 @jit_parallel
 def energy_grad(theta, transposed, sizes, x, part_rows, energy, x_grad):
-    # energy_i = R(x_i), x_grad_i = dR(x_i)/dx_i; a block goes forward and backward while in cache
+    # energy_i = R(x_i), x_grad_i = dR(x_i)/dx_i; a block goes forward and back while it is in cache
     # theta, transposed (P,), sizes (layers + 1,), x (n, d), energy (n,), x_grad (n, d)
     n, width, widest = x.shape[0], sizes[1:].sum(), sizes.max()
     for part in prange((n + part_rows - 1) // part_rows):

@@ -1,15 +1,15 @@
-// The matrices of the network: transposed, and their gradients from the activations and deltas of
-// mlp.cu.
+// The matrices of the network: their transposes, and their gradients from the activations and
+// deltas of mlp.cu.
 //
 // Twin of mlp.py, together with mlp.cu. Layouts are those of network.cuh.
 #include "network.cuh"
 
-// Tile `number`, of side SIDE, among those of all matrices.
+// One tile, of side SIDE, among those of all matrices.
 struct Tile {
-    int n_in, n_out; // of its matrix
-    int row, column; // where it starts
-    Index offset;    // of its matrix in theta
-    Index before;    // units before its inputs
+    int n_in, n_out; // shape of its matrix
+    int row, column; // where it starts in the matrix
+    Index offset;    // offset of its matrix in theta
+    Index before;    // number of units before its inputs
 };
 
 template <int SIDE> __device__ __forceinline__ Tile tile_of(const Sizes &sizes, int number) {
@@ -30,7 +30,7 @@ template <int SIDE> __device__ __forceinline__ Tile tile_of(const Sizes &sizes, 
     }
 }
 
-// transposed = every matrix of theta transposed, at the place that it has in theta. A block takes a
+// transposed = every matrix of theta transposed, in the same place as in theta. A block takes one
 // tile.
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
@@ -55,13 +55,13 @@ __global__ void __launch_bounds__(THREADS)
     }
 }
 
-constexpr int DOWN = 8, ACROSS = 4; // entries of a thread in a tile of a gradient, 8 and 16 apart
+constexpr int DOWN = 8, ACROSS = 4; // entries per thread in a tile of a gradient, 8 and 16 apart
 template <typename T> constexpr int STRIDE = ROWS + ACCESS_BYTES / sizeof(T); // units 4 banks apart
-// Of shared memory, in turn. float64 has one: some devices have 64 KiB.
+// Halves of shared memory, used alternately. float64 has only one: some devices have just 64 KiB.
 template <typename T> constexpr int HALVES = sizeof(T) == 4 ? HALVES_FLOAT : HALVES_DOUBLE;
 
-// sums_ab += inputs_a deltas_b over half of the rows, for the A by B entries of a thread that have
-// inputs and outputs.
+// sums_ab += inputs_a deltas_b over half of the rows, for the A by B entries of a thread that lie
+// in the matrix.
 template <int A, int B, typename T>
 __device__ __forceinline__ void add_rows(const T *inputs, const T *deltas,
                                          T (&sums)[DOWN][ACROSS]) {
@@ -82,11 +82,11 @@ __device__ __forceinline__ void add_rows(const T *inputs, const T *deltas,
     }
 }
 
-// partial = inputs^T deltas and the sums of deltas, matrix by matrix, over the rows of a part: the
-// second half of the twin of `energy_backward`, whose first is `energy_deltas`.
+// partial = inputs^T deltas and the sums of deltas, matrix by matrix, over the rows of a part. This
+// is the second half of the twin of `energy_backward`; `energy_deltas` is the first.
 //
-// A CUDA block takes a tile. Half of its warps add the first half of every block of rows, the
-// others the second. Lanes choose entries as in `multiply` of product.cuh.
+// A CUDA block takes one tile. Half of its warps add the first half of every block of rows, the
+// other warps the second half. Lanes are assigned to entries as in `multiply` of product.cuh.
 template <typename T>
 __global__ void __launch_bounds__(THREADS, RESIDENT<T>)
     weight_gradients(const __grid_constant__ Sizes sizes,
@@ -95,8 +95,8 @@ __global__ void __launch_bounds__(THREADS, RESIDENT<T>)
                      Index part_rows,      // whole blocks of rows
                      T *partial,           // (parts, P)
                      Index n, Index units, int tiles, Index parameters) {
-    constexpr int SIDE = GRADIENT_SIDE, VECTORS = ROWS / 4; // of a unit
-    constexpr int MOVED = SIDE * VECTORS / THREADS;         // vectors of each operand, by a thread
+    constexpr int SIDE = GRADIENT_SIDE, VECTORS = ROWS / 4; // vectors per unit
+    constexpr int MOVED = SIDE * VECTORS / THREADS;         // vectors per operand and thread
     T *shared = shared_memory<T>(); // (HALVES, 2, SIDE, STRIDE): inputs and deltas
     const Index part = blockIdx.x / tiles, first = part * part_rows / ROWS;
     const Index stop = (min((part + 1) * part_rows, n) + ROWS - 1) / ROWS, place = units * ROWS;

@@ -1,13 +1,13 @@
 // What the kernels of the network share: its sizes, and the layout of its activations and deltas.
 //
-// A CUDA block takes ROWS points through every layer. Activations and deltas lie one unit after the
-// other, (width, ROWS), so that a thread reads four rows of a unit at once. Those of a block, from
-// the points to f_theta(x), make up (units, ROWS) with units = sum of sizes, and so does what is
-// kept for the backward pass.
+// A CUDA block takes ROWS points through every layer. Activations and deltas are stored unit by
+// unit, (width, ROWS), so that a thread reads four rows of a unit at once. All of them for a block,
+// from the points to f_theta(x), are (units, ROWS) with units = sum of sizes; the activations kept
+// for the backward pass have the same layout.
 #pragma once
 #include "common.cuh"
 
-// Blocks that the registers of a multiprocessor hold.
+// How many blocks fit in the registers of a multiprocessor.
 template <typename T> constexpr int RESIDENT = sizeof(T) == 4 ? 2 : 1;
 
 struct Sizes {

@@ -1,17 +1,18 @@
-// One stochastic gradient apart from the maps and the network: densities, residual, gradient by
-// energy.
+// The parts of a stochastic gradient besides the maps and the network: densities, residual, and the
+// gradient with respect to the energies.
 //
 // On the CPU these are a few lines of NumPy in objective.py. Here each is one launch and all state
 // stays on the device, so that a whole step is a chain of launches that a CUDA graph replays. Sums
-// are in float64 and in a fixed order. Sums over points take one block of WIDE threads: next to
-// what the network costs at the same points, their time does not show.
+// are in float64 and in a fixed order. Sums over points use one block of WIDE threads: their time
+// is negligible next to that of the network at the same points.
 #include "run.cuh"
 #include "sincos.cuh"
 
-// mu_i = exp(a - energy_i) for every set of points, with the log-scale a of the parameters. If
-// `normalised`, a gives each set mass one, and that of the first set becomes the parameter.
+// mu_i = exp(a - energy_i) for every set of points, where the log-scale a is the last parameter. If
+// `normalised`, every set has its own a, which gives it mass one; the a of the first set becomes
+// the parameter.
 //
-// A block takes a set.
+// A block takes one set.
 template <typename T>
 __global__ void __launch_bounds__(WIDE, 1)
     density(const T *__restrict__ energy, // (sets, n)
@@ -71,8 +72,8 @@ __global__ void __launch_bounds__(THREADS)
 }
 
 // weights_i = dG/dR(x_i) = -2 volume / n * mu_i (adjoint_i - mean), where `mean` keeps the mass at
-// one if `normalised` and is zero otherwise; results = the value of G and its derivative by the
-// log-scale.
+// one if `normalised`, and is zero otherwise; results = the value of G, and its derivative with
+// respect to the log-scale.
 template <typename T>
 __global__ void __launch_bounds__(WIDE, 1)
     grad_energy(const T *__restrict__ mu,         // (n,)
@@ -97,9 +98,9 @@ __global__ void __launch_bounds__(WIDE, 1)
     if (threadIdx.x == 0) results[0] = value + power, results[1] = total;
 }
 
-// gradient[-1] = the derivative by the log-scale if it is `learned`, else 0; a line of the history
-// = the value of G and the norm of the gradient. A step whose value or norm is not finite is where
-// the run diverged.
+// gradient[-1] = the derivative with respect to the log-scale if that is `learned`, else 0; a row
+// of the history = the value of G and the norm of the gradient. The run has diverged at the first
+// step whose value or norm is not finite.
 template <typename T>
 __global__ void __launch_bounds__(WIDE, 1)
     finish_gradient(T *__restrict__ gradient,           // (P,)
@@ -120,7 +121,7 @@ __global__ void __launch_bounds__(WIDE, 1)
     if (!is_finite(results[0]) || !is_finite(norm)) run[RUN_DIVERGED] = run[RUN_STEP];
 }
 
-// Moves the counters on to the next step: one thread, after everything that reads them.
+// Advances the counters to the next step: one thread, after all launches that read them.
 __global__ void next_step(long long *__restrict__ run) { // (RUN_SIZE,)
     if (run[RUN_DIVERGED] < 0 && run[RUN_BAD]) run[RUN_DIVERGED] = run[RUN_STEP];
     if (run[RUN_DIVERGED] < 0) ++run[RUN_STEP];

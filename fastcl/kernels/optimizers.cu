@@ -1,8 +1,8 @@
-// Steps of the optimisers in one pass over the parameters.
+// Optimiser steps, each in one pass over the parameters.
 //
-// Twin of optimizers.py. In a captured run (see objective.cu) the rates are a table with a row per
-// step, and a step does two more things: it keeps the parameters from before it, and it does
-// nothing once the run has diverged.
+// Twin of optimizers.py. In a captured run (see objective.cu) the rates are a table with one row
+// per step; a step also saves the parameters from before it, and does nothing once the run has
+// diverged.
 #include "run.cuh"
 
 template <typename T> struct Captured { // null pointers outside a captured run

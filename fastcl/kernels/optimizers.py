@@ -1,4 +1,4 @@
-"""Steps of the optimisers in one pass over the parameters."""
+"""Optimiser steps, each in one pass over the parameters."""
 
 import numpy as np
 from numba import prange

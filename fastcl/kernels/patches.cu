@@ -1,8 +1,8 @@
 // Overlapping patches added up to an image.
 //
 // Twin of patches.py, which loops over the pixels of a patch. Here a thread takes a pixel of the
-// image and adds what the patches that cover it have there, in the order of the twin: bitwise
-// identical.
+// image and adds up the patches that cover it, in the order of the twin, so that the result is
+// bitwise identical.
 #include "common.cuh"
 
 // out[first + i + u, j + v] += patches[i, j, u, v]

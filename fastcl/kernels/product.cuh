@@ -1,12 +1,12 @@
 // Products of a block of rows with a matrix, whose weights pass through shared memory.
 //
-// Weights come in chunks of CHUNK; while one is multiplied the next is on its way in registers, so
-// a chunk costs one barrier. A thread adds 32 products (wide matrices) or 16 for three or two
-// 16-byte loads from shared memory.
+// Weights come in chunks of CHUNK. While one chunk is multiplied, the next one is loaded into
+// registers, so a chunk costs one barrier. A thread computes 32 products per three 16-byte loads
+// from shared memory (wide matrices), or 16 products per two loads.
 #pragma once
 #include "network.cuh"
 
-constexpr int STAGED = CHUNK / (4 * THREADS); // vectors of a chunk that one thread moves
+constexpr int STAGED = CHUNK / (4 * THREADS); // vectors of a chunk moved by each thread
 constexpr int WIDE = 256;   // columns that a block takes at once: two tiles per thread
 constexpr int NARROW = 128; // the same with one tile per thread
 
@@ -26,14 +26,14 @@ __device__ __forceinline__ Product<T> product_of(const T *weights, int inner, in
     return {weights, inner, outer, first, bits};
 }
 
-// a if `one`, else b. Member by member: a choice between the structs would put both in memory.
+// a if `one`, else b; member by member, because choosing between structs would put both in memory.
 template <typename T>
 __device__ __forceinline__ Product<T> choose(bool one, const Product<T> &a, const Product<T> &b) {
     return {one ? a.weights : b.weights, one ? a.inner : b.inner, one ? a.outer : b.outer,
             one ? a.first : b.first, one ? a.bits : b.bits};
 }
 
-// The chunk of weights at `row`, on its way to shared memory.
+// A chunk of weights on its way through registers to shared memory.
 template <typename T> struct Stage {
     T *buffer;   // (2, CHUNK)
     int current; // buffer that is filled next
@@ -63,7 +63,7 @@ template <typename T> struct Stage {
             }
     }
 
-    // The buffer with the chunk, which is complete after a barrier.
+    // Writes the chunk to a buffer and returns it; after a barrier, the buffer is complete.
     __device__ __forceinline__ T *commit() {
         T *filled = buffer + current * CHUNK;
         current ^= 1;
@@ -73,16 +73,16 @@ template <typename T> struct Stage {
     }
 };
 
-// sums_ji = sum_k weights_kj inputs_ki for inputs (inner, ROWS), handed to
-// finish(column, row, before, sums) for every column, four rows at a time, where
-// before = finish.before(column) is asked for at the start.
+// sums_ji = sum_k weights_kj inputs_ki for inputs (inner, ROWS). For every column j, and four rows
+// at a time, it calls finish(column, row, before, sums), where before = finish.before(column) was
+// evaluated at the start.
 //
-// The chunk that is staged on entry is the first one of `product`, and on return that of `next`. A
+// On entry the first chunk of `product` must be staged; on return the first chunk of `next` is. A
 // thread takes four rows and TILES times four columns. If there are fewer than NARROW columns,
 // slices of threads share the inner units, and their sums are added in order.
 //
-// Bits 1 to 3 of a lane choose the rows, the others the columns: then the lanes of a half warp that
-// read the same address are neighbours, which lets shared memory serve a half warp at once.
+// Bits 1 to 3 of the lane number choose the rows, the other bits the columns: lanes that read the
+// same address are then neighbours, and shared memory serves half a warp at once.
 template <int TILES, typename T, typename Finish>
 __device__ __forceinline__ void multiply(const T *inputs, const Product<T> &product,
                                          const Product<T> &next, Stage<T> &stage,
@@ -139,7 +139,7 @@ __device__ __forceinline__ void multiply(const T *inputs, const Product<T> &prod
             }
         return;
     }
-    // (slices, columns, ROWS): nobody reads this buffer any more.
+    // (slices, columns, ROWS), in the buffer that no thread reads any more.
     T *shared = stage.buffer + stage.current * CHUNK;
     stage.current ^= 1;
 #pragma unroll

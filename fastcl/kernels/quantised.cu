@@ -1,12 +1,13 @@
-// Sums of quantised features: integer levels of the cosine and the sine of a phase, counted.
+// Sums of quantised features: integer levels of the cosine and the sine of a phase, by counting.
 //
 // Twin of quantised.py, which describes the counting. A thread keeps one frequency and takes GROUP
-// points at once (groups.cuh). Operations per pair in float32: 1.5 d + 6 for one bit, and 1.5 d +
-// 12 for more, two of them special functions.
+// points at once (groups.cuh). Frequencies, dither and phases are in the unit of sincos.cuh:
+// radians in float32, turns in float64. Operations per pair in float32: 1.5 d + 6 for one bit, and
+// 1.5 d + 12 for more, two of them special functions.
 #include "groups.cuh"
 
-// The low bits of a number above 1.5 * 2^23, or 2^52, times a power of two: they end in the
-// multiple of that power which the number is.
+// The low bits of a number slightly above 1.5 * 2^23 (float) or 1.5 * 2^52 (double), times a power
+// of two: they count by how many multiples of that power the number is above.
 __device__ __forceinline__ unsigned last_bits(float value) { return __float_as_uint(value); }
 __device__ __forceinline__ unsigned last_bits(double value) {
     return unsigned(__double_as_longlong(value));
@@ -20,11 +21,11 @@ __device__ __forceinline__ double turns_of(double phase, double more) { return p
 
 template <typename T, bool SIGNS> struct Counter;
 
-// One bit: counts 2 for a cosine or a sine below zero, by the quarter of the turn.
+// One bit: counts 2 for every cosine, or sine, below zero, which the quarter of the turn decides.
 template <typename T> struct Counter<T, true> {
     static constexpr T rounder = T(1.5) * (sizeof(T) == 4 ? T(1 << 21) : T(1ll << 50));
     static constexpr T eighth = Turn<T>::value / 8;
-    T start; // of every phase
+    T start; // the value from which every phase is accumulated
     __device__ __forceinline__ Counter(T dither, T) : start(dither - eighth) {}
     __device__ __forceinline__ void count(T phase, unsigned &real, unsigned &imag) const {
         const unsigned quarter = last_bits(turns_of(phase, rounder));
@@ -36,10 +37,10 @@ template <typename T> struct Counter<T, true> {
     }
 };
 
-// More bits: counts floor(half cos) and floor(half sin), and the bits of a constant with each.
+// More bits: counts floor(half cos) and floor(half sin), plus the bits of a constant each time.
 template <typename T> struct Counter<T, false> {
     static constexpr T rounder = T(1.5) * (sizeof(T) == 4 ? T(1 << 23) : T(1ll << 52));
-    // So that a cosine of 1, or a little above by its error, belongs to the highest level.
+    // A cosine of 1, or slightly above by its error, must still fall into the highest level.
     static constexpr T below_one = 1 - (sizeof(T) == 4 ? T(1) / (1 << 20) : T(1) / (1ll << 50));
     T start, scale;
     __device__ __forceinline__ Counter(T dither, T half) : start(dither), scale(half * below_one) {}
@@ -82,7 +83,7 @@ __global__ void __launch_bounds__(THREADS, 2)
         __syncthreads();
         stage_groups(points, x + start * d, count, d);
         __syncthreads();
-        const int beyond = (GROUP - count % GROUP) % GROUP; // zeros that the last group counts too
+        const int beyond = (GROUP - count % GROUP) % GROUP; // zeros that fill up the last group
         unsigned real = -beyond * real_of_zero, imag = -beyond * imag_of_zero;
         for (int i = 0; i < count; i += GROUP) {
             const Group<T> *group = points + i / GROUP * d;

@@ -1,14 +1,14 @@
-"""Sums of quantised features: integer levels of the cosine and the sine of a phase, counted.
+"""Sums of quantised features: integer levels of the cosine and the sine of a phase, by counting.
 
 The tiles are those of features.py. A phase starts from the dither instead of zero, which costs
-nothing. Adding a large constant to a number leaves it, rounded, in the lowest bits. Those bits are
-added up as integers, and what the constant put into them is taken off at the end. So no level is
-ever computed: it is one plus twice a count, or one less a count.
+nothing. Adding a large constant to a number leaves its rounded value in the lowest bits. These bits
+are added up as integers, and the contribution of the constant is subtracted at the end. No level is
+ever computed: it is one plus twice a count, or one minus a count.
 
-One bit needs neither cosine nor sine, as their signs follow from the quarter of the turn that the
-phase is in. With an eighth of a turn taken off, that is the nearest multiple of 1/4: six operations
-per pair for both. More bits round the cosine and the sine of the reduced phase, seven operations
-more. However the points are cut into parts, the result is the same.
+One bit needs neither cosine nor sine, because their signs follow from the quarter of the turn that
+the phase is in. After an eighth of a turn is subtracted, that quarter is the nearest multiple of
+1/4: six operations per pair for both signs. More bits round the cosine and the sine of the reduced
+phase, seven operations more. The result is the same however the points are cut into parts.
 """
 
 from numba import prange, types
@@ -82,20 +82,20 @@ def make_tile(height, width):
 
 
 class SignCounter:
-    """Counts 2 for a cosine or a sine below zero."""
+    """Counts 2 for every cosine, or sine, below zero."""
 
     def __init__(self, emit):
         self.emit = emit
-        # Numbers above this constant are the multiples of 1/4: the sum ends in the number of the
-        # quarter, modulo 4.
+        # Floating-point numbers of this size are 1/4 apart: the lowest bits of a sum with the
+        # constant are the number of the quarter, modulo 4.
         self.rounder = emit.constant(1.5 * 2.0 ** (21 if emit.bytes == 4 else 50))
 
     def start(self, dither):
-        """What a phase starts from."""
+        """The value from which a phase is accumulated."""
         return self.emit.builder.fsub(dither, self.emit.constant(0.125))
 
     def counts(self, phases):
-        """What the cosine and the sine of every vector of phases add to their counts, in pairs."""
+        """For each vector of phases, what (cosine, sine) add to their counts."""
         builder, pairs = self.emit.builder, []
         one, two = self.emit.whole(1), self.emit.whole(2)
         for phase in phases:
@@ -104,27 +104,28 @@ class SignCounter:
         return pairs
 
     def levels(self, count, points):
-        """The sum of the levels of so many points."""
+        """The sum of the levels of `points` points, from their count."""
         return self.emit.builder.sub(points, count)
 
 
 class LevelCounter:
-    """Counts floor(half c), from -half to half - 1, and the bits of a constant with each."""
+    """Counts floor(half c), from -half to half - 1, plus the bits of a constant each time."""
 
     def __init__(self, emit, half):
         self.emit = emit
-        # Numbers above this constant are integers: their lowest bits are those of the floor.
+        # Floating-point numbers of this size are 1 apart: the lowest bits of a sum with the
+        # constant are those of the floor.
         self.rounder = emit.constant(1.5 * 2.0 ** (23 if emit.bytes == 4 else 52))
-        # A cosine of 1, or a little above by rounding, belongs to the highest level.
+        # A cosine of 1, or slightly above by rounding, must still fall into the highest level.
         below_one = emit.constant(1 - 2.0 ** (-21 if emit.bytes == 4 else -50))
         self.scale = emit.multiply(half, below_one)
 
     def start(self, dither):
-        """What a phase starts from."""
+        """The value from which a phase is accumulated."""
         return dither
 
     def counts(self, phases):
-        """What the cosine and the sine of every vector of phases add to their counts, in pairs."""
+        """For each vector of phases, what (cosine, sine) add to their counts."""
         emit, builder, pairs = self.emit, self.emit.builder, []
         for sign, *sincos in zip(*emit_sincos(emit, phases, sine=True), strict=True):
             scale = emit.flip_sign(self.scale, sign)
@@ -136,7 +137,7 @@ class LevelCounter:
         return pairs
 
     def levels(self, count, points):
-        """The sum of the levels of so many points."""
+        """The sum of the levels of `points` points, from their count."""
         builder = self.emit.builder
         rounder = builder.bitcast(self.rounder, self.emit.bits_type)
         floors = builder.sub(count, builder.mul(points, rounder))

@@ -1,8 +1,8 @@
-// Uniform points by the counter-based generator Philox4x32-10: bitwise identical to the Numba
-// kernel's.
+// Uniform points by the counter-based generator Philox4x32-10, bitwise identical to those of the
+// Numba kernel.
 //
-// Twin of random.py. Nothing may fuse here: the product and the sum that make a coordinate each
-// round.
+// Twin of random.py. Nothing may fuse here: the product and the sum that make a coordinate are
+// rounded one after the other.
 #include "common.cuh"
 
 struct Words {
@@ -35,7 +35,7 @@ __device__ __forceinline__ void uniform(Words w, double *u) {
     u[1] = double((long long)(w.c >> 5) << 26 | w.d >> 6) * scale;
 }
 
-// low + side u, in two roundings.
+// low + side u, rounded after the product and after the sum.
 __device__ __forceinline__ float place(float low, float side, float u) {
     return __fadd_rn(low, __fmul_rn(side, u));
 }
@@ -45,8 +45,8 @@ __device__ __forceinline__ double place(double low, double side, double u) {
 
 // x_ik = low_k + side_k u_ik, u uniform in [0, 1)
 //
-// A thread makes the coordinates of one counter (i, k / COUNT, step, number). From row `per_set`
-// on, rows belong to the next number, counted from 0 again.
+// A thread makes the coordinates of one counter (i, k / COUNT, step, number). After every `per_set`
+// rows a new set begins: `number` goes up by one, and i starts from 0 again.
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
     uniform_points(const unsigned long long *__restrict__ key,  // (2,)

@@ -1,8 +1,8 @@
 """Uniform points by the counter-based generator Philox4x32-10.
 
 A coordinate depends on the key, the counter and its place alone (Salmon, Moraes, Dror and Shaw,
-"Parallel random numbers: as easy as 1, 2, 3", SC 2011). No operation here may fuse or move, so that
-every device makes the same bits of the same counter.
+"Parallel random numbers: as easy as 1, 2, 3", SC 2011). No operation here may be fused or
+reordered, so that every device makes the same bits from the same counter.
 """
 
 import numpy as np
@@ -39,9 +39,9 @@ def philox_block(first, b, step, number, key, words):
 @jit_exact_parallel
 def uniform_points(key, step, number, low, side, x):
     # x_ik = low_k + side_k u_ik, u uniform in [0, 1)
-    # Counter (i, b, step, number) gives coordinates 4 b .. 4 b + 3 of point i, of 24 bits each, or
-    # 2 b and 2 b + 1 of 53 bits for float64.
-    # key (2,), step, number words in uint64, low, side (d,), x (n, d)
+    # Counter (i, b, step, number) gives coordinates 4 b to 4 b + 3 of point i, with 24 bits each.
+    # In float64 it gives coordinates 2 b and 2 b + 1, with 53 bits each.
+    # key (2,), step and number: 32-bit words in uint64, low, side (d,), x (n, d)
     n, dim = x.shape
     single = x.itemsize == 4
     in_block = 4 if single else 2

@@ -1,7 +1,7 @@
-// A captured run on the device: its counters, and sums over one block.
+// What a captured run needs on the device: its counters, and sums over one block.
 //
 // The counters of a run are an array (RUN_SIZE,); their places come from launchers/objective.py:
-//   RUN_STEP      iteration k, which keys the random points
+//   RUN_STEP      iteration k, which is part of the key of the random points
 //   RUN_ROW       row of the tables of rates and of the history
 //   RUN_DIVERGED  the step at which the run diverged, or -1
 //   RUN_BAD       whether an update left parameters that are not finite
@@ -19,8 +19,8 @@ struct Least {
     __device__ static double join(double a, double b) { return b < a ? b : a; }
 };
 
-// The sum, or the least, of the values of all threads of a block of whole warps: the same in every
-// thread, joined in a fixed order. scratch (WARP,).
+// The sum, or the minimum, of the values of all threads of a block of whole warps. Every thread
+// gets the same result, joined in a fixed order. scratch (WARP,).
 template <typename Join>
 __device__ __forceinline__ double join_over_block(double value, double *scratch) {
     for (int by = WARP / 2; by > 0; by /= 2)

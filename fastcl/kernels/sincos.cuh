@@ -1,8 +1,8 @@
 // Sine and cosine of a phase. Twin of sincos.py.
 //
-// float32: phases are in radians. The special-function unit takes radians and multiplies them by
-// 1 / (2 pi) in float32, so a turn is TURN_FLOAT, the float32 number nearest to 2 pi: one fused
-// multiply-add subtracts a multiple of it exactly. The host divides by 2 pi in float64.
+// float32: phases are in radians, because the special-function unit takes radians, which it
+// multiplies by 1 / (2 pi) in float32. A turn is TURN_FLOAT, the float32 number nearest to 2 pi:
+// one fused multiply-add subtracts a multiple of it exactly. The host divides by 2 pi in float64.
 // float64: phases are in turns, as in the Numba kernels.
 #pragma once
 #include "common.cuh"
@@ -16,7 +16,7 @@ template <> struct Turn<double> {
 };
 
 #ifdef __CUDACC_RTC__
-// Special-function unit, for |radians| <= pi: the error is at most 2^-20.9.
+// By the special-function unit: for |radians| <= pi, the error is at most 2^-20.9.
 __device__ __forceinline__ float unit_sine(float radians) {
     float result;
     asm("sin.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(radians));
@@ -32,17 +32,17 @@ inline float unit_sine(float radians) { return std::sin(radians); }
 inline float unit_cosine(float radians) { return std::cos(radians); }
 #endif
 
-// The phase minus its whole turns, |result| <= half a turn: adding the constant rounds to integers.
+// The phase minus its whole turns, |result| <= half a turn. Adding the constant rounds to integers.
 __device__ __forceinline__ float whole_turns_off(float phase) {
     const float rounder = 12582912.0f; // 1.5 * 2^23
     float turns = fmaf(phase, Turn<float>::inverse, rounder) - rounder;
     return fmaf(turns, -Turn<float>::value, phase);
 }
 
-// The phase minus its half turns, |result| <= a quarter of a turn. The highest bit of `sign` is set
-// if their number is odd: sine and cosine then change sign.
+// The phase minus its half turns, |result| <= a quarter of a turn. If their number is odd, sine and
+// cosine change sign, and the highest bit of `sign` is set.
 __device__ __forceinline__ float half_turns_off(float phase, unsigned &sign) {
-    const float rounder = 6291456.0f; // 1.5 * 2^22: numbers above it are the multiples of 1/2
+    const float rounder = 6291456.0f; // 1.5 * 2^22: numbers of this size are 1/2 apart
     float shifted = fmaf(phase, Turn<float>::inverse, rounder);
     sign = __float_as_uint(shifted) << 31;
     return fmaf(shifted - rounder, -Turn<float>::value, phase);
@@ -61,8 +61,9 @@ __device__ __forceinline__ double flip_sign(double value, unsigned sign) {
     return __longlong_as_double(__double_as_longlong(value) ^ ((long long)(sign) << 32));
 }
 
-// Polynomials in radians on a quarter of a turn either way, with minimax errors 1.1e-7 (cosine) and
-// 0.5e-7 (sine): the coefficients were rounded to float32 one by one, and the rest fitted again.
+// Polynomials in radians up to a quarter of a turn either way, with minimax errors 1.1e-7 (cosine)
+// and 0.5e-7 (sine): the coefficients were rounded to float32 one by one, and the others fitted
+// again after each.
 __device__ __forceinline__ float cosine_polynomial(float square) {
     float value = 2.3114342e-05f;
     value = fmaf(value, square, -0.00138531f);
@@ -133,7 +134,7 @@ __device__ __forceinline__ void add_sincos_by_polynomial(T phase, T weight, T &r
     imag = fma(signed_weight, sine_polynomial(rest, square), imag);
 }
 
-// The same by the special-function unit, which float64 does not have.
+// The same by the special-function unit; float64 has none and takes the polynomials.
 __device__ __forceinline__ void add_sincos_by_unit(float phase, float weight, float &real,
                                                    float &imag) {
     float rest = whole_turns_off(phase);

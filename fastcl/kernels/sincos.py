@@ -1,13 +1,13 @@
-"""Sine and cosine of a phase in turns, on vectors and on numbers.
+"""Sine and cosine of a phase in turns, for vectors and scalars.
 
-A phase t is reduced to a quarter of a turn: t - q, with q the multiple of 1/2 nearest to t, has the
-sine and cosine of t except for the sign, which is that of the last bit of 2 q. On that range
+A phase t is reduced to at most a quarter of a turn: with q the multiple of 1/2 nearest to t, t - q
+has the sine and cosine of t, with the opposite sign if 2 q is odd. On that range
 
     sin(2 pi t) = t S(t^2)  and  cos(2 pi t) = 1 + t^2 C(t^2)
 
-with the polynomials S and C below, within half a unit in the last place of 1. float64:
-interpolation at the roots of Chebyshev polynomials in 40 digits. float32: minimax, the coefficients
-rounded one by one and the rest fitted again.
+with the polynomials S and C below, to within half a unit in the last place of 1. The coefficients
+for float64 interpolate at the roots of Chebyshev polynomials, computed in 40 digits. Those for
+float32 are minimax: they were rounded one by one, and the others fitted again after each.
 """
 
 from numba import types
@@ -52,13 +52,13 @@ COS64 = (
 
 
 def emit_sincos(emit, turns, sine):
-    """(signs, cosines, sines or None) of vectors in turns; the signs are still to be applied.
+    """(signs, cosines, sines or None) of vectors in turns; the caller has to apply the signs.
 
-    cos(2 pi t) = flip_sign(cosine, sign), and the same for the sine.
+    cos(2 pi t) = flip_sign(cosine, sign), and likewise for the sine.
     """
     single = emit.bytes == 4
-    # Numbers above this constant are the multiples of 1/2: adding it rounds, and leaves the parity
-    # of 2 q in the last bit.
+    # Floating-point numbers of this size are 1/2 apart: adding the constant rounds to the nearest
+    # multiple, and leaves the parity of 2 q in the last bit.
     rounder = emit.constant(1.5 * 2.0 ** (22 if single else 51))
     builder = emit.builder
     shifted = [builder.fadd(t, rounder) for t in turns]

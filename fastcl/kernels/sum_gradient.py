@@ -1,6 +1,6 @@
-"""Sums of complex exponentials and their gradient by one side: energies of max-entropy priors.
+"""Sums of complex exponentials with their gradient in one argument, for max-entropy priors.
 
-Rows and columns are points and frequencies, either way round. There is no CUDA twin.
+Rows and columns are points and frequencies, or the other way round. There is no CUDA twin.
 """
 
 import numpy as np
@@ -11,9 +11,9 @@ from .lanes import jit, jit_parallel
 from .sincos import sincos_turns
 from .tile import add_product, empty_aligned, zeros_aligned
 
-# Rows that share a block, and columns of a tile: its phases stay in the first-level cache.
-BLOCK_WIDTH = 128
-TILE_COLUMNS = 32
+# The phases of a tile stay in the first-level cache.
+BLOCK_WIDTH = 128  # rows per block
+TILE_COLUMNS = 32  # columns per tile
 
 
 @jit
@@ -43,7 +43,7 @@ def sum_gradient(rows, columns, row_real, row_imag, column_real, column_imag, va
         real, imag = zeros_aligned(BLOCK_WIDTH, rows), zeros_aligned(BLOCK_WIDTH, rows)
         real[: last - first], imag[: last - first] = row_real[first:last], row_imag[first:last]
         buffer = empty_aligned(TILE_COLUMNS * BLOCK_WIDTH, rows).reshape(TILE_COLUMNS, BLOCK_WIDTH)
-        # The gradient, and the value as its last line.
+        # The gradient, and in the last row the value.
         part = empty_aligned((dim + 1) * BLOCK_WIDTH, rows).reshape(dim + 1, BLOCK_WIDTH)
         total = np.zeros((dim + 1, BLOCK_WIDTH), np.float64)
         for start in range(0, columns.shape[0], ROWS):

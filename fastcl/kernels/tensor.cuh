@@ -1,13 +1,15 @@
 // Phases of a tile of points by a tile of frequencies from tensor cores, for float32.
 //
-// A number is split into the sum of two float16 numbers: the nearest one, and what that leaves. A
-// product is then three of theirs, added in float32: the fourth is below 2^-22 of it. Powers of two
-// scale the numbers into the range of float16 first: a column of x to below 2^15, its frequencies
-// likewise, and all frequencies by one more power, which multiplies the phases at the end. What
-// float16 then cannot hold is below 2^-40 of the largest number, and moves a phase by less than
-// rounding does.
+// A number is split into the sum of two float16 numbers: the nearest one, and the remainder. A
+// product then takes three products of these halves, added in float32; the fourth, of the two
+// remainders, is below 2^-22 of the result and left out. Beforehand, powers of two scale the
+// numbers into the range of float16: each column of x to below 2^15, its frequencies likewise, and
+// all frequencies by one more power, which is undone in the phases at the end. Whatever float16
+// then cannot hold is below 2^-40 of the largest number, and moves a phase by less than rounding
+// does.
 //
-// A block stages CHUNK dimensions of its points and frequencies while it multiplies those before.
+// A block stages CHUNK dimensions of its points and frequencies while it multiplies the previous
+// ones.
 #pragma once
 #include "copies.cuh"
 
@@ -16,7 +18,7 @@ constexpr int UNITS = CHUNK / 4; // a unit is four dimensions
 struct alignas(ACCESS_BYTES) Unit { // four numbers of a frequency, as pairs of float16
     unsigned high[2], low[2];
 };
-struct alignas(ACCESS_BYTES) Fragment { // one half of two points, as tensor cores take them
+struct alignas(ACCESS_BYTES) Fragment { // one half of the numbers of two points, for tensor cores
     unsigned pairs[4];
 };
 
@@ -76,8 +78,8 @@ __device__ __forceinline__ void split(float first, float second, unsigned &high,
 // ---- from global to shared memory ---------------------------------------------------------------
 
 // CHUNK dimensions, from `first` on, of POINTS rows of a matrix (rows, d), zeros beyond its ends,
-// on their way through registers: a thread takes four numbers of rows r and r + 8. In shared memory
-// they are (2, POINTS / 16, 8, UNITS): high halves, then low halves.
+// on their way through registers to shared memory: a thread takes four numbers of row r and of row
+// r + 8. In shared memory they are (2, POINTS / 16, 8, UNITS): high halves, then low halves.
 template <int POINTS> struct PointsOnTheWay {
     float values[2][4];
 
@@ -119,7 +121,7 @@ template <int POINTS> struct PointsOnTheWay {
     }
 };
 
-// CHUNK dimensions of LENGTH packed frequencies.
+// Copies CHUNK dimensions of LENGTH packed frequencies.
 template <int LENGTH> __device__ __forceinline__ void copy_units(Unit *shared, const Unit *packed) {
 #pragma unroll
     for (int i = 0; i < LENGTH * UNITS; i += THREADS)
@@ -128,7 +130,7 @@ template <int LENGTH> __device__ __forceinline__ void copy_units(Unit *shared, c
 
 // ---- the product: a warp takes 16 I points by 8 J frequencies of the block's tile ---------------
 
-// The place of a warp, and of a thread in it, in a block whose tile is POINTS by FREQUENCIES.
+// The place of a warp, and of each of its threads, in a block whose tile is POINTS by FREQUENCIES.
 template <int POINTS, int FREQUENCIES> struct WarpPlace {
     static constexpr int ACROSS = FREQUENCIES / 32, DOWN = THREADS / WARP / ACROSS; // warps
     static constexpr int I = POINTS / (16 * DOWN), J = FREQUENCIES / (8 * ACROSS);
@@ -147,9 +149,9 @@ template <int POINTS, int FREQUENCIES> struct WarpPlace {
     }
 };
 
-// phases += points frequencies^T over the staged dimensions. The order of dimensions does not
-// matter to a sum: the pairs from s and from s + 8 on are those of one unit. `on_the_way` is called
-// after the first fragments are read: then what it loads has registers.
+// phases += points frequencies^T over the staged dimensions. A sum may take the dimensions in any
+// order, so the pairs from s on and from s + 8 on are taken from one unit. `on_the_way` is called
+// once the first fragments have been used, when there are registers for what it loads.
 template <int POINTS, int FREQUENCIES, int I, int J, typename F>
 __device__ __forceinline__ void add_products(const Fragment *points, const Unit *frequencies,
                                              const WarpPlace<POINTS, FREQUENCIES> &place,

@@ -1,7 +1,7 @@
 """Matrix products on tiles that stay in cache: the building block of phases and of the MLP.
 
-Numba's own `np.dot` would call a threaded BLAS from inside a parallel region, and its result could
-depend on the number of threads. These products run on one thread and in a fixed order.
+In Numba, `np.dot` would call a threaded BLAS from inside a parallel region, and its result could
+depend on the number of threads. These products run on one thread, in a fixed order.
 """
 
 import numpy as np
@@ -16,21 +16,20 @@ BLOCK_ROWS = 256  # rows of a product that one thread takes at a time
 def make_tile_product(height, width):
     """An intrinsic f(a, b, out, extra, i, j) for `height` rows by `width` vectors of a product.
 
-    It is, for the rows r from i on and the columns c from j on, the loop
+    For the rows r from i on and the columns c from j on, it is the loop
 
         total = start
         for k in range(terms):
             total += a[r, k] * b[k, c]
         out[r, c] = finish(total)
 
-    with start and finish by the type of `extra`:
+    where the type of `extra` decides what start and finish are:
 
         None                            out += a b
         (bias (columns,), bound)        out = max(bias + a b, bound)
         kept, an array shaped as out    out = a b where kept > 0, else 0
 
-    `a` may have any strides; `b`, `out` and the rest are contiguous along their columns. No bounds
-    are checked.
+    `a` may have any strides; rows of `b`, `out` and the rest are contiguous. No bounds are checked.
     """
 
     @intrinsic
@@ -65,7 +64,7 @@ def make_tile_product(height, width):
 
 
 def emit_ends(emit, kind, extra, out, places):
-    """(what the sums of a tile start from, a function that finishes them), for `extra`."""
+    """(the start values of the sums of a tile, a function that finishes them), for `extra`."""
     if isinstance(kind, types.NoneType):
         return [emit.load(out, *place) for place in places], lambda total, place: total
     if isinstance(kind, types.BaseTuple):
@@ -83,8 +82,8 @@ def emit_ends(emit, kind, extra, out, places):
 
 @jit
 def empty_aligned(size, like):
-    # An uninitialised array (size,) of the type of `like` that starts on a cache line: vectors that
-    # straddle two cost double.
+    # An uninitialised array (size,) of the type of `like`, aligned to a cache line: a vector across
+    # two lines costs double.
     buffer = np.empty(size + 64 // like.itemsize, like.dtype)
     start = (-buffer.ctypes.data % 64) // like.itemsize
     return buffer[start : start + size]
@@ -92,7 +91,7 @@ def empty_aligned(size, like):
 
 @jit
 def zeros_aligned(size, like):
-    # Zeros (size,) of the type of `like` that start on a cache line.
+    # Zeros (size,) of the type of `like`, aligned to a cache line.
     buffer = empty_aligned(size, like)
     buffer[:] = 0
     return buffer
@@ -106,7 +105,7 @@ tile_product_row_narrow = make_tile_product(1, 1)
 
 @jit
 def add_product(a, b, out):
-    # out += a b, vectors along c
+    # out += a b, with vectors along c
     # a (r, s) of any strides, b (s, c), out (r, c)
     rows, terms, columns = a.shape[0], a.shape[1], out.shape[1]
     narrow = VECTOR_BYTES // a.itemsize
@@ -126,7 +125,7 @@ def add_product(a, b, out):
 
 @jit
 def set_product(a, b, out, extra):
-    # out = max(bias + a b, bound) or a b where kept > 0, see `extra` of make_tile_product; not None
+    # out = max(bias + a b, bound), or a b where kept > 0: `extra` as in make_tile_product, not None
     # a (r, s), b (s, c), out (r, c), c at least one vector
     columns, narrow = out.shape[1], VECTOR_BYTES // a.itemsize
     multiply_tiles(a, b, out, extra, columns - columns % narrow)
@@ -136,7 +135,7 @@ def set_product(a, b, out, extra):
 
 @jit
 def multiply_tiles(a, b, out, extra, columns):
-    # The tiles of the first `columns` columns, whole vectors.
+    # Multiplies all tiles of the first `columns` columns, which are whole vectors.
     narrow = VECTOR_BYTES // a.itemsize
     wide = columns - columns % (TILE_VECTORS * narrow)
     full = a.shape[0] - a.shape[0] % TILE_ROWS
@@ -151,7 +150,7 @@ def multiply_tiles(a, b, out, extra, columns):
 
 @jit
 def multiply_columns(a, b, out, extra, j):
-    # The tiles of one vector of columns, from j on.
+    # Multiplies all tiles of the vector of columns that starts at j.
     full = a.shape[0] - a.shape[0] % TILE_ROWS
     for i in range(0, full, TILE_ROWS):
         tile_product_narrow(a, b, out, extra, i, j)
@@ -161,7 +160,7 @@ def multiply_columns(a, b, out, extra, j):
 
 @jit_parallel
 def product(a, b, out):
-    # out = a b, by blocks of rows
+    # out = a b, in blocks of rows
     # a (n, s), b (s, c), out (n, c)
     for block in prange((a.shape[0] + BLOCK_ROWS - 1) // BLOCK_ROWS):
         start, end = block * BLOCK_ROWS, min((block + 1) * BLOCK_ROWS, a.shape[0])
@@ -170,7 +169,7 @@ def product(a, b, out):
 
 
 def make_dot_tile(height):
-    """An intrinsic f(a, b, out, i, j): `height` dot products, vectors along the terms.
+    """An intrinsic f(a, b, out, i, j): `height` dot products, with vectors along the terms.
 
     It is the loop
 
@@ -218,7 +217,7 @@ dot_tile_row = make_dot_tile(1)
 
 @jit
 def dot_rows(a, b, out):
-    # out = a b^T, vectors along s: for few columns c
+    # out = a b^T, with vectors along s, for few columns c
     # a (r, s), b (c, s), out (r, c)
     full = a.shape[0] - a.shape[0] % TILE_ROWS
     for i in range(0, full, TILE_ROWS):

@@ -1,10 +1,10 @@
 // Phases of a tile of points by a tile of frequencies: a matrix product whose result stays in
 // registers, for any d.
 //
-// The THREADS threads of a block take POINTS by FREQUENCIES, every thread SIDE of each. CHUNK
-// dimensions of both are staged in shared memory, transposed, while the next ones are on their way
-// to the other half of it. A warp is 8 threads along the frequencies by 4 along the points, so that
-// its 16-byte loads read 128 and 64 consecutive bytes: no bank is asked twice.
+// The THREADS threads of a block take POINTS by FREQUENCIES, and each thread takes SIDE by SIDE of
+// them. CHUNK dimensions of both are staged in one half of shared memory, transposed, while the
+// next ones are copied to the other half. A warp is 8 threads along the frequencies by 4 along the
+// points, so that its 16-byte loads read 128 and 64 consecutive bytes, without bank conflicts.
 #pragma once
 #include "copies.cuh"
 
@@ -24,7 +24,7 @@ template <int COLUMNS> struct Place {
     }
 };
 
-// Where number i of a thread lies in a tile whose numbers are shared by COUNT threads in a row.
+// The place of number i of a thread in a row of a tile that COUNT threads share.
 template <typename T, int COUNT> __device__ __forceinline__ int place_of(int thread, int i) {
     return i / VECTOR<T> * VECTOR<T> * COUNT + VECTOR<T> * thread + i % VECTOR<T>;
 }
@@ -40,11 +40,11 @@ __device__ __forceinline__ void read_numbers(const T *shared, int thread, T *num
     }
 }
 
-// From one staged dimension of LENGTH rows to the next: spreads the stores of a warp over all
-// banks.
+// Numbers from one staged dimension of LENGTH rows to the next: padded, so that the stores of a
+// warp spread over all banks.
 template <typename T, int LENGTH> constexpr int STRIDE = LENGTH + VECTOR<T>;
 
-// CHUNK dimensions, from `first` on, of LENGTH rows of a matrix (rows, d), to shared (CHUNK,
+// Copies CHUNK dimensions, from `first` on, of LENGTH rows of a matrix (rows, d), to shared (CHUNK,
 // STRIDE).
 template <typename T, int LENGTH>
 __device__ __forceinline__ void copy_rows(T *shared, const T *matrix, int rows, int first, int d) {
@@ -63,7 +63,7 @@ __device__ __forceinline__ void copy_rows(T *shared, const T *matrix, int rows, 
     }
 }
 
-// The same of a matrix (d, LENGTH), to shared (CHUNK, LENGTH).
+// The same for a matrix (d, LENGTH), to shared (CHUNK, LENGTH).
 template <typename T, int LENGTH>
 __device__ __forceinline__ void copy_columns(T *shared, const T *matrix, int first, int d) {
     const auto *source = reinterpret_cast<const Vector<T> *>(matrix + Index(first) * LENGTH);
@@ -75,13 +75,13 @@ __device__ __forceinline__ void copy_columns(T *shared, const T *matrix, int fir
     }
 }
 
-// phases[p][f] += sum_k points_pk frequencies_fk over `count` staged dimensions, or one more
-// (zeros).
+// phases[p][f] += sum_k points_pk frequencies_fk over `count` staged dimensions. If `count` is odd,
+// one more is added, which holds zeros.
 template <typename T, int POINTS, int FREQUENCIES, int FREQUENCY_STRIDE>
 __device__ __forceinline__ void add_products(const T *points, const T *frequencies, int count,
                                              Place<FREQUENCIES / SIDE> place,
                                              T (&phases)[SIDE][SIDE]) {
-    constexpr int AT_ONCE = 2; // more would take more registers than two blocks have
+    constexpr int AT_ONCE = 2; // with more, two blocks would not fit in the registers
     points += VECTOR<T> * place.row;
     frequencies += VECTOR<T> * place.column;
 #pragma unroll 1

@@ -1,7 +1,8 @@
 """Launchers of the CUDA kernels: the names and arguments of their Numba twins, for CuPy arrays.
 
-A module lists the name expressions of its `.cu` files in `VARIANTS`, and in `CONSTANTS` what these
-files are compiled with; both are merged here, by file. `tile` launches no kernel of ours.
+Every module lists the name expressions of its `.cu` files in `VARIANTS`, and the constants that
+these files are compiled with in `CONSTANTS`; both are merged here, by file. `tile` has no `.cu`
+file: it calls cuBLAS.
 """
 
 from . import (

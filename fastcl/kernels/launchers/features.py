@@ -1,4 +1,4 @@
-"""Launchers of features.cu, and beyond small d of features_tiled.cu and features_tensor.cu."""
+"""Launchers of features.cu and, for larger d, of features_tiled.cu and features_tensor.cu."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from ..cuda import (
 
 ROWS = 256  # rows that are staged at once, and added in the working precision
 SMALL_DIMS = range(1, 9)  # dimensions with kernels of their own
-FREQUENCIES = {FLOAT: 8, DOUBLE: 2}  # frequencies of a thread, for small d
-POINTS = {FLOAT: (8, 4), DOUBLE: (4, 4)}  # points of a thread of the adjoint: for many, for few
-FEW_POINTS = 32  # points of a block of the adjoint if there are few
-TILE = {FLOAT: 128, DOUBLE: 64}  # points, and frequencies, of a block of the sum beyond small d
-ADJOINT_TILES = {  # points and frequencies of a block of the adjoint: for many points, for few
+FREQUENCIES = {FLOAT: 8, DOUBLE: 2}  # frequencies per thread, for small d
+POINTS = {FLOAT: (8, 4), DOUBLE: (4, 4)}  # points per thread of the adjoint: of many, of few
+FEW_POINTS = 32  # points per block of the adjoint if there are few
+TILE = {FLOAT: 128, DOUBLE: 64}  # points, and frequencies, per block of the sum beyond small d
+ADJOINT_TILES = {  # (points, frequencies) per block of the adjoint: of many points, of few
     FLOAT: ((128, 128), (FEW_POINTS, 256)),
     DOUBLE: ((64, 64), (FEW_POINTS, 128)),
 }
-SIDE = 4  # points, and frequencies, of a thread of features_tiled.cu
+SIDE = 4  # points, and frequencies, per thread of features_tiled.cu
 CHUNK = 16  # dimensions that are staged at once
-BANK_PADDING = 8  # numbers between rows of sums in shared memory: spread a warp over all banks
+BANK_PADDING = 8  # numbers added to rows of sums in shared memory: spread a warp over all banks
 
 CONSTANTS = {
     "features": {"ROWS": ROWS, **by_type("FREQUENCIES", FREQUENCIES)},
@@ -80,9 +80,9 @@ def frequency_blocks(freqs: Array) -> Array:
 
 
 def rows_per_part(n: int, blocks: Array) -> int:
-    """Rows of each part of n points: enough parts to fill the device.
+    """Rows per part of n points, such that the parts fill the device.
 
-    Parts are whole tiles if there are many points.
+    Parts consist of whole tiles if there are many points.
     """
     count, dim, block_width = blocks.shape
     rows = -(-n // max(1, BLOCKS // count))
@@ -110,7 +110,7 @@ def feature_sum(x: Array, weights: Array, freqs: Array, part_rows: int, partial:
         strides = (dim * block_width, 1, block_width)
         packed, scales = _pack_frequencies(x, freqs, blocks * block_width, block_width, strides)
         arguments = (x, weights, packed, rows, partial, scales, *sizes, np.int32(dim))
-        sums = 16 * (2 * block_width + BANK_PADDING)  # of 16 rows of threads
+        sums = 16 * (2 * block_width + BANK_PADDING)  # numbers for 16 rows of threads
         shared = _staged_bytes(2 * block_width) + dtype.itemsize * (2 * block_width + sums)
         launch("features_tensor", "feature_sum_tensor", (), grid, THREADS, arguments, shared)
     else:
@@ -122,9 +122,9 @@ def feature_sum(x: Array, weights: Array, freqs: Array, part_rows: int, partial:
 
 
 def points_per_block(n: int) -> int:
-    """Points of a block of the adjoint.
+    """Points per block of the adjoint.
 
-    They are fewer if n is small: then the threads of a block share the frequencies.
+    They are fewer if n is small: the threads of a block then share the frequencies.
     """
     if n >= BLOCKS * THREADS:
         return 4 * THREADS
@@ -156,7 +156,7 @@ def feature_adjoint(
     if dtype == FLOAT:
         strides = (frequencies * dim, dim, 1)
         packed, scales = _pack_frequencies(x, freqs, m, frequencies, strides)
-        sums = frequencies // 8 * (points + BANK_PADDING)  # of the threads that share a point
+        sums = frequencies // 8 * (points + BANK_PADDING)  # numbers for threads that share points
         shared = _staged_bytes(points + frequencies) + dtype.itemsize * (4 * frequencies + sums)
         arguments = (
             x,
@@ -181,7 +181,7 @@ def feature_adjoint(
 
 
 def column_magnitudes(x: Array, out: NDArray) -> bool:
-    """Twin of `features.column_magnitudes`; `out` is an array of the host."""
+    """Twin of `features.column_magnitudes`; `out` is an array on the host."""
     bits: Array = np.zeros(x.shape[1], np.int64, like=x)
     _launch_magnitudes(x, bits)
     out[:] = bits.get().view(np.float64)
@@ -189,7 +189,7 @@ def column_magnitudes(x: Array, out: NDArray) -> bool:
 
 
 def _launch_magnitudes(x: Array, bits: Array) -> None:
-    """Magnitudes over all axes of x but the second, as bits of float64, into bits (d,) of zeros."""
+    """Largest magnitudes over all axes of x but the second, as float64 bits, in bits (d,), zero."""
     n, dim, inner = (*x.shape, 1)[:3]
     grid = min(BLOCKS, -(-x.size // THREADS))
     arguments = (x, bits, np.int64(n), np.int32(dim), np.int32(inner))
@@ -199,7 +199,7 @@ def _launch_magnitudes(x: Array, bits: Array) -> None:
 def _pack_frequencies(
     x: Array, freqs: Array, m: int, block_width: int, strides: tuple[int, int, int]
 ) -> tuple[Array, Array]:
-    """(m frequencies in blocks of `block_width`, scales) for the points x, see pack_frequencies.
+    """(m frequencies in blocks of `block_width`, scales) for the points x, by pack_frequencies.
 
     `strides` are those of `freqs` along blocks, rows and columns.
     """
@@ -219,15 +219,15 @@ def _pack_frequencies(
 
 
 def _row_bytes(numbers: int, dtype: np.dtype) -> int:
-    """Bytes of a `Row` of so many numbers."""
+    """Bytes of a `Row` of `numbers` numbers, see features.cu."""
     return -(-numbers * dtype.itemsize // ACCESS_BYTES) * ACCESS_BYTES
 
 
 def _stride(length: int, dtype: np.dtype) -> int:
-    """Numbers from one staged dimension of `length` rows to the next, as STRIDE of tiles.cuh."""
+    """Numbers from one staged dimension of `length` rows to the next, STRIDE in tiles.cuh."""
     return length + ACCESS_BYTES // dtype.itemsize
 
 
 def _staged_bytes(rows: int) -> int:
-    """Bytes of two chunks of so many rows of units, of four dimensions each, as in tensor.cuh."""
+    """Bytes of two staged chunks of `rows` points and frequencies, as units of tensor.cuh."""
     return 2 * rows * CHUNK // 4 * ACCESS_BYTES

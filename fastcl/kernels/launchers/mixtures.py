@@ -6,11 +6,11 @@ import numpy as np
 
 from ..cuda import DOUBLE, FLOAT, THREADS, TYPES, WARP, Array, expressions, launch, shared_bytes
 
-GROUPS = 8  # groups of rows of a block
+GROUPS = 8  # groups of rows per block
 COLUMNS = 4  # columns in a thread's tile of a product
-ROWS = {FLOAT: (8, 4, 1), DOUBLE: (4, 1)}  # rows of a thread: the most that fit in shared memory
-SHARED_BYTES = 64 << 10  # shared memory of a block if there is a choice
-MIN_BLOCKS = 4 * 132  # fewer blocks are made smaller
+ROWS = {FLOAT: (8, 4, 1), DOUBLE: (4, 1)}  # rows per thread: the most that fit in shared memory
+SHARED_BYTES = 64 << 10  # shared memory per block, unless one row per thread needs more
+MIN_BLOCKS = 4 * 132  # with fewer blocks, each is made smaller
 
 CONSTANTS = {"mixtures": {"GROUPS": GROUPS, "COLUMNS": COLUMNS}}
 VARIANTS = {
@@ -24,7 +24,7 @@ VARIANTS = {
 
 
 def _launch(name: str, arrays: tuple[Array, ...], vectors: int) -> None:
-    """Launch a kernel whose block keeps, for every row, the row, `vectors` more, and the terms."""
+    """Launch a kernel whose blocks keep each row, `vectors` vectors more, and its terms."""
     x, precisions = arrays[0], arrays[2]
     (n, dim), (components, scales, padded) = x.shape, precisions.shape
     tiles = -(-dim // COLUMNS)

@@ -22,14 +22,14 @@ from ..cuda import (
     shared_bytes,
 )
 
-ROWS = 32  # rows of a block
-CHUNK = 4096  # weights of a buffer in shared memory, of which there are two
+ROWS = 32  # rows per block
+CHUNK = 4096  # weights per buffer in shared memory; there are two buffers
 GRADIENT_SIDE = 64  # side of a tile of a gradient
 TRANSPOSED_SIDE = 32  # side of a tile of transpose_weights
-HALVES = {FLOAT: 2, DOUBLE: 1}  # halves of the shared memory of weight_gradients
+HALVES = {FLOAT: 2, DOUBLE: 1}  # buffers in the shared memory of weight_gradients
 MAX_PART_ROWS = 256  # rows whose gradients are added in the working precision
-PARTS = 16  # parts that fill the device, together with the tiles of the matrices
-MAX_SIZES = 255  # sizes of a network, input and output included
+PARTS = 16  # parts that, times the tiles of the matrices, fill the device
+MAX_SIZES = 255  # layer sizes of a network at most, input and output included
 FITS = {True: "true", False: "false"}  # whether the rows of a block stay in shared memory
 
 CONSTANTS = {
@@ -69,7 +69,7 @@ def _struct(sizes: tuple[int, ...]) -> NDArray:
 
 
 def _sizes(sizes: NDArray) -> NDArray:
-    """The layer sizes as `struct Sizes`, which is passed by value."""
+    """The layer sizes as a `struct Sizes`, which is passed by value."""
     return _struct(tuple(sizes.tolist()))
 
 
@@ -78,7 +78,7 @@ def _blocks(n: int) -> int:
 
 
 def _tiles(sizes: NDArray, side: int) -> int:
-    """Tiles of all matrices."""
+    """Number of tiles of all matrices together."""
     across = -(-sizes // side)
     return int((across[:-1] * across[1:]).sum())
 
@@ -93,17 +93,17 @@ def transpose_weights(theta: Array, sizes: NDArray, transposed: Array) -> None:
 
 
 def rows_of_part(n: int) -> int:
-    """Rows of every part but the last of n: whole blocks, in as many parts as fill the device."""
+    """Rows per part of n, except the last: whole blocks, in enough parts to fill the device."""
     return min(MAX_PART_ROWS, ROWS * -(-n // (ROWS * PARTS)))
 
 
 def activation_size(sizes: NDArray, n: int) -> int:
-    """Numbers that `energy_forward` keeps of n points: whole blocks of rows, points included."""
+    """How many numbers `energy_forward` keeps for n points: in whole blocks, points included."""
     return _blocks(n) * ROWS * int(sizes.sum())
 
 
 def _shared(units: int, dtype: np.dtype) -> tuple[int, bool]:
-    """(bytes of shared memory, whether the rows of so many units fit in it beside two chunks)."""
+    """(bytes of shared memory, whether rows of `units` units fit in it next to two chunks)."""
     chunks = 2 * CHUNK * dtype.itemsize
     needed = chunks + ROWS * units * dtype.itemsize
     fits = needed <= shared_bytes()

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..cuda import THREADS, TYPES, WARP, Array, expressions, launch
 
-WIDE = 512  # threads of the kernels that are one block
+WIDE = 512  # threads of kernels that run as one block
 STEP, ROW, DIVERGED, BAD = range(4)  # places of the counters of a captured run, see run.cuh
 RUN_SIZE = 4  # counters of a captured run
 NAMES = ("density", "residual", "grad_energy", "finish_gradient")
@@ -30,7 +30,7 @@ def _launch(
 def density(energy: Array, log_scale: Array, mu: Array, volume: float, normalised: bool) -> None:
     """mu (sets, n) = exp(a - energy) for energy (sets, n), a = log_scale (1,).
 
-    If `normalised`, a is set first, to give mass one.
+    If `normalised`, a is first set so that the mass is one.
     """
     sets, n = energy.shape
     sizes = np.int64(n), np.float64(volume), np.int32(normalised)
@@ -65,9 +65,9 @@ def grad_energy(
     volume: float,
     normalised: bool,
 ) -> None:
-    """Derivatives of G by the energies of the points, into weights (n,).
+    """weights (n,) = derivatives of G with respect to the energies of the points.
 
-    results (2,) are the value of G and its derivative by the log-scale.
+    results (2,) = the value of G, and its derivative with respect to the log-scale.
     """
     sizes = np.float64(volume), np.int64(len(mu)), np.int32(len(terms))
     arguments = (mu, adjoint, terms, weights, results, *sizes, np.int32(normalised))
@@ -77,7 +77,7 @@ def grad_energy(
 def finish_gradient(
     gradient: Array, results: Array, history: Array, run: Array, learned: bool
 ) -> None:
-    """The last entry of gradient (P,), and a line of history (steps, 2): value and norm."""
+    """Set the last entry of gradient (P,), and a row of history (steps, 2): value and norm."""
     arguments = (gradient, results, history, run, np.int64(gradient.size), np.int32(learned))
     _launch("finish_gradient", gradient.dtype, 1, WIDE, arguments)
 

@@ -1,7 +1,7 @@
 """Launchers of optimizers.cu.
 
-`captured` is what a captured run adds: its counters, and the parameters from before the step;
-`rates` then has one row per step.
+In a captured run, `captured` holds its counters and a place for the parameters from before the
+step, and `rates` has one row per step.
 """
 
 from __future__ import annotations

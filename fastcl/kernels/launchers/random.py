@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from ..cuda import THREADS, TYPES, Array, expressions, launch
 
-COUNTER_BYTES = 16  # bytes of random numbers that one counter gives
+COUNTER_BYTES = 16  # random bytes from one counter
 
 CONSTANTS = {"random": {"COUNTER_BYTES": COUNTER_BYTES}}
 VARIANTS = {"random": expressions("uniform_points", TYPES.values())}
@@ -22,9 +22,9 @@ def uniform_points(
     x: Array,
     per_set: int | None = None,
 ) -> None:
-    """Twin of `random.uniform_points`, for `step` on the device, (1,), or a number.
+    """Twin of `random.uniform_points`; `step` is a number, or an array (1,) on the device.
 
-    From row `per_set` on, if given, rows belong to the next number: one launch makes several sets.
+    With `per_set`, one launch makes several sets of so many rows, with consecutive numbers.
     """
     n, dim = x.shape
     key, low, side = (np.asarray(array, like=x) for array in (key, low, side))

@@ -1,4 +1,4 @@
-"""Matrix products on a device: cuBLAS's, as there is nothing to fuse into them."""
+"""Matrix products on a device, by cuBLAS: there is nothing to fuse into them."""
 
 from __future__ import annotations
 
