@@ -74,7 +74,9 @@ def kernel(name: str, like: NDArray) -> Callable[..., Any]:
     if isinstance(like, np.ndarray):
         return _NUMBA[name]
     if not is_device(like):
-        raise TypeError(f"no kernels for arrays of type {type(like).__name__}")
+        raise TypeError(
+            f"no kernels for arrays of type {type(like).__name__}: pass NumPy or CuPy arrays"
+        )
     if name not in launchers.LAUNCHERS:
         raise TypeError(f"no CUDA kernel for {name}: pass NumPy arrays")
     return launchers.LAUNCHERS[name]

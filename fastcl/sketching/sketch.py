@@ -53,10 +53,10 @@ class Sketch(files.Storable, kind="sketch"):
         How every update computes its sums: "direct" evaluates every pair, "nufft" uses finufft, for
         d up to 3, and "auto" picks the one that should be faster. Not kept in files.
     accuracy : float, optional
-        Largest error of "nufft" in the values: by default 1e-6 for float32 points and 1e-12 for
-        float64. `feature_sum` has the limits. Not kept in files.
+        Largest absolute error of the values with "nufft": by default 1e-6 for float32 points and
+        1e-12 for float64. `feature_sum` has the limits. Not kept in files.
     bits : int, optional
-        From 1 to 8: every point then has two quantised features of so many bits per frequency,
+        From 1 to 8: every point then has two features per frequency, each quantised to `bits` bits,
         instead of one complex exponential. `values` estimates the same moments; see the module
         `fastcl.sketching.quantised`. By default features are not quantised.
     dither : array (m,), optional
@@ -397,8 +397,8 @@ def sketch(
         "direct" evaluates every pair of a point and a frequency. "nufft" uses finufft's non-uniform
         fast Fourier transform, for d up to 3. "auto" picks the one that should be faster.
     accuracy : float, optional
-        Largest error of "nufft" in the values: by default 1e-6 for float32 points and 1e-12 for
-        float64. `feature_sum` has the limits. "direct" ignores it.
+        Largest absolute error of the values with "nufft": by default 1e-6 for float32 points and
+        1e-12 for float64. `feature_sum` has the limits. "direct" ignores it.
     progress : bool
         Whether to show the points, their rate and the time left, if tqdm is installed (the extra
         "demo"). For a dask array, dask's own bar counts the tasks instead; a distributed client
@@ -410,9 +410,9 @@ def sketch(
     checkpoint_every : int
         Points between two checkpoints; one is also written at the end and on an interruption.
     bits : int, optional
-        From 1 to 8: every point then has two quantised features of so many bits per frequency, with
-        a random dither, instead of one complex exponential. The direct kernels compute them. By
-        default features are not quantised.
+        From 1 to 8: every point then has two features per frequency, each quantised to `bits` bits
+        with a random dither, instead of one complex exponential. The direct kernels compute them.
+        By default features are not quantised.
     rng : int or numpy.random.Generator, optional
         Draws the dither of quantised features. Use the same seed for sketches that will be merged,
         and to resume a pass.
