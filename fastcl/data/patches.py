@@ -147,7 +147,8 @@ class PatchTransform(Storable, kind="patch-transform"):
         values, vectors = np.linalg.eigh(product(centred.T, centred) / len(centred))
         if not values[1] > values[-1] * np.finfo(np.float64).eps * 10 * len(values):
             raise ValueError(
-                "images have too little variety: their patches do not span all patterns"
+                "images have too little variety: their patches do not span all patterns; "
+                "take more images, or smaller patches"
             )
         # Largest first, without the constant patch, whose eigenvalue is zero.
         return cls(patch, vectors[:, :0:-1], np.sqrt(values[:0:-1]))

@@ -125,7 +125,7 @@ class Rows:
 
 
 class Chunks:
-    """Arrays of points, one after the other, each released before the next one is asked for."""
+    """Arrays of points, one after the other, each released before the next one is requested."""
 
     unit = "point"
     units = "points"

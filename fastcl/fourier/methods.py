@@ -144,8 +144,8 @@ class MethodChoice:
         if plan is None:
             needed = min(grid.bytes for grid in candidate_grids(products, accuracy))
             raise ValueError(
-                f'method="nufft" would need a grid of {needed / 2**30:.3g} GiB, and may take '
-                f"{max_bytes / 2**30:g}: the ranges of x and omega are too large; "
+                f'method="nufft" would need a grid of {needed / 2**30:.3g} GiB, but may only take '
+                f"{max_bytes / 2**30:g} GiB: the ranges of x and omega are too large; "
                 'use method="direct"'
             )
         return plan

@@ -27,7 +27,7 @@ from ..kernels.lanes import VECTOR_BYTES
 from .structured import Frequencies, HadamardFrequencies, HarmonicFrequencies
 from .transfer import chunk_rows, streamed_chunks
 
-CHUNK_ROWS = 1 << 17  # rows that are checked, and converted if need be, at a time
+CHUNK_ROWS = 1 << 17  # rows that are checked, and converted if necessary, at a time
 MAX_PHASE_ERROR = 1 / 64  # turns; the largest error that rounding alone may cause in a phase
 # The dimension at which a frequency of a Hadamard block costs as much as a direct one: measured in
 # float32 for sum and adjoint together at D = 64 (48 for the sum alone, 40 for the adjoint). It

@@ -58,7 +58,7 @@ class StructuredFrequencies(files.Storable):
         """All frequencies as a float64 array (m, d), read-only."""
         dense = self._dense()
         if not np.isfinite(dense).all():
-            raise ValueError("omega overflows: its scale is too small")
+            raise ValueError("omega overflows: draw it with a larger scale")
         dense.flags.writeable = False
         return dense
 

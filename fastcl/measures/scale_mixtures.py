@@ -294,7 +294,10 @@ def _common_scales(x: NDArray, n_scales: int) -> tuple[NDArray, NDArray]:
     covariance = product(x.T, x).astype(np.float64) / len(x)
     values, vectors = np.linalg.eigh(covariance)
     if not values[0] > values[-1] * np.finfo(np.float64).eps * 10 * x.shape[1]:
-        raise ValueError("x spans fewer dimensions than it has columns")
+        raise ValueError(
+            "x spans fewer dimensions than it has columns: take more points, or drop columns that "
+            "follow from others"
+        )
     radii = np.sqrt((product(x, vectors) ** 2 / values).mean(axis=1))
     low, high = np.quantile(radii, [0.002, 0.9995])
     if n_scales == 1:

@@ -270,7 +270,7 @@ def test_a_grid_beyond_the_bound_is_refused_before_finufft_is_called(monkeypatch
     x, omega, w, c = make_problem(np.float64, 31, 31, 3, turns=5000)
     for call in both_maps(x, omega, method="nufft"):
         with pytest.raises(
-            ValueError, match=r'method="nufft" would need a grid of .* GiB, and may take 1'
+            ValueError, match=r'method="nufft" would need a grid of .* GiB, but may only take 1'
         ):
             call()
     assert np.array_equal(

@@ -210,7 +210,7 @@ def _pack_frequencies(
     for array, out in zip((x, freqs), bits, strict=True):
         _launch_magnitudes(array, out)
     scales = np.empty(chunks * CHUNK + 1, x.dtype, like=x)
-    packed = np.empty((blocks, chunks, block_width, CHUNK), x.dtype, like=x)  # as many bytes
+    packed = np.empty((blocks, chunks, block_width, CHUNK), x.dtype, like=x)  # float32: two float16
     sizes = map(np.int32, (blocks, block_width, m, dim))
     arguments = (freqs, bits.view(np.float64), packed, scales, *sizes, *map(np.int64, strides))
     grid = min(BLOCKS, -(-packed.size // (4 * THREADS)))

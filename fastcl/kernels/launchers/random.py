@@ -24,7 +24,7 @@ def uniform_points(
 ) -> None:
     """Twin of `random.uniform_points`; `step` is a number, or an array (1,) on the device.
 
-    With `per_set`, one launch makes several sets of so many rows, with consecutive numbers.
+    With `per_set`, one launch makes several sets of `per_set` rows, with consecutive numbers.
     """
     n, dim = x.shape
     key, low, side = (np.asarray(array, like=x) for array in (key, low, side))
