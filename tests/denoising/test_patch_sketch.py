@@ -133,5 +133,5 @@ def test_sketch_follows_the_seed(small_fit):
 
 def test_a_file_is_not_a_folder_of_images(tmp_path):
     (tmp_path / "one.png").write_bytes(b"")
-    with pytest.raises(NotADirectoryError, match=r"one\.png' is a file, a folder of images"):
+    with pytest.raises(NotADirectoryError, match=r"one\.png' is a file, but a folder of images"):
         fastcl.sketch_images(tmp_path / "one.png")
