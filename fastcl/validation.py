@@ -139,8 +139,8 @@ def check_settings(settings: dict[str, Any], *functions: Callable) -> None:
     for name, value in settings.items():
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            hint = f": did you mean {near[0]!r}?" if near else ""
-            raise TypeError(f"unknown setting {name!r}{hint}")
+            rest = f"did you mean {near[0]!r}?" if near else f"it is none of {sorted(known)}"
+            raise TypeError(f"unknown setting {name!r}: {rest}")
         if name.startswith("n_") and value is not None:
             as_count(value, name)
 

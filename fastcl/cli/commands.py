@@ -89,7 +89,7 @@ def sketch_rows(
         raise ValueError(f"x holds NaN or infinity in row {chosen[finite.argmin()]}")
     if scale is None:
         scale = estimate_scale(sample, rng)
-        print(f"estimated scale: {scale:.3g}")
+        print(f"estimated scale: {scale:.3g} (of clusters: for curves pass a smaller --scale)")
     source = Rows(x, dim)
     sketch = resume(checkpoint, Sketch(draw_frequencies(m, dim, scale, rng=rng)), source)
     bounds = _Bounds(sketch) if dim <= MAX_BOX else None
@@ -195,7 +195,7 @@ def run_denoise(options: Namespace) -> None:
         if sigma is not None and sigma < 1:
             print(
                 f"fastcl denoise: warning: --sigma {sigma:g} is less than one grey level: "
-                "for images it is on the 0..255 scale",
+                f"for images it is on the 0..255 scale: did you mean {255 * sigma:g}?",
                 file=sys.stderr,
             )
         clean, sigma = _denoise_channels(model, noisy, sigma, settings)

@@ -126,8 +126,9 @@ def denoise_image(
     for MAP estimates one number per term of the mixture for 16384 patches (65536 on a device).
     """
     if not isinstance(model, ImageModel):
+        hint = ": use denoise" if isinstance(model, (Prior, ReferenceMeasure)) else ""
         raise TypeError(
-            f"model must be an image model from learn_image_prior, got {type(model).__name__}"
+            f"model must be an image model from learn_image_prior, got {type(model).__name__}{hint}"
         )
     transform = model.transform
     noisy = as_photograph(noisy, "noisy", transform.patch)

@@ -151,7 +151,7 @@ def unbiased_gradient(
         `prior.log_scale` is; when you have learned,
         ``prior.log_scale -= fastcl.log_normaliser(prior, domain)`` scales the prior itself (leave
         out the domain if the prior has a reference). "fixed": the log-scale stays as it is (0 in a
-        new prior: the model of the paper).
+        new prior: the model of the paper). `learn` has "normalised" as its default.
 
     Returns
     -------

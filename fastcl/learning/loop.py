@@ -130,7 +130,8 @@ def learn(
     you are fitting sampling noise.
 
     - A plateau, at which the median is flat and the gradient norm stays, is the noise of the
-      gradients: take more points, or step sizes that fall (`Cosine`).
+      gradients: take more points, or step sizes that fall:
+      ``Adam(1e-3, schedule=Cosine(n_iter))``.
     - A value of ||z||^2 with gradient zero is an empty density, which vanishes at every point drawn
       (a normalised one keeps its mass in a few points, and the value stays above ||z||^2). At the
       start the units of x are too large, which `MLPPrior.initialise_on` cures; later the step size
@@ -149,7 +150,7 @@ def learn(
     check_trainable(prior)
     domain = prior.reference if domain is None else domain
     if domain is None:
-        raise ValueError("domain is needed for a prior without a reference measure")
+        raise ValueError("domain is needed for a prior without a reference measure: pass a Box")
     as_choice(method, "method", METHODS)
     as_choice(log_scale, "log_scale", LOG_SCALES)
     objective = SketchMatching(sketch, domain, prior.theta.dtype, prior.theta)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backend import kernel, to_device_of, to_host
-from ..validation import as_count, as_stored_count, as_vector
+from ..validation import as_count, as_positive, as_stored_count, as_vector
 
 # The factor of the step size at iteration k = 0, 1, ...
 ScheduleLike = Callable[[int], float]
@@ -117,11 +117,11 @@ class Optimizer:
     buffers: ClassVar[tuple[str, ...]] = ()  # names of the vectors that have the size of theta
 
     def __init__(self, step_size: float, schedule: ScheduleLike | None) -> None:
-        if not 0 < step_size < np.inf:
-            raise ValueError(f"step_size must be above zero and finite, got {step_size}")
+        if callable(step_size):
+            raise TypeError(f"step_size must be a number, got {step_size!r}: pass it as schedule")
         if schedule is not None and not callable(schedule):
             raise TypeError(f"schedule must be a function of the iteration, got {schedule!r}")
-        self.step_size = float(step_size)
+        self.step_size = as_positive(step_size, "step_size")
         self.schedule = schedule or Constant()
         self.reset()
 

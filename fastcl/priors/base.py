@@ -93,7 +93,11 @@ class Prior(Storable):
             self._log_scale = float(value)
 
     def log_density(self, x: ArrayLike) -> NDArray:
-        """log mu(x), (n,), unnormalised: a - R(x), plus log q(x) if there is a reference."""
+        """log mu(x), (n,): a - R(x), plus log q(x) if there is a reference.
+
+        It is normalised after `learn`, whose default sees to that, and otherwise up to
+        `log_normaliser`.
+        """
         value = self.log_scale - self.energy(x)
         return value if self.reference is None else value + self.reference.log_density(x)
 

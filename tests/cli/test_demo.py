@@ -40,6 +40,7 @@ def test_spiral_demo_compares_the_methods_and_draws_them(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["spiral.png"]
 
 
+@pytest.mark.slow
 def test_more_steps_of_the_spiral_fit_better(tmp_path):
     few, many = (
         demo.spiral_demo(tmp_path, n_iter, **SMALL_SPIRAL, **SILENT) for n_iter in (2, 300)

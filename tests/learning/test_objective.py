@@ -146,6 +146,7 @@ def test_naive_gradient_and_value_have_the_predicted_bias(make):
         assert (np.abs(mean - expected) > 2 * N_ERRORS * error).any()
 
 
+@pytest.mark.slow
 def test_bias_of_the_naive_gradient_is_absent_where_points_are_independent():
     # In standard errors, along the predicted bias: the direction in which the methods must differ.
     problem = plane()

@@ -307,3 +307,10 @@ def test_schedule_that_cannot_be_called_is_refused_at_once(make):
 def test_cosine_of_half_an_iteration_is_refused():
     with pytest.raises(TypeError, match="n_iter"):
         fastcl.Cosine(10.5)
+
+
+def test_a_schedule_is_no_step_size():
+    with pytest.raises(TypeError, match=r"step_size must be a number, got Cosine.*schedule"):
+        fastcl.Adam(fastcl.Cosine(10))
+    with pytest.raises(TypeError, match="step_size must be a number"):
+        fastcl.SGD("fast")

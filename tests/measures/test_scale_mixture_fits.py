@@ -22,6 +22,7 @@ def likelihood_gain(better, worse, x):
     return difference.mean(), difference.std() / np.sqrt(len(x))
 
 
+@pytest.mark.slow
 def test_more_steps_of_a_fit_increase_the_likelihood():
     x = crossed(np.random.default_rng(10), 2000)
     for fit in (
@@ -184,6 +185,7 @@ def test_fit_of_a_single_scale_is_the_gaussian_of_the_second_moments():
     assert -1e-12 < loss < 0.005
 
 
+@pytest.mark.slow
 def test_fit_drops_scales_that_no_point_has():
     x = fastcl.Gaussian([0.0, 0.0], COVARIANCE).sample(2000, rng=16)
     fitted = fastcl.GaussianScaleMixture.fit(x, n_scales=20, n_iter=2000)

@@ -460,6 +460,7 @@ def test_log_normaliser_far_from_the_reference_in_many_dimensions():
     assert_log_normaliser(Tilt(np.full(30, 1.0)), 15.0)
 
 
+@pytest.mark.slow
 def test_log_normaliser_of_a_narrowed_gaussian():
     assert_log_normaliser(Tilt([1.0, 0.0], curvature=99.0), -np.log(100) + 1 / 200)
 

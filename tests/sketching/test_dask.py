@@ -100,6 +100,7 @@ def test_one_block_is_the_array(x, omega):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["synchronous", "processes"])
 @pytest.mark.parametrize(
     ("dim", "options"),
@@ -116,6 +117,7 @@ def test_structured_frequencies_travel(rng, scheduler, dim, options):
     assert sk.omega == omega
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 @pytest.mark.parametrize("bits", [1, 3])
 def test_quantised_features_are_bitwise_those_of_the_array(x, omega, scheduler, bits):
@@ -275,6 +277,7 @@ def test_what_makes_no_sense_is_refused(tmp_path, omega, device):
         fastcl.sketch(unread((10, 3), np.float32), omega, accuracy=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_a_bad_block_is_an_error_of_one_line(x, omega, scheduler):
     x[555, 1] = np.nan

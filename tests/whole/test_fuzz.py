@@ -66,6 +66,7 @@ def saved_bytes(folder, thing):
     return (folder / "saved.npz").read_bytes()
 
 
+@pytest.mark.slow
 def test_damaged_files_are_an_error_or_a_sound_object(tmp_path):
     contents = {name: saved_bytes(tmp_path, thing) for name, thing in SAVED.items()}
     path = tmp_path / "damaged.npz"
@@ -193,6 +194,7 @@ def make_inputs(folder):
     }
 
 
+@pytest.mark.slow
 def test_commands_on_damaged_files_print_one_line_and_leave_the_output_as_it_was(
     tmp_path, monkeypatch, capsys
 ):
