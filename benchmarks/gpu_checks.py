@@ -213,7 +213,7 @@ def make_checks(quick):
 def check_everything(quick=False):
     """Run every check; whether all came to their end."""
     threads = min(WORKER_THREADS, numba.config.NUMBA_NUM_THREADS)
-    settings = (WORKERS, get_context("spawn"), numba.set_num_threads, (threads,))
+    settings = (WORKERS, get_context("spawn"), fastcl.set_num_threads, (threads,))
     with ProcessPoolExecutor(*settings) as pool:
         jobs = [
             (check, {case: pool.submit(host, *case).result for case in cases})

@@ -48,6 +48,9 @@ from .denoising.audio import band_noise, denoise_audio, learn_audio_prior, split
 # files
 from .storage import load, load_prior
 
+# threads
+from .kernels.threads import get_num_threads, set_num_threads
+
 __all__ = [
     "draw_frequencies",
     "estimate_scale",
@@ -102,4 +105,6 @@ __all__ = [
     "split_bands",
     "load",
     "load_prior",
+    "get_num_threads",
+    "set_num_threads",
 ]

@@ -7,10 +7,12 @@ os.environ.setdefault("NUMBA_NUM_THREADS", str(max(2, os.cpu_count() or 1)))
 
 import background
 import commands
-import numba
 import numpy as np
 import pytest
 from backends import BACKENDS, open_backend
+
+import fastcl
+from fastcl.kernels import threads
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are selected by their markers
@@ -63,16 +65,17 @@ def rng():
 
 
 @pytest.fixture
-def on_threads():
+def on_threads(monkeypatch):
     """A function of `call` that returns the results of call() on one thread and on two."""
-    default = numba.get_num_threads()
+    monkeypatch.setattr(threads, "MIN_COST", 0)  # even the smallest call is shared
+    default = fastcl.get_num_threads()
 
     def run(call):
         results = []
         for count in (1, 2):
-            numba.set_num_threads(count)
+            fastcl.set_num_threads(count)
             results.append(call())
         return results
 
     yield run
-    numba.set_num_threads(default)
+    fastcl.set_num_threads(default)

@@ -22,10 +22,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import ModuleType
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from ..kernels.threads import get_num_threads
 from .operator import FeatureOperator
 
 MAX_DIM = 3
@@ -244,7 +244,7 @@ class NufftOperator(FeatureOperator):
 
     def _run(self, sources: NDArray, strengths: NDArray, targets: NDArray, sign: int) -> NDArray:
         strengths = strengths.astype(np.complex128)
-        return run_plan(self.plan, sources, strengths, targets, sign, numba.get_num_threads())
+        return run_plan(self.plan, sources, strengths, targets, sign, get_num_threads())
 
 
 def _columns(x: NDArray) -> NDArray:

@@ -6,4 +6,6 @@ the kind of array that x is.
 
 Every kernel opens with its formula and the shapes of its arguments. Loops that Numba would not keep
 in registers are emitted as LLVM vectors (lanes.py), next to the plain loop that they are equal to.
+
+The tasks of a parallel kernel are numbered by n and m alone; threads.py shares them out.
 """

@@ -13,11 +13,12 @@ the result. Partial sums are in the working precision over ROWS terms and in flo
 """
 
 import numpy as np
-from numba import prange, types
+from numba import types
 from numba.extending import intrinsic
 
-from .lanes import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, Lanes, jit, jit_parallel
+from .lanes import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, Lanes, jit
 from .sincos import emit_sincos
+from .threads import parallel, share
 from .tile import empty_aligned, zeros_aligned
 
 BLOCK_WIDTH = 256  # columns of a block, all of which use the rows that a task loads
@@ -153,13 +154,13 @@ def add_points(x, w, freqs, real, imag):
         sum_tile_row_narrow(x, w, freqs, real, imag, full, rows, j)
 
 
-@jit_parallel
-def feature_sum(x, weights, freqs, part_rows, partial):
+@parallel(jit, cost=lambda x, *rest: 10 * len(x) * rest[-1][0].size)
+def feature_sum(tasks, x, weights, freqs, part_rows, partial):
     # sum_i weights_i exp(-2 pi i <freqs_l, x_i>) over the rows i of a part: real, imaginary
     # x (n, d), weights (n,) or (0,) for ones, freqs (blocks, d, block_width) in turns,
     # partial (parts, blocks, 2, block_width) float64
     parts, blocks = partial.shape[0], partial.shape[1]
-    for task in prange(parts * blocks):
+    for task in share(tasks, parts * blocks):
         part, block = task // blocks, task % blocks
         real, imag = zeros_aligned(freqs.shape[2], x), zeros_aligned(freqs.shape[2], x)
         ones, total = np.ones(ROWS, x.dtype), partial[part, block]
@@ -253,11 +254,11 @@ def add_frequencies(freqs, amplitudes, phase_offsets, x, out):
         adjoint_tile_row_narrow(freqs, amplitudes, phase_offsets, x, out, full, rows, j)
 
 
-@jit_parallel
-def feature_adjoint(x, freqs, amplitudes, phase_offsets, block_width, out):
+@parallel(jit, cost=lambda x, freqs, *_: len(x) * (freqs.size + 12 * len(freqs)))
+def feature_adjoint(tasks, x, freqs, amplitudes, phase_offsets, block_width, out):
     # out_i = sum_l amplitudes_l cos(2 pi (<freqs_l, x_i> + phase_offsets_l))
     # x (n, d), freqs (m, d) in turns, amplitudes (m,), phase_offsets (m,) in turns, out (n,)
-    for block in prange((x.shape[0] + block_width - 1) // block_width):
+    for block in share(tasks, (x.shape[0] + block_width - 1) // block_width):
         first, last = block * block_width, min((block + 1) * block_width, x.shape[0])
         points = empty_aligned(x.shape[1] * block_width, x).reshape(x.shape[1], block_width)
         pack_columns(x, first, block_width, points)

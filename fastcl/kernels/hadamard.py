@@ -12,12 +12,13 @@ and their results are combined in order.
 """
 
 import numpy as np
-from numba import prange, types
+from numba import types
 from numba.extending import intrinsic
 
 from .features import AT_ONCE, ROWS, pack_columns
-from .lanes import VECTOR_BYTES, WIDE_REGISTERS, Lanes, jit, jit_parallel
+from .lanes import VECTOR_BYTES, WIDE_REGISTERS, Lanes, jit
 from .sincos import emit_sincos
+from .threads import parallel, share
 from .tile import empty_aligned, zeros_aligned
 
 LEVELS = 4 if WIDE_REGISTERS else 3  # levels per pass, at most: 2^LEVELS rows fit the registers
@@ -187,18 +188,20 @@ def add_lanes(real, imag, total):
     imag[:] = 0
 
 
-@jit_parallel
-def hadamard_sum(x, weights, signs, scales, levels, part_rows, partial):
+@parallel(jit, cost=lambda x, weights, signs, scales, *_: 40 * len(x) * scales.size)
+def hadamard_sum(tasks, x, weights, signs, scales, levels, part_rows, partial):
     # sum_i weights_i exp(-2 pi i scales_l (H S_0 H S_1 H S_2 x_i)_l) over the rows i of a part:
     # real, imaginary
     # x (n, d), weights (n,) or (0,) for ones, signs (blocks, 3, D), scales (blocks, D) in turns,
     # levels (passes,), partial (parts, blocks, 2, D) float64
     parts, blocks, size = partial.shape[0], partial.shape[1], signs.shape[2]
-    share, narrow = max(1, GROUP // size), VECTOR_BYTES // x.itemsize
-    groups, lanes = (blocks + share - 1) // share, VECTORS * narrow
-    for task in prange(parts * groups):
-        part, first = task // groups, task % groups * share
-        total = partial[part, first : min(first + share, blocks)]
+    narrow = VECTOR_BYTES // x.itemsize
+    lanes = VECTORS * narrow
+    group_blocks = max(1, GROUP // size)
+    groups = (blocks + group_blocks - 1) // group_blocks
+    for task in share(tasks, parts * groups):
+        part, first = task // groups, task % groups * group_blocks
+        total = partial[part, first : min(first + group_blocks, blocks)]
         total[:] = 0
         rows = total.shape[0] * size
         real = zeros_aligned(rows * narrow, x).reshape(rows, narrow)
@@ -275,14 +278,14 @@ def add_cosines(typingctx, values, scales, amplitudes, phase_offsets, out, first
     return types.none(*arrays, types.intp, types.intp), codegen
 
 
-@jit_parallel
-def hadamard_adjoint(x, signs, scales, levels, amplitudes, phase_offsets, rows, out):
+@parallel(jit, cost=lambda x, signs, scales, *_: 40 * len(x) * scales.size)
+def hadamard_adjoint(tasks, x, signs, scales, levels, amplitudes, phase_offsets, rows, out):
     # out_i = sum_l amplitudes_l cos(2 pi (scales_l (H S_0 H S_1 H S_2 x_i)_l + phase_offsets_l))
     # x (n, d), signs (blocks, 3, D), scales, amplitudes, phase_offsets (blocks, D), scales and
     # phase_offsets in turns, levels (passes,), rows: points per task, out (n,)
     size, narrow = signs.shape[2], VECTOR_BYTES // x.itemsize
     lanes = VECTORS * narrow
-    for task in prange((x.shape[0] + rows - 1) // rows):
+    for task in share(tasks, (x.shape[0] + rows - 1) // rows):
         points = zeros_aligned(size * lanes, x).reshape(VECTORS, size, narrow)
         values = empty_aligned(size * lanes, x).reshape(VECTORS, size, narrow)
         part, total = zeros_aligned(lanes, x), np.zeros(lanes, np.float64)

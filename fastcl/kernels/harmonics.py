@@ -19,12 +19,13 @@ unrolled.
 """
 
 import numpy as np
-from numba import prange, types
+from numba import types
 from numba.extending import intrinsic
 
 from .features import AT_ONCE, ROWS, emit_phases, pack_columns
-from .lanes import VECTOR_BYTES, Lanes, jit, jit_parallel
+from .lanes import VECTOR_BYTES, Lanes, jit
 from .sincos import emit_sincos
+from .threads import parallel, share
 from .tile import empty_aligned, zeros_aligned
 
 SUM_ROWS = 4  # points in a tile of the sum, by one vector of bases: 2 K sums fill the registers
@@ -122,15 +123,15 @@ def add_points(x, w, freqs, harmonics, real, imag):
         sum_tile_row(x, w, freqs, harmonics, real, imag, full, rows, j)
 
 
-@jit_parallel
-def harmonic_sum(x, weights, freqs, harmonics, part_rows, partial):
+@parallel(jit, cost=lambda x, *rest: 5 * len(x) * rest[-1][0].size)
+def harmonic_sum(tasks, x, weights, freqs, harmonics, part_rows, partial):
     # sum_i weights_i exp(-2 pi i k <freqs_l, x_i>), k = 1..K, over the rows i of a part: real,
     # imaginary
     # x (n, d), weights (n,) or (0,) for ones, freqs (blocks, d, block_width) in turns, harmonics a
     # tuple of K zeros, partial (parts, blocks, K, 2, block_width) float64
     parts, blocks = partial.shape[0], partial.shape[1]
     count, width = partial.shape[2], freqs.shape[2]
-    for task in prange(parts * blocks):
+    for task in share(tasks, parts * blocks):
         part, block = task // blocks, task % blocks
         real = zeros_aligned(count * width, x).reshape(count, width)
         imag = zeros_aligned(count * width, x).reshape(count, width)
@@ -234,11 +235,11 @@ def add_bases(freqs, harmonics, real, imag, x, out):
         adjoint_tile_row(freqs, harmonics, real, imag, x, out, full, rows, j)
 
 
-@jit_parallel
-def harmonic_adjoint(x, freqs, harmonics, real, imag, block_width, out):
+@parallel(jit, cost=lambda x, freqs, harmonics, real, *_: len(x) * (freqs.size + 6 * real.size))
+def harmonic_adjoint(tasks, x, freqs, harmonics, real, imag, block_width, out):
     # out_i = sum_l sum_k real_lk cos(2 pi k <freqs_l, x_i>) - imag_lk sin(2 pi k <freqs_l, x_i>)
     # x (n, d), freqs (g, d) in turns, harmonics a tuple of K zeros, real, imag (g, K), out (n,)
-    for block in prange((x.shape[0] + block_width - 1) // block_width):
+    for block in share(tasks, (x.shape[0] + block_width - 1) // block_width):
         first, last = block * block_width, min((block + 1) * block_width, x.shape[0])
         points = empty_aligned(x.shape[1] * block_width, x).reshape(x.shape[1], block_width)
         pack_columns(x, first, block_width, points)

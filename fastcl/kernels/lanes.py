@@ -16,12 +16,8 @@ from numba.np.arrayobj import make_array
 CONTRACT = {"contract", "nsz"}
 
 jit = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=CONTRACT)
-jit_parallel = numba.njit(
-    nogil=True, cache=True, error_model="numpy", fastmath=CONTRACT, parallel=True
-)
 # Not even multiplications and additions may fuse: other devices must reproduce the result.
 jit_exact = numba.njit(nogil=True, cache=True, error_model="numpy")
-jit_exact_parallel = numba.njit(nogil=True, cache=True, error_model="numpy", parallel=True)
 
 # What Numba compiles for: the host, unless NUMBA_CPU_NAME, NUMBA_CPU_FEATURES or NUMBA_ENABLE_AVX
 # say otherwise.

@@ -9,9 +9,9 @@ Letters in shapes: K components, J scales, p padded coordinates.
 """
 
 import numpy as np
-from numba import prange
 
-from .tile import add_product, empty_aligned, jit, jit_parallel
+from .threads import parallel, share
+from .tile import add_product, empty_aligned, jit
 
 ROWS = 64  # rows of a block: their coordinates in every basis stay in the second-level cache
 LANES = 16  # numbers in the widest vector
@@ -57,14 +57,14 @@ def normalise_terms(terms, logs):
                 terms[k, j, i] *= total[i]
 
 
-@jit_parallel
-def mixture_responsibilities(x, bases, precisions, constants, responsibilities, log_density):
+@parallel(jit, cost=lambda x, bases, precisions, *_: 2 * len(x) * (bases.size + precisions.size))
+def mixture_responsibilities(tasks, x, bases, precisions, constants, responsibilities, log_density):
     # log_density_i = log sum_kj exp(l_kj), responsibilities_ikj = exp(l_kj - log_density_i), with
     # l_kj = constants_kj - sum_c precisions_kjc (x_i bases_k)_c^2 / 2
     # x (n, d), bases (K, d, p), precisions (K, J, p), constants (K, J), responsibilities (n, K, J),
     # log_density (n,)
     components, scales, padded = precisions.shape
-    for block in prange((x.shape[0] + ROWS - 1) // ROWS):
+    for block in share(tasks, (x.shape[0] + ROWS - 1) // ROWS):
         start, end = block * ROWS, min((block + 1) * ROWS, x.shape[0])
         coordinates = empty_aligned(ROWS * padded, x).reshape(ROWS, padded)
         squares = empty_aligned(padded * ROWS, x).reshape(padded, ROWS)
@@ -83,14 +83,14 @@ def mixture_responsibilities(x, bases, precisions, constants, responsibilities, 
                     responsibilities[start + i, k, j] = terms[k, j, i]
 
 
-@jit_parallel
-def mixture_means(x, bases, precisions, constants, gains, inverses, out):
+@parallel(jit, cost=lambda x, bases, precisions, *_: 4 * len(x) * (bases.size + precisions.size))
+def mixture_means(tasks, x, bases, precisions, constants, gains, inverses, out):
     # out_i = sum_k (c_k * sum_j r_kj gains_kj) inverses_k, with c_k = x_i bases_k and the
     # responsibilities r_kj of x_i
     # x (n, d), bases (K, d, p), precisions, gains (K, J, p), constants (K, J), inverses (K, p, p),
     # out (n, d)
     components, scales, padded = precisions.shape
-    for block in prange((x.shape[0] + ROWS - 1) // ROWS):
+    for block in share(tasks, (x.shape[0] + ROWS - 1) // ROWS):
         start, end = block * ROWS, min((block + 1) * ROWS, x.shape[0])
         rows = end - start
         coordinates = empty_aligned(components * rows * padded, x).reshape(components, rows, padded)
@@ -117,13 +117,13 @@ def mixture_means(x, bases, precisions, constants, gains, inverses, out):
                 out[start + i, c] = mean[i, c]
 
 
-@jit_parallel
-def mixture_moments(x, precision_weights, partial):
+@parallel(jit, cost=lambda x, precision_weights, partial: x.size * x.shape[1] * len(partial))
+def mixture_moments(tasks, x, precision_weights, partial):
     # sum_i precision_weights_ki x_i x_i^T over the rows i of a part
     # x (n, p), precision_weights (K, n), partial (K, parts, p, p) float64
     components, parts, padded = partial.shape[0], partial.shape[1], x.shape[1]
     part_rows = (x.shape[0] + parts - 1) // parts
-    for task in prange(components * parts):
+    for task in share(tasks, components * parts):
         k, part = task // parts, task % parts
         scaled = empty_aligned(MOMENT_ROWS * padded, x).reshape(MOMENT_ROWS, padded)
         product = empty_aligned(padded * padded, x).reshape(padded, padded)

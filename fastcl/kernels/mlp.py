@@ -11,9 +11,9 @@ alone, so the number of threads cannot change the result.
 """
 
 import numpy as np
-from numba import prange
 
-from .lanes import TILE_ROWS, jit, jit_parallel
+from .lanes import TILE_ROWS, jit
+from .threads import parallel, share
 from .tile import add_product, dot_rows, empty_aligned, set_product
 
 ROWS = 128  # rows per block: what a tile of the gradient reads stays in the first-level cache
@@ -24,11 +24,11 @@ MAX_PART_ROWS = 256  # rows whose gradients are added in the working precision
 NARROW = 16  # with fewer columns, vectors along them have empty lanes: dot products are faster
 
 
-@jit_parallel
-def transpose_weights(theta, sizes, transposed):
+@parallel(jit, cost=lambda theta, *_: 4 * theta.size)
+def transpose_weights(tasks, theta, sizes, transposed):
     # transposed = every matrix of theta transposed, at its place in theta; biases are left out
     # theta, transposed (P,), sizes (layers + 1,)
-    for task in prange(TASKS):
+    for task in share(tasks, TASKS):
         offset = 0
         for layer in range(sizes.size - 1):
             n_in, n_out = sizes[layer], sizes[layer + 1]
@@ -154,13 +154,13 @@ def activation_size(sizes, n):
     return n * int(sizes[1:].sum())
 
 
-@jit_parallel
-def energy_forward(theta, transposed, sizes, x, part_rows, activations, energy):
+@parallel(jit, cost=lambda theta, transposed, sizes, x, *_: len(x) * theta.size)
+def energy_forward(tasks, theta, transposed, sizes, x, part_rows, activations, energy):
     # energy_i = ||f_theta(x_i)||^2
     # theta, transposed (P,), sizes (layers + 1,), x (n, d), energy (n,),
     # activations (n * sum(sizes[1:]),), kept for the backward pass, or empty
     n, width = x.shape[0], sizes[1:].sum()
-    for part in prange((n + part_rows - 1) // part_rows):
+    for part in share(tasks, (n + part_rows - 1) // part_rows):
         stop = min((part + 1) * part_rows, n)
         scratch = empty_aligned(0 if activations.size else ROWS * width, x)
         for start in range(part * part_rows, stop, ROWS):
@@ -173,13 +173,15 @@ def energy_forward(theta, transposed, sizes, x, part_rows, activations, energy):
             forward_rows(theta, transposed, sizes, x[start:end], kept, energy[start:end])
 
 
-@jit_parallel
-def energy_backward(theta, transposed, sizes, x, activations, grad_energy, part_rows, partial):
+@parallel(jit, cost=lambda theta, transposed, sizes, x, *_: 2 * len(x) * theta.size)
+def energy_backward(
+    tasks, theta, transposed, sizes, x, activations, grad_energy, part_rows, partial
+):
     # partial = sum_i grad_energy_i dR(x_i)/dtheta over the rows i of each part, part_rows of them
     # theta, transposed (P,), sizes (layers + 1,), x (n, d), activations as in energy_forward,
     # grad_energy (n,), partial (parts, P)
     n, width, widest = x.shape[0], sizes[1:].sum(), sizes.max()
-    for part in prange(partial.shape[0]):
+    for part in share(tasks, partial.shape[0]):
         grad = partial[part]
         grad[:] = 0
         delta = empty_aligned(2 * ROWS * widest, x).reshape(2, ROWS * widest)
@@ -195,12 +197,12 @@ def energy_backward(theta, transposed, sizes, x, activations, grad_energy, part_
             )  # fmt: skip
 
 
-@jit_parallel
-def energy_grad(theta, transposed, sizes, x, part_rows, energy, x_grad):
+@parallel(jit, cost=lambda theta, transposed, sizes, x, *_: 2 * len(x) * theta.size)
+def energy_grad(tasks, theta, transposed, sizes, x, part_rows, energy, x_grad):
     # energy_i = R(x_i), x_grad_i = dR(x_i)/dx_i; a block goes forward and back while it is in cache
     # theta, transposed (P,), sizes (layers + 1,), x (n, d), energy (n,), x_grad (n, d)
     n, width, widest = x.shape[0], sizes[1:].sum(), sizes.max()
-    for part in prange((n + part_rows - 1) // part_rows):
+    for part in share(tasks, (n + part_rows - 1) // part_rows):
         kept = empty_aligned(ROWS * width, x)
         delta = empty_aligned(2 * ROWS * widest, x).reshape(2, ROWS * widest)
         ones, empty = np.ones(ROWS, x.dtype), np.empty(0, x.dtype)
@@ -215,11 +217,11 @@ def energy_grad(theta, transposed, sizes, x, part_rows, energy, x_grad):
             )  # fmt: skip
 
 
-@jit_parallel
-def add_parts(partial, total, out):
+@parallel(jit, cost=lambda partial, *_: 2 * partial.size)
+def add_parts(tasks, partial, total, out):
     # total += sum over the parts of partial, in order; out = total
     # partial (parts, P), total (P,) float64, out (P,)
-    for block in prange((total.size + BLOCK - 1) // BLOCK):
+    for block in share(tasks, (total.size + BLOCK - 1) // BLOCK):
         first, last = block * BLOCK, min((block + 1) * BLOCK, total.size)
         sums = total[first:last]
         for part in range(partial.shape[0]):

@@ -11,12 +11,13 @@ the phase is in. After an eighth of a turn is subtracted, that quarter is the ne
 phase, seven operations more. The result is the same however the points are cut into parts.
 """
 
-from numba import prange, types
+from numba import types
 from numba.extending import intrinsic
 
 from .features import AT_ONCE, ROWS, emit_phases
-from .lanes import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, Lanes, jit, jit_parallel
+from .lanes import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, Lanes, jit
 from .sincos import emit_sincos
+from .threads import parallel, share
 from .tile import zeros_aligned
 
 
@@ -162,14 +163,14 @@ def add_levels(x, freqs, half, real, imag):
         level_tile_row_narrow(x, freqs, half, real, imag, full, rows, j)
 
 
-@jit_parallel
-def quantised_sum(x, freqs, half, part_rows, partial):
+@parallel(jit, cost=lambda x, *rest: 5 * len(x) * rest[-1][0].size)
+def quantised_sum(tasks, x, freqs, half, part_rows, partial):
     # sum_i level(cos(a_il)) - i level(sin(a_il)), a_il = 2 pi (<freqs_l, x_i> + dither_l), over the
     # rows i of a part: real, imaginary
     # x (n, d), freqs (blocks, d + 1, block_width) in turns, the dither last, half 2^(bits - 1) of
     # the type of x, or None for one bit, partial (parts, blocks, 2, block_width) float64
     parts, blocks = partial.shape[0], partial.shape[1]
-    for task in prange(parts * blocks):
+    for task in share(tasks, parts * blocks):
         part, block = task // blocks, task % blocks
         real, imag = zeros_aligned(freqs.shape[2], x), zeros_aligned(freqs.shape[2], x)
         total = partial[part, block]

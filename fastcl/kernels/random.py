@@ -6,9 +6,9 @@ reordered, so that every device makes the same bits from the same counter.
 """
 
 import numpy as np
-from numba import prange
 
-from .lanes import jit_exact, jit_exact_parallel
+from .lanes import jit_exact
+from .threads import parallel, share
 
 BLOCK = 256  # points that one thread takes at a time
 LOW, HIGH = np.uint64(0xFFFFFFFF), np.uint64(32)  # mask of the low word, shift to the high one
@@ -36,8 +36,8 @@ def philox_block(first, b, step, number, key, words):
         words[0, i], words[1, i], words[2, i], words[3, i] = w
 
 
-@jit_exact_parallel
-def uniform_points(key, step, number, low, side, x):
+@parallel(jit_exact, cost=lambda key, step, number, low, side, x: 20 * x.size)
+def uniform_points(tasks, key, step, number, low, side, x):
     # x_ik = low_k + side_k u_ik, u uniform in [0, 1)
     # Counter (i, b, step, number) gives coordinates 4 b to 4 b + 3 of point i, with 24 bits each.
     # In float64 it gives coordinates 2 b and 2 b + 1, with 53 bits each.
@@ -46,7 +46,7 @@ def uniform_points(key, step, number, low, side, x):
     single = x.itemsize == 4
     in_block = 4 if single else 2
     scale = x.dtype.type(2.0**-24 if single else 2.0**-53)
-    for block in prange((n + BLOCK - 1) // BLOCK):
+    for block in share(tasks, (n + BLOCK - 1) // BLOCK):
         start, stop = block * BLOCK, min((block + 1) * BLOCK, n)
         words = np.empty((4, BLOCK), np.uint64)
         for k in range(dim):

@@ -4,11 +4,11 @@ Rows and columns are points and frequencies, or the other way round. There is no
 """
 
 import numpy as np
-from numba import prange
 
 from .features import ROWS, pack_columns
-from .lanes import jit, jit_parallel
+from .lanes import jit
 from .sincos import sincos_turns
+from .threads import parallel, share
 from .tile import add_product, empty_aligned, zeros_aligned
 
 # The phases of a tile stay in the first-level cache.
@@ -29,14 +29,14 @@ def rotate(real, imag, row_real, row_imag, phases, value):
             line[j] = -row_real[j] * q - row_imag[j] * p
 
 
-@jit_parallel
-def sum_gradient(rows, columns, row_real, row_imag, column_real, column_imag, values, out):
+@parallel(jit, cost=lambda rows, columns, *_: len(rows) * (2 * columns.size + 15 * len(columns)))
+def sum_gradient(tasks, rows, columns, row_real, row_imag, column_real, column_imag, values, out):
     # e_is = row_i column_s exp(2 pi i <rows_i, columns_s>)
     # values_i = sum_s Re e_is, out_i = sum_s Re(i e_is) columns_s
     # rows (r, d), columns (s, d), row_real, row_imag, values (r,), column_real, column_imag (s,),
     # out (r, d)
     dim = rows.shape[1]
-    for block in prange((rows.shape[0] + BLOCK_WIDTH - 1) // BLOCK_WIDTH):
+    for block in share(tasks, (rows.shape[0] + BLOCK_WIDTH - 1) // BLOCK_WIDTH):
         first, last = block * BLOCK_WIDTH, min((block + 1) * BLOCK_WIDTH, rows.shape[0])
         packed = empty_aligned(dim * BLOCK_WIDTH, rows).reshape(dim, BLOCK_WIDTH)
         pack_columns(rows, first, BLOCK_WIDTH, packed)

@@ -5,10 +5,11 @@ depend on the number of threads. These products run on one thread, in a fixed or
 """
 
 import numpy as np
-from numba import prange, types
+from numba import types
 from numba.extending import intrinsic
 
-from .lanes import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, Lanes, jit, jit_parallel
+from .lanes import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, Lanes, jit
+from .threads import parallel, share
 
 BLOCK_ROWS = 256  # rows of a product that one thread takes at a time
 
@@ -158,11 +159,11 @@ def multiply_columns(a, b, out, extra, j):
         tile_product_row_narrow(a, b, out, extra, i, j)
 
 
-@jit_parallel
-def product(a, b, out):
+@parallel(jit, cost=lambda a, b, out: a.size * b.shape[1])
+def product(tasks, a, b, out):
     # out = a b, in blocks of rows
     # a (n, s), b (s, c), out (n, c)
-    for block in prange((a.shape[0] + BLOCK_ROWS - 1) // BLOCK_ROWS):
+    for block in share(tasks, (a.shape[0] + BLOCK_ROWS - 1) // BLOCK_ROWS):
         start, end = block * BLOCK_ROWS, min((block + 1) * BLOCK_ROWS, a.shape[0])
         out[start:end] = 0
         add_product(a[start:end], b, out[start:end])

@@ -9,10 +9,8 @@ die.
 from __future__ import annotations
 
 import contextlib
-import threading
 from typing import TYPE_CHECKING, Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
 
 Sums = tuple[NDArray[np.complex128], int]  # (sums (m,), the number of rows in them)
 BRANCHES = 8  # sums that one task adds; the rounding of the result depends on it
-_one_at_a_time = threading.Lock()
 
 
 def add_dask(sketch: Sketch, x: Any, progress: bool = False) -> None:
@@ -39,12 +36,9 @@ def add_dask(sketch: Sketch, x: Any, progress: bool = False) -> None:
     x = _check_blocks(x, sketch.dim, dask)
     empty = _empty_for_tasks(sketch)
     MethodChoice(empty.method, empty.accuracy).check(sketch.dim, work_dtype(x))
-    # dask runs several tasks at a time, so each gets one thread, unless they run one by one.
-    one_by_one = dask.base.get_scheduler(collections=[x]) is dask.local.get_sync
     parts = x.map_blocks(
         sum_of_block,
         dask.delayed(empty, traverse=False),  # under one key, which all tasks refer to
-        numba.get_num_threads() if one_by_one else 1,
         dtype=np.complex128,
         meta=np.empty((0, 0), np.complex128),  # otherwise dask would call the function to find out
         chunks=((1,) * x.numblocks[0], (1,)),
@@ -62,21 +56,16 @@ def add_dask(sketch: Sketch, x: Any, progress: bool = False) -> None:
     sketch.add_sums(total, count)
 
 
-def sum_of_block(block: Any, sketch: Sketch, threads: int, block_id: tuple[int, ...]) -> Sums:
-    """(sums (m,), rows) of one block, by kernels that run on `threads` threads."""
+def sum_of_block(block: Any, sketch: Sketch, block_id: tuple[int, ...]) -> Sums:
+    """(sums (m,), rows) of one block."""
     if len(block) == 0:
         return np.zeros(len(sketch.omega), np.complex128), 0
-    before = numba.get_num_threads()
-    numba.set_num_threads(threads)  # for the calling thread only
     try:
         block = as_rows(block, "x", sketch.dim)  # dask knows only what type a block should have
-        with _guard_threads():
-            return sketch.sum_rows(block), len(block)
+        return sketch.sum_rows(block), len(block)
     except (TypeError, ValueError) as error:
         kind = ValueError if isinstance(error, ValueError) else TypeError
         raise kind(f"{error} (block {block_id[0]} of x)") from None
-    finally:
-        numba.set_num_threads(before)
 
 
 def add_in_order(parts: list[Sums]) -> Sums:
@@ -86,18 +75,6 @@ def add_in_order(parts: list[Sums]) -> Sums:
         total = total + sums
         count = count + rows
     return total, count
-
-
-def _guard_threads() -> contextlib.AbstractContextManager:
-    """A lock around the kernels if Numba's threading layer cannot be entered by two threads.
-
-    The layer "workqueue" would abort the process.
-    """
-    try:
-        safe = numba.threading_layer() != "workqueue"
-    except ValueError:  # no kernel has run yet, so no layer has been chosen
-        safe = False
-    return contextlib.nullcontext() if safe else _one_at_a_time
 
 
 def _empty_for_tasks(sketch: Sketch) -> Sketch:

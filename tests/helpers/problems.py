@@ -4,7 +4,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 
-import numba
 import numpy as np
 
 import fastcl
@@ -29,12 +28,12 @@ class Problem:
 @contextmanager
 def threads(count):
     """Run kernels on `count` threads: for a few rows on a busy machine, one is fastest by far."""
-    before = numba.get_num_threads()
-    numba.set_num_threads(count)
+    before = fastcl.get_num_threads()
+    fastcl.set_num_threads(count)
     try:
         yield
     finally:
-        numba.set_num_threads(before)
+        fastcl.set_num_threads(before)
 
 
 def midpoints(low, high, k):

@@ -1,14 +1,11 @@
 """Sketches of dask arrays: one result under every scheduler, even if workers die."""
 
 import naive
-import numba
 import numpy as np
 import pytest
 from bounds import assert_within
-from passes import run_script
 
 import fastcl
-from fastcl.sketching.dask import sum_of_block
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
@@ -198,41 +195,6 @@ def test_the_frequencies_are_in_the_graph_once(x):
     assert len(graphs[0]) == 1 + 64 + 8 + 1  # reading a block and summing it are one task
     sizes = sorted(len(cloudpickle.dumps(task)) for task in graphs[0].values())
     assert sizes[-2] < omega.nbytes / 10 < omega.nbytes < sizes[-1]
-
-
-def test_tasks_run_on_one_thread_and_restore_the_number(monkeypatch, x, omega):
-    seen, add, array = [], fastcl.Sketch.sum_rows, da.from_array(x, chunks=(200, 3))
-    monkeypatch.setattr(
-        fastcl.Sketch,
-        "sum_rows",
-        lambda *args: (seen.append(numba.get_num_threads()), add(*args))[1],
-    )
-    before = numba.get_num_threads()
-    assert before > 1
-    with dask.config.set(scheduler="threads"):
-        fastcl.sketch(array, omega)
-    assert seen == 6 * [1]
-    sketch_synchronously(array, omega)  # tasks that run one by one have all threads of the caller
-    assert seen[6:] == 6 * [before]
-    bad = np.full((3, 3), np.nan)
-    with pytest.raises(ValueError, match="NaN"):
-        sum_of_block(bad, fastcl.Sketch(omega), 1, (0, 0))
-    assert numba.get_num_threads() == before
-
-
-WORKQUEUE = """
-import dask, dask.array, numba, numpy as np, fastcl
-omega = fastcl.draw_frequencies(500, dim=3, scale=0.7, rng=1)
-with dask.config.set(scheduler="threads", num_workers=4):
-    sk = fastcl.sketch(dask.array.ones((40_000, 3), chunks=(1000, 3)), omega)
-assert numba.threading_layer() == "workqueue"
-print(sk.count)
-"""
-
-
-def test_tasks_take_turns_if_the_threading_layer_would_abort():
-    done = run_script(["-c", WORKQUEUE], NUMBA_THREADING_LAYER="workqueue")
-    assert done.stdout.split() == ["40000"]
 
 
 # ---- what is refused, and what is shown ----------------------------------------------------------
