@@ -199,6 +199,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", ["omp", "workqueue"])
 @pytest.mark.parametrize("way", ["fork after", "fork before", "spawn", "forkserver", "threads"])
 def test_the_same_bits_in_other_programs(tmp_path, way, layer):
