@@ -85,8 +85,8 @@ def denoise(
     Warns
     -----
     RuntimeWarning
-        Some posterior means rest on very few points, because the prior has its mass far from y. A
-        row at whose points the density vanishes is returned as it is.
+        More than one posterior mean in a hundred rests on very few points, because the prior has
+        its mass far from y. A row at whose points the density vanishes is returned as it is.
 
     Notes
     -----
@@ -133,7 +133,7 @@ def denoise(
         return map_estimate(prior, chunk, noise, strength, n_iter, start)
 
     result = _by_chunks(estimate, y, rows, progress)
-    if weak:
+    if 100 * weak > len(y):
         warnings.warn(
             f"the posterior means of {weak} of {len(y)} rows rest on fewer than {MIN_EFFECTIVE:g} "
             'points: the prior has its mass far from y. Take more n_samples, or estimator="map"',

@@ -418,3 +418,8 @@ def test_an_image_model_is_sent_to_denoise_image():
     model = fastcl.ImageModel(transform, fastcl.Gaussian(np.zeros(3), np.eye(3)))
     with pytest.raises(TypeError, match="got ImageModel: use denoise_image"):
         fastcl.denoise(model, np.ones((2, 3)), 0.1)
+
+
+def test_a_few_rows_far_from_the_prior_need_no_warning():
+    y = np.concatenate([np.full((299, 1), 0.5), [[-9.0]]])
+    assert np.isfinite(fastcl.denoise(Quartic(), y, sigma=0.5, estimator="mean")).all()
