@@ -146,6 +146,7 @@ HADAMARD = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @bounds_checked(dtype=np.float32, n=257, m=130, d=128)
 @bounds_checked(dtype=np.float64, n=31, m=1021, d=3)
 @pytest.mark.again("narrow_vectors", backend="numba", dtype=np.float32, n=257, m=130, d=128)

@@ -64,6 +64,7 @@ def sketch_synchronously(*arguments, **options):
 # ---- one result, however it is computed ----------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_every_scheduler_gives_the_result_of_one_process(x, omega, scheduler, dtype):

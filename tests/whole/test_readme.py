@@ -55,6 +55,7 @@ def test_the_block_for_a_gpu_runs(text, monkeypatch, device):
     assert isinstance(namespace["prior"].theta, device.module.ndarray)
 
 
+@pytest.mark.slow
 def test_the_python_blocks_run_in_order(text, monkeypatch):
     do_little(monkeypatch)  # the photographs would take half a minute
     namespace = run_blocks(text)
