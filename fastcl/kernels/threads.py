@@ -8,7 +8,7 @@ A small call stays on the calling thread, for which waking another one would cos
 
 Numba's `prange` takes its threads from OpenMP, TBB or a work queue. Compared with those, a forked
 process starts a pool of its own, several Python threads may call at once, waiting threads take no
-time from other processes, and a kernel compiles in a third of the time.
+time from other processes, and a kernel compiles in less than half the time.
 """
 
 from __future__ import annotations
