@@ -12,12 +12,14 @@ from numba.core import cgutils
 from numba.core.codegen import get_host_cpu_features
 from numba.np.arrayobj import make_array
 
+from .cache import cached_jit
+
 # Multiplications and additions may fuse; nothing else may change, so that results are reproducible.
 CONTRACT = {"contract", "nsz"}
 
-jit = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=CONTRACT)
+jit = cached_jit(nogil=True, error_model="numpy", fastmath=CONTRACT)
 # Not even multiplications and additions may fuse: other devices must reproduce the result.
-jit_exact = numba.njit(nogil=True, cache=True, error_model="numpy")
+jit_exact = cached_jit(nogil=True, error_model="numpy")
 
 # What Numba compiles for: the host, unless NUMBA_CPU_NAME, NUMBA_CPU_FEATURES or NUMBA_ENABLE_AVX
 # say otherwise.

@@ -30,6 +30,8 @@ from numba import types
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
+from .cache import cached_jit
+
 ONE = ir.Constant(ir.IntType(64), 1)
 MIN_COST = 1 << 20  # multiply-adds of a call that is worth waking a thread, 50 microseconds or so
 SPINS = 100_000  # looks at the counters before a thread that waits for another one sleeps
@@ -70,7 +72,7 @@ def share(tasks, count):
         task = add_one(tasks, DRAWN)
 
 
-@numba.njit(nogil=True, cache=True)
+@cached_jit(nogil=True)
 def all_done(tasks, spins):
     """Whether all tasks are done, or are so within `spins` looks."""
     for _ in range(spins):  # noqa: SIM110 - compiled

@@ -102,28 +102,6 @@ def test_a_process_killed_before_the_renaming_leaves_the_old_file(tmp_path):
     assert np.array_equal(fastcl.Sketch.load(path).values, NEW.values)
 
 
-@pytest.mark.slow
-def test_processes_may_fill_one_compile_cache_at_once(tmp_path):
-    program = (
-        "import numpy as np, fastcl\n"
-        "x = np.linspace(-1, 1, 62).reshape(31, 2)\n"
-        "print(fastcl.feature_sum(x, x[:9], method='direct').tobytes().hex())\n"
-    )
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-W", "error", "-c", program]
-    started = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        for _ in range(3)
-    ]
-    ended = [(*process.communicate(timeout=200), process.returncode) for process in started]
-    x = np.linspace(-1, 1, 62).reshape(31, 2)
-    expected = fastcl.feature_sum(x, x[:9], method="direct").tobytes().hex().encode()
-    assert [(out.strip(), error, status) for out, error, status in ended] == [
-        (expected, b"", 0)
-    ] * 3
-    assert any(tmp_path.rglob("*.nbi"))
-
-
 @pytest.mark.parametrize("method", ["unbiased", "naive"])
 def test_ten_resumes_at_random_steps_give_the_bits_of_an_unbroken_run(
     tmp_path, monkeypatch, method
