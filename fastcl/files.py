@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
-import tempfile
+import secrets
+import shutil
 import tokenize
 import warnings
 import zipfile
@@ -48,34 +50,93 @@ DAMAGE = (
 )
 
 
+# What renaming raises over a file that is mounted on its own, or that belongs to somebody else in a
+# folder like /tmp.
+NOT_RENAMED = (errno.EBUSY, errno.EXDEV, errno.EPERM, errno.EACCES)
+
+
 @contextlib.contextmanager
 def replacing(path: PathLike) -> Iterator[IO[bytes]]:
-    """A binary file to write, renamed to `path` if the block succeeds and deleted if it fails."""
+    """A binary file to write, renamed to `path` if the block succeeds and deleted if it fails.
+
+    An existing file keeps its permissions. One that cannot be renamed over, such as a file that is
+    mounted on its own, is written in place once the new content is complete.
+    """
     path = Path(os.path.realpath(path))  # a link keeps pointing where it did
-    if path.exists() and not path.is_file():
-        raise OSError(f"{str(path)!r} is not a regular file")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"the folder {str(path.parent)!r} does not exist")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    handle, temporary = _create_beside(path)
     try:
-        if hasattr(os, "fchmod"):  # temporary files are private, the user's file should not be
-            os.fchmod(handle, 0o666 & ~_umask())
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
             # Without this, a power cut may leave an empty file under the new name.
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+            _to_disk(file)
+        try:
+            os.replace(temporary, path)
+        except OSError as error:
+            if error.errno not in NOT_RENAMED or not path.exists():
+                raise
+            _copy_over(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _create_beside(path: Path) -> tuple[int, Path]:
+    """(handle, name) of a new file next to `path`, with the permissions that `path` should have.
+
+    OSError if `path` cannot be written.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{str(path)!r} is a folder, a file name is needed")
+    if path.exists() and not path.is_file():
+        raise OSError(f"{str(path)!r} is not a regular file")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"the folder {str(path.parent)!r} does not exist")
+    old = path.stat() if path.exists() else None
+    # The superuser may write to read-only files, but their owner did not want it.
+    if old is not None and not (old.st_mode & 0o222 and os.access(path, os.W_OK)):
+        raise PermissionError(f"{str(path)!r} is read-only: write to another file")
+    mode = 0o666 if old is None else old.st_mode & 0o777
+    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.part")
+    flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_BINARY", 0)
+    try:
+        handle = os.open(temporary, flags, mode)  # the kernel applies the umask
+    except OSError as error:
+        raise type(error)(
+            f"the folder {str(path.parent)!r} cannot be written ({error.strerror})"
+        ) from None
+    if old is not None:
+        with contextlib.suppress(OSError, AttributeError):  # Windows has no owners
+            os.chown(temporary, old.st_uid, old.st_gid)
+        with contextlib.suppress(OSError):  # CIFS and FUSE may refuse
+            os.chmod(temporary, mode)
+    return handle, temporary
+
+
+def _to_disk(file: IO[bytes]) -> None:
+    try:
+        os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):  # it has no such call
+            raise
+
+
+def _copy_over(temporary: Path, path: Path) -> None:
+    """Copy a complete file over `path` and delete it; if this fails, the copy is kept."""
+    try:
+        with open(temporary, "rb") as source, open(path, "r+b") as target:
+            shutil.copyfileobj(source, target)
+            target.truncate()
+            target.flush()
+            _to_disk(target)
+    except OSError as error:
+        kept = temporary.with_name(f"{path.stem}.complete{path.suffix}")
+        os.replace(temporary, kept)
+        raise OSError(
+            f"{str(path)!r} cannot be written ({error.strerror}): the result is in {str(kept)!r}"
+        ) from None
+    os.unlink(temporary)
 
 
 def check_writable(path: PathLike, apart_from: Iterable[PathLike | None] = ()) -> None:
@@ -83,20 +144,14 @@ def check_writable(path: PathLike, apart_from: Iterable[PathLike | None] = ()) -
 
     ValueError if it is one of the files in `apart_from`, which are still to be read.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{str(path)!r} is a folder, a file name is needed")
-    if path.exists() and not path.is_file():
-        raise OSError(f"{str(path)!r} is not a regular file")
+    handle, temporary = _create_beside(Path(os.path.realpath(path)))
+    os.close(handle)
+    os.unlink(temporary)
     if any(
         other is not None and os.path.realpath(other) == os.path.realpath(path)
         for other in apart_from
     ):
         raise ValueError(f"{str(path)!r} is needed: write to another file")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"the folder {str(path.parent)!r} does not exist")
-    if not os.access(path.parent, os.W_OK):
-        raise PermissionError(f"the folder {str(path.parent)!r} cannot be written")
 
 
 def write_npz(path: PathLike, kind: str, arrays: Arrays) -> None:

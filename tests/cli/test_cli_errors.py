@@ -1,5 +1,6 @@
 """Bad input on the command line: one line, status 2, and no file of the user's changed or lost."""
 
+import errno
 import os
 import shutil
 import struct
@@ -241,7 +242,10 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_work(
     bad, capsys, monkeypatch, command
 ):
     # The superuser may write anywhere, so permissions cannot really be taken away.
-    monkeypatch.setattr(os, "access", lambda path, mode: str(path) not in (".", str(bad)))
+    def refuse(path, flags, mode=0o777):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
     assert "cannot be written" in assert_refused(bad, command, capsys)
 
 
