@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import files
-from ..data.readers import IMAGE_SUFFIXES, read_array, read_image
+from ..data.readers import IMAGE_SUFFIXES, NpyFile, read_array, read_image
 from ..data.sources import Rows
 from ..denoising.patch_model import IMAGE_METHODS, ImageModel, learn_patches
 from ..denoising.patch_sketch import PatchSketch, sketch_images
@@ -77,20 +77,20 @@ def run_sketch(options: Namespace) -> None:
 
 
 def sketch_rows(
-    x: NDArray, m: int, scale: float | None, seed: int, checkpoint: files.PathLike
+    x: NDArray | NpyFile, m: int, scale: float | None, seed: int, checkpoint: files.PathLike
 ) -> Sketch:
     """The sketch of the rows of x (n, d), with the domain from which learning draws points."""
-    dim = x.shape[1]
+    n, dim = x.shape
     rng = np.random.default_rng(seed)
-    chosen = np.sort(rng.choice(len(x), min(len(x), SAMPLE_ROWS), replace=False))
-    sample = x[chosen]
+    chosen = np.sort(rng.choice(n, min(n, SAMPLE_ROWS), replace=False))
+    source = Rows(x, dim)
+    sample = source.take(chosen)
     finite = np.isfinite(sample).all(axis=1)
     if not finite.all():
         raise ValueError(f"x holds NaN or infinity in row {chosen[finite.argmin()]}")
     if scale is None:
         scale = estimate_scale(sample, rng)
         print(f"estimated scale: {scale:.3g} (of clusters: for curves pass a smaller --scale)")
-    source = Rows(x, dim)
     sketch = resume(checkpoint, Sketch(draw_frequencies(m, dim, scale, rng=rng)), source)
     bounds = _Bounds(sketch) if dim <= MAX_BOX else None
     run_pass(sketch, source, progress=True, checkpoint=checkpoint, observer=bounds)
@@ -98,10 +98,15 @@ def sketch_rows(
         margin = np.maximum(0.1 * (bounds.high - bounds.low), scale)
         sketch.domain = Box(bounds.low - margin, bounds.high + margin)
     else:
-        rows = np.asarray(sample, np.float64)
-        covariance = np.cov(rows.T) + 1e-6 * rows.var() * np.eye(dim)
-        sketch.domain = Gaussian(rows.mean(axis=0), covariance)
+        sketch.domain = _gaussian_near(sample, scale)
     return sketch
+
+
+def _gaussian_near(sample: NDArray, scale: float) -> Gaussian:
+    """The Gaussian with the moments of a sample (n, d); in constant columns its std is `scale`."""
+    rows = np.asarray(sample, np.float64)
+    ridge = np.where(np.ptp(rows, axis=0) > 0, 1e-6 * rows.var(axis=0), scale**2)
+    return Gaussian(rows.mean(axis=0), np.cov(rows.T) + np.diag(ridge))
 
 
 class _Bounds:
@@ -189,7 +194,7 @@ def run_denoise(options: Namespace) -> None:
         suffixes = ", ".join(IMAGE_SUFFIXES)
         raise ValueError(f"the output must end in .npy or {suffixes}, got {options.out!r}")
     from_array = noisy_path.suffix.lower() == ".npy"
-    noisy = read_array(noisy_path) if from_array else read_image(noisy_path)
+    noisy = read_array(noisy_path)[:] if from_array else read_image(noisy_path)
     settings = {"strength": options.strength, "estimator": options.estimator, "progress": True}
     if isinstance(model, ImageModel):
         if sigma is not None and sigma < 1:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +20,44 @@ T = TypeVar("T")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm")
 
 
-def read_array(path: Path) -> NDArray:
-    """The array (n, d) of a .npy file, mapped rather than read."""
+class NpyFile:
+    """The array (n, d) of a .npy file that is read slice by slice, for where it cannot be mapped.
+
+    Raises ValueError for a file that is damaged, or shorter than its header says.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with open(path, "rb") as file:
+            read_header = files.HEADERS.get(np.lib.format.read_magic(file))
+            if read_header is None:
+                raise ValueError("an array of an unknown format")
+            self.shape, self.by_columns, self.dtype = read_header(file)
+            self.start = file.tell()
+            size = math.prod(self.shape) * self.dtype.itemsize
+            if self.dtype.hasobject or size > os.fstat(file.fileno()).st_size - self.start:
+                raise ValueError("its header does not fit its content")
+
+    def __getitem__(self, rows: slice) -> NDArray:
+        first, last, _ = rows.indices(self.shape[0])
+        n, dim = self.shape
+        out = np.empty((last - first, dim), self.dtype, order="F" if self.by_columns else "C")
+        starts = [k * n + first for k in range(dim)] if self.by_columns else [first * dim]
+        with open(self.path, "rb") as file:
+            for start, part in zip(starts, out.T if self.by_columns else [out], strict=True):
+                file.seek(self.start + start * self.dtype.itemsize)
+                if file.readinto(part.view(np.uint8).data) < part.nbytes:
+                    raise OSError(f"{str(self.path)!r} became shorter while it was read")
+        return out
+
+
+def read_array(path: Path) -> NDArray | NpyFile:
+    """The array (n, d) of a .npy file: mapped or, where that is refused, read slice by slice."""
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {str(path)!r}")
     if path.suffix.lower() != ".npy":
         raise ValueError(f"{str(path)!r} is neither a folder of images nor a .npy file")
+    array: Any
     try:
         with open(path, "rb") as file:
             start = file.read(12)
@@ -32,17 +66,26 @@ def read_array(path: Path) -> NDArray:
         if has_long_header and int.from_bytes(start[8:], "little") > path.stat().st_size:
             raise ValueError("its header is longer than the file")
         with files.silence():
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            try:
+                array = np.load(path, mmap_mode="r", allow_pickle=False)
+            except OSError:  # no address space, as under ulimit -v, or a file system without maps
+                array = NpyFile(path)
     except PermissionError:
         raise
     except files.DAMAGE as error:
         raise ValueError(f"{str(path)!r} is not a readable .npy file ({error})") from None
-    if array.ndim == 1:
+    if len(array.shape) == 1:
         raise ValueError(
             f"{path.name} must be 2-D (rows are points), got shape {array.shape}: "
             "save x[:, None] for points of one dimension"
         )
-    return as_rows(array, path.name)
+    return as_sliceable(array, path.name)
+
+
+def as_sliceable(x: Any, name: str, dim: int | None = None) -> Any:
+    """x itself, after the checks of `as_rows` that need no values."""
+    as_rows(np.broadcast_to(np.zeros((), x.dtype), tuple(x.shape)), name, dim)
+    return x
 
 
 def image_files(folder: PathLike) -> list[Path]:

@@ -21,9 +21,10 @@ from ..backend import is_device, to_host
 from ..fourier.methods import GROUP_ROWS
 from ..validation import as_rows, is_dask, reject_foreign
 from .patches import extract_patches, patch_bands
-from .readers import ImageFolder, read_array
+from .readers import ImageFolder, as_sliceable, read_array
 
 DEVICE_ROWS = 1 << 24  # rows per part on a device, where every part allocates new chunks
+DROP_EVERY = 8  # rows whose pages, up to 2 MiB each, stay in memory while rows are picked
 PROBES = 64  # rows in the checksum that matches a checkpoint to its data
 
 Part = tuple[Any, int, int]  # (rows, first, last)
@@ -103,19 +104,25 @@ class Rows:
     units = "points"
 
     def __init__(self, x: Any, dim: int, on_device: bool = False) -> None:
-        self.x = _as_sliceable(x, dim) if _is_sliceable(x) else as_rows(x, "x", dim)
+        self.x = as_sliceable(x, "x", dim) if _is_sliceable(x) else as_rows(x, "x", dim)
         self.total: int = self.x.shape[0]
         self.step = DEVICE_ROWS if on_device or is_device(self.x) else GROUP_ROWS
 
     def describe(self) -> str:
         """Shape, dtype, and a checksum of rows from all over the array."""
         rows = np.unique(np.linspace(0, self.total - 1, min(self.total, PROBES)).astype(int))
-        check = 0
-        for row in rows.tolist():
-            line = np.ascontiguousarray(to_host(self.x[row : row + 1]))
-            check = zlib.crc32(line.tobytes(), check)
-            _drop_pages(self.x)  # reading one row may have brought in 2 MiB
+        check = zlib.crc32(self.take(rows).tobytes())
         return f"{(*self.x.shape,)} {np.dtype(self.x.dtype)} {check}"
+
+    def take(self, rows: NDArray) -> NDArray:
+        """The rows of these numbers, (k, d), on the host."""
+        taken = np.empty((len(rows), self.x.shape[1]), np.dtype(self.x.dtype))
+        for number, row in enumerate(rows.tolist()):
+            taken[number] = to_host(self.x[row : row + 1])[0]
+            if number % DROP_EVERY == 0:
+                _drop_pages(self.x)
+        _drop_pages(self.x)
+        return taken
 
     def parts(self, done: int) -> Iterator[Part]:
         """The parts after the first `done` points."""
@@ -228,12 +235,6 @@ def _is_sliceable(x: Any) -> bool:
         return np.dtype(x.dtype) is not None
     except TypeError:  # a dtype of another library
         return False
-
-
-def _as_sliceable(x: Any, dim: int) -> Any:
-    """x itself, after the checks of `as_rows` that need no values."""
-    as_rows(np.broadcast_to(np.zeros((), x.dtype), tuple(x.shape)), "x", dim)
-    return x
 
 
 def _drop_pages(x: Any) -> None:

@@ -276,6 +276,17 @@ def test_bench_writes_numbers_and_curves(made, tmp_path, monkeypatch, capsys, ar
     assert ("left_out" in results["methods"]["grid"]) == (results["dim"] > 3)
 
 
+def test_the_gaussian_near_rows_is_that_of_each_column(tmp_path):
+    rows = 0.01 * np.random.default_rng(0).standard_normal((5000, 5)) + [0, 0, 0, 2000, 1e6]
+    rows[:, 2] = 7  # a constant column
+    np.save(tmp_path / "rows.npy", rows)
+    assert run(tmp_path, "sketch rows.npy -o s.npz -m 10 --scale 0.005") == 0
+    domain = fastcl.load(tmp_path / "s.npz").domain
+    np.testing.assert_allclose(domain.mean, rows.mean(axis=0))
+    stds = np.sqrt(np.diag(domain.covariance))
+    np.testing.assert_allclose(stds, [0.01, 0.01, 0.005, 0.01, 0.01], rtol=0.05)
+
+
 # ---- in a process of its own ---------------------------------------------------------------------
 
 
@@ -303,6 +314,41 @@ def test_the_installed_command_fails_with_status_2(tmp_path):
         "",
         "fastcl learn: error: no such file: 'none.npz'\n",
     )
+
+
+PEAK = """
+import resource, sys
+from fastcl.cli.main import main
+
+def memory(name):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(name)) / 1024
+
+if sys.argv[1] != "0":  # MiB of address space beyond what is in use
+    limit = int(memory("VmSize") + int(sys.argv[1])) << 20
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+print(main(sys.argv[2:]), memory("VmHWM"))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("limit", [0, 800])
+def test_a_large_array_is_sketched_in_little_memory(tmp_path, limit):
+    def peak_mib(n):
+        path = tmp_path / "rows.npy"
+        with open(path, "wb") as file:  # zeros, which take no room on the disk
+            header = {"descr": "<f4", "fortran_order": False, "shape": (n, 16)}
+            np.lib.format.write_array_header_1_0(file, header)
+            file.truncate(file.tell() + 4 * 16 * n)
+        command = ["sketch", path, "-o", tmp_path / "s.npz", "-m", "1", "--scale", "1"]
+        arguments = [sys.executable, "-c", PEAK, str(limit), *command]
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=300)
+        status, peak = done.stdout.split()[-2:]
+        assert status == "0", done.stderr
+        return float(peak)
+
+    assert peak_mib(16_000_000 if limit else 7_000_000) < peak_mib(20_000) + 150
 
 
 def test_import_is_light():

@@ -1,5 +1,6 @@
 """Every kind of data set that a sketch reads in parts, and what its memory maps leave behind."""
 
+import errno
 import sys
 
 import h5py
@@ -9,7 +10,7 @@ from bounds import assert_within
 from passes import Sliced, read_images, write_images
 
 import fastcl
-from fastcl.data import sources
+from fastcl.data import readers, sources
 from fastcl.data.patches import extract_patches
 
 ROWS = 1000
@@ -137,6 +138,33 @@ def test_what_was_written_to_a_private_map_stays(tmp_path, x, omega):
     expected = fastcl.sketch(x + 1, omega).values
     np.testing.assert_array_equal(fastcl.sketch(mapped, omega).values, expected)
     np.testing.assert_array_equal(mapped, x + 1)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", ["<f4", ">f8", "<i2"])
+def test_an_array_that_cannot_be_mapped_is_read_by_slices(tmp_path, monkeypatch, x, order, dtype):
+    def refuse(*given, **named):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    x = np.asarray(10 * x, dtype, order=order)
+    np.save(tmp_path / "x.npy", x)
+    omega = fastcl.draw_frequencies(10, dim=2, scale=0.7, rng=1)
+    expected = fastcl.sketch(tmp_path / "x.npy", omega)
+    monkeypatch.setattr(np, "memmap", refuse)
+    monkeypatch.setattr("numpy.lib._format_impl.open_memmap", refuse, raising=False)
+    monkeypatch.setattr("numpy.lib.format.open_memmap", refuse)
+    opened = readers.read_array(tmp_path / "x.npy")
+    assert isinstance(opened, readers.NpyFile)
+    np.testing.assert_array_equal(opened[100:300], x[100:300])
+    np.testing.assert_array_equal(sources.Rows(opened, 2).take(np.array([3, 999])), x[[3, 999]])
+    sk = fastcl.sketch(tmp_path / "x.npy", omega)
+    np.testing.assert_array_equal(sk.values, expected.values)
+    content = (tmp_path / "x.npy").read_bytes()
+    (tmp_path / "x.npy").write_bytes(content[:-1])
+    with pytest.raises(OSError, match=r"x\.npy' became shorter"):
+        opened[0:1000]
+    with pytest.raises(ValueError, match=r"x\.npy' is not a readable"):
+        fastcl.sketch(tmp_path / "x.npy", omega)
 
 
 # ---- images --------------------------------------------------------------------------------------
