@@ -103,9 +103,11 @@ def contiguous(array: NDArray, dtype: DTypeLike) -> NDArray:
     """`array` as kernels take it: of `dtype`, contiguous, aligned and writable.
 
     It is copied only if necessary. Values that overflow in `dtype` become infinite, for the caller
-    to refuse.
+    to refuse. Points that are read slice by slice may turn out to be masked here: TypeError.
     """
-    with np.errstate(over="ignore"):
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError("x gives masked arrays, whose hidden values would be used: fill them first")
+    with np.errstate(over="ignore", under="ignore"):
         if is_device(array):
             return np.ascontiguousarray(array, dtype, like=array)
         return np.require(array, dtype, ["C", "W", "A"])

@@ -5,16 +5,21 @@ from __future__ import annotations
 import difflib
 import inspect
 import numbers
+import operator
 from collections.abc import Callable, Collection
+from decimal import Decimal
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from .backend import contiguous, is_device, to_host
+from .backend import contiguous, cupy, is_device, to_host
 
 T = TypeVar("T")
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+PLAIN = {bool, int, float}  # types of numbers that a list may hold without a closer look
+DEVICES = (2, 13)  # DLPack's numbers for memory of a CUDA device, and for managed memory
+MISSING = ("NoneType", "NAType", "NaTType")  # None, and the missing values of pandas
 
 
 def is_dask(array: object) -> bool:
@@ -23,28 +28,77 @@ def is_dask(array: object) -> bool:
 
 
 def reject_foreign(array: object, name: str) -> None:
-    """TypeError for arrays of libraries that there are no kernels for."""
-    if is_dask(array):
+    """TypeError, with the remedy, for arrays that NumPy would misread, also inside lists."""
+    if isinstance(array, (list, tuple)):
+        if not PLAIN.issuperset(map(type, array)):
+            for index, part in enumerate(array):
+                reject_foreign(part, f"{name}[{index}]")
+    elif isinstance(array, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name} is a masked array, whose hidden values would be used: pass "
+            f"np.ma.compress_rows({name}), {name}.compressed() or {name}.filled(value)"
+        )
+    elif is_dask(array):
         raise TypeError(
             f"{name} is a dask array, which only fastcl.sketch reads: pass {name}.compute()"
         )
+    elif hasattr(array, "toarray"):
+        raise TypeError(f"{name} is a sparse matrix: pass {name}.toarray()")
+    elif getattr(array, "requires_grad", False) is True:
+        raise TypeError(f"{name} requires a gradient, and fastcl has none: pass {name}.detach()")
 
 
 def as_array(array: Any, name: str, kinds: str = "fiub") -> NDArray:
     """`array` as a NumPy or CuPy array of numbers, of dtypes in `kinds`.
 
-    TypeError for objects, strings and, by default, complex numbers.
+    It may be anything that NumPy reads, or that speaks DLPack; arrays on a CUDA device become CuPy
+    arrays. TypeError for masked and sparse arrays, for what does not hold numbers and, by default,
+    for complex numbers.
     """
+    array = _read(array, name)
+    if array.dtype.kind == "O":
+        array = _as_floats(array, name)
+    kind = array.dtype.kind
+    if kind == "c" and "c" not in kinds:
+        raise TypeError(f"{name} must be real, got {array.dtype}")
+    if kind not in kinds:
+        foreign = kind == "V" and array.dtype.names is None  # such as bfloat16
+        hint = f": pass {name}.astype('float32')" if foreign else ""
+        raise TypeError(f"{name} must hold numbers, got dtype {array.dtype}{hint}")
+    return array
+
+
+def _read(array: Any, name: str) -> NDArray:
+    """`array` as a NumPy or CuPy array of any dtype, copied only if necessary."""
+    if type(array) is np.ndarray or is_device(array):
+        return array
     reject_foreign(array, name)
     try:
-        array = array if is_device(array) else np.asarray(array)
-    except ValueError as error:
-        raise ValueError(f"{name} is not a rectangular array: {error}") from None
-    if array.dtype.kind == "c" and "c" not in kinds:
-        raise TypeError(f"{name} must be real, got {array.dtype}")
-    if array.dtype.kind not in kinds:
-        raise TypeError(f"{name} must hold numbers, got dtype {array.dtype}")
-    return array
+        if hasattr(array, "__dlpack_device__") and array.__dlpack_device__()[0] in DEVICES:
+            return cupy().from_dlpack(array)
+        if hasattr(array, "__dlpack__") and not hasattr(array, "__array__"):
+            return np.from_dlpack(array)
+        return np.asarray(array)
+    except Exception as error:  # libraries raise what they like
+        if isinstance(array, (list, tuple)) and isinstance(error, ValueError):
+            raise ValueError(f"{name} is not a rectangular array: {error}") from None
+        raise TypeError(
+            f"{name} cannot be read as an array ({error}): pass it in float32 or float64"
+        ) from error
+
+
+def _as_floats(array: NDArray, name: str) -> NDArray:
+    """An array of Python objects, if all of them are real numbers, as float64."""
+    for index, value in np.ndenumerate(array):
+        if index and type(value).__name__ in MISSING:
+            raise TypeError(f"{name} has a missing value in row {index[0]}: drop or fill it")
+        if not isinstance(value, (numbers.Real, Decimal)):
+            kind = type(value).__qualname__
+            raise TypeError(f"{name} must hold numbers, got an object of type {kind}")
+    try:
+        return array.astype(np.float64)
+    except OverflowError:
+        raise ValueError(f"{name} holds an integer beyond the range of float64") from None
 
 
 def work_dtype(array: Any) -> np.dtype:
@@ -96,11 +150,15 @@ def as_points(array: Any, name: str, dim: int | None = None) -> NDArray:
 
 def as_count(value: Any, name: str, least: int = 1) -> int:
     """`value` as an int of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+    try:
+        count = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        count = None
+    if count is None:
         raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value < least:
+    if count < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
-    return int(value)
+    return count
 
 
 def as_stored_count(array: Any, name: str) -> int:
@@ -114,10 +172,14 @@ def as_stored_count(array: Any, name: str) -> int:
 
 
 def as_positive(value: Any, name: str) -> float:
-    """`value` as a finite float above zero."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    """`value`, a number or an array of one without axes, as a finite float above zero."""
+    number = value.item() if getattr(value, "ndim", None) == 0 else value
+    if isinstance(number, bool) or not isinstance(number, numbers.Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
-    number = float(value)
+    try:
+        number = float(number)
+    except OverflowError:
+        number = np.inf
     if not 0 < number < np.inf:
         raise ValueError(f"{name} must be above zero and finite, got {value}")
     return number
@@ -162,25 +224,21 @@ def undefined(thing: object, method: str) -> NotImplementedError:
 
 
 def as_generator(rng: Any) -> np.random.Generator:
-    """`rng` (None, an int seed, a NumPy `Generator` or a `Stream`) as a Generator (SPEC 7)."""
-    rng = getattr(rng, "generator", rng)
-    if isinstance(rng, numbers.Integral):
-        seed = int(rng)
-        if seed < 0:
-            raise ValueError(f"rng must not be negative, got {seed}")
-        return np.random.default_rng(seed)
-    if rng is not None and not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng must be an int seed or a numpy.random.Generator, got {rng!r}")
-    return np.random.default_rng(rng)
+    """`rng`, a `Stream` or whatever `numpy.random.default_rng` takes,, as a Generator."""
+    try:
+        return np.random.default_rng(getattr(rng, "generator", rng))
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"rng must be an int seed, not negative, a numpy.random.Generator, or anything else "
+            f"that numpy.random.default_rng takes, got {rng!r}"
+        ) from None
 
 
 def as_noise_level(sigma: Any, dim: int) -> NDArray:
     """`sigma`, a number or one per coordinate, as positive standard deviations (d,) on the host."""
-    sigma = to_host(sigma) if is_device(sigma) else sigma
-    if np.ndim(sigma) == 0:
-        number = sigma.item() if isinstance(sigma, np.ndarray) else sigma
-        return np.full(dim, as_positive(number, "sigma"))
+    if not isinstance(sigma, (list, tuple)) and np.ndim(sigma) == 0:
+        return np.full(dim, as_positive(sigma, "sigma"))
     sigma = as_vector(sigma, "sigma", dim)
     if (sigma <= 0).any():
         raise ValueError("sigma must be above zero in every coordinate")
-    return sigma
+    return to_host(sigma)
