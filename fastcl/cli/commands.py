@@ -264,3 +264,13 @@ def run_bench(options: Namespace) -> None:
     results = bench.run(sketch, options.seconds)
     bench.write(results, options.out)
     print(f"written to {options.out}")
+
+
+# ---- warm -------------------------------------------------------------------------------------
+
+
+def run_warm(options: Namespace) -> None:
+    """`fastcl warm`."""
+    from . import warm
+
+    warm.run()

@@ -16,7 +16,7 @@ from .. import __version__
 from ..denoising.patch_model import IMAGE_METHODS
 from ..denoising.vectors import ESTIMATORS
 from ..learning.objective import METHODS
-from .commands import run_bench, run_demo, run_denoise, run_learn, run_sketch
+from .commands import run_bench, run_demo, run_denoise, run_learn, run_sketch, run_warm
 
 ERRORS = (ValueError, TypeError, OSError, ImportError, FloatingPointError, MemoryError)
 
@@ -77,6 +77,12 @@ def build_parser() -> argparse.ArgumentParser:
             run_bench,
             _add_bench_arguments,
             "Compare the methods of learning on one sketch: time, memory, and G.",
+        ),
+        (
+            "warm",
+            run_warm,
+            lambda command: None,
+            "Compile all kernels ahead, into the folder NUMBA_CACHE_DIR if that is set.",
         ),
     ):
         command = commands.add_parser(name, help=summary, description=summary)

@@ -192,6 +192,7 @@ class MLPPrior(Prior, kind="prior"):
         means = to_device_of(x.mean(axis=0)[:, None], first)
         self.theta[n_in * n_out : n_in * n_out + n_out] = -(means * first).sum(axis=0)
         n_in, n_out = self.sizes[-2:]
+        x = x.astype(self.dtype)  # the only type that the kernels need to be compiled for
         self.theta[-1 - n_in * n_out - n_out : -1] *= np.sqrt(energy / self.energy(x).mean())
         self.log_scale = -np.log(volume * np.exp(-self.energy(x)).mean())
 
