@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import files
-from ..data.readers import IMAGE_SUFFIXES, NpyFile, read_array, read_image
+from ..data.image_formats import IMAGE_SUFFIXES, kept_dtype, read_levels, write_image
+from ..data.readers import NpyFile, as_picture, read_array
 from ..data.sources import Rows
 from ..denoising.patch_model import IMAGE_METHODS, ImageModel, learn_patches
 from ..denoising.patch_sketch import PatchSketch, sketch_images
@@ -194,28 +195,34 @@ def run_denoise(options: Namespace) -> None:
         suffixes = ", ".join(IMAGE_SUFFIXES)
         raise ValueError(f"the output must end in .npy or {suffixes}, got {options.out!r}")
     from_array = noisy_path.suffix.lower() == ".npy"
-    noisy = read_array(noisy_path)[:] if from_array else read_image(noisy_path)
+    noisy = read_array(noisy_path)[:] if from_array else read_levels(noisy_path)
     settings = {"strength": options.strength, "estimator": options.estimator, "progress": True}
     if isinstance(model, ImageModel):
         if sigma is not None and sigma < 1:
-            print(
-                f"fastcl denoise: warning: --sigma {sigma:g} is less than one grey level: "
+            _warn(
+                "denoise",
+                f"--sigma {sigma:g} is less than one grey level: "
                 f"for images it is on the 0..255 scale: did you mean {255 * sigma:g}?",
-                file=sys.stderr,
             )
+        dtype = kept_dtype(noisy.dtype, out.suffix, noisy.ndim)
+        if noisy.dtype == np.uint16 and dtype == np.uint8 and out.suffix.lower() != ".npy":
+            _warn("denoise", f"{out.name} is written with 8 bits of 16: TIFF files keep them all")
+        if not from_array:
+            noisy = as_picture(noisy, repr(options.noisy), least=model.transform.patch)
         clean, sigma = _denoise_channels(model, noisy, sigma, settings)
     elif not from_array or out.suffix.lower() != ".npy":
         raise ValueError(f"{options.prior!r} is a prior of vectors: it denoises .npy to .npy")
     elif sigma is None:
         raise ValueError("--sigma is needed for a prior of vectors")
     else:
+        dtype = noisy.dtype
         clean = denoise(model, noisy, sigma, **settings)
     if not np.isfinite(clean).all():
         raise FloatingPointError(
             f"the result is not finite: {options.prior!r} is damaged, "
             "or sigma or the strength is extreme"
         )
-    _write(out, clean)
+    _write(out, clean, dtype)
     print(f"{options.out}: denoised at sigma {sigma:g}")
 
 
@@ -233,16 +240,17 @@ def _denoise_channels(
     return np.stack(clean, axis=-1) if noisy.ndim == 3 else clean[0], sigma
 
 
-def _write(out: Path, clean: NDArray) -> None:
-    """Write an array as it is, or an image in 8 bits, atomically."""
+def _write(out: Path, clean: NDArray, dtype: np.dtype) -> None:
+    """Write an array as it is, or an image in samples of this type, atomically."""
     with files.replacing(out) as file:
         if out.suffix.lower() == ".npy":
             np.save(file, clean)
-            return
-        import imageio.v3 as iio
+        else:
+            write_image(file, clean, out.suffix, dtype)
 
-        levels = np.round(255 * np.clip(clean, 0, 1)).astype(np.uint8)
-        iio.imwrite(file, levels, plugin="pillow", extension=out.suffix.lower())
+
+def _warn(command: str, message: str) -> None:
+    print(f"fastcl {command}: warning: {message}", file=sys.stderr)
 
 
 # ---- bench ------------------------------------------------------------------------------------

@@ -22,11 +22,7 @@ def as_image(image: ArrayLike, name: str = "image", least: int = 1) -> NDArray:
     if image.ndim != 2:
         hint = "; convert colour, with or without alpha, to grey first" if image.ndim == 3 else ""
         raise ValueError(f"{name} must be a grey image (H, W), got shape {image.shape}{hint}")
-    if min(image.shape) < least:
-        raise ValueError(
-            f"{name} of {image.shape[0]} x {image.shape[1]} pixels "
-            f"is smaller than a patch of {least} x {least}"
-        )
+    check_size(image.shape, name, least)
     if image.dtype.kind in "ui":
         if image.dtype not in (np.uint8, np.uint16):
             raise TypeError(
@@ -40,14 +36,26 @@ def as_image(image: ArrayLike, name: str = "image", least: int = 1) -> NDArray:
     return image
 
 
-def as_photograph(image: ArrayLike, name: str, least: int = 1) -> NDArray:
-    """`as_image` for noisy values around [0, 1]: ValueError for a mean outside [-1, 2]."""
-    image = as_image(image, name, least)
-    mean = float(image.mean())
-    if not -1 <= mean <= 2:
+def check_size(shape: tuple[int, ...], name: str, patch: int) -> None:
+    """ValueError unless an image of this shape has a patch."""
+    if min(shape) < patch:
         raise ValueError(
-            f"{name} must hold floats in [0, 1], got a mean of {mean:.3g}: "
-            "divide it by its white level, such as 255"
+            f"{name} of {shape[0]} x {shape[1]} pixels is smaller than a patch of {patch} x {patch}"
+        )
+
+
+def as_photograph(image: ArrayLike, name: str, least: int = 1) -> NDArray:
+    """`as_image` for noisy values around [0, 1].
+
+    ValueError for a mean outside [-1, 2], or a standard deviation above 2.
+    """
+    image = as_image(image, name, least)
+    with np.errstate(over="ignore", invalid="ignore"):  # refused below
+        mean, std = float(image.mean()), float(image.std())
+    if not (-1 <= mean <= 2 and std <= 2):
+        raise ValueError(
+            f"{name} must hold floats in [0, 1], got a mean of {mean:.3g} and a standard deviation "
+            f"of {std:.3g}: divide it by its white level, such as 255"
         )
     return image
 

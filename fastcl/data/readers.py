@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+import warnings
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,8 @@ from numpy.typing import NDArray
 from .. import files
 from ..files import PathLike
 from ..validation import as_rows
-from .patches import as_photograph
-
-T = TypeVar("T")
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm")
+from .image_formats import IMAGE_SUFFIXES, image_shape, read_levels
+from .patches import as_photograph, check_size
 
 
 class NpyFile:
@@ -89,62 +87,48 @@ def as_sliceable(x: Any, name: str, dim: int | None = None) -> Any:
 
 
 def image_files(folder: PathLike) -> list[Path]:
-    """The image files of a folder, sorted by name; ValueError if there are none."""
-    paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    """The image files of a folder, sorted by name, without hidden ones; ValueError if none."""
+    paths = sorted(
+        path
+        for path in Path(folder).iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "." and not path.is_dir()
+    )
     if not paths:
         raise ValueError(f"no image ({', '.join(IMAGE_SUFFIXES)}) in {str(folder)!r}")
     return paths
 
 
-def read_image(path: Path, grey: bool = False) -> NDArray:
-    """An image file as floats in [0, 1], (H, W) or (H, W, 3); `grey` turns colour into grey."""
-    import imageio.v3 as iio
+def read_image(path: Path, grey: bool = False, least: int = 1) -> NDArray:
+    """An image file as floats in [0, 1], (H, W) or (H, W, 3); `grey` turns colour into grey.
 
-    # The plugin is named because imageio would otherwise try others too, and warn.
-    image = _decoded(path, lambda content: np.asarray(iio.imread(content, plugin="pillow")))
-    _check_shape(path, image.shape)
-    if image.ndim == 3:
-        channels = [as_photograph(channel, str(path)) for channel in np.moveaxis(image, -1, 0)]
-        image = np.stack(channels, axis=-1)
-    else:
-        image = as_photograph(image, str(path))
-    if grey and image.ndim == 3:
+    Raises ValueError for a file that holds anything else, or has a side below `least`.
+    """
+    return as_picture(read_levels(path), repr(str(path)), grey, least)
+
+
+def as_picture(image: NDArray, name: str, grey: bool = False, least: int = 1) -> NDArray:
+    """The samples of a grey or RGB image as floats in [0, 1]."""
+    if image.ndim == 2:
+        return as_photograph(image, name, least)
+    channels = [as_photograph(channel, name, least) for channel in np.moveaxis(image, -1, 0)]
+    image = np.stack(channels, axis=-1)
+    if grey:
         from skimage.color import rgb2gray
 
         image = rgb2gray(image)
     return image
 
 
-def image_shape(path: Path) -> tuple[int, int]:
-    """(H, W) of an image file, from its header."""
-    import imageio.v3 as iio
-
-    shape = _decoded(path, lambda content: iio.improps(content, plugin="pillow").shape)
-    _check_shape(path, shape)
-    return shape[0], shape[1]
-
-
-def _decoded(path: Path, decode: Callable[[bytes], T]) -> T:
-    """`decode(content)` of a file; whatever it raises becomes a ValueError in one line."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no such file: {str(path)!r}")
-    # Read it all first: from an open file, a decoder would allocate whatever a damaged length says.
-    content = path.read_bytes()
-    try:
-        return decode(content)
-    except Exception as error:  # damaged bytes make decoders raise all kinds of exceptions
-        raise ValueError(f"{str(path)!r} is not a readable image ({error})") from None
-
-
-def _check_shape(path: Path, shape: tuple[int, ...]) -> None:
-    if len(shape) == 3 and shape[2] in (2, 4):
-        raise ValueError(f"{str(path)!r} has an alpha channel: flatten it first")
-    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 3):
-        raise ValueError(f"{str(path)!r} is not a single grey or RGB image: shape {shape}")
-
-
 class ImageFolder:
     """The images of a folder, in grey: a sequence that opens each one only when it is used.
+
+    Parameters
+    ----------
+    folder : path
+    patch : int
+        The least side of an image, in pixels.
+    skip_bad : bool
+        Whether to leave out, with a warning, the files that cannot be used. All are then read once.
 
     Attributes
     ----------
@@ -154,15 +138,30 @@ class ImageFolder:
         Sizes of the images, in pixels.
     """
 
-    def __init__(self, folder: PathLike) -> None:
+    def __init__(self, folder: PathLike, patch: int = 1, skip_bad: bool = False) -> None:
         if not Path(folder).exists():
             raise FileNotFoundError(f"no such folder: {str(folder)!r}")
         if not Path(folder).is_dir():
             raise NotADirectoryError(
                 f"{str(folder)!r} is a file, but a folder of images is needed: put it into one"
             )
-        self.paths = image_files(folder)
-        self.shapes = [image_shape(path) for path in self.paths]
+        self.paths: list[Path] = []
+        self.shapes: list[tuple[int, int]] = []
+        for path in image_files(folder):
+            try:
+                height, width = image_shape(path)
+                check_size((height, width), repr(str(path)), patch)
+                if skip_bad:
+                    read_image(path, grey=True)
+            except (ValueError, TypeError, OSError) as error:
+                if not skip_bad:
+                    raise
+                warnings.warn(f"skipped: {error}", stacklevel=2)
+                continue
+            self.paths.append(path)
+            self.shapes.append((height, width))
+        if not self.paths:
+            raise ValueError(f"no image in {str(folder)!r} can be used")
 
     def __len__(self) -> int:
         return len(self.paths)

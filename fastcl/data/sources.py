@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..backend import is_device, to_host
 from ..fourier.methods import GROUP_ROWS
 from ..validation import as_rows, is_dask, reject_foreign
-from .patches import extract_patches, patch_bands
+from .patches import check_size, extract_patches, patch_bands
 from .readers import ImageFolder, as_sliceable, read_array
 
 DEVICE_ROWS = 1 << 24  # rows per part on a device, where every part allocates new chunks
@@ -91,7 +91,7 @@ def open_source(x: Any, dim: int, on_device: bool = False) -> Source:
                 "x is a folder of images: their patches have a square number of pixels, "
                 f"omega has {dim} columns"
             )
-        return Patches(ImageFolder(path), patch)
+        return Patches(ImageFolder(path, patch), patch)
     if _is_chunks(x):
         return Chunks(x, dim, on_device)
     return Rows(x, dim, on_device)
@@ -189,11 +189,7 @@ class Patches:
         self.patch = patch
         self.prepare = prepare
         for index, shape in enumerate(images.shapes):
-            if min(shape) < patch:
-                raise ValueError(
-                    f"image {index} of {shape[0]} x {shape[1]} pixels "
-                    f"is smaller than a patch of {patch} x {patch}"
-                )
+            check_size(shape, f"image {index}", patch)
         self.totals = [math.prod(size - patch + 1 for size in shape) for shape in images.shapes]
         self.total = sum(self.totals)
 

@@ -220,13 +220,14 @@ def learn_image_prior(
     method: str = "max_entropy",
     subsample: int = SUBSAMPLE,
     effort: SearchEffort | None = None,
+    skip_bad: bool = False,
     **settings: Any,
 ) -> ImageModel:
     """Learn a patch prior from photographs, through a sketch of all their patches.
 
     Parameters
     ----------
-    images, patch, m, progress, subsample, effort
+    images, patch, m, progress, subsample, effort, skip_bad
         As in `sketch_images`.
     rng : int or numpy.random.Generator, optional
     method, **settings
@@ -254,6 +255,6 @@ def learn_image_prior(
     """
     _check(method, settings)
     rng = as_generator(rng)
-    fit: dict[str, Any] = {"subsample": subsample, "effort": effort}
+    fit: dict[str, Any] = {"subsample": subsample, "effort": effort, "skip_bad": skip_bad}
     patch_sketch = sketch_images(images, patch, m, rng, progress, **fit)
     return learn_patches(patch_sketch, method, rng=rng, progress=progress, **settings)

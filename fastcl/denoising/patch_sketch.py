@@ -134,6 +134,7 @@ def sketch_images(
     *,
     subsample: int = SUBSAMPLE,
     effort: SearchEffort | None = None,
+    skip_bad: bool = False,
 ) -> PatchSketch:
     """Sketch all overlapping patches of photographs.
 
@@ -147,7 +148,7 @@ def sketch_images(
     images : sequence of arrays (H, W), or path
         Grey photographs in [0, 1]; 8 and 16-bit integers are divided by their largest value. A path
         names a folder of image files (PNG, JPEG, TIFF, BMP, PGM; needs the extra "demo"), which are
-        opened one at a time.
+        opened one at a time, and turned upright. Hidden files are passed over.
     patch : int
         Side of the patches in pixels, at least 2.
     m : int
@@ -161,6 +162,9 @@ def sketch_images(
         Approximate number of patches in the subsample.
     effort : SearchEffort, optional
         How long to search for frequencies, see `adapt_frequencies`.
+    skip_bad : bool
+        Whether to leave out the files of a folder that cannot be used, with a warning for each,
+        instead of raising an error. Each file is then read once more.
 
     Returns
     -------
@@ -186,7 +190,7 @@ def sketch_images(
     if effort is not None and not isinstance(effort, SearchEffort):
         raise TypeError(f"effort must be a fastcl.SearchEffort, got {effort!r}")
     checkpoint_every = as_count(checkpoint_every, "checkpoint_every")
-    opened = _open_images(images, patch)
+    opened = _open_images(images, patch, skip_bad)
     source = Patches(opened, patch)
     is_repeatable = rng is not None
     rng = as_generator(rng)
@@ -217,11 +221,11 @@ def sketch_images(
     return result
 
 
-def _open_images(images: Any, patch: int) -> Images:
+def _open_images(images: Any, patch: int, skip_bad: bool) -> Images:
     if isinstance(images, np.ndarray) and images.ndim == 2:
         raise ValueError("images must be a sequence of images, got one: pass [image]")
     is_path = isinstance(images, (str, os.PathLike))
-    opened = ImageFolder(images) if is_path else ImageList(images, patch)
+    opened = ImageFolder(images, patch, skip_bad) if is_path else ImageList(images, patch)
     if not len(opened):
         raise ValueError("images is empty")
     return opened

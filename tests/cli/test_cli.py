@@ -9,6 +9,7 @@ from pathlib import Path
 import imageio.v3 as iio
 import numpy as np
 import pytest
+import tifffile
 from commands import CLEAN, as_levels, read_levels, run
 from pictures import do_little, photograph, psnr, with_noise
 
@@ -215,9 +216,28 @@ def test_sixteen_bits_are_read_on_their_own_scale(made, tmp_path):
     )
     assert run(tmp_path, f"denoise {made / 'model.npz'} noisy.png -o clean.png --sigma 25") == 0
     assert (
-        psnr(CLEAN, read_levels(tmp_path / "clean.png"))
+        psnr(CLEAN, iio.imread(tmp_path / "clean.png") / 65535)
         > psnr(CLEAN, read_levels(made / "noisy.png")) + 4
     )
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_an_image_keeps_its_depth(made, tmp_path, capsys):
+    floats = with_noise(CLEAN).astype(np.float32)
+    colours = np.round(65535 * np.clip(np.dstack([floats] * 3), 0, 1)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "floats.tif", floats)
+    tifffile.imwrite(tmp_path / "colours.tif", colours, photometric="rgb")
+    for name, out, dtype in (
+        ("floats.tif", "clean.tif", np.float32),
+        ("floats.tif", "clean.png", np.uint8),
+        ("colours.tif", "clean.tif", np.uint16),
+    ):
+        assert run(tmp_path, f"denoise {made / 'model.npz'} {name} -o {out} --sigma 25") == 0
+        assert iio.imread(tmp_path / out).dtype == dtype
+    assert "warning" not in capsys.readouterr().err
+    assert run(tmp_path, f"denoise {made / 'model.npz'} colours.tif -o clean.png --sigma 25") == 0
+    assert iio.imread(tmp_path / "clean.png").dtype == np.uint8
+    assert "clean.png is written with 8 bits of 16" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["2", "5"])

@@ -48,6 +48,10 @@ def bad(made, tmp_path_factory):
         iio.imwrite(folder / name, content)
         (folder / name.removesuffix(".png")).mkdir()
         iio.imwrite(folder / name.removesuffix(".png") / name, content)
+    (folder / "levels").mkdir()
+    levels = np.float32(255) * photograph(0, (20, 20)).astype(np.float32)
+    iio.imwrite(folder / "levels" / "levels.tif", levels)
+    np.save(folder / "levels.npy", levels)
     (folder / "text").mkdir()
     (folder / "text" / "text.png").write_text("not an image")
     (folder / "text.png").write_text("not an image")
@@ -88,6 +92,7 @@ sketch text -o OUT
 sketch alpha -o OUT --patch 4
 sketch grey-alpha -o OUT --patch 4
 sketch small -o OUT --patch 4
+sketch levels -o OUT --patch 4
 sketch noisy.png -o OUT
 sketch model.npz -o OUT
 sketch images -o OUT --patch 1
@@ -161,6 +166,8 @@ denoise model.npz bomb.png -o OUT.png --sigma 25
 denoise model.npz alpha.png -o OUT.png --sigma 25
 denoise model.npz grey-alpha.png -o OUT.png --sigma 25
 denoise model.npz small.png -o OUT.png --sigma 25
+denoise model.npz levels/levels.tif -o OUT.png --sigma 25
+denoise model.npz levels.npy -o OUT.png --sigma 25
 denoise model.npz empty -o OUT.png --sigma 25
 denoise model.npz model.npz -o OUT.png --sigma 25
 denoise model.npz noisy.png -o OUT.png --sigma 0
@@ -255,6 +262,10 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_work(
         ("sketch missing -o old", "missing"),
         ("sketch empty -o old", "empty"),
         ("sketch text -o old", "text.png"),
+        ("sketch levels -o old --patch 4", "levels.tif' must hold floats in [0, 1], got a mean of"),
+        ("denoise model.npz levels/levels.tif -o old.png", "levels.tif' must hold floats in"),
+        ("denoise model.npz levels.npy -o old.png", "noisy must hold floats in [0, 1]"),
+        ("sketch small -o old --patch 4", "small.png' of 3 x 20 pixels is smaller than"),
         ("sketch nan.npy -o old", "x holds NaN or infinity in row"),
         ("sketch line.npy -o old", "save x[:, None]"),
         ("sketch line.npy -o old", "line.npy must be 2-D"),
@@ -345,7 +356,9 @@ def test_a_failed_write_leaves_the_old_file(bad, capsys, monkeypatch, suffix):
 
     (bad / f"old{suffix}").write_bytes(b"the output of an earlier run")
     monkeypatch.setattr(np, "save", full_disk)
-    monkeypatch.setattr(iio, "imwrite", full_disk)
+    monkeypatch.setattr(
+        "PIL.Image.Image.save", lambda image, file, *given, **named: full_disk(file)
+    )
     assert "No space left" in assert_refused(
         bad, f"denoise model.npz noisy.png -o old{suffix} --sigma 25", capsys
     )
@@ -393,7 +406,7 @@ def test_a_result_that_is_not_finite_is_not_written(bad, capsys, monkeypatch):
 
 
 def test_a_missing_extra_is_named(bad, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "imageio.v3", None)
+    monkeypatch.setitem(sys.modules, "PIL", None)
     assert 'pip install "fastcl[demo]"' in assert_refused(
         bad, "denoise model.npz noisy.png -o old.png --sigma 25", capsys
     )

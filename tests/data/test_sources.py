@@ -185,6 +185,6 @@ def test_a_folder_needs_square_patches_that_fit(tmp_path):
     with pytest.raises(ValueError, match=r"x is a folder of images.*omega has 2 columns"):
         fastcl.sketch(folder, np.ones((3, 2)))
     with pytest.raises(
-        ValueError, match="image 0 of 20 x 30 pixels is smaller than a patch of 21 x 21"
+        ValueError, match=r"png' of 20 x 30 pixels is smaller than a patch of 21 x 21"
     ):
         fastcl.sketch(folder, np.ones((3, 441)))
