@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 from .fourier.frequencies import draw_frequencies, estimate_scale
 from .fourier.seeded import SeededFrequencies
 from .fourier.structured import HadamardFrequencies, HarmonicFrequencies
-from .fourier.features import feature_adjoint, feature_sum
+from .fourier.features import FeatureOperator, feature_adjoint, feature_sum
 
 # where points are drawn
 from .measures.base import ReferenceMeasure
@@ -57,6 +57,7 @@ __all__ = [
     "SeededFrequencies",
     "HadamardFrequencies",
     "HarmonicFrequencies",
+    "FeatureOperator",
     "feature_adjoint",
     "feature_sum",
     "ReferenceMeasure",

@@ -66,7 +66,8 @@ def cupy() -> ModuleType:
 
 def is_device(array: object) -> bool:
     """Whether `array` is a CuPy array."""
-    return type(array).__module__.partition(".")[0] == "cupy"
+    kind = type(array)
+    return kind is not np.ndarray and kind.__module__.partition(".")[0] == "cupy"
 
 
 def kernel(name: str, like: NDArray) -> Callable[..., Any]:
@@ -105,6 +106,8 @@ def contiguous(array: NDArray, dtype: DTypeLike) -> NDArray:
     It is copied only if necessary. Values that overflow in `dtype` become infinite, for the caller
     to refuse. Points that are read slice by slice may turn out to be masked here: TypeError.
     """
+    if type(array) is np.ndarray and array.dtype == dtype and array.flags.carray:
+        return array
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError("x gives masked arrays, whose hidden values would be used: fill them first")
     with np.errstate(over="ignore", under="ignore"):

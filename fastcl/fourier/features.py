@@ -8,11 +8,114 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from ..backend import empty, is_device, to_device_of
-from ..validation import as_array, as_rows, as_vector, work_dtype
+from ..backend import array_device, empty, is_device, to_device_of
+from ..validation import FLOATS, as_array, as_rows, as_vector, work_dtype
 from .methods import GROUP_ROWS, MethodChoice
-from .operator import FeatureOperator
+from .operator import PackedOperator
 from .structured import Frequencies, as_frequencies
+
+COMPLEX = np.dtype(np.complex128)
+MAX_COEFFICIENT = {dtype: float(np.finfo(dtype).max) for dtype in FLOATS}
+
+
+class FeatureOperator:
+    """The sum of complex exponentials and its adjoint at fixed frequencies, for many calls.
+
+    `feature_sum` and `feature_adjoint` check the frequencies and bring them into the layout of
+    their kernels at every call; an operator does so once for each type of points. A call on few
+    points takes a third of the time, and gives the same result.
+
+    Parameters
+    ----------
+    omega : array (m, d), or structured frequencies
+        Frequencies, radians per unit of x; a copy is kept. If it is a CuPy array, NumPy points are
+        streamed through its device.
+    method : {"auto", "direct", "nufft"}, optional
+    accuracy : float, optional
+        As in `feature_sum`.
+
+    Attributes
+    ----------
+    omega : float64 array (m, d), or the structured frequencies that were given
+        Radians per unit of x. It must not be written to.
+    shape : (m, d)
+
+    Raises
+    ------
+    TypeError, ValueError
+        omega empty or not finite; an unknown method, or an accuracy not above zero.
+
+    Examples
+    --------
+    >>> import fastcl
+    >>> operator = fastcl.FeatureOperator([[2.0]])
+    >>> operator.sum([[0.0], [1.0]]).round(6)
+    array([0.583853-0.909297j])
+    >>> operator.adjoint([[0.0], [1.0]], [1.0]).round(6)
+    array([ 1.      , -0.416147])
+    """
+
+    def __init__(
+        self,
+        omega: ArrayLike | Frequencies,
+        *,
+        method: str = "auto",
+        accuracy: float | None = None,
+    ) -> None:
+        self._choice = MethodChoice(method, accuracy)
+        self._device = omega if is_device(omega) else None
+        self.omega = as_frequencies(omega)
+        if self.omega is omega and isinstance(omega, np.ndarray):
+            self.omega = omega.copy()
+        self.shape: tuple[int, int] = self.omega.shape
+        self._packed: dict[tuple, PackedOperator] = {}
+
+    def __repr__(self) -> str:
+        return f"FeatureOperator(m={self.shape[0]}, dim={self.shape[1]})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_packed": {}}
+
+    def sum(
+        self, x: ArrayLike, weights: ArrayLike | None = None, out: NDArray | None = None
+    ) -> NDArray:
+        """``sum_i w_i exp(-i <omega_l, x_i>)``, complex128 (m,): see `feature_sum`."""
+        x, packed = self._prepare(x)
+        if weights is not None:
+            weights = to_device_of(as_vector(weights, "weights", len(x), packed.freqs.dtype), x)
+        out = _check_out(out, (self.shape[0],), COMPLEX, x)
+        out[:] = to_device_of(sum_of_rows(x, packed, weights, self._choice), x)
+        return out
+
+    def adjoint(self, x: ArrayLike, c: ArrayLike, out: NDArray | None = None) -> NDArray:
+        """``Re sum_l c_l exp(+i <omega_l, x_i>)``, (n,) in x's type: see `feature_adjoint`."""
+        x, packed = self._prepare(x)
+        dtype = packed.freqs.dtype
+        c = to_device_of(_as_coefficients(c, self.shape[0], dtype), packed.like)
+        out = _check_out(out, (len(x),), dtype, x)
+        for begin, end in _groups(packed, 0, len(x)):
+            chosen, chunks = self._choice.choose("adjoint", packed, x, begin, end)
+            for start, chunk in chunks:
+                rows = out[start : start + len(chunk)]
+                if is_device(chunk) == is_device(out):
+                    chosen.adjoint(chunk, c, rows)
+                else:
+                    values = chosen.adjoint(chunk, c, empty(len(chunk), dtype, chunk))
+                    rows[:] = to_device_of(values, rows)
+        return out
+
+    def _prepare(self, x: ArrayLike) -> tuple[NDArray, PackedOperator]:
+        """x as an array (n, d), and the frequencies in its working type where the work belongs."""
+        x = as_rows(x, "x")
+        like = device_like(x, self._device)
+        key = x.dtype, array_device(like)
+        packed = self._packed.get(key)
+        if packed is None or packed.omega.shape[1] != x.shape[1]:
+            as_frequencies(self.omega, x.shape[1])
+            packed = PackedOperator.pack(self.omega, work_dtype(x), like)
+            self._packed[key] = packed
+        self._choice.check(x.shape[1], packed.freqs.dtype, packed.on_device)
+        return x, packed
 
 
 def feature_sum(
@@ -80,22 +183,12 @@ def feature_sum(
     >>> fastcl.feature_sum([[0.0], [1.0]], [[2.0]]).round(6)
     array([0.583853-0.909297j])
     """
-    choice = MethodChoice(method, accuracy)
-    x = as_rows(x, "x")
-    like = device_like(x, omega)
-    omega, dtype = as_frequencies(omega, x.shape[1]), work_dtype(x)
-    choice.check(x.shape[1], dtype, is_device(like))
-    if weights is not None:
-        weights = to_device_of(as_vector(weights, "weights", len(x), dtype), x)
-    out = _check_out(out, (len(omega),), np.complex128, x)
-    operator = FeatureOperator.pack(omega, dtype, like)
-    out[:] = to_device_of(sum_of_rows(x, operator, weights, choice), x)
-    return out
+    return FeatureOperator(omega, method=method, accuracy=accuracy).sum(x, weights, out)
 
 
 def sum_of_rows(
     x: NDArray,
-    operator: FeatureOperator,
+    operator: PackedOperator,
     weights: NDArray | None,
     choice: MethodChoice,
     first: int = 0,
@@ -179,27 +272,7 @@ def feature_adjoint(
     >>> fastcl.feature_adjoint([[0.0], [1.0]], [[2.0]], [1.0]).round(6)
     array([ 1.      , -0.416147])
     """
-    choice = MethodChoice(method, accuracy)
-    x = as_rows(x, "x")
-    like = device_like(x, omega)
-    omega, dtype = as_frequencies(omega, x.shape[1]), work_dtype(x)
-    choice.check(x.shape[1], dtype, is_device(like))
-    c = as_array(c, "c", kinds="fiubc")
-    for part in (c.real, c.imag):
-        as_vector(part, "c", len(omega), dtype)  # c must be finite in the working type too
-    operator = FeatureOperator.pack(omega, dtype, like)
-    out = _check_out(out, (len(x),), dtype, x)
-    c = to_device_of(c.astype(np.complex128), operator.like)
-    for begin, end in _groups(operator, 0, len(x)):
-        chosen, chunks = choice.choose("adjoint", operator, x, begin, end)
-        for start, chunk in chunks:
-            rows = out[start : start + len(chunk)]
-            if is_device(chunk) == is_device(out):
-                chosen.adjoint(chunk, c, rows)
-            else:
-                values = chosen.adjoint(chunk, c, empty(len(chunk), dtype, chunk))
-                rows[:] = to_device_of(values, rows)
-    return out
+    return FeatureOperator(omega, method=method, accuracy=accuracy).adjoint(x, c, out)
 
 
 def device_like(x: NDArray, omega: Any) -> NDArray:
@@ -207,7 +280,18 @@ def device_like(x: NDArray, omega: Any) -> NDArray:
     return omega if is_device(omega) else x
 
 
-def _groups(operator: FeatureOperator, first: int, last: int) -> Iterator[tuple[int, int]]:
+def _as_coefficients(c: ArrayLike, m: int, dtype: np.dtype) -> NDArray:
+    """c as complex128 (m,), finite in the working type too."""
+    c = as_array(c, "c", kinds="fiubc")
+    if c.shape != (m,):
+        raise ValueError(f"c must have shape ({m},), got {c.shape}")
+    c = np.ascontiguousarray(c, COMPLEX, like=c)
+    if not float(abs(c.view(np.float64)).max()) <= MAX_COEFFICIENT[dtype]:  # also for NaN
+        raise ValueError(f"c holds NaN or infinity in {dtype}")
+    return c
+
+
+def _groups(operator: PackedOperator, first: int, last: int) -> Iterator[tuple[int, int]]:
     """(first, last) row of each group that the method is chosen for; one group on a device."""
     rows = last - first if operator.on_device else GROUP_ROWS
     for start in range(first, last, rows):

@@ -27,7 +27,7 @@ from .nufft import (
     make_plan,
     plan_seconds,
 )
-from .operator import FeatureOperator
+from .operator import PackedOperator
 
 Map = Literal["sum", "adjoint"]
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
@@ -100,8 +100,8 @@ class MethodChoice:
         import_finufft()
 
     def choose(
-        self, name: Map, operator: FeatureOperator, x: NDArray, first: int, last: int
-    ) -> tuple[FeatureOperator, Iterable[tuple[int, NDArray]]]:
+        self, name: Map, operator: PackedOperator, x: NDArray, first: int, last: int
+    ) -> tuple[PackedOperator, Iterable[tuple[int, NDArray]]]:
         """(operator, chunks): what computes a map for rows first..last of x, and what to feed it.
 
         Either `operator` itself and chunks that are read one by one, or finufft and a single chunk
@@ -119,7 +119,7 @@ class MethodChoice:
             return operator, operator.chunks(x, first, last)
         return NufftOperator(operator, frequencies, plan), [(first, points.T)]
 
-    def _may_take_nufft(self, name: Map, operator: FeatureOperator, n: int) -> bool:
+    def _may_take_nufft(self, name: Map, operator: PackedOperator, n: int) -> bool:
         """False if the sizes alone rule finufft out: it would not pay even on the smallest grid."""
         if self.method != "auto":
             return self.method == "nufft"
@@ -128,7 +128,7 @@ class MethodChoice:
             return False
         return self._plan(name, operator, n, np.zeros(dim)) is not None
 
-    def _plan(self, name: Map, operator: FeatureOperator, n: int, products: NDArray) -> Plan | None:
+    def _plan(self, name: Map, operator: PackedOperator, n: int, products: NDArray) -> Plan | None:
         """The plan of finufft's transform; None for "auto" if it does not fit or does not pay.
 
         If it does not fit, "nufft" raises ValueError.

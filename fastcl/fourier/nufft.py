@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels.threads import get_num_threads
-from .operator import FeatureOperator
+from .operator import PackedOperator
 
 MAX_DIM = 3
 MAX_PIECES = 16  # per transform: bounds the memory, and the threads that can work on it
@@ -215,30 +215,30 @@ def run_plan(
     return out
 
 
-class NufftOperator(FeatureOperator):
+class NufftOperator(PackedOperator):
     """finufft's transform between some frequencies and one group of points; on the host only.
 
     Parameters
     ----------
-    operator : FeatureOperator
+    operator : PackedOperator
         Operator for the same frequencies, on the host.
     columns : float64 array (d, m)
         The frequencies, transposed.
     plan : Plan
     """
 
-    def __init__(self, operator: FeatureOperator, columns: NDArray, plan: Plan) -> None:
+    def __init__(self, operator: PackedOperator, columns: NDArray, plan: Plan) -> None:
         self.omega, self.freqs = operator.omega, operator.freqs
         self.columns = self.like = columns
         self.plan = plan
 
     def sum(self, x: NDArray, weights: NDArray) -> NDArray:
-        """See `FeatureOperator.sum`; x may have any layout, and a transposed one is not copied."""
+        """See `PackedOperator.sum`; x may have any layout, and a transposed one is not copied."""
         strengths = weights if len(weights) else np.ones(len(x))
         return self._run(_columns(x), strengths, self.columns, -1)
 
     def adjoint(self, x: NDArray, c: NDArray, out: NDArray) -> NDArray:
-        """See `FeatureOperator.adjoint`; x may have any layout."""
+        """See `PackedOperator.adjoint`; x may have any layout."""
         out[:] = self._run(self.columns, c, _columns(x), 1).real
         return out
 

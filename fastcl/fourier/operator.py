@@ -1,10 +1,10 @@
-"""The two linear maps at given frequencies: one class for each way to compute them.
+"""The two linear maps at packed frequencies: one class for each way to compute them.
 
-A `FeatureOperator` holds frequencies in the layouts that its kernels read. For points x (n, d) in
-the working type, `sum` is ``(A w)_l = sum_i w_i exp(-i <omega_l, x_i>)`` and `adjoint` is
-``(A* c)_i = Re sum_l c_l exp(i <omega_l, x_i>)``. `pack` picks the class that suits the frequencies
-and the array; `chunks` reads points from any array and checks them. The classes here evaluate every
-pair; `nufft.NufftOperator` does not.
+A `PackedOperator` holds frequencies in the layouts that its kernels read, for one type of points.
+For points x (n, d) of that type, `sum` is ``(A w)_l = sum_i w_i exp(-i <omega_l, x_i>)`` and
+`adjoint` is ``(A* c)_i = Re sum_l c_l exp(i <omega_l, x_i>)``. `pack` picks the class that suits
+the frequencies and the array; `chunks` reads points from any array and checks them. The classes
+here evaluate every pair; `nufft.NufftOperator` does not.
 
 Memory: no n x m array is formed. The host needs about 1 KiB and 32 d bytes per frequency, and one
 chunk of 131072 rows, which is a copy only if x has to be converted or is read-only. A device needs
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
+from operator import mul
 from typing import ClassVar
 
 import numpy as np
@@ -35,7 +36,7 @@ MAX_PHASE_ERROR = 1 / 64  # turns; the largest error that rounding alone may cau
 HADAMARD_COST = 45
 
 
-class FeatureOperator:
+class PackedOperator:
     """Frequencies in the layouts that the kernels read, on the host or on a device.
 
     Attributes
@@ -57,7 +58,7 @@ class FeatureOperator:
 
     @staticmethod
     @np.errstate(over="ignore")  # frequencies that overflow become infinite: see check_phases
-    def pack(omega: Frequencies, dtype: DTypeLike, like: NDArray | None = None) -> FeatureOperator:
+    def pack(omega: Frequencies, dtype: DTypeLike, like: NDArray | None = None) -> PackedOperator:
         """The operator for validated `omega` and points of `dtype`, on the device of `like`.
 
         Without `like` it works on the host.
@@ -80,7 +81,7 @@ class FeatureOperator:
         """``Re sum_l c_l exp(i <omega_l, x_i>)`` for contiguous x (n, d), written to `out` (n,)."""
         raise NotImplementedError
 
-    @property
+    @cached_property
     def on_device(self) -> bool:
         """Whether the kernels work on a device."""
         return is_device(self.like)
@@ -96,7 +97,8 @@ class FeatureOperator:
             if not kernel("column_magnitudes", like=chunk)(chunk, magnitudes):
                 row = start + int(to_host(np.isfinite(chunk).all(axis=1)).argmin())
                 raise ValueError(f"x holds NaN or infinity in row {row}")
-            self.check_phases(magnitudes)
+            if not self._small_phases(magnitudes):
+                self.check_phases(magnitudes)
             yield start, chunk
 
     def _converted(self, x: NDArray, first: int, last: int) -> Iterator[tuple[int, NDArray]]:
@@ -111,13 +113,15 @@ class FeatureOperator:
         for start in range(first, last, rows):
             yield start, contiguous(x[start : min(start + rows, last)], dtype)
 
+    def _small_phases(self, magnitudes: NDArray) -> bool:
+        """Whether there is no need to look at the frequencies one by one in `check_phases`."""
+        phase = sum(map(mul, self._largest, magnitudes.tolist()))  # in Python: no warnings
+        return phase <= 0.99 * MAX_PHASE_ERROR / self._eps
+
     @np.errstate(over="ignore", invalid="ignore")
     def check_phases(self, magnitudes: NDArray) -> None:
         """Raise ValueError if phases of points up to `magnitudes` (d,) would lose all digits."""
-        dtype = self.freqs.dtype
-        eps = np.finfo(dtype).eps
-        if float((self._largest * magnitudes).sum()) * eps <= MAX_PHASE_ERROR:
-            return  # no need to look at the frequencies one by one
+        dtype, eps = self.freqs.dtype, self._eps
         phases = (np.abs(self.freqs) * magnitudes).sum(axis=1)
         largest = float(np.nan_to_num(phases, nan=np.inf).max())  # NaN is infinity times zero
         if not largest * eps <= MAX_PHASE_ERROR:
@@ -129,9 +133,14 @@ class FeatureOperator:
             )
 
     @cached_property
-    def _largest(self) -> NDArray:
-        """The largest magnitude in each column of `freqs`, (d,)."""
-        return np.abs(self.freqs).max(axis=0)
+    def _largest(self) -> list[float]:
+        """The largest magnitude in each column of `freqs`, d numbers."""
+        return np.abs(self.freqs).max(axis=0).tolist()
+
+    @cached_property
+    def _eps(self) -> float:
+        """The relative rounding error of the working type."""
+        return float(np.finfo(self.freqs.dtype).eps)
 
 
 def _in_kernel_units(omega: Frequencies, dtype: DTypeLike, like: NDArray) -> NDArray:
@@ -140,7 +149,7 @@ def _in_kernel_units(omega: Frequencies, dtype: DTypeLike, like: NDArray) -> NDA
     return to_device_of(np.multiply(omega, scale).astype(dtype), like)
 
 
-class DirectOperator(FeatureOperator):
+class DirectOperator(PackedOperator):
     """Evaluates every pair of a point and a frequency; for frequencies of any kind.
 
     Attributes
@@ -157,7 +166,7 @@ class DirectOperator(FeatureOperator):
         self.blocks = kernel("frequency_blocks", like=self.rows)(self.rows)
 
     def sum(self, x: NDArray, weights: NDArray) -> NDArray:
-        """See `FeatureOperator.sum`."""
+        """See `PackedOperator.sum`."""
         return _add_parts(self.sum_parts(x, weights), len(self.omega))
 
     def sum_parts(self, x: NDArray, weights: NDArray) -> NDArray:
@@ -169,11 +178,11 @@ class DirectOperator(FeatureOperator):
         return partial
 
     def adjoint(self, x: NDArray, c: NDArray, out: NDArray) -> NDArray:
-        """See `FeatureOperator.adjoint`."""
+        """See `PackedOperator.adjoint`."""
         c = to_device_of(c, x)
         unit = phase_unit(x, x.dtype) / (2 * np.pi)
         amplitudes = np.abs(c).astype(x.dtype)
-        phase_offsets = (np.angle(c) * unit).astype(x.dtype)
+        phase_offsets = (np.arctan2(c.imag, c.real) * unit).astype(x.dtype)
         return self.adjoint_polar(x, amplitudes, phase_offsets, out)
 
     def adjoint_polar(
@@ -185,7 +194,7 @@ class DirectOperator(FeatureOperator):
         return out
 
 
-class HarmonicOperator(FeatureOperator):
+class HarmonicOperator(PackedOperator):
     """Evaluates pairs of a point and a base frequency, and the harmonics by a recurrence."""
 
     copies_points = True
@@ -197,7 +206,7 @@ class HarmonicOperator(FeatureOperator):
         self.blocks = kernel("frequency_blocks", like=self.base)(self.base)
 
     def sum(self, x: NDArray, weights: NDArray) -> NDArray:
-        """See `FeatureOperator.sum`."""
+        """See `PackedOperator.sum`."""
         count, _, width = self.blocks.shape
         part_rows = kernel("rows_per_part", like=x)(len(x), self.blocks)
         parts = -(-len(x) // part_rows)
@@ -207,7 +216,7 @@ class HarmonicOperator(FeatureOperator):
         return real + 1j * imag
 
     def adjoint(self, x: NDArray, c: NDArray, out: NDArray) -> NDArray:
-        """See `FeatureOperator.adjoint`."""
+        """See `PackedOperator.adjoint`."""
         c = to_device_of(c, x)
         shape = -1, len(self.harmonics)
         real, imag = (part.astype(x.dtype).reshape(shape) for part in (c.real, c.imag))
@@ -216,7 +225,7 @@ class HarmonicOperator(FeatureOperator):
         return out
 
 
-class HadamardOperator(FeatureOperator):
+class HadamardOperator(PackedOperator):
     """Transforms points by Hadamard blocks, with scales in turns; on the host only."""
 
     def __init__(self, omega: HadamardFrequencies, dtype: DTypeLike) -> None:
@@ -243,7 +252,7 @@ class HadamardOperator(FeatureOperator):
         return blocks
 
     def sum(self, x: NDArray, weights: NDArray) -> NDArray:
-        """See `FeatureOperator.sum`."""
+        """See `PackedOperator.sum`."""
         parts = min(-(-len(x) // features.ROWS), features.MAX_PARTS)
         part_rows = self.lanes * -(-len(x) // (parts * self.lanes))
         partial = np.empty((-(-len(x) // part_rows), len(self.signs), 2, self.signs.shape[2]))
@@ -253,7 +262,7 @@ class HadamardOperator(FeatureOperator):
         return _add_parts(partial, len(self.omega))
 
     def adjoint(self, x: NDArray, c: NDArray, out: NDArray) -> NDArray:
-        """See `FeatureOperator.adjoint`."""
+        """See `PackedOperator.adjoint`."""
         rows = self.lanes * (8 if len(x) > 64 * self.lanes else 1)
         amplitudes = self._in_blocks(np.abs(c), x.dtype)
         phase_offsets = self._in_blocks(np.angle(c) / (2 * np.pi), x.dtype)
@@ -265,5 +274,9 @@ class HadamardOperator(FeatureOperator):
 
 def _add_parts(partial: NDArray, m: int) -> NDArray:
     """The total (m,) complex128 of partial sums (parts, blocks, 2, block_width)."""
-    real, imag = partial.sum(axis=0).swapaxes(0, 1).reshape(2, -1)[:, :m]
-    return real + 1j * imag
+    if is_device(partial):
+        real, imag = partial.sum(axis=0).swapaxes(0, 1).reshape(2, -1)[:, :m]
+        return real + 1j * imag
+    out = np.empty(m, np.complex128)
+    features.add_parts(partial, out)
+    return out

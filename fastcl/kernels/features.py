@@ -177,6 +177,20 @@ def feature_sum(tasks, x, weights, freqs, part_rows, partial):
                 total[1, j] -= imag[j]
 
 
+@jit
+def add_parts(partial, out):
+    # out = sum over the parts, in order, of real + i imag
+    # partial (parts, blocks, 2, block_width), out (m,) complex128
+    width = partial.shape[3]
+    for i in range(out.size):
+        block, j = i // width, i % width
+        real, imag = 0.0, 0.0
+        for part in range(partial.shape[0]):
+            real += partial[part, block, 0, j]
+            imag += partial[part, block, 1, j]
+        out[i] = complex(real, imag)
+
+
 # ---- the adjoint: rows are frequencies, columns are points ---------------------------------------
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..backend import kernel
-from ..fourier.operator import FeatureOperator
+from ..fourier.operator import PackedOperator
 from ..measures.base import ReferenceMeasure
 from ..priors.chains import Chains
 from ..priors.max_entropy import MaxEntropyPrior, ascend
@@ -150,7 +150,7 @@ def adapt_frequencies(
             best = _ascend_scores(x, chains.points, best, effort, rng)
             omega = np.concatenate([omega, best])
             c = np.concatenate([c, np.zeros(n_new)])
-            z = _moments(x, FeatureOperator.pack(omega, np.dtype(np.float32)))
+            z = _moments(x, PackedOperator.pack(omega, np.dtype(np.float32)))
             metric = WhitenedMetric(omega, reference, RIDGE)
             prior = MaxEntropyPrior(omega, c, reference)
             c = ascend(prior, z, metric, chains, FIT_STEP, effort.fit_steps).c
@@ -171,14 +171,14 @@ def _draw(n: int, dim: int, rng: np.random.Generator) -> NDArray:
     return directions * (rng.uniform(*RADII, n) / np.linalg.norm(directions, axis=1))[:, None]
 
 
-def _moments(x: NDArray, operator: FeatureOperator) -> NDArray:
+def _moments(x: NDArray, operator: PackedOperator) -> NDArray:
     """mean_i exp(-i <omega_l, x_i>), (m,)."""
     return operator.sum(x, np.full(len(x), 1 / len(x), x.dtype))
 
 
 def _scores(x: NDArray, points: NDArray, omega: NDArray) -> NDArray:
     """Squared difference of the moments of x and `points`, over the variance at `points`, (m,)."""
-    operator = FeatureOperator.pack(omega, x.dtype)
+    operator = PackedOperator.pack(omega, x.dtype)
     expected = _moments(points, operator)
     return np.abs(_moments(x, operator) - expected) ** 2 / _variances(expected)
 
@@ -208,7 +208,7 @@ def _ascend_scores(
     for _ in range(effort.ascent_steps):
         data = _batch(x, effort, rng)
         model = _batch(points, effort, rng)
-        operator = FeatureOperator.pack(omega, x.dtype)
+        operator = PackedOperator.pack(omega, x.dtype)
         expected = _moments(model, operator)
         residual = _moments(data, operator) - expected
         variance = _variances(expected)
@@ -219,7 +219,7 @@ def _ascend_scores(
     return omega
 
 
-def _moment_gradient(x: NDArray, operator: FeatureOperator, rho: NDArray) -> NDArray:
+def _moment_gradient(x: NDArray, operator: PackedOperator, rho: NDArray) -> NDArray:
     """Gradient (m, d) in omega of ``Re(conj(rho_l) mean_i exp(-i <omega_l, x_i>))``, rho fixed."""
     freqs = operator.freqs
     gradient = np.empty_like(freqs)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..backend import contiguous, kernel, to_device_of
-from ..fourier.operator import FeatureOperator
+from ..fourier.operator import PackedOperator
 from ..measures.base import ReferenceMeasure
 from ..measures.box import Box, Domain
 from ..priors.base import Prior, is_trainable
@@ -64,7 +64,7 @@ class SketchMatching:
         self.domain = domain
         self.dtype = np.dtype(dtype)
         self.z = to_device_of(sketch.values, sketch.values if like is None else like)
-        self.operator = FeatureOperator.pack(sketch.omega, self.dtype, self.z)
+        self.operator = PackedOperator.pack(sketch.omega, self.dtype, self.z)
         if isinstance(domain, Box):
             self.scale = domain.volume  # c
             self.offset = 0.0  # k

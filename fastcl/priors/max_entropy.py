@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..backend import kernel
 from ..files import Arrays, part_from, parts_of
-from ..fourier.operator import FeatureOperator
+from ..fourier.operator import PackedOperator
 from ..fourier.structured import as_frequencies, frequencies_from_arrays, frequencies_to_arrays
 from ..measures.base import ReferenceMeasure
 from ..progress import progress_bar
@@ -78,10 +78,10 @@ class MaxEntropyPrior(Prior, kind="max-entropy-prior"):
         """Dimension d of the points."""
         return self.omega.shape[1]
 
-    def operator(self, dtype: np.dtype) -> FeatureOperator:
+    def operator(self, dtype: np.dtype) -> PackedOperator:
         """The feature operator of the frequencies for points of `dtype`, made once."""
         if dtype not in self._operators:
-            self._operators[dtype] = FeatureOperator.pack(self.omega, dtype)
+            self._operators[dtype] = PackedOperator.pack(self.omega, dtype)
         return self._operators[dtype]
 
     def energy(self, x: ArrayLike) -> NDArray:

@@ -15,7 +15,7 @@ from ..data.sources import open_source
 from ..files import Arrays, PathLike
 from ..fourier.features import device_like, sum_of_rows
 from ..fourier.methods import MethodChoice
-from ..fourier.operator import FeatureOperator
+from ..fourier.operator import PackedOperator
 from ..fourier.structured import (
     Frequencies,
     as_frequencies,
@@ -205,7 +205,7 @@ class Sketch(files.Storable, kind="sketch"):
         self._choice.check(self.dim, dtype, is_device(like))
         key = dtype, array_device(like)
         if key not in self._operators:
-            pack = FeatureOperator.pack if self.quantiser is None else self.quantiser.pack
+            pack = PackedOperator.pack if self.quantiser is None else self.quantiser.pack
             self._operators[key] = pack(self.omega, dtype, like if is_device(like) else None)
         if self.quantiser is not None:
             return self.quantiser.sum(x, self._operators[key], first, last)

@@ -328,7 +328,7 @@ def test_auto_takes_the_faster_one_of_the_published_times(
     monkeypatch.setattr(methods, "is_installed", lambda: True)
     rng = np.random.default_rng(0)
     x, omega = rng.standard_normal((n, d), np.float32), 3 * rng.standard_normal((m, d))
-    own = operator.FeatureOperator.pack(omega, np.float32)
+    own = operator.PackedOperator.pack(omega, np.float32)
     chosen, chunks = methods.MethodChoice().choose(name, own, x, 0, n)
     assert sum(len(chunk) for _, chunk in chunks) == n
     taken = direct if chosen is own else transform

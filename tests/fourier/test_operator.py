@@ -10,9 +10,9 @@ from fastcl.fourier.methods import METHODS, MethodChoice
 from fastcl.fourier.nufft import NufftOperator, is_installed
 from fastcl.fourier.operator import (
     DirectOperator,
-    FeatureOperator,
     HadamardOperator,
     HarmonicOperator,
+    PackedOperator,
 )
 
 N, M, D = 257, 32, 3
@@ -32,7 +32,7 @@ def _hadamard_kernels_at_every_size(monkeypatch):
 
 def make_operator(structure):
     omega = fastcl.draw_frequencies(M, D, 0.5, rng=0, structure=structure)
-    return FeatureOperator.pack(omega, np.float64)
+    return PackedOperator.pack(omega, np.float64)
 
 
 def make_points():
@@ -64,7 +64,7 @@ def assert_maps(own, x):
 def test_pack_picks_the_kernels_of_the_structure(structure, kind):
     own = make_operator(structure)
     assert type(own) is kind
-    assert isinstance(own, FeatureOperator)
+    assert isinstance(own, PackedOperator)
     assert (own.freqs.shape, own.freqs.dtype, own.on_device) == ((M, D), np.float64, False)
     assert_maps(own, make_points()[0])
 

@@ -9,7 +9,7 @@ from scipy.stats import kstest
 
 import fastcl
 from fastcl.fourier import operator
-from fastcl.fourier.operator import DirectOperator, FeatureOperator, HadamardOperator
+from fastcl.fourier.operator import DirectOperator, HadamardOperator, PackedOperator
 from fastcl.fourier.radii import DISTRIBUTIONS
 from fastcl.fourier.structured import HadamardFrequencies, HarmonicFrequencies
 
@@ -219,7 +219,7 @@ def test_small_blocks_leave_the_work_to_the_direct_kernels(monkeypatch):
     monkeypatch.undo()
     x, w = make_points(np.float32, 100, 9)
     omega = fastcl.draw_frequencies(64, 9, 1.0, rng=0, structure="hadamard")
-    assert type(FeatureOperator.pack(omega, np.float32)) is DirectOperator
+    assert type(PackedOperator.pack(omega, np.float32)) is DirectOperator
     assert np.array_equal(
         fastcl.feature_sum(x, omega, w), fastcl.feature_sum(x, np.asarray(omega), w)
     )
@@ -227,7 +227,7 @@ def test_small_blocks_leave_the_work_to_the_direct_kernels(monkeypatch):
     for m, own in [(256, True), (2000, True), (20, False)]:
         omega = fastcl.draw_frequencies(m, 192, 1.0, rng=0, structure="hadamard")
         expected = HadamardOperator if own else DirectOperator
-        assert type(FeatureOperator.pack(omega, np.float32)) is expected
+        assert type(PackedOperator.pack(omega, np.float32)) is expected
 
 
 # ---- either structure ---------------------------------------------------------------------------
@@ -296,7 +296,7 @@ def test_number_of_threads_does_not_change_a_bit(on_threads, dim, make, dtype):
 def test_every_structure_has_its_own_kernels(monkeypatch, dim, make):
     x, _ = make_points(np.float32, 31, dim)
     omega, used = make(), []
-    kind = type(FeatureOperator.pack(omega, np.float32))
+    kind = type(PackedOperator.pack(omega, np.float32))
     assert kind is not DirectOperator
 
     def record(name):

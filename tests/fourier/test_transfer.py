@@ -8,7 +8,7 @@ from cuda_host import Memory
 
 import fastcl
 from fastcl.fourier import transfer
-from fastcl.fourier.operator import FeatureOperator
+from fastcl.fourier.operator import PackedOperator
 
 N, M, D = 1021, 31, 3
 EPS = np.finfo(np.float32).eps
@@ -74,7 +74,7 @@ def test_points_on_the_device_are_cut_only_if_they_are_copied(device, problem):
     harmonic = fastcl.draw_frequencies(32, D, 1.0, rng=0, structure="harmonic", harmonics=2)
 
     def lengths(points, frequencies):
-        operator = FeatureOperator.pack(frequencies, np.float32, there)
+        operator = PackedOperator.pack(frequencies, np.float32, there)
         return [len(chunk) for _, chunk in operator.chunks(points, 0, N)]
 
     assert lengths(there, omega) == [N]

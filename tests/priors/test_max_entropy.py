@@ -394,7 +394,7 @@ def test_gradient_of_moments_against_central_differences():
     def value(omega):
         return (rho.conj() * features(x, omega).mean(axis=0)).real.sum()
 
-    packed = adaptive.FeatureOperator.pack(omega, np.dtype(np.float64))
+    packed = adaptive.PackedOperator.pack(omega, np.dtype(np.float64))
     gradient = adaptive._moment_gradient(x, packed, rho)
     h = 1e-5
     for i, j in np.ndindex(omega.shape):
