@@ -11,12 +11,13 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from ..backend import to_device_of, to_host
 from ..files import Storable
 from ..validation import as_points, undefined
+from .pointwise import Pointwise
 
 SCALE_SAMPLES = 4096  # sampled points whose spread sets the step length of a random walk
 DIFFERENCE = np.finfo(np.float64).eps ** (1 / 3)  # best relative step for central differences
 
 
-class ReferenceMeasure(Storable):
+class ReferenceMeasure(Pointwise, Storable):
     """A probability measure q on R^d that can be sampled, with a known log-density and sketch.
 
     A subclass that defines `dim`, `sample`, `log_density` and `sketch` can be used wherever fastcl
@@ -53,7 +54,7 @@ class ReferenceMeasure(Storable):
         raise undefined(self, "sample")
 
     def log_density(self, x: ArrayLike) -> NDArray:
-        """Log-density at the points x (n, d), normalised: (n,)."""
+        """Log-density at the points x (n, d), normalised: (n,); a number for one point (d,)."""
         raise undefined(self, "log_density")
 
     def sketch(self, omega: ArrayLike) -> NDArray:
@@ -81,7 +82,7 @@ class ReferenceMeasure(Storable):
     def log_density_grad(self, x: ArrayLike) -> NDArray:
         """Gradient (n, d) of the log-density at x (n, d); the default uses central differences.
 
-        It is zero outside the support of the measure.
+        It is (d,) for one point, and zero outside the support of the measure.
         """
         x = as_points(x, "x", self.dim)
         points = to_host(x).astype(np.float64)

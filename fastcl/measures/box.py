@@ -12,9 +12,10 @@ from ..files import Arrays, Storable
 from ..validation import as_count, as_float_dtype, as_generator, as_points, as_vector
 from .base import ReferenceMeasure
 from .counter_rng import Stream
+from .pointwise import Pointwise
 
 
-class Box(Storable, kind="box"):
+class Box(Pointwise, Storable, kind="box"):
     """The box ``low <= x <= high``, in which points are drawn uniformly.
 
     A prior over a box is a density with respect to volume: unlike a reference measure, the box is
@@ -83,7 +84,10 @@ class Box(Storable, kind="box"):
         return y.astype(x.dtype), 0.0
 
     def log_density(self, x: ArrayLike) -> NDArray:
-        """Log-density of the uniform distribution, (n,): -log(volume) inside, -inf outside."""
+        """Log-density of the uniform distribution, (n,): -log(volume) inside, -inf outside.
+
+        A number for one point x (d,).
+        """
         x = as_points(x, "x", self.dim)
         inside = ((x >= to_device_of(self.low, x)) & (x <= to_device_of(self.high, x))).all(axis=1)
         return np.where(inside, -np.log(self.volume), -np.inf).astype(x.dtype)

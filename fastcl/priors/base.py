@@ -5,19 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ..backend import is_device
 from ..files import Storable
 from ..measures.base import ReferenceMeasure
+from ..measures.box import Box
+from ..measures.pointwise import Pointwise
 from ..validation import undefined
 
 
-class Prior(Storable):
+class Prior(Pointwise, Storable):
     """An unnormalised density ``q(x) exp(a - R(x))``: an energy R, a log-scale a, a reference q.
 
-    A subclass that defines `dim` and `energy_and_grad` can be used to denoise. One that also has
-    `theta`, `dtype` and `backward` can be learned. To make it savable, add `to_arrays`,
+    A subclass that defines `dim` and `energy_and_grad` can be used to denoise; its methods get
+    points (n, d), and may be called with one point (d,) too. One that also has `theta`, `dtype` and
+    `backward` can be learned. To make it savable, add `to_arrays`,
     `from_arrays` and a kind, ``class Mine(Prior, kind="mine")``.
 
     Attributes
@@ -73,11 +76,14 @@ class Prior(Storable):
     # ---- what follows -------------------------------------------------------------------------
 
     def energy(self, x: ArrayLike) -> NDArray:
-        """R(x), (n,), in the type of x; override it if R alone costs less."""
+        """R(x), (n,), in the type of x; a number for one point (d,).
+
+        Override it if R alone costs less.
+        """
         return self.energy_and_grad(x)[0]
 
     def energy_grad(self, x: ArrayLike) -> NDArray:
-        """Gradient of R with respect to x, (n, d), in the type of x."""
+        """Gradient of R with respect to x, (n, d) or (d,), in the type of x."""
         return self.energy_and_grad(x)[1]
 
     @property
@@ -95,11 +101,43 @@ class Prior(Storable):
     def log_density(self, x: ArrayLike) -> NDArray:
         """log mu(x), (n,): a - R(x), plus log q(x) if there is a reference.
 
+        It is a number for one point x (d,).
+
         It is normalised after `learn`, whose default sees to that, and otherwise up to
         `log_normaliser`.
         """
         value = self.log_scale - self.energy(x)
         return value if self.reference is None else value + self.reference.log_density(x)
+
+    def sample(
+        self, n: int, rng: Any = None, dtype: DTypeLike = np.float32, domain: Box | None = None
+    ) -> NDArray:
+        """n points (n, d) that nearly follow the density, by Markov chains.
+
+        Parameters
+        ----------
+        n : int
+            Number of points.
+        rng : int or numpy.random.Generator, optional
+        dtype : numpy dtype
+            float32 or float64.
+        domain : Box, optional
+            Needed for a prior without a reference measure: the box that holds the points.
+
+        Raises
+        ------
+        TypeError, ValueError
+            n below 1; no box for a prior without a reference, or a domain for one with a reference.
+
+        Notes
+        -----
+        Up to 8192 chains start from the reference or the box, and follow the density while its
+        energy is switched on, see `Chains`. Beyond 8192, points of one chain are correlated a
+        little.
+        """
+        from .chains import draw_samples  # which imports this module
+
+        return draw_samples(self, n, rng, dtype, domain)
 
     # ---- what learning needs ------------------------------------------------------------------
 

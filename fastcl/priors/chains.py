@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 from ..backend import product
 from ..measures.box import Box, Domain
 from ..measures.mixtures import Gaussian
-from ..validation import as_count, as_generator
+from ..validation import as_count, as_float_dtype, as_generator
 from .base import Prior
 
 ACCEPTANCE = 0.35  # target acceptance rate, towards which Metropolis steps adapt their length
@@ -25,6 +25,7 @@ KEPT = 0.8  # share of the effective sample size that every step of the annealin
 MOVES = 30  # steps of every chain per step of the annealing
 WARM_UP = 60  # steps before the first samples are taken
 THIN = 4  # steps between two samples of a chain
+N_CHAINS = 8192  # chains that samples are taken from, at most
 
 
 class Chains:
@@ -214,16 +215,24 @@ def log_normaliser(
     """
     if not isinstance(prior, Prior):
         raise TypeError(f"prior must be a fastcl.Prior, got {type(prior).__name__}")
-    total = prior.log_scale
+    start = _start(prior, domain)
+    total = prior.log_scale + (np.log(start.volume) if isinstance(start, Box) else 0.0)
+    return float(_anneal(prior, Chains(start, n_points, rng), total))
+
+
+def _start(prior: Prior, domain: Box | None) -> Domain:
+    """Where the chains of a prior start: its reference, or the box that it needs without one."""
     if prior.reference is not None:
         if domain not in (None, prior.reference):
             raise ValueError("domain is for a prior without a reference measure: leave it out")
-        chains = Chains(prior.reference, n_points, rng)
-    elif isinstance(domain, Box):
-        chains = Chains(domain, n_points, rng)
-        total += np.log(domain.volume)
-    else:
+        return prior.reference
+    if not isinstance(domain, Box):
         raise ValueError(f"domain must be a Box for a prior without a reference, got {domain!r}")
+    return domain
+
+
+def _anneal(prior: Prior, chains: Chains, total: float = 0.0) -> float:
+    """Bring chains from their domain to the density; returns the log-mass, added to `total`."""
     here: tuple | None = None
     factor = 0.0
     while factor < 1:
@@ -236,23 +245,34 @@ def log_normaliser(
         here = None
         for _ in range(MOVES if factor < 1 else 0):
             here = chains.advance(prior, here, factor)
-    return float(total)
+    return total
 
 
 def draw_samples(
-    prior: Prior, n: int, rng: Any = None, dtype: DTypeLike = np.float32, n_chains: int = 8192
+    prior: Prior,
+    n: int,
+    rng: Any = None,
+    dtype: DTypeLike = np.float32,
+    domain: Box | None = None,
+    n_chains: int = N_CHAINS,
 ) -> NDArray:
-    """n points (n, d) that nearly follow the density of a prior with a reference measure.
+    """n points (n, d) that nearly follow the density of a prior: see `Prior.sample`.
 
-    Chains start from the reference and follow the density while its energy is switched on; then
-    every fourth state is kept. Consecutive points of a chain are slightly correlated.
+    Chains start from the reference and follow the density while its energy is switched on. In a
+    box, which is further from the density, they are also resampled on the way, so that every mode
+    gets its share. Then every fourth state is kept.
     """
-    if prior.reference is None:
-        raise ValueError("prior has no reference measure for the chains to start from")
-    chains = Chains(prior.reference, min(as_count(n, "n"), n_chains), rng, dtype)
+    n = as_count(n, "n")
+    start = _start(prior, domain)
+    in_box = isinstance(start, Box)
+    count = n_chains if in_box else min(n, n_chains)
+    chains = Chains(start, count, rng, as_float_dtype(dtype))
+    if in_box:
+        _anneal(prior, chains)
+        chains.points = chains.rng.permutation(chains.points)  # copies of a point are neighbours
     here: tuple | None = None
     for k in range(WARM_UP):
-        here = chains.advance(prior, here, min(1.0, 2 * (k + 1) / WARM_UP))
+        here = chains.advance(prior, here, 1.0 if in_box else min(1.0, 2 * (k + 1) / WARM_UP))
     taken = [chains.points]
     while sum(map(len, taken)) < n:
         for _ in range(THIN):

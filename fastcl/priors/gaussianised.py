@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ..files import Arrays, part_from, parts_of
+from ..measures.box import Box
 from ..measures.mixtures import Gaussian
 from ..measures.scale_mixtures import GaussianScaleMixture
 from .base import Prior
-from .chains import draw_samples
 
 
 class GaussianisedPrior(Prior, kind="gaussianised-prior"):
@@ -84,9 +84,11 @@ class GaussianisedPrior(Prior, kind="gaussianised-prior"):
         energy, gradient = self.prior.energy_and_grad(self.reference.gaussianise(x))
         return energy, self.reference.pull_back(x, gradient)
 
-    def sample(self, n: int, rng: Any = None, dtype: DTypeLike = np.float32) -> NDArray:
-        """n points that nearly follow the density, (n, d), by Markov chains: see `draw_samples`."""
-        return self.reference.degaussianise(draw_samples(self.prior, n, rng, dtype))
+    def sample(
+        self, n: int, rng: Any = None, dtype: DTypeLike = np.float32, domain: Box | None = None
+    ) -> NDArray:
+        """n points (n, d) that nearly follow the density: those of the inner prior, mapped back."""
+        return self.reference.degaussianise(self.prior.sample(n, rng, dtype, domain))
 
     def to_arrays(self) -> Arrays:
         """The parts that a file keeps: name -> array."""

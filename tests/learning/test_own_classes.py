@@ -164,7 +164,7 @@ class Half(Bumps):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (Scalar, "prior must give one energy per point"),
+        (Scalar, r"Scalar\.energy must return an array of shape \(\d+,\)"),
         (Short, r"prior.backward must give a gradient of shape \(3,\), got \(2,\)"),
         (Half, "prior must have a float32 or float64 vector theta"),
     ],

@@ -407,7 +407,7 @@ def test_bad_scale_mixture_is_named(case):
         fastcl.GaussianScaleMixture(*arguments)
 
 
-@pytest.mark.parametrize("x", [np.ones((3, 3)), np.ones(2), [[np.nan, 0.0]], np.ones((0, 2))])
+@pytest.mark.parametrize("x", [np.ones((3, 3)), np.ones(3), [[np.nan, 0.0]], np.ones((0, 2))])
 def test_bad_points_are_named(x):
     mixture = make_scale_mixture(2)
     for call in (mixture.log_density, mixture.energy_parts, mixture.gaussianise):

@@ -32,6 +32,10 @@ class Tilt(fastcl.Prior):
         self.log_scale = log_scale
         self.reference = fastcl.Gaussian(np.zeros(len(self.b)), np.eye(len(self.b)))
 
+    @property
+    def dim(self):
+        return self.b.size
+
     def energy(self, x):
         return self.curvature * (x**2).sum(axis=1) / 2 - x @ self.b.astype(x.dtype)
 
@@ -532,3 +536,37 @@ def test_samples_follow_the_seed():
     one, other, third = (draw_samples(Tilt([1.0]), 50, rng=seed) for seed in (3, 3, 4))
     np.testing.assert_array_equal(one, other)
     assert (one != third).any()
+
+
+def test_samples_in_a_box_share_out_modes_of_any_width():
+    modes = fastcl.GaussianMixture(
+        [0.9, 0.1], [[1.0, 1.0], [-1.0, -1.0]], [0.01 * np.eye(2), 0.0025 * np.eye(2)]
+    )
+
+    class Modes(fastcl.Prior):
+        dim = 2
+
+        def energy_and_grad(self, x):
+            return -modes.log_density(x), -modes.log_density_grad(x)
+
+    points = Modes().sample(4096, rng=0, dtype=np.float64, domain=fastcl.Box([-3, -3], [3, 3]))
+    assert points.dtype == np.float64
+    first = points[:, 0] > 0
+    assert abs(first.mean() - 0.9) < 0.02
+    for mine, std in ((first, 0.1), (~first, 0.05)):
+        assert (abs(points[mine].std(axis=0) / std - 1) < 0.2).all()
+
+
+@pytest.mark.parametrize(
+    ("prior", "domain", "message"),
+    [
+        (fastcl.MLPPrior(1, (4,), rng=0), None, "domain must be a Box"),
+        (Tilt([1.0]), fastcl.Box([0.0], [1.0]), "domain is for a prior without a reference"),
+        (Tilt([1.0]), DOMAINS["gaussian"], "domain is for a prior without a reference"),
+    ],
+)
+def test_samples_start_from_one_domain(prior, domain, message):
+    with pytest.raises(ValueError, match=message):
+        prior.sample(3, rng=0, domain=domain)
+    with pytest.raises(ValueError, match=message):
+        fastcl.log_normaliser(prior, domain)

@@ -298,7 +298,7 @@ def test_an_inner_prior_must_be_a_prior_with_a_standard_normal_reference(inner):
 
 @pytest.mark.parametrize("method", ["energy", "energy_grad", "energy_and_grad", "log_density"])
 @pytest.mark.parametrize(
-    "x", [np.zeros((3, 1)), np.zeros(2), np.full((3, 2), np.nan), np.zeros((0, 2))]
+    "x", [np.zeros((3, 1)), np.zeros(3), np.full((3, 2), np.nan), np.zeros((0, 2))]
 )
 def test_bad_points_are_named(method, x):
     with pytest.raises(ValueError, match=r"^x "):

@@ -275,7 +275,7 @@ def test_bad_arguments_are_named(name, arguments, error):
 @pytest.mark.parametrize(
     ("bad", "error"),
     [
-        (np.zeros(2), ValueError),
+        (np.zeros(3), ValueError),
         (np.zeros((3, 3)), ValueError),
         (np.zeros((0, 2)), ValueError),
         (1.0, ValueError),
