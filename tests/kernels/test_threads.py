@@ -8,7 +8,6 @@ import weakref
 
 import numpy as np
 import pytest
-from passes import run_script
 
 import fastcl
 from fastcl.kernels import threads
@@ -165,48 +164,6 @@ def test_a_bad_number_of_threads_is_refused(count, error):
     with pytest.raises(error, match="count must be"):
         fastcl.set_num_threads(count)
     assert fastcl.get_num_threads() == before
-
-
-IN_OTHER_PROGRAMS = """
-import multiprocessing, sys, threading
-import numpy as np, fastcl
-from fastcl.kernels import threads
-
-threads.MIN_COST = 0
-fastcl.set_num_threads(4)
-rng = np.random.default_rng(0)
-x, omega = rng.standard_normal((3000, 3)), rng.standard_normal((500, 3))
-prior = fastcl.MLPPrior(3, (8, 16), rng=0)
-
-def work(_=None):
-    sums = fastcl.feature_sum(x, omega, method="direct")
-    return sums.tobytes() + prior.energy_grad(x).tobytes()
-
-if __name__ == "__main__":
-    expected = work() if sys.argv[1] != "fork before" else None
-    if sys.argv[1] == "threads":
-        found = []
-        callers = [threading.Thread(target=lambda: found.append(work())) for _ in range(4)]
-        [caller.start() for caller in callers]
-        [caller.join() for caller in callers]
-    else:
-        context = multiprocessing.get_context(sys.argv[1].split()[0])
-        with context.Pool(2) as pool:
-            found = pool.map(work, range(4))
-    expected = expected or work()
-    assert found == [expected] * 4
-    print("same bits")
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("layer", ["omp", "workqueue"])
-@pytest.mark.parametrize("way", ["fork after", "fork before", "spawn", "forkserver", "threads"])
-def test_the_same_bits_in_other_programs(tmp_path, way, layer):
-    script = tmp_path / "program.py"
-    script.write_text(IN_OTHER_PROGRAMS)
-    done = run_script([str(script), way], NUMBA_THREADING_LAYER=layer)
-    assert done.stdout.split("\n")[0] == "same bits", done.stderr
 
 
 def test_a_call_does_without_threads_that_cannot_be_started(two_threads, monkeypatch):
