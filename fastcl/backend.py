@@ -151,9 +151,11 @@ class DeviceCache:
     ) -> tuple[NDArray, ...]:
         """The arrays `make()` where `like` is, computed anew if `key` differs from last time."""
         place = name, array_device(like)
-        if place not in self._kept or self._kept[place][0] != key:
-            self._kept[place] = key, tuple(to_device_of(array, like) for array in make())
-        return self._kept[place][1]
+        kept = self._kept.get(place)
+        if kept is None or kept[0] != key:
+            # Not read back: another thread may have put the arrays for its own key there.
+            kept = self._kept[place] = key, tuple(to_device_of(array, like) for array in make())
+        return kept[1]
 
 
 def array_device(array: Any) -> int | None:

@@ -6,7 +6,7 @@ import difflib
 import inspect
 import numbers
 import operator
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sized
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -119,6 +119,14 @@ def as_rows(array: Any, name: str, dim: int | None = None) -> NDArray:
     if dim is not None and array.shape[1] != dim:
         raise ValueError(f"{name} must have {dim} columns, got {array.shape[1]}")
     return array
+
+
+def has_no_rows(x: Any, dim: int) -> bool:
+    """Whether x is an array or a sequence of no points, in `dim` dimensions if it has a shape."""
+    shape = getattr(x, "shape", None)
+    if shape is None:
+        shape = (len(x),) if isinstance(x, Sized) else ()
+    return tuple(shape) in ((0,), (0, dim))
 
 
 def as_vector(

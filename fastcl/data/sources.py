@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..backend import is_device, to_host
 from ..fourier.methods import GROUP_ROWS
-from ..validation import as_rows, is_dask, reject_foreign
+from ..validation import as_rows, has_no_rows, is_dask, reject_foreign
 from .patches import check_size, extract_patches, patch_bands
 from .readers import ImageFolder, as_sliceable, read_array
 
@@ -150,6 +150,8 @@ class Chunks:
     def parts(self, done: int) -> Iterator[Part]:
         """The parts after the first `done` points; chunks up to there must be as before."""
         for chunk in self.chunks:
+            if has_no_rows(chunk, self.dim):
+                continue
             rows = Rows(chunk, self.dim, self.on_device)
             del chunk
             if rows.total > done:

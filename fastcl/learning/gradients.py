@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from numpy.typing import NDArray
@@ -194,5 +195,8 @@ def _gradient(
     check_trainable(prior)
     objective = SketchMatching(sketch, domain, prior.theta.dtype, prior.theta)
     objective.check(prior)
+    # A copy shares theta but has buffers of its own, which are let go at the end: at many points
+    # they are large, and several threads may take gradients of one prior.
+    prior = copy.copy(prior)
     value, gradient, _ = objective.gradient(prior, method, points, as_generator(rng), log_scale)
     return value, gradient

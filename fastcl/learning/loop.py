@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .. import files
+from ..locks import exclusive
 from ..measures.base import ReferenceMeasure
 from ..measures.box import Domain
 from ..measures.counter_rng import Stream
@@ -27,6 +29,8 @@ from .optimizers import Adam, Cosine, Optimizer
 from .run import Run, describe_settings
 
 CHECKPOINT_EVERY = 500  # steps
+MIN_JUDGED = 1000  # steps after which G should have fallen
+MAX_UNMATCHED = 0.1  # of ||z||^2: more of it is left if the prior cannot match the sketch
 
 
 @dataclass(repr=False)
@@ -119,6 +123,14 @@ def learn(
         Arguments that do not fit together, or a checkpoint of another run.
     OSError
         A checkpoint that cannot be written.
+    RuntimeError
+        The prior or the optimiser is being used by `learn` in another thread.
+
+    Warns
+    -----
+    RuntimeWarning
+        After 1000 steps or more G is still above a tenth of ||z||^2: the domain may not hold all of
+        the data.
 
     Notes
     -----
@@ -163,27 +175,44 @@ def learn(
         raise TypeError(f"optimizer must be one of fastcl's optimisers, got {optimizer!r}")
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable, got {callback!r}")
-    optimizer.reset()
     seed = int(as_generator(rng).integers(2**63))
-
-    run = Run(prior, optimizer)
     settings = describe_settings(
         method, points, log_scale, prior, domain, optimizer, None if rng is None else seed
     )
     if checkpoint is not None:
         files.check_writable(checkpoint)
-        if Path(checkpoint).exists():
-            seed = run.load(checkpoint, settings, objective)
-    steps = _Steps(objective, run, method, points, log_scale, seed)
-    save = None
-    if checkpoint is not None:
-        save = partial(run.save, checkpoint, settings[0], seed, objective)
-    interrupted = _take_steps(steps, n_iter, progress, save, callback)
-    if log_scale == "normalised":
-        stream = Stream(seed, n_iter)
-        prior.log_scale = objective.unit_mass_log_scale(prior, method, points, stream)
+    with exclusive(prior=prior, optimizer=optimizer):
+        optimizer.reset()
+        run = Run(prior, optimizer)
+        save = None
+        if checkpoint is not None:
+            if Path(checkpoint).exists():
+                seed = run.load(checkpoint, settings, objective)
+            save = partial(run.save, checkpoint, settings[0], seed, objective)
+        steps = _Steps(objective, run, method, points, log_scale, seed)
+        interrupted = _take_steps(steps, n_iter, progress, save, callback)
+        if log_scale == "normalised":
+            stream = Stream(seed, n_iter)
+            prior.log_scale = objective.unit_mass_log_scale(prior, method, points, stream)
     history = {name: np.array(column) for name, column in run.history.items()}
+    _check_fit(sketch, history["value"])
     return LearnResult(prior, history, interrupted)
+
+
+def _check_fit(sketch: Sketch, values: NDArray) -> None:
+    """Warn if G stayed far above the noise of the sketch, as it does on a box that is too small."""
+    if len(values) < MIN_JUDGED or sketch.privacy is not None:  # the noise of a release is unknown
+        return
+    z = sketch.values
+    square = float((z.real**2 + z.imag**2).sum())
+    final = float(np.median(values[-len(values) // 10 :]))
+    if final > MAX_UNMATCHED * square + 2 * len(z) / sketch.count:
+        warnings.warn(
+            f"G stayed at {final / square:.0%} of ||z||^2: check that the domain holds all of the "
+            "data; if it does, take more steps, a wider network or another step size",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 def learn_network(

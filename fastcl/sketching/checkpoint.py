@@ -125,9 +125,10 @@ def run_pass(
     try:
         with progress_bar(progress, source.total, "sketch", source.unit, initial=saved) as bar:
             for rows, first, last in source.parts(saved):
-                if observer is not None:
+                sums = sketch.sum_rows(rows, first, last)
+                if observer is not None:  # only now: rows that are refused must leave no trace
                     observer(rows, first, last)
-                sketch.add_sums(sketch.sum_rows(rows, first, last), last - first)
+                sketch.add_sums(sums, last - first)
                 del rows  # otherwise it would still be in memory when the next part is read
                 bar.update(last - first)
                 if sketch.count - saved >= checkpoint_every:

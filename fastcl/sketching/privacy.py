@@ -39,6 +39,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..locks import STATE_LOCK
 from ..validation import as_choice, as_generator, as_positive
 from .sketch import Sketch
 
@@ -119,7 +120,8 @@ def release(
         raise ValueError(f"delta must be between 0 and 1, got {delta}")
     _check_raw(sketch)
     rng = as_generator(rng)
-    total = np.rint(np.stack([sketch.total.real, sketch.total.imag]) / GRID)
+    sums, count = sketch.sums
+    total = np.rint(np.stack([sums.real, sums.imag]) / GRID)
     steps = noise_steps(sketch, epsilon, delta, mechanism)
     if steps >= MAX_STEPS:
         raise ValueError(f"epsilon is too small for {len(sketch.omega)} frequencies, got {epsilon}")
@@ -128,8 +130,9 @@ def release(
     else:
         noise = np.rint(steps * rng.standard_normal(total.shape))
     real, imag = total + noise
-    accountant = sketch.accountant.spend(epsilon, float(delta))
-    return sketch.with_sums(GRID * (real + 1j * imag), sketch.count, accountant)
+    with STATE_LOCK:
+        accountant = sketch.accountant.spend(epsilon, float(delta))
+    return sketch.with_sums(GRID * (real + 1j * imag), count, accountant)
 
 
 def _check_raw(sketch: Sketch) -> None:

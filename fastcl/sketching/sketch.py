@@ -23,6 +23,7 @@ from ..fourier.structured import (
     frequencies_to_arrays,
     same_frequencies,
 )
+from ..locks import STATE_LOCK
 from ..measures.base import ReferenceMeasure
 from ..measures.box import Box, Domain, merge_domains
 from ..validation import (
@@ -30,6 +31,7 @@ from ..validation import (
     as_generator,
     as_rows,
     as_stored_count,
+    has_no_rows,
     is_dask,
     work_dtype,
 )
@@ -73,6 +75,8 @@ class Sketch(files.Storable, kind="sketch"):
         The sums over the points.
     count : int
         The number of points.
+    sums : (total, count)
+        Both at once, of the same points even while another thread adds more.
     domain : Box, ReferenceMeasure or None
         Where the data lie, if whoever made the sketch has set it. Kept in files, merged by ``+``.
     pass_state : PassState or None
@@ -138,6 +142,11 @@ class Sketch(files.Storable, kind="sketch"):
         return self.omega.shape[1]
 
     @property
+    def sums(self) -> tuple[NDArray[np.complex128], int]:
+        """(total, count), of the same points even while another thread adds more."""
+        return self._sums
+
+    @property
     def total(self) -> NDArray[np.complex128]:
         """The sums over the points, (m,), read-only."""
         return self._sums[0]
@@ -180,16 +189,24 @@ class Sketch(files.Storable, kind="sketch"):
     @property
     def values(self) -> NDArray[np.complex128]:
         """The moments z, (m,); ValueError while there are no points."""
-        if self.count == 0:
+        total, count = self.sums
+        if count == 0:
             raise ValueError("the sketch is empty: update it with points first")
         if self.quantiser is None:
-            return self.total / self.count
-        return self.quantiser.values(self.total, self.count)
+            return total / count
+        return self.quantiser.values(total, count)
 
     def update(self, x: ArrayLike) -> Sketch:
-        """Add the points x (n, d): all of them, or none if x is refused. Returns the sketch."""
+        """Add the points x (n, d): all of them, or none if x is refused. Returns the sketch.
+
+        Several threads may update one sketch at once: every point is then counted once. Their sums
+        are added in the order in which they are ready, which may change the last bits.
+        """
+        if has_no_rows(x, self.dim):
+            return self
         x = as_rows(x, "x", self.dim)
-        self.accountant.register_points()  # so that a release refuses x before the work is done
+        with STATE_LOCK:
+            self.accountant.register_points()  # so that a release refuses x before the work is done
         return self.add_sums(self.sum_rows(x), len(x))
 
     def sum_rows(self, x: Any, first: int = 0, last: int | None = None) -> NDArray[np.complex128]:
@@ -224,10 +241,11 @@ class Sketch(files.Storable, kind="sketch"):
         total = np.asarray(total, np.complex128)
         if total.shape != self.total.shape or not np.isfinite(total).all():
             raise ValueError(f"total must be {len(self.omega)} finite sums, got {total!r}")
-        count = self.count + as_count(count, "count")
-        self.accountant.register_points()
-        self.pass_state = None
-        self._sums = _read_only(self.total + total), count
+        count = as_count(count, "count")
+        with STATE_LOCK:
+            self.accountant.register_points()
+            self.pass_state = None
+            self._sums = _read_only(self.total + total), self.count + count
         return self
 
     def with_sums(self, total: NDArray, count: int, accountant: PrivacyAccountant) -> Sketch:
@@ -258,11 +276,13 @@ class Sketch(files.Storable, kind="sketch"):
                 "sketches of other bits or dither cannot be merged: sketch every part with the "
                 f"same bits and the same rng (bits are {self.bits} and {other.bits})"
             )
-        if self.count and other.count:
-            accountant = self.accountant + other.accountant
-        else:  # merged with an empty sketch, a release is still a release
-            accountant = (self if self.count else other).accountant.copy()
-        merged = self.with_sums(self.total + other.total, self.count + other.count, accountant)
+        with STATE_LOCK:
+            (total, count), (other_total, other_count) = self.sums, other.sums
+            if count and other_count:
+                accountant = self.accountant + other.accountant
+            else:  # merged with an empty sketch, a release is still a release
+                accountant = (self if count else other).accountant.copy()
+        merged = self.with_sums(total + other_total, count + other_count, accountant)
         merged.domain = merge_domains(self.domain, other.domain)
         return merged
 
@@ -308,10 +328,12 @@ class Sketch(files.Storable, kind="sketch"):
 
     def to_arrays(self) -> Arrays:
         """The parts that a file keeps: name -> array."""
+        with STATE_LOCK:
+            total, count = self.sums
+            privacy = self.accountant.to_arrays()
         arrays = frequencies_to_arrays(self.omega)
-        arrays |= {"total": self.total, "count": np.int64(self.count)}
-        arrays |= {"fingerprint": self.fingerprint}
-        arrays |= files.with_prefix("privacy", self.accountant.to_arrays())
+        arrays |= {"total": total, "count": np.int64(count), "fingerprint": self.fingerprint}
+        arrays |= files.with_prefix("privacy", privacy)
         if self.quantiser is not None:
             arrays |= files.with_prefix("quantised", self.quantiser.to_arrays())
         if self.domain is not None:
@@ -487,5 +509,5 @@ def sketch(
         checkpoint_every=checkpoint_every,
     )
     if result.count == 0:
-        raise ValueError("x is empty: the iterable gave no chunk")
+        raise ValueError("x is empty: the iterable gave no points")
     return result

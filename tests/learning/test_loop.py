@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -301,3 +302,18 @@ def test_a_result_prints_no_history():
     sk = fastcl.sketch(np.zeros((1, 2)), omega)
     result = fastcl.learn(prior, sk, fastcl.Box([-1, -1], [1, 1]), n_points=8, n_iter=3, rng=0)
     assert repr(result) == f"LearnResult({prior}, steps=3, interrupted=False)"
+
+
+# ---- the fit ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("high", "holds"), [(1.0, True), (0.0, False)])
+def test_a_box_that_does_not_hold_the_data_is_a_warning(rng, high, holds):
+    x = rng.uniform(-0.9, 0.9, (2000, 1))
+    sk = fastcl.sketch(x, fastcl.draw_frequencies(30, dim=1, scale=0.2, rng=0))
+    box = fastcl.Box([-1.0], [high])
+    prior = fastcl.MLPPrior(dim=1, widths=(16, 16), rng=0)
+    prior.initialise_on(box, rng=0)
+    expects = nullcontext() if holds else pytest.warns(RuntimeWarning, match="domain holds all")
+    with expects:
+        fastcl.learn(prior, sk, box, n_points=128, n_iter=1000, optimizer=fastcl.Adam(5e-3), rng=0)

@@ -163,6 +163,22 @@ def test_iterables_of_chunks_are_one_data_set(x, omega, kind):
     assert_close(sk.values, fastcl.sketch(x, omega).values, x, omega)
 
 
+@pytest.mark.parametrize("bits", [None, 1])
+def test_parts_without_points_are_skipped(x, omega, bits):
+    given = {} if bits is None else {"bits": bits, "rng": 0}
+    chunks = [x[:0], x[:300], np.empty((0, 2), np.float32), [], x[300:], x[:0].tolist()]
+    sk = fastcl.sketch(chunks, omega, **given)
+    expected = fastcl.sketch([x[:300], x[300:]], omega, **given)
+    np.testing.assert_array_equal(sk.values, expected.values)
+    assert sk.update(x[:0]) is sk
+    assert sk.update([]).count == 501
+    np.testing.assert_array_equal(sk.values, expected.values)
+    with pytest.raises(ValueError, match="x is empty"):
+        fastcl.sketch(iter([x[:0], x[:0]]), omega, **given)
+    with pytest.raises(ValueError, match="x is empty"):
+        sk.update(np.empty((0, 3)))  # not even of the right dimension
+
+
 def test_a_list_of_points_is_one_array(x, omega):
     assert np.array_equal(fastcl.sketch(x.tolist(), omega).values, fastcl.sketch(x, omega).values)
 
@@ -208,7 +224,7 @@ def test_values_of_an_empty_sketch_are_an_error(omega):
         (iter([]), ValueError),
         ([np.zeros((3, 2)), np.zeros((3, 3))], ValueError),
         ([np.zeros((3, 2)), np.full((3, 2), np.nan)], ValueError),
-        ([np.zeros((3, 2)), np.zeros((0, 2))], ValueError),
+        ([np.zeros((0, 2)), np.zeros((0, 2))], ValueError),
         ([np.zeros((3, 2)), "points"], TypeError),
         (None, TypeError),
         (3.0, ValueError),

@@ -6,7 +6,7 @@ from pathlib import Path
 import fastcl
 
 ROOT = Path(fastcl.__file__).parent
-GROUND = ("backend", "validation", "files", "progress")
+GROUND = ("backend", "validation", "files", "progress", "locks")
 FACES = ("storage", "estimators", "plots", "cli", "__init__", "__main__")
 # From left to right. Modules of the ground may import each other, and so may faces; fourier and
 # measures may not.
