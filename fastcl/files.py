@@ -171,6 +171,14 @@ def read_npz(path: PathLike, expected: str | None = None) -> tuple[str, Arrays]:
 
     Raises FileNotFoundError, or ValueError for a truncated, foreign or newer file.
     """
+    kind, _, arrays = read_versioned(path)
+    if expected not in (None, kind):
+        raise ValueError(f"{str(path)!r} holds {_in_words(kind)}, expected {_in_words(expected)}")
+    return kind, arrays
+
+
+def read_versioned(path: PathLike) -> tuple[str, int, Arrays]:
+    """(kind, version of the format, arrays) of a file, see `read_npz`."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {str(path)!r}")
@@ -191,10 +199,7 @@ def read_npz(path: PathLike, expected: str | None = None) -> tuple[str, Arrays]:
         )
     if not kind.startswith("fastcl-"):
         raise ValueError(f"{str(path)!r} was not written by fastcl: its kind is {kind!r}")
-    kind = kind.removeprefix("fastcl-")
-    if expected not in (None, kind):
-        raise ValueError(f"{str(path)!r} holds {_in_words(kind)}, expected {_in_words(expected)}")
-    return kind, arrays
+    return kind.removeprefix("fastcl-"), version, arrays
 
 
 def _in_words(kind: str) -> str:

@@ -19,6 +19,7 @@ from ..learning.optimizers import Adam
 from ..measures.base import ReferenceMeasure
 from ..measures.box import Box, Domain
 from ..priors.mlp import MLPPrior
+from ..progress import progress_bar
 from ..sketching.sketch import Sketch, sketch
 from ..validation import as_count, as_positive
 
@@ -50,6 +51,7 @@ def run(
     n_points: int = 4096,
     widths: Sequence[int] = WIDTHS,
     report: Callable[[str], object] = print,
+    progress: bool = False,
 ) -> dict[str, Any]:
     """Time every method on one sketch with its domain; returns a dict of plain numbers and lists.
 
@@ -70,9 +72,9 @@ def run(
             methods[method] = {"points": points, "left_out": reason}
             report(f"{method:10}{points:>10.3g}  left out: {reason}")
             continue
-        row = _run_method(
-            sk, method, POINTS_PER_AXIS if method == "grid" else n_points, seconds, widths
-        )
+        given = POINTS_PER_AXIS if method == "grid" else n_points
+        with progress_bar(progress, LOOKS + 1, method, "evaluation of G") as bar:
+            row = _run_method(sk, method, given, seconds, widths, bar)
         methods[method] = {"points": points, **row}
         report(
             f"{method:10}{points:>10}{1e3 * row['step_seconds']:>12.2f}{row['step_mib']:>12.1f}"
@@ -95,7 +97,7 @@ def _why_left_out(sk: Sketch, points: int) -> str | None:
 
 
 def _run_method(
-    sk: Sketch, method: str, points: int, seconds: float, widths: Sequence[int]
+    sk: Sketch, method: str, points: int, seconds: float, widths: Sequence[int], bar: Any
 ) -> dict[str, Any]:
     prior = _new_prior(sk, widths)
     prior.initialise_on(_domain_of(sk), rng=0)
@@ -107,6 +109,7 @@ def _run_method(
     times: list[float] = []
     at_seconds = [0.0]
     values = [_evaluate(evaluator, prior)]
+    bar.update(1)
     while sum(times) < seconds:
         start = time.perf_counter()
         rng = np.random.default_rng(len(times) + 1)
@@ -115,6 +118,7 @@ def _run_method(
         if sum(times) >= seconds / LOOKS * len(values):
             at_seconds.append(sum(times))
             values.append(_evaluate(evaluator, prior))
+            bar.update(1)
     return {
         "step_seconds": float(np.median(times)),
         "step_mib": step_mib,

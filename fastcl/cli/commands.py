@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,24 @@ from ..fourier.frequencies import draw_frequencies, estimate_scale
 from ..learning.loop import learn_network
 from ..learning.objective import METHODS
 from ..learning.optimizers import Adam
+from ..measures.base import ReferenceMeasure
 from ..measures.box import Box
 from ..measures.mixtures import Gaussian
-from ..sketching.checkpoint import resume, run_pass
+from ..priors.base import Prior
+from ..sketching.checkpoint import OtherData, resume, run_pass
 from ..sketching.sketch import Sketch
-from ..storage import load_prior
 from ..validation import as_positive
+from .streams import warn
 
 MAX_BOX = 3  # dimensions in which uniform points in a box find the data; beyond, a Gaussian does
 SAMPLE_ROWS = 20_000  # rows from which the scale and the Gaussian are estimated
+
+
+def check_out(out: str, apart_from: Iterable[files.PathLike | None] = ()) -> None:
+    """OSError or ValueError now if the output cannot be written, see `files.check_writable`."""
+    if out == "-":
+        raise ValueError("the output must be a file, not '-': it cannot go to standard output")
+    files.check_writable(out, apart_from)
 
 
 def partial_path(out: files.PathLike) -> Path:
@@ -42,7 +51,7 @@ def run_demo(options: Namespace) -> None:
     """`fastcl demo`."""
     from . import demo
 
-    demo.run(options.out, options.iterations)
+    demo.run(options.out, options.iterations, not options.quiet)
 
 
 # ---- sketch -----------------------------------------------------------------------------------
@@ -50,26 +59,21 @@ def run_demo(options: Namespace) -> None:
 
 def run_sketch(options: Namespace) -> None:
     """`fastcl sketch`: an interrupted pass resumes when the same command is run again."""
-    files.check_writable(options.out, [options.source])
+    check_out(options.out, [options.source])
     source = Path(options.source)
     if not source.exists():
         raise FileNotFoundError(f"no such file or folder: {str(source)!r}")
     checkpoint = partial_path(options.out)
     files.check_writable(checkpoint, [source])
-    result: PatchSketch | Sketch
-    if source.is_dir():
-        if options.scale is not None:
-            raise ValueError("--scale is for an array: images have their frequencies adapted")
-        settings: dict[str, Any] = {"progress": True, "checkpoint": checkpoint}
-        if options.patch is not None:
-            settings["patch"] = options.patch
-        result = sketch_images(source, m=options.m, rng=options.seed, **settings)
-        sketch = result.sketch
-    else:
-        if options.patch is not None:
-            raise ValueError("--patch is for a folder of images")
-        rows = read_array(source)
-        result = sketch = sketch_rows(rows, options.m, options.scale, options.seed, checkpoint)
+    try:
+        if _of_another_kind(checkpoint, source):
+            raise OtherData
+        result = _sketch(options, source, checkpoint)
+    except OtherData:
+        warn("sketch", f"{str(checkpoint)!r} belongs to other data, so the sketch starts anew")
+        checkpoint.unlink()
+        result = _sketch(options, source, checkpoint)
+    sketch = result.sketch if isinstance(result, PatchSketch) else result
     sketch.pass_state = None
     result.save(options.out)
     checkpoint.unlink(missing_ok=True)
@@ -77,8 +81,38 @@ def run_sketch(options: Namespace) -> None:
     print(f"{options.out}: {sketch.count} points of dimension {sketch.dim} in {size}")
 
 
+def _of_another_kind(checkpoint: Path, source: Path) -> bool:
+    """Whether a checkpoint is of images and the source an array, or the other way round."""
+    try:
+        found = _load_sketch(str(checkpoint))
+    except (ValueError, OSError):  # none, or one that is refused later
+        return False
+    return isinstance(found, PatchSketch) != source.is_dir()
+
+
+def _sketch(options: Namespace, source: Path, checkpoint: Path) -> PatchSketch | Sketch:
+    """The sketch of a folder of images or of an array, which resumes from the checkpoint."""
+    settings: dict[str, Any] = {"checkpoint": checkpoint, "progress": not options.quiet}
+    if source.is_dir():
+        if options.scale is not None:
+            raise ValueError("--scale is for an array: images have their frequencies adapted")
+        if options.patch is not None:
+            settings["patch"] = options.patch
+        settings |= {"rng": options.seed, "skip_bad": options.skip_bad}
+        return sketch_images(source, m=options.m, **settings)
+    for name in ("patch", "skip_bad"):
+        if getattr(options, name):
+            raise ValueError(f"--{name.replace('_', '-')} is for a folder of images")
+    return sketch_rows(read_array(source), options.m, options.scale, options.seed, **settings)
+
+
 def sketch_rows(
-    x: NDArray | NpyFile, m: int, scale: float | None, seed: int, checkpoint: files.PathLike
+    x: NDArray | NpyFile,
+    m: int,
+    scale: float | None,
+    seed: int,
+    checkpoint: files.PathLike,
+    progress: bool,
 ) -> Sketch:
     """The sketch of the rows of x (n, d), with the domain from which learning draws points."""
     n, dim = x.shape
@@ -94,7 +128,7 @@ def sketch_rows(
         print(f"estimated scale: {scale:.3g} (of clusters: for curves pass a smaller --scale)")
     sketch = resume(checkpoint, Sketch(draw_frequencies(m, dim, scale, rng=rng)), source)
     bounds = _Bounds(sketch) if dim <= MAX_BOX else None
-    run_pass(sketch, source, progress=True, checkpoint=checkpoint, observer=bounds)
+    run_pass(sketch, source, progress=progress, checkpoint=checkpoint, observer=bounds)
     if bounds is not None:
         margin = np.maximum(0.1 * (bounds.high - bounds.low), scale)
         sketch.domain = Box(bounds.low - margin, bounds.high + margin)
@@ -134,7 +168,7 @@ class _Bounds:
 
 def run_learn(options: Namespace) -> None:
     """`fastcl learn`: an interrupted run keeps what was learned next to the output file."""
-    files.check_writable(options.out, [options.sketch, options.checkpoint])
+    check_out(options.out, [options.sketch, options.checkpoint])
     sketch = _load_sketch(options.sketch)
     of_images = isinstance(sketch, PatchSketch)
     methods = IMAGE_METHODS if of_images else METHODS
@@ -150,13 +184,15 @@ def run_learn(options: Namespace) -> None:
         "checkpoint": options.checkpoint,
     }
     settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    settings |= {"method": method, "rng": options.seed, "progress": True}
+    settings |= {"method": method, "rng": options.seed, "progress": not options.quiet}
     learned: Any
     if isinstance(sketch, PatchSketch):
+        if options.low is not None or options.high is not None:
+            raise ValueError("--low and --high are for a sketch of an array")
         learned = learn_patches(sketch, **settings)
         interrupted = learned.interrupted
     else:
-        _check_domain(sketch, options.sketch)
+        _check_domain(sketch, options.sketch, options.low, options.high)
         # A schedule would tie the checkpoint to the number of steps.
         result = learn_network(sketch, optimizer=Adam(1e-3), **settings)
         learned = result.prior
@@ -169,15 +205,30 @@ def run_learn(options: Namespace) -> None:
     print(f"{options.out}: learned by the method {method}")
 
 
-def _load_sketch(path: files.PathLike) -> PatchSketch | Sketch:
+def _load_sketch(path: str) -> PatchSketch | Sketch:
+    if Path(path).is_dir() or Path(path).suffix.lower() in (".npy", *IMAGE_SUFFIXES):
+        raise ValueError(f"{path!r} is no sketch: make one from the data with `fastcl sketch`")
     loaded: Any = files.load(path, Sketch, PatchSketch)
     return loaded
 
 
-def _check_domain(sketch: Sketch, path: files.PathLike) -> None:
-    if sketch.domain is None or sketch.count == 0:
+def _check_domain(
+    sketch: Sketch, path: str, low: list[float] | None = None, high: list[float] | None = None
+) -> None:
+    """Give a sketch the box of these corners; ValueError unless it has points and a domain."""
+    if sketch.count == 0:
+        raise ValueError(f"{path!r} holds no points: it is an empty sketch")
+    if (low is None) != (high is None):
+        raise ValueError("--low and --high go together: they are the corners of a box")
+    if low is not None and high is not None:
+        corners = [corner * sketch.dim if len(corner) == 1 else corner for corner in (low, high)]
+        if any(len(corner) != sketch.dim for corner in corners):
+            raise ValueError(f"--low and --high must have one number, or {sketch.dim}")
+        sketch.domain = Box(*corners)
+    if sketch.domain is None:
         raise ValueError(
-            f"{str(path)!r} has no domain to draw points from: make it with `fastcl sketch`"
+            f"{path!r} has no domain to draw points from: make it with `fastcl sketch`, "
+            "or give --low and --high to `fastcl learn`"
         )
 
 
@@ -186,9 +237,13 @@ def _check_domain(sketch: Sketch, path: files.PathLike) -> None:
 
 def run_denoise(options: Namespace) -> None:
     """`fastcl denoise`."""
-    files.check_writable(options.out)
+    check_out(options.out)
     sigma = None if options.sigma is None else as_positive(options.sigma, "sigma")
-    model = load_prior(options.prior)
+    model: Any = files.load(options.prior, Prior, ReferenceMeasure, ImageModel, Sketch, PatchSketch)
+    if isinstance(model, (Sketch, PatchSketch)):
+        raise ValueError(
+            f"{options.prior!r} holds a sketch, expected a prior: run `fastcl learn` on it first"
+        )
     noisy_path = Path(options.noisy)
     out = Path(options.out)
     if out.suffix.lower() not in (".npy", *IMAGE_SUFFIXES):
@@ -196,17 +251,18 @@ def run_denoise(options: Namespace) -> None:
         raise ValueError(f"the output must end in .npy or {suffixes}, got {options.out!r}")
     from_array = noisy_path.suffix.lower() == ".npy"
     noisy = read_array(noisy_path)[:] if from_array else read_levels(noisy_path)
-    settings = {"strength": options.strength, "estimator": options.estimator, "progress": True}
+    settings = {"strength": options.strength, "estimator": options.estimator}
+    settings["progress"] = not options.quiet
     if isinstance(model, ImageModel):
         if sigma is not None and sigma < 1:
-            _warn(
+            warn(
                 "denoise",
                 f"--sigma {sigma:g} is less than one grey level: "
                 f"for images it is on the 0..255 scale: did you mean {255 * sigma:g}?",
             )
         dtype = kept_dtype(noisy.dtype, out.suffix, noisy.ndim)
         if noisy.dtype == np.uint16 and dtype == np.uint8 and out.suffix.lower() != ".npy":
-            _warn("denoise", f"{out.name} is written with 8 bits of 16: TIFF files keep them all")
+            warn("denoise", f"{out.name} is written with 8 bits of 16: TIFF files keep them all")
         if not from_array:
             noisy = as_picture(noisy, repr(options.noisy), least=model.transform.patch)
         clean, sigma = _denoise_channels(model, noisy, sigma, settings)
@@ -249,11 +305,14 @@ def _write(out: Path, clean: NDArray, dtype: np.dtype) -> None:
             write_image(file, clean, out.suffix, dtype)
 
 
-def _warn(command: str, message: str) -> None:
-    print(f"fastcl {command}: warning: {message}", file=sys.stderr)
+# ---- info, bench, warm ---------------------------------------------------------------------------
 
 
-# ---- bench ------------------------------------------------------------------------------------
+def run_info(options: Namespace) -> None:
+    """`fastcl info`."""
+    from . import info
+
+    print("\n".join(info.describe(options.file)))
 
 
 def run_bench(options: Namespace) -> None:
@@ -266,10 +325,10 @@ def run_bench(options: Namespace) -> None:
     else:
         loaded = _load_sketch(options.sketch)
         sketch = loaded.sketch if isinstance(loaded, PatchSketch) else loaded
-    _check_domain(sketch, options.sketch)
+    _check_domain(sketch, str(options.sketch))
     Path(options.out).mkdir(parents=True, exist_ok=True)
     files.check_writable(Path(options.out) / "bench.json")
-    results = bench.run(sketch, options.seconds)
+    results = bench.run(sketch, options.seconds, progress=not options.quiet)
     bench.write(results, options.out)
     print(f"written to {options.out}")
 

@@ -6,6 +6,8 @@ Bad input gives one line on standard error and exit status 2, never a traceback.
 from __future__ import annotations
 
 import argparse
+import difflib
+import logging
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -16,27 +18,51 @@ from .. import __version__
 from ..denoising.patch_model import IMAGE_METHODS
 from ..denoising.vectors import ESTIMATORS
 from ..learning.objective import METHODS
-from .commands import run_bench, run_demo, run_denoise, run_learn, run_sketch, run_warm
+from .commands import (
+    run_bench,
+    run_demo,
+    run_denoise,
+    run_info,
+    run_learn,
+    run_sketch,
+    run_warm,
+)
+from .streams import streams
 
 ERRORS = (ValueError, TypeError, OSError, ImportError, FloatingPointError, MemoryError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status."""
-    options = build_parser().parse_args(arguments)
-    try:
-        with np.errstate(all="ignore"):  # results that are not finite have a message of their own
+    options, unknown = build_parser().parse_known_args(arguments)
+    if unknown:
+        hint = _did_you_mean(unknown, options.parser)
+        options.parser.error(f"unknown: {' '.join(unknown)}{hint}")
+    logging.getLogger("tifffile").disabled = True  # it has its say in exceptions
+    # Results that are not finite have a message of their own.
+    with streams(options.command, options.quiet), np.errstate(all="ignore"):
+        try:
             options.run(options)
-    except KeyboardInterrupt as interruption:
-        print(": ".join(["fastcl: interrupted", *map(str, interruption.args)]), file=sys.stderr)
-        return 130
-    except ERRORS as error:
-        print(f"fastcl {options.command}: error: {_one_line(error)}", file=sys.stderr)
-        return 2
+        except KeyboardInterrupt as interruption:
+            print(": ".join(["fastcl: interrupted", *map(str, interruption.args)]), file=sys.stderr)
+            return 130
+        except ERRORS as error:
+            print(f"fastcl {options.command}: error: {_one_line(error)}", file=sys.stderr)
+            return 2
     return 0
 
 
+def _did_you_mean(unknown: list[str], parser: argparse.ArgumentParser) -> str:
+    for word in unknown:
+        near = difflib.get_close_matches(word.partition("=")[0], parser._option_string_actions, n=1)
+        if near:
+            return f" (did you mean {near[0]}?)"
+    return ""
+
+
 def _one_line(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return "not enough memory"
     if isinstance(error, ImportError) and "pip install" not in str(error):
         return f'{error}; install the extra with: pip install "fastcl[demo]"'
     if isinstance(error, OSError) and error.strerror and error.filename:
@@ -72,6 +98,7 @@ def build_parser() -> argparse.ArgumentParser:
             _add_denoise_arguments,
             "Denoise an image, or the rows of a .npy array, with a learned prior.",
         ),
+        ("info", run_info, _add_info_arguments, "Say what a file holds, in a few lines."),
         (
             "bench",
             run_bench,
@@ -86,8 +113,11 @@ def build_parser() -> argparse.ArgumentParser:
         ),
     ):
         command = commands.add_parser(name, help=summary, description=summary)
-        command.set_defaults(run=run)
+        command.set_defaults(run=run, parser=command)
         add_arguments(command)
+        command.add_argument(
+            "-q", "--quiet", action="store_true", help="print nothing but warnings and errors"
+        )
     return parser
 
 
@@ -125,6 +155,11 @@ def _add_sketch_arguments(command: Any) -> None:
         help="size of the finest structure of an array, in its units: the width of a cluster or "
         "the thickness of a curve (default: estimated, too large for curves)",
     )
+    command.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="leave out the images that cannot be used, with a warning for each",
+    )
     _add_seed(command)
 
 
@@ -133,9 +168,8 @@ def _add_learn_arguments(command: Any) -> None:
     command.add_argument("-o", "--out", required=True, metavar="PRIOR.npz")
     command.add_argument(
         "--method",
-        choices=tuple(dict.fromkeys(METHODS + IMAGE_METHODS)),
-        help="for images max_entropy (default), unbiased or naive; for an array unbiased (default),"
-        " naive or grid",
+        metavar="METHOD",
+        help=f"for images {_in_words(IMAGE_METHODS)}; for an array {_in_words(METHODS)}",
     )
     command.add_argument(
         "--iterations",
@@ -149,12 +183,29 @@ def _add_learn_arguments(command: Any) -> None:
         metavar="N",
         help="points per step (default: 4096 for an array; 8192 for images, 2048 with a network)",
     )
+    for name, which in (("low", "lower"), ("high", "upper")):
+        command.add_argument(
+            f"--{name}",
+            type=float,
+            nargs="+",
+            metavar="X",
+            help=f"{which} corner of a box that holds all data: for a sketch of an array that was "
+            "made in Python, without a domain",
+        )
     command.add_argument(
         "--checkpoint",
         metavar="FILE",
         help="file that keeps the state of a network; the run resumes from it if it exists",
     )
     _add_seed(command)
+
+
+def _in_words(methods: Sequence[str]) -> str:
+    return f"{', '.join([f'{methods[0]} (default)', *methods[1:-1]])} or {methods[-1]}"
+
+
+def _add_info_arguments(command: Any) -> None:
+    command.add_argument("file", metavar="FILE")
 
 
 def _add_denoise_arguments(command: Any) -> None:

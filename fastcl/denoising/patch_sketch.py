@@ -19,7 +19,7 @@ from ..learning.adaptive import SearchEffort, adapt_frequencies
 from ..measures.base import ReferenceMeasure
 from ..measures.mixtures import standard_normal
 from ..measures.scale_mixtures import GaussianScaleMixture
-from ..sketching.checkpoint import POINTS_BETWEEN, PassState, run_pass
+from ..sketching.checkpoint import POINTS_BETWEEN, OtherData, PassState, run_pass
 from ..sketching.sketch import Sketch
 from ..validation import as_count, as_generator
 
@@ -201,7 +201,7 @@ def sketch_images(
         settings += "" if subsample == SUBSAMPLE else f" subsample={subsample}"
         settings += "" if effort is None else f" {effort}"
         state = PassState(source.describe() + settings, seed=seed)
-        result = _resumed(checkpoint, state.data)
+        result = _resumed(checkpoint, source.describe(), state.data)
     if result is None:
         result = _fitted(opened, patch, m, subsample, effort, rng, progress)
         result.sketch.pass_state = state
@@ -231,18 +231,20 @@ def _open_images(images: Any, patch: int, skip_bad: bool) -> Images:
     return opened
 
 
-def _resumed(checkpoint: files.PathLike, data: str) -> PatchSketch | None:
+def _resumed(checkpoint: files.PathLike, images: str, data: str) -> PatchSketch | None:
     """The `PatchSketch` in a checkpoint, or None if there is no such file.
 
-    ValueError unless it belongs to a pass over `data`.
+    ValueError unless it belongs to a pass over `data`: these `images`, with all settings.
     """
     files.check_writable(checkpoint)
     if not Path(checkpoint).exists():
         return None
     result = PatchSketch.load(checkpoint)
-    if getattr(result.sketch.pass_state, "data", None) != data:
-        raise ValueError(
-            f"checkpoint {str(checkpoint)!r} belongs to other images or settings: "
+    found = getattr(result.sketch.pass_state, "data", "")
+    if found != data:
+        same = found.startswith(f"{images} ")
+        raise (ValueError if same else OtherData)(
+            f"checkpoint {str(checkpoint)!r} belongs to other {'settings' if same else 'images'}: "
             "remove it to start anew"
         )
     return result

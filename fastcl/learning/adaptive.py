@@ -142,21 +142,22 @@ def adapt_frequencies(
     omega = np.empty((0, x.shape[1]))
     c = np.empty(0, np.complex128)
     totals = np.round(np.linspace(0, m, min(effort.rounds, m) + 1)).astype(int)
-    with progress_bar(progress, len(totals) + 1, "frequencies", "round") as bar:
+    in_rounds = (len(totals) - 1) * (effort.ascent_steps + effort.fit_steps)
+    n_steps = in_rounds + effort.refine_steps
+    with progress_bar(progress, n_steps, "frequencies", "step") as bar:
         for n_new in np.diff(totals):
             candidates = _draw(n_new * effort.candidates, x.shape[1], rng)
             scores = _scores(x[: effort.scored], chains.points, candidates)
             best = candidates[np.sort(np.argsort(-scores, kind="stable")[:n_new])]
-            best = _ascend_scores(x, chains.points, best, effort, rng)
+            best = _ascend_scores(x, chains.points, best, effort, rng, bar)
             omega = np.concatenate([omega, best])
             c = np.concatenate([c, np.zeros(n_new)])
             z = _moments(x, PackedOperator.pack(omega, np.dtype(np.float32)))
             metric = WhitenedMetric(omega, reference, RIDGE)
             prior = MaxEntropyPrior(omega, c, reference)
             c = ascend(prior, z, metric, chains, FIT_STEP, effort.fit_steps).c
-            bar.update(1)
-        omega = _refine(x, omega, c, reference, chains, effort, rng)
-        bar.update(2)
+            bar.update(effort.fit_steps)
+        omega = _refine(x, omega, c, reference, chains, effort, rng, bar)
     return omega
 
 
@@ -198,6 +199,7 @@ def _ascend_scores(
     omega: NDArray,
     effort: SearchEffort,
     rng: np.random.Generator,
+    bar: Any,
 ) -> NDArray:
     """The frequencies (m, d) after some steps up the gradient of their scores.
 
@@ -216,6 +218,7 @@ def _ascend_scores(
         by_variance = expected * (np.abs(residual) / variance) ** 2
         gradient -= _moment_gradient(model, operator, residual / variance - by_variance)
         optimizer.update(omega.reshape(-1), -2 * gradient.reshape(-1))
+        bar.update(1)
     return omega
 
 
@@ -239,6 +242,7 @@ def _refine(
     chains: Chains,
     effort: SearchEffort,
     rng: np.random.Generator,
+    bar: Any,
 ) -> NDArray:
     """The frequencies (m, d) after some steps up the likelihood of x in omega and c."""
     shape, size, m = omega.shape, omega.size, len(c)
@@ -257,4 +261,5 @@ def _refine(
         residual = _moments(data, operator) - _moments(model, operator)
         of_omega.update(theta[:size], -gradient.reshape(-1))
         of_c.update(theta[size:], -np.concatenate([residual.real, residual.imag]))
+        bar.update(1)
     return theta[:size].reshape(shape).copy()

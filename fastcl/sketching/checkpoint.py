@@ -54,6 +54,10 @@ class PassState:
         return cls(str(data), bool(complete), int(seed))
 
 
+class OtherData(ValueError):
+    """A checkpoint belongs to other data than those of the pass."""
+
+
 def resume(checkpoint: PathLike, empty: Sketch, source: Source) -> Sketch:
     """The sketch to start the pass from: `empty`, or the points of `checkpoint` if it exists.
 
@@ -65,7 +69,7 @@ def resume(checkpoint: PathLike, empty: Sketch, source: Source) -> Sketch:
         return empty
     started = type(empty).load(checkpoint)
     if started.pass_state is None or started.pass_state.data != source.describe():
-        raise ValueError(
+        raise OtherData(
             f"checkpoint {str(checkpoint)!r} belongs to other data: remove it to start anew"
         )
     if started.fingerprint != empty.fingerprint:
@@ -137,8 +141,11 @@ def run_pass(
         write_checkpoint(complete=True)
     except BaseException as error:
         write_checkpoint()
-        if isinstance(error, KeyboardInterrupt) and checkpoint is not None and sketch.count:
-            raise KeyboardInterrupt(
-                f"the first {sketch.count} {source.units} are kept in {str(checkpoint)!r}"
-            ) from None
+        if checkpoint is None or sketch.count == 0:
+            raise
+        kept = f"the first {sketch.count} {source.units} are kept in {str(checkpoint)!r}"
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(kept) from None
+        if type(error) is ValueError:  # bad rows: the pass resumes when they are mended
+            raise ValueError(f"{error}; {kept}") from None
         raise

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -307,6 +308,36 @@ def test_the_gaussian_near_rows_is_that_of_each_column(tmp_path):
     np.testing.assert_allclose(stds, [0.01, 0.01, 0.005, 0.01, 0.01], rtol=0.05)
 
 
+def test_a_sketch_made_in_python_is_learned_from_within_a_box(made, tmp_path):
+    sk = fastcl.sketch(np.load(made / "rows2.npy"), fastcl.load(made / "s2.npz").omega)
+    sk.save(tmp_path / "s.npz")
+    steps = "--iterations 5 --points 100"
+    for corners in ("--low -1 -1.5 --high 1 1.5", "--low -1 --high 1"):
+        assert run(tmp_path, f"learn s.npz -o p.npz {corners} {steps}") == 0
+    prior = fastcl.MLPPrior(2, rng=0)
+    box = fastcl.Box([-1, -1], [1, 1])
+    prior.initialise_on(box, rng=0)
+    fastcl.learn(prior, sk, box, n_points=100, n_iter=5, rng=0)
+    np.testing.assert_array_equal(fastcl.load_prior(tmp_path / "p.npz").theta, prior.theta)
+
+
+@pytest.mark.filterwarnings("default")
+def test_bad_images_are_skipped_with_a_warning_each(made, tmp_path, capsys):
+    shutil.copytree(made / "images", tmp_path / "images")
+    (tmp_path / "images" / "text.png").write_text("not an image")
+    iio.imwrite(tmp_path / "images" / "tiny.png", as_levels(photograph(0, (3, 20))))
+    settings = "-o s.npz --patch 4 -m 20 --seed 3"
+    assert run(tmp_path, f"sketch images {settings}") == 2
+    assert "text.png" in capsys.readouterr().err
+    assert run(tmp_path, f"sketch images {settings} --skip-bad") == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.startswith("fastcl sketch: warning: skipped: ") for line in lines] == [True] * 2
+    np.testing.assert_array_equal(
+        fastcl.load(tmp_path / "s.npz").sketch.values,
+        fastcl.load(made / "images.npz").sketch.values,
+    )
+
+
 # ---- in a process of its own ---------------------------------------------------------------------
 
 
@@ -334,41 +365,6 @@ def test_the_installed_command_fails_with_status_2(tmp_path):
         "",
         "fastcl learn: error: no such file: 'none.npz'\n",
     )
-
-
-PEAK = """
-import resource, sys
-from fastcl.cli.main import main
-
-def memory(name):
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith(name)) / 1024
-
-if sys.argv[1] != "0":  # MiB of address space beyond what is in use
-    limit = int(memory("VmSize") + int(sys.argv[1])) << 20
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-print(main(sys.argv[2:]), memory("VmHWM"))
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-@pytest.mark.parametrize("limit", [0, 800])
-def test_a_large_array_is_sketched_in_little_memory(tmp_path, limit):
-    def peak_mib(n):
-        path = tmp_path / "rows.npy"
-        with open(path, "wb") as file:  # zeros, which take no room on the disk
-            header = {"descr": "<f4", "fortran_order": False, "shape": (n, 16)}
-            np.lib.format.write_array_header_1_0(file, header)
-            file.truncate(file.tell() + 4 * 16 * n)
-        command = ["sketch", path, "-o", tmp_path / "s.npz", "-m", "1", "--scale", "1"]
-        arguments = [sys.executable, "-c", PEAK, str(limit), *command]
-        done = subprocess.run(arguments, capture_output=True, text=True, timeout=300)
-        status, peak = done.stdout.split()[-2:]
-        assert status == "0", done.stderr
-        return float(peak)
-
-    assert peak_mib(16_000_000 if limit else 7_000_000) < peak_mib(20_000) + 150
 
 
 def test_import_is_light():

@@ -144,6 +144,7 @@ learn s2.npz -o OUT --checkpoint no/such/folder/c.npz
 learn s2.npz -o no/such/folder/p.npz
 learn s2.npz -o empty
 learn s2.npz -o OUT --method max_entropy --iterations 2 --points 50
+learn s2.npz -o OUT --method best
 learn images.npz -o OUT --method grid
 learn images.npz -o OUT --method max_entropy --iterations 0
 learn images.npz -o OUT --method unbiased --iterations 0 --points 2
@@ -287,7 +288,24 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_work(
         ("learn images.npz -o old --method grid", "images must be one of max_entropy, unbiased"),
         ("learn images.npz -o old --checkpoint new.npz", "--checkpoint is for networks"),
         ("learn bare.npz -o old", "no domain"),
-        ("learn unfilled.npz -o old", "no domain"),
+        ("learn bare.npz -o old", "give --low and --high to `fastcl learn`"),
+        ("learn bare.npz -o old --low 0", "--low and --high go together"),
+        ("learn bare.npz -o old --low 0 --high 1 1 1", "must have one number, or 2"),
+        ("learn bare.npz -o old --low 1 --high -1", "low must be below high"),
+        ("learn images.npz -o old --low 0 --high 1", "are for a sketch of an array"),
+        ("learn unfilled.npz -o old", "holds no points"),
+        ("learn rows2.npy -o old", "make one from the data with `fastcl sketch`"),
+        ("learn images -o old", "make one from the data with `fastcl sketch`"),
+        ("denoise s2.npz noisy.png -o old.png --sigma 25", "run `fastcl learn` on it first"),
+        ("denoise images.npz noisy.png -o old.png", "run `fastcl learn` on it first"),
+        ("sketch rows2.npy -o old --skip-bad", "--skip-bad is for a folder of images"),
+        ("sketch rows2.npy -o -", "must be a file, not '-'"),
+        ("learn s2.npz -o -", "must be a file, not '-'"),
+        ("denoise model.npz noisy.png -o - --sigma 25", "must be a file, not '-'"),
+        ("info text.npz", "text.npz' is truncated or was not written by fastcl"),
+        ("info cut-s2.npz", "cut-s2.npz' is truncated"),
+        ("info foreign.npz", "foreign.npz' is truncated or was not written by fastcl"),
+        ("info text.png", "text.png' is not a readable image"),
     ],
 )
 def test_messages_name_what_is_wrong(bad, capsys, command, words):
@@ -303,7 +321,8 @@ def test_messages_name_what_is_wrong(bad, capsys, command, words):
         "sketch images",
         "sketch images -o s.npz -m many",
         "learn s2.npz",
-        "learn s2.npz -o p --method best",
+        "learn s2.npz -o p --lows 1",
+        "learn s2.npz s5.npz -o p",
         "denoise model.npz noisy.png",
         "denoise model.npz noisy.png -o clean.png --sigma much",
         "denoise model.npz noisy.png -o clean.png --sigma 25 --estimator median",
@@ -316,6 +335,31 @@ def test_arguments_that_make_no_command_exit_with_status_2(made, capsys, command
         run(made, command)
     assert caught.value.code == 2
     assert "usage: fastcl" in capsys.readouterr().err
+
+
+def test_a_misspelt_option_shows_the_usage_of_its_command(made, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run(made, "denoise model.npz noisy.png -o clean.png --sgima 25")
+    assert caught.value.code == 2
+    err = capsys.readouterr().err
+    assert err.startswith("usage: fastcl denoise")
+    assert err.endswith("error: unknown: --sgima 25 (did you mean --sigma?)\n")
+
+
+def test_a_read_only_output_is_refused_before_the_work(bad, capsys):
+    for suffix in ("", ".png"):
+        (bad / f"old{suffix}").write_bytes(b"the output of an earlier run")
+        (bad / f"old{suffix}").chmod(0o444)
+    try:
+        for command in (
+            "sketch rows2.npy -o old",
+            "learn s2.npz -o old",
+            "denoise model.npz noisy.png -o old.png --sigma 25",
+        ):
+            assert "is read-only" in assert_refused(bad, command, capsys)
+    finally:
+        for suffix in ("", ".png"):
+            (bad / f"old{suffix}").chmod(0o644)
 
 
 @pytest.mark.parametrize(

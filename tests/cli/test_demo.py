@@ -1,6 +1,7 @@
 """The demonstrations on small data, and short runs of the comparison of methods."""
 
 from functools import partial
+from unittest import mock
 
 import imageio.v3 as iio
 import numpy as np
@@ -119,7 +120,7 @@ def test_log_likelihood_is_normalised_over_the_box():
 @pytest.mark.parametrize("method", METHODS)
 def test_bench_of_one_method_on_a_line(method):
     points = 20 if method == "grid" else 256
-    row = bench._run_method(bench.example_sketch(1), method, points, 0.05, widths=(8,))
+    row = bench._run_method(bench.example_sketch(1), method, points, 0.05, (8,), mock.Mock())
     assert row["steps"] >= 1
     assert row["step_seconds"] > 0
     assert row["step_mib"] > 0
@@ -129,7 +130,7 @@ def test_bench_of_one_method_on_a_line(method):
 
 
 def test_bench_follows_the_objective_down():
-    row = bench._run_method(bench.example_sketch(1), "grid", 20, 0.5, widths=(8,))
+    row = bench._run_method(bench.example_sketch(1), "grid", 20, 0.5, (8,), mock.Mock())
     assert row["value"][-1] < row["value"][0]
 
 

@@ -1,0 +1,146 @@
+"""`fastcl info`: what a file holds, in a few lines."""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import files
+from ..data.image_formats import IMAGE_SUFFIXES, image_shape
+from ..data.readers import read_array
+from ..denoising.patch_model import ImageModel
+from ..denoising.patch_sketch import PatchSketch
+from ..fourier.structured import Frequencies, StructuredFrequencies
+from ..measures.base import ReferenceMeasure
+from ..priors.base import Prior
+from ..priors.gaussianised import GaussianisedPrior
+from ..priors.max_entropy import MaxEntropyPrior
+from ..sketching.checkpoint import PassState
+from ..sketching.sketch import Sketch
+
+Lines = list[tuple[str, object]]  # (name, what is said about it)
+
+
+def describe(path: files.PathLike) -> list[str]:
+    """The lines of `fastcl info`.
+
+    Raises FileNotFoundError, or ValueError for a file that is neither one of fastcl's nor data.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        array = read_array(path)
+        lines: Lines = [("kind", "array"), ("points (n)", f"{array.shape[0]:,}")]
+        lines += [("dimension (d)", array.shape[1]), ("type", array.dtype)]
+    elif suffix in IMAGE_SUFFIXES:
+        height, width = image_shape(path)
+        lines = [("kind", "image"), ("pixels", f"{height} x {width}")]
+    else:
+        kind, version, arrays = files.read_versioned(path)
+        lines = [("kind", kind.replace("-", " ")), ("format version", version)]
+        if kind == "checkpoint":
+            lines += _checkpoint(arrays)
+        else:
+            lines += about(files.load(path, files.Storable))
+    width = max(len(name) for name, _ in lines) + 2
+    return [f"{name + ':':{width}}{said}" for name, said in [("file", path), *lines]]
+
+
+@singledispatch
+def about(thing: Any) -> Lines:
+    """What is said about an object, line by line."""
+    return [("holds", thing), ("made by", "save, in Python")]
+
+
+@about.register
+def _(sketch: Sketch) -> Lines:
+    lines: Lines = [("points (n)", f"{sketch.count:,}"), ("dimension (d)", sketch.dim)]
+    lines += _frequencies(sketch.omega)
+    if sketch.bits is not None:
+        lines.append(("quantised", f"{sketch.bits} bits per feature"))
+    lines.append(("domain", "unknown" if sketch.domain is None else sketch.domain))
+    lines.append(("privacy", _privacy(sketch)))
+    made = "fastcl sketch, or sketch in Python"
+    if sketch.privacy is not None:
+        made = "release"
+    if sketch.pass_state is not None:
+        made += f": {_pass(sketch.pass_state)}"
+    return [*lines, ("made by", made)]
+
+
+@about.register
+def _(patch_sketch: PatchSketch) -> Lines:
+    side = patch_sketch.transform.patch
+    lines: Lines = [("patches", f"{side} x {side} pixels, whitened")]
+    lines += about(patch_sketch.sketch)[:-1]
+    made = "fastcl sketch of a folder, or sketch_images"
+    state = patch_sketch.sketch.pass_state
+    if state is not None:
+        made += f": {_pass(state)}"
+    return [*lines, ("reference", patch_sketch.reference), ("made by", made)]
+
+
+@about.register
+def _(prior: Prior) -> Lines:
+    lines: Lines = [("dimension (d)", prior.dim), ("density", prior)]
+    if isinstance(prior, MaxEntropyPrior):
+        return [*lines, *_frequencies(prior.omega), ("made by", "max_entropy")]
+    return [*lines, ("made by", "fastcl learn, or learn in Python")]
+
+
+@about.register
+def _(measure: ReferenceMeasure) -> Lines:
+    return [("dimension (d)", measure.dim), ("density", measure), ("made by", "save, in Python")]
+
+
+@about.register
+def _(model: ImageModel) -> Lines:
+    side = model.transform.patch
+    lines: Lines = [("patches", f"{side} x {side} pixels, whitened"), ("density", model.prior)]
+    method = "max_entropy" if model.density is not None else "a network"
+    if isinstance(model.density, GaussianisedPrior):
+        lines.append(("fitted to", model.density.prior))
+    passes = ", ".join(f"{value:g}" for value in model.precisions)
+    lines.append(("precisions", f"{passes} times that of the noise"))
+    return [*lines, ("made by", f"fastcl learn, or learn_patches, by {method}")]
+
+
+def _checkpoint(arrays: files.Arrays) -> Lines:
+    """What is said about the checkpoint of `learn`; ValueError if it is damaged."""
+    try:
+        omega: NDArray = np.asarray(arrays["omega"])
+        lines: Lines = [("steps", int(arrays["iteration"])), ("parameters", arrays["theta"].size)]
+        lines += [("dimension (d)", omega.shape[1]), *_frequencies(omega)]
+        lines += [("settings", f"{arrays['settings']!s:.200}")]
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise ValueError(f"the checkpoint is damaged ({error})") from None
+    return [*lines, ("made by", "fastcl learn --checkpoint, or learn in Python")]
+
+
+def _frequencies(omega: Frequencies) -> Lines:
+    m = len(omega)
+    kind = repr(omega) if isinstance(omega, StructuredFrequencies) else "drawn one by one"
+    radii = np.linalg.norm(np.asarray(omega), axis=1)
+    low, middle, high = np.quantile(radii, [0, 0.5, 1])
+    return [
+        ("frequencies (m)", f"{m}, {kind}"),
+        ("their radii", f"{low:.3g} to {high:.3g}, median {middle:.3g} radians per unit"),
+    ]
+
+
+def _pass(state: PassState) -> str:
+    return f"the checkpoint of a pass that is {'complete' if state.complete else 'interrupted'}"
+
+
+def _privacy(sketch: Sketch) -> str:
+    if sketch.privacy is not None:
+        epsilon, delta = sketch.privacy
+        return f"a release with epsilon {epsilon:g}, delta {delta:g}"
+    epsilon, delta = sketch.spent
+    if not epsilon:
+        return "none: these are the raw moments"
+    return f"none itself; releases of it have spent epsilon {epsilon:g}, delta {delta:g}"
