@@ -3,7 +3,8 @@
 A block of ROWS points goes through every layer while its activations are in cache. `theta` (P,)
 holds, layer by layer, the matrix (inputs, outputs) in row-major order and the bias (outputs,);
 `sizes` holds the widths, input and output included. `transposed` holds every matrix transposed, in
-the same place as in `theta`; the backward pass and narrow layers read it.
+the same place as in `theta`; the backward pass and narrow layers read it, the forward pass only
+those of narrow layers.
 
 Blocks are grouped into parts, the tasks of the threads: gradients are summed in the working
 precision within a part, and in float64 over the parts. The parts depend on the number of rows
@@ -25,8 +26,9 @@ NARROW = 16  # with fewer columns, vectors along them have empty lanes: dot prod
 
 
 @parallel(jit, cost=lambda theta, *_: 4 * theta.size)
-def transpose_weights(tasks, theta, sizes, transposed):
-    # transposed = every matrix of theta transposed, at its place in theta; biases are left out
+def transpose_weights(tasks, theta, sizes, widest, transposed):
+    # transposed = every matrix of theta with up to `widest` columns transposed, at its place in
+    # theta; biases are left out
     # theta, transposed (P,), sizes (layers + 1,)
     for task in share(tasks, TASKS):
         offset = 0
@@ -34,7 +36,7 @@ def transpose_weights(tasks, theta, sizes, transposed):
             n_in, n_out = sizes[layer], sizes[layer + 1]
             source = theta[offset : offset + n_in * n_out].reshape(n_in, n_out)
             target = transposed[offset : offset + n_in * n_out].reshape(n_out, n_in)
-            for first in range(task * STRIPE, n_in, TASKS * STRIPE):
+            for first in range(task * STRIPE, n_in if n_out <= widest else 0, TASKS * STRIPE):
                 for j in range(n_out):
                     for i in range(first, min(first + STRIPE, n_in)):
                         target[j, i] = source[i, j]

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ..backend import empty, empty_aligned, is_device, kernel, to_device_of, to_host
 from ..files import Arrays, part_from, parts_of
+from ..kernels.mlp import NARROW
 from ..measures.base import ReferenceMeasure
 from ..measures.box import Box, Domain
 from ..validation import (
@@ -100,6 +101,7 @@ class MLPPrior(Prior, kind="prior"):
             check_reference(reference, dim)
         self.reference = reference
         self.sizes = np.array([dim, *widths, dim], np.int64)
+        self._widest = max(dim, *widths)
         self._theta = empty_aligned(count_parameters(self.sizes), as_float_dtype(dtype))
         self._theta[:] = 0
         rng = as_generator(rng)
@@ -141,7 +143,7 @@ class MLPPrior(Prior, kind="prior"):
     def energy(self, x: ArrayLike) -> NDArray:
         """R_theta(x) = ||f_theta(x)||^2, (n,), in the type of x, for x (n, d)."""
         x = as_points(x, "x", self.dim)
-        theta, transposed = self.weights(x.dtype, x)
+        theta, transposed = self.weights(x.dtype, x, backward=False)
         part_rows = kernel("rows_of_part", like=x)(len(x))
         nothing = np.empty(0, x.dtype, like=x)
         energy = np.empty(len(x), x.dtype, like=x)
@@ -196,17 +198,22 @@ class MLPPrior(Prior, kind="prior"):
         self.theta[-1 - n_in * n_out - n_out : -1] *= np.sqrt(energy / self.energy(x).mean())
         self.log_scale = -np.log(volume * np.exp(-self.energy(x)).mean())
 
-    def weights(self, dtype: DTypeLike | None = None, like: NDArray | None = None) -> tuple:
+    def weights(
+        self, dtype: DTypeLike | None = None, like: NDArray | None = None, backward: bool = True
+    ) -> tuple:
         """(theta without a, its transposed matrices): the weights in the layouts of the kernels.
 
         They are in `dtype` and on the device of `like`, by default those of theta. The next call
-        overwrites the buffer. Call again after theta has changed.
+        overwrites the buffer. Call again after theta has changed. Without `backward`, only what the
+        forward pass needs is transposed.
         """
         like = self.theta if like is None else like
         theta = self.theta[:-1].astype(self.dtype if dtype is None else dtype, copy=False)
         theta = theta if is_device(theta) == is_device(like) else to_device_of(theta, like)
         transposed = self._buffer("transposed", theta.size, theta)
-        kernel("transpose_weights", like=theta)(theta, self.sizes, transposed)
+        kernel("transpose_weights", like=theta)(
+            theta, self.sizes, self._widest if backward else NARROW - 1, transposed
+        )  # fmt: skip
         return theta, transposed
 
     def forward(

@@ -1,4 +1,4 @@
-"""The same bits in programs that fork, spawn or use threads, beside each threading layer of Numba."""
+"""The same bits in programs that fork, spawn or use threads, beside each layer of Numba."""
 
 import functools
 import importlib.util

@@ -83,8 +83,8 @@ def _tiles(sizes: NDArray, side: int) -> int:
     return int((across[:-1] * across[1:]).sum())
 
 
-def transpose_weights(theta: Array, sizes: NDArray, transposed: Array) -> None:
-    """Twin of `mlp.transpose_weights`."""
+def transpose_weights(theta: Array, sizes: NDArray, widest: int, transposed: Array) -> None:
+    """Twin of `mlp.transpose_weights` for matrices of all widths, whatever `widest` is."""
     dtype, grid = theta.dtype, _tiles(sizes, TRANSPOSED_SIDE)
     arguments = (theta, _sizes(sizes), transposed)
     shared = dtype.itemsize * TRANSPOSED_SIDE * (TRANSPOSED_SIDE + 1)
