@@ -138,7 +138,7 @@ def as_vector(
         raise ValueError(
             f"{name} must have shape ({'n' if size is None else size},), got {array.shape}"
         )
-    with np.errstate(over="ignore"):  # what the type cannot hold becomes infinite, and is refused
+    with np.errstate(over="ignore", under="ignore"):  # infinity is refused below
         array = np.ascontiguousarray(array, dtype, like=array)
     if not np.isfinite(array).all():
         raise ValueError(f"{name} holds NaN or infinity in {array.dtype}")

@@ -132,7 +132,8 @@ def denoise(
         start = best_start(prior, chunk, noise, strength, normals)
         return map_estimate(prior, chunk, noise, strength, n_iter, start)
 
-    result = _by_chunks(estimate, y, rows, progress)
+    with np.errstate(under="ignore"):
+        result = _by_chunks(estimate, y, rows, progress)
     if 100 * weak > len(y):
         warnings.warn(
             f"the posterior means of {weak} of {len(y)} rows rest on fewer than {MIN_EFFECTIVE:g} "

@@ -101,6 +101,7 @@ def draw_frequencies(
     return draw_free(m, dim, scale, law, rng)
 
 
+@np.errstate(under="ignore")
 def estimate_scale(x: ArrayLike, rng: Any = None, n_points: int = 5000, m: int = 1000) -> float:
     """Estimate a `scale` for `draw_frequencies` from a small sketch of some of the data.
 

@@ -68,6 +68,7 @@ class ReferenceMeasure(Pointwise, Storable):
         """The point (d,) around which `pair_sketches` are taken: the mean, if it is known."""
         return np.zeros(self.dim)
 
+    @np.errstate(under="ignore")
     def pair_sketches(self, omega: NDArray) -> tuple[NDArray, NDArray]:
         """The sketch around `centre` at omega_l - omega_l' and at omega_l + omega_l', each (m, m).
 
@@ -98,11 +99,13 @@ class ReferenceMeasure(Pointwise, Storable):
         gradient[~np.isfinite(gradient)] = 0  # outside the support, where no direction is better
         return to_device_of(gradient.astype(x.dtype), x)
 
+    @np.errstate(under="ignore")
     def energy_parts(self, x: ArrayLike) -> tuple[NDArray, NDArray, NDArray | float]:
         """(-log density (n,), its gradient (n, d), curvature for a preconditioner (n, d) or 0)."""
         x = as_points(x, "x", self.dim)
         return -self.log_density(x), -self.log_density_grad(x), x.dtype.type(0)
 
+    @np.errstate(under="ignore")
     def propose(
         self, x: NDArray, step: float, rng: np.random.Generator
     ) -> tuple[NDArray, NDArray | float]:
@@ -117,6 +120,7 @@ class ReferenceMeasure(Pointwise, Storable):
         low, high = np.quantile(to_host(self.sample(SCALE_SAMPLES, 0)), [0.16, 0.84], axis=0)
         return np.maximum((high - low) / 2, np.finfo(np.float64).tiny)
 
+    @np.errstate(under="ignore")
     def posterior_points(
         self, y: NDArray, noise: NDArray, normals: NDArray
     ) -> tuple[NDArray, NDArray, NDArray | None]:

@@ -75,6 +75,7 @@ class Box(Pointwise, Storable, kind="box"):
         stream = rng if isinstance(rng, Stream) else Stream(int(as_generator(rng).integers(2**63)))
         return stream.uniform(n, self.low, self.high, dtype, like)
 
+    @np.errstate(under="ignore")
     def propose(self, x: NDArray, step: float, rng: np.random.Generator) -> tuple[NDArray, float]:
         """(y, 0): a random-walk step of `step` half-sides from x, reflected at the walls."""
         side = (self.high - self.low).astype(x.dtype)
@@ -92,6 +93,7 @@ class Box(Pointwise, Storable, kind="box"):
         inside = ((x >= to_device_of(self.low, x)) & (x <= to_device_of(self.high, x))).all(axis=1)
         return np.where(inside, -np.log(self.volume), -np.inf).astype(x.dtype)
 
+    @np.errstate(under="ignore")
     def sketch(self, omega: ArrayLike) -> NDArray:
         """Sketch of the uniform distribution, (m,) complex: a product of sinc functions."""
         omega = as_points(omega, "omega", self.dim)
@@ -99,6 +101,7 @@ class Box(Pointwise, Storable, kind="box"):
         phases = (omega * self.centre).sum(axis=1)
         return np.exp(-1j * phases) * np.sinc(omega * half / np.pi).prod(axis=1)
 
+    @np.errstate(under="ignore")
     def pair_sketches(self, omega: NDArray) -> tuple[NDArray, NDArray]:
         """The sketch around the centre at omega_l - omega_l' and omega_l + omega_l', (m, m)."""
         half = (self.high - self.low) / (2 * np.pi)

@@ -97,6 +97,7 @@ class GaussianTerms(ReferenceMeasure):
             points[mine] = product(points[mine], root.T) + self.term_means[k].astype(dtype)
         return points
 
+    @np.errstate(under="ignore")
     def propose(
         self, x: NDArray, step: float, rng: np.random.Generator
     ) -> tuple[NDArray, NDArray | float]:
@@ -107,6 +108,7 @@ class GaussianTerms(ReferenceMeasure):
         y = x + product(rng.standard_normal(x.shape, dtype=x.dtype), step * root.T)
         return y, self.log_density(y) - self.log_density(x)
 
+    @np.errstate(under="ignore")
     def sketch(self, omega: ArrayLike) -> NDArray:
         """Sketch in closed form, (m,) complex, for omega (m, d)."""
         omega = as_points(omega, "omega", self.dim).astype(np.float64)
@@ -118,6 +120,7 @@ class GaussianTerms(ReferenceMeasure):
             total += weight * np.exp(-1j * phases - squares / 2)
         return total
 
+    @np.errstate(under="ignore")
     def pair_sketches(self, omega: NDArray) -> tuple[NDArray, NDArray]:
         """The sketch around the centre at omega_l - omega_l' and omega_l + omega_l', (m, m).
 
@@ -173,6 +176,7 @@ class GaussianTerms(ReferenceMeasure):
             curvature += share[:, None] * np.diag(precision)
         return energy, gradient, curvature
 
+    @np.errstate(under="ignore")
     def posterior(self, y: NDArray, noise: NDArray) -> tuple[NDArray, NDArray, NDArray]:
         """The posterior of x given y = x + N(0, diag(noise^2)), a mixture, for one chunk y (n, d).
 
@@ -185,6 +189,7 @@ class GaussianTerms(ReferenceMeasure):
         means = np.stack([mean + product(y - mean, gain) for mean, gain in pairs])
         return responsibilities, means, roots
 
+    @np.errstate(under="ignore")
     def posterior_points(
         self, y: NDArray, noise: NDArray, normals: NDArray
     ) -> tuple[NDArray, NDArray, None]:
@@ -199,6 +204,7 @@ class GaussianTerms(ReferenceMeasure):
         points = means[component, rows] + offsets[component, columns]
         return centre, points.astype(y.dtype), None
 
+    @np.errstate(under="ignore")
     def posterior_mean(self, y: ArrayLike, noise: NDArray) -> NDArray:
         """E[x | y] (n, d) for y = x + N(0, diag(noise^2)); noise is (d,), or a number."""
         noise = as_noise_level(noise, self.dim)
@@ -254,6 +260,7 @@ class GaussianTerms(ReferenceMeasure):
         terms += constants[:, None]
         return terms
 
+    @np.errstate(under="ignore")
     def _by_chunks(self, x: ArrayLike, function: Callable) -> Any:
         """Apply `function` to x in chunks of rows, and join the results in the type of x."""
         x = as_points(x, "x", self.dim)
@@ -372,6 +379,7 @@ class Gaussian(GaussianMixture):
     def __repr__(self) -> str:
         return f"Gaussian(dim={self.dim})"
 
+    @np.errstate(under="ignore")
     def propose(self, x: NDArray, step: float, rng: np.random.Generator) -> tuple[NDArray, float]:
         """(y, 0): an autoregressive step that leaves q invariant; `step` is at most 1."""
         y = product(rng.standard_normal(x.shape, dtype=x.dtype), step * self._roots[0].T)

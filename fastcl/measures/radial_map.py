@@ -15,6 +15,7 @@ N_NODES = 2000
 TINY = np.finfo(np.float64).tiny
 
 
+@np.errstate(under="ignore")
 def radial_tables(scales: NDArray, weights: NDArray, dim: int) -> tuple[NDArray, NDArray]:
     """Tables for `evaluate_table`: log r -> log of the mapped radius, and its inverse.
 

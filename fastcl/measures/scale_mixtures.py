@@ -148,6 +148,7 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         weights, moments = self._statistics(x)
         return _covariances_of(weights, moments, common), weights
 
+    @np.errstate(under="ignore")
     def _statistics(self, x: NDArray) -> tuple[NDArray, NDArray]:
         """Sufficient statistics of x (n, d) for a step of the fit.
 
@@ -212,6 +213,7 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
             curvature += weight[:, None] * np.diag(precision)
         return -log_density, gradient, curvature
 
+    @np.errstate(under="ignore")
     def posterior_mean(self, y: ArrayLike, noise: NDArray) -> NDArray:
         """E[x | y] (n, d) for y = x + N(0, diag(noise^2)); noise is (d,), or a number."""
         y = as_points(y, "y", self.dim)
@@ -289,6 +291,7 @@ def _padded(a: NDArray, dtype: DTypeLike) -> NDArray:
     return np.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, -a.shape[-1] % LANES)]).astype(dtype, order="C")
 
 
+@np.errstate(under="ignore")
 def _common_scales(x: NDArray, n_scales: int) -> tuple[NDArray, NDArray]:
     """(second moments (d, d) of x, `n_scales` scales spread over the radii of whitened x)."""
     covariance = product(x.T, x).astype(np.float64) / len(x)
@@ -391,6 +394,7 @@ class GaussianScaleMixture(MixtureOfScaleMixtures, kind="gaussian_scale_mixture"
 
         return self._by_chunks(u, stretch)
 
+    @np.errstate(under="ignore")
     def pull_back(self, x: ArrayLike, gradient: NDArray) -> NDArray:
         """Chain rule for T: the gradient (n, d) at x, from the gradient (n, d) at T(x)."""
         x = as_points(x, "x", self.dim)

@@ -86,6 +86,7 @@ class Chains:
     def __repr__(self) -> str:
         return f"Chains(domain={self.domain}, n_points={len(self.points)})"
 
+    @np.errstate(under="ignore")
     def metropolis_step(
         self,
         energy: Callable[[NDArray], NDArray],
@@ -102,6 +103,7 @@ class Chains:
         taken = self._take(trial, factor * (here - there) + log_ratio, ACCEPTANCE)
         return np.where(taken, there, here)
 
+    @np.errstate(under="ignore")
     def hmc_step(
         self,
         prior: Prior,
@@ -155,6 +157,7 @@ class Chains:
         energies = None if here is None else here[0]
         return (self.metropolis_step(prior.energy, energies, factor),)
 
+    @np.errstate(under="ignore")
     def _take(self, trial: NDArray, log_ratio: NDArray, acceptance: float) -> NDArray:
         """Accept or reject the trial points, adapt the step; returns which were accepted (n,)."""
         taken = np.log(self.rng.random(len(trial))) < log_ratio
@@ -163,6 +166,7 @@ class Chains:
         self.step = float(np.clip(self.step * change, MIN_STEP, 1))
         return taken
 
+    @np.errstate(under="ignore")
     def resample(self, weights: NDArray) -> NDArray:
         """Resample the points by weights (n,), systematically; returns the indices kept (n,)."""
         levels = (np.arange(len(weights)) + self.rng.random()) / len(weights)
@@ -231,6 +235,7 @@ def _start(prior: Prior, domain: Box | None) -> Domain:
     return domain
 
 
+@np.errstate(under="ignore")
 def _anneal(prior: Prior, chains: Chains, total: float = 0.0) -> float:
     """Bring chains from their domain to the density; returns the log-mass, added to `total`."""
     here: tuple | None = None

@@ -201,6 +201,7 @@ def max_entropy(
         return ascend(prior, z, metric, chains, step_size, n_iter, bar)
 
 
+@np.errstate(under="ignore")
 def ascend(
     prior: MaxEntropyPrior,
     z: NDArray,

@@ -57,6 +57,7 @@ class WhitenedMetric:
     array([ 9.5 +0.j, -4.38+0.j])
     """
 
+    @np.errstate(under="ignore")
     def __init__(
         self,
         omega: ArrayLike,
@@ -75,6 +76,7 @@ class WhitenedMetric:
     def __repr__(self) -> str:
         return f"WhitenedMetric(m={len(self.omega)}, ridge={self.ridge})"
 
+    @np.errstate(under="ignore")
     def apply(self, residual: NDArray) -> NDArray:
         """M r, (m,) complex128, for a residual r (m,) complex."""
         centred = residual / self._shift
