@@ -48,7 +48,7 @@ MARGIN = 1e-3  # by which the search box exceeds the data, in units of the sketc
 
 def find_scale(rows: NDArray, rng: np.random.Generator) -> float:
     """`estimate_scale` of rows (n, d), or 1 if they are all equal."""
-    return estimate_scale(rows, rng) if np.ptp(rows, axis=0).any() else 1.0
+    return estimate_scale(rows, rng, of="clusters") if np.ptp(rows, axis=0).any() else 1.0
 
 
 class SketchingEstimator(BaseEstimator):

@@ -125,12 +125,14 @@ def sketch_rows(
         raise ValueError(f"x holds NaN or infinity in row {chosen[finite.argmin()]}")
     if scale is None:
         scale = estimate_scale(sample, rng)
-        print(f"estimated scale: {scale:.3g} (of clusters: for curves pass a smaller --scale)")
+        print(f"estimated scale: {scale:.3g}")
     sketch = resume(checkpoint, Sketch(draw_frequencies(m, dim, scale, rng=rng)), source)
     bounds = _Bounds(sketch) if dim <= MAX_BOX else None
     run_pass(sketch, source, progress=progress, checkpoint=checkpoint, observer=bounds)
     if bounds is not None:
-        margin = np.maximum(0.1 * (bounds.high - bounds.low), scale)
+        sides = bounds.high - bounds.low
+        # A column in small units must not get a margin of many sides from the scale of them all.
+        margin = np.maximum(0.1 * sides, np.where(sides > 0, np.minimum(scale, sides), scale))
         sketch.domain = Box(bounds.low - margin, bounds.high + margin)
     else:
         sketch.domain = _gaussian_near(sample, scale)

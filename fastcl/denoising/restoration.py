@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..backend import is_device, to_device_of
+from ..backend import is_device, to_device_of, to_host
 from ..data.patches import (
     add_patches,
     as_image,
@@ -34,6 +34,9 @@ from .vectors import ESTIMATORS, closed_form_mean, map_estimate, normal_points, 
 
 MAP_PRECISIONS = (4.0, 16.0, 64.0)  # beta for MAP estimates, pass by pass
 NORMAL_MEDIAN = 0.6744897501960817  # median of |N(0, 1)|
+RUN = 8  # equal pixels in a row or column that have no noise
+MIN_SHARE = 0.01  # of the pixels at level 0 or an end of the range, if it is not by chance
+MIN_WINDOWS = 100  # of 3 x 3 pixels with noise, from which it is estimated; else from all of them
 CHUNK_PATCHES = 8192  # patches whose posterior means are sampled at a time
 
 
@@ -49,7 +52,9 @@ def estimate_noise(image: ArrayLike) -> float:
     Returns
     -------
     float
-        On the same scale. Too large if fine texture fills half of the image.
+        On the same scale. Too large if fine texture fills half of the image. Areas without noise
+        do not count: masked or saturated pixels, borders, rows and columns that were repeated. Far
+        too small if the image was enlarged or smoothed after the noise had come.
 
     Raises
     ------
@@ -68,15 +73,48 @@ def estimate_noise(image: ArrayLike) -> float:
     >>> round(fastcl.estimate_noise(noisy), 2)
     0.1
     """
-    image = as_image(image, "image", 3)
+    whole = to_host(as_image(image, "image", 3))
+    image = _without_repeats(_without_repeats(whole).T).T
+    if min(image.shape) < 3:
+        image = whole
     # Second differences along both axes are blind to planes and to edges along an axis. Divided by
     # six, they have the variance of the noise.
     rows = image[:-2] - 2 * image[1:-1] + image[2:]
     values = (rows[:, :-2] - 2 * rows[:, 1:-1] + rows[:, 2:]) / 6
+    bad = _has_no_noise(image)
+    good = ~np.lib.stride_tricks.sliding_window_view(bad, (3, 3)).any(axis=(2, 3))
+    if good.sum() >= MIN_WINDOWS:
+        values = values[good]
     sigma = float(np.median(np.abs(values))) / NORMAL_MEDIAN
     if sigma == 0:
         raise ValueError("image has no noise to estimate: pass sigma")
     return sigma
+
+
+def _without_repeats(image: NDArray) -> NDArray:
+    """The rows of an image that differ from the row before."""
+    return image[np.append(True, (image[1:] != image[:-1]).any(axis=1))]
+
+
+def _has_no_noise(image: NDArray) -> NDArray:
+    """Which pixels are in a run of RUN equal ones, masked by 0, or where the image is cut off."""
+    bad = _in_runs(image) | _in_runs(image.T).T
+    for level in (0, image.min(), image.max()):
+        equal = image == level
+        if equal.mean() > MIN_SHARE:
+            bad |= equal
+    return bad
+
+
+def _in_runs(image: NDArray) -> NDArray:
+    """Which pixels (H, W) are in a run of RUN equal ones along the first axis."""
+    bad = np.zeros(image.shape, bool)
+    starts = np.ones((max(len(image) - RUN + 1, 0), image.shape[1]), bool)
+    for k in range(RUN - 1):
+        starts &= (image[1:] == image[:-1])[k : k + len(starts)]
+    for k in range(RUN):
+        bad[k : k + len(starts)] |= starts
+    return bad
 
 
 def denoise_image(

@@ -16,6 +16,10 @@ from .seeded import SeededFrequencies
 from .structured import Frequencies, HadamardFrequencies, HarmonicFrequencies, as_harmonics
 
 STRUCTURES = (None, "harmonic", "hadamard", "seeded")
+SCALES = ("finest", "clusters")
+RINGS = 30  # groups of frequencies of about the same radius
+# Radii at which a scale is sought, times the standard deviation of the points.
+WIDEST, FINEST = 0.5, 1e4
 
 
 def draw_frequencies(
@@ -102,13 +106,10 @@ def draw_frequencies(
 
 
 @np.errstate(under="ignore")
-def estimate_scale(x: ArrayLike, rng: Any = None, n_points: int = 5000, m: int = 1000) -> float:
+def estimate_scale(
+    x: ArrayLike, rng: Any = None, n_points: int = 5000, m: int = 1000, of: str = "finest"
+) -> float:
     """Estimate a `scale` for `draw_frequencies` from a small sketch of some of the data.
-
-    The magnitudes of a sketch of clustered data decay like exp(-scale^2 r^2 / 2), where r is the
-    radius of the frequency. This decay is fitted to the largest magnitude in each of 30 rings of
-    frequencies; the fit is repeated three times, each time with frequencies drawn at the scale
-    found before.
 
     Parameters
     ----------
@@ -118,64 +119,138 @@ def estimate_scale(x: ArrayLike, rng: Any = None, n_points: int = 5000, m: int =
         Seed or generator that chooses the points and draws the frequencies.
     n_points, m : int
         Number of points and of frequencies in the small sketch; m is at least 90.
+    of : {"finest", "clusters"}
+        "finest": of the finest structure, which `learn` needs. "clusters": of the widest shapes
+        that may serve as clusters, which `decode_kmeans` and `decode_mixture` need.
 
     Returns
     -------
     float
-        Standard deviation of the finest clusters, in units of x. It is too large for curves and
-        other connected shapes, up to ten times: look at `fastcl.plots.plot_frequencies`, and halve
-        the scale until the magnitudes at the largest radii reach the noise floor. It is also too
-        large if the clusters are few and regularly placed, because the sketch then vanishes at
-        whole rings of frequencies.
+        In units of x. "finest": the standard deviation of clusters, or that across a curve or a
+        surface; of several, nearly the smallest that `n_points` points show. Structure below 1e-3
+        of the standard deviation of x is not found, nor is that of a few out of many directions:
+        look at `fastcl.plots.plot_frequencies`, and halve the scale until the magnitudes at the
+        largest radii reach the noise floor. "clusters": nearly the same for a few clusters, and up
+        to ten times as much for curves, surfaces and many clusters.
 
     Raises
     ------
     TypeError, ValueError
-        x not finite, empty, or without any spread; n_points or m too small.
+        x not finite, empty, or without any spread; n_points or m too small; an unknown `of`.
 
     Notes
     -----
-    Keriven et al., arXiv 1606.02838.
+    "finest": over the directions of a frequency of radius r, the mean of ``|z|^2`` falls like
+    ``r^-k exp(-scale^2 r^2)`` for clusters (k = 0), curves (k = 1) and surfaces (k = 2) of this
+    standard deviation or thickness. k and the scale are fitted from a tenth of the radius at which
+    the mean sinks into the sampling noise. "clusters": ``exp(-scale^2 r^2 / 2)`` is fitted to the
+    largest magnitude in each of 30 rings of frequencies (Keriven et al., arXiv 1606.02838).
 
     Examples
     --------
     >>> import numpy as np, fastcl
-    >>> x = 0.1 * np.random.default_rng(0).standard_normal((20000, 2))
-    >>> 0.08 < fastcl.estimate_scale(x, rng=0) < 0.12
+    >>> angle = 2 * np.pi * np.random.default_rng(0).random(20000)
+    >>> circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    >>> x = circle + 0.05 * np.random.default_rng(1).standard_normal((20000, 2))
+    >>> 0.04 < fastcl.estimate_scale(x, rng=0) < 0.06
     True
     """
     rng = as_generator(rng)
-    n_points, m = as_count(n_points, "n_points"), as_count(m, "m", least=90)
+    n_points, m = as_count(n_points, "n_points"), as_count(m, "m", least=3 * RINGS)
+    as_choice(of, "of", SCALES)
     rows = as_rows(x, "x")
     if len(rows) > n_points:
         chosen = np.sort(rng.choice(len(rows), n_points, replace=False))
         rows = rows[to_device_of(chosen, rows)]
     points = as_points(to_host(rows), "x").astype(np.float64)
-    points = points - points.mean(axis=0)
-    scale = float(np.sqrt(points.var(axis=0).mean()))
-    if scale == 0:
+    unit = np.abs(points - points[0]).max()  # so that no square overflows or vanishes
+    if unit == 0:
         raise ValueError("x has no spread: all points are equal")
-    # Sampling noise: the magnitudes that n points have where the true sketch is zero.
-    floor = 2 / np.sqrt(len(points))
+    points = (points - points[0]) / unit
+    std = float(np.sqrt(points.var(axis=0).mean()))
+    if of == "clusters":
+        return float(unit * _cluster_scale(points - points.mean(axis=0), std, m, rng))
+    points -= np.median(points, axis=0)
+    squares = np.square(points).mean(axis=1)
+    typical = float(np.sqrt(np.median(squares))) or std  # outliers hardly change the first
+    return float(unit * min(typical * _finest_scale(points / typical, m, rng), std))
+
+
+def _cluster_scale(points: NDArray, std: float, m: int, rng: np.random.Generator) -> float:
+    """The scale of centred points (n, d) by the largest magnitudes: those of the widest shapes."""
+    scale = std
+    floor = 2 / np.sqrt(len(points))  # magnitudes that n points have where the true sketch is zero
     for _ in range(3):
         omega = draw_frequencies(m, points.shape[1], scale, "adapted_radius", rng)
         radii = np.linalg.norm(omega, axis=1)
         magnitudes = np.abs(feature_sum(points, omega, method="direct")) / len(points)
-        rings = np.array_split(np.argsort(radii), 30)
+        rings = np.array_split(np.argsort(radii), RINGS)
         r = np.array([radii[ring[np.argmax(magnitudes[ring])]] for ring in rings])
         peak = np.array([magnitudes[ring].max() for ring in rings])
         use = peak > floor
         if use.sum() < 3:
             break
-        log_scale = _fit_decay(r[use], peak[use], np.log(scale))
-        scale = float(np.exp(log_scale))
+        scale = _fit_gaussian(r[use], peak[use], scale)
     return scale
 
 
-def _fit_decay(r: NDArray, magnitudes: NDArray, log_scale: float) -> float:
-    """The log-scale that best fits magnitudes (k,) at radii r (k,); `log_scale` is the guess."""
+def _fit_gaussian(r: NDArray, magnitudes: NDArray, scale: float) -> float:
+    """The scale for which exp(-scale^2 r^2 / 2) is nearest to `magnitudes`; `scale` is a guess."""
 
     def residuals(s: NDArray) -> NDArray:
         return np.exp(-np.exp(2 * s) * r**2 / 2) - magnitudes
 
-    return scipy.optimize.least_squares(residuals, [log_scale], method="lm").x[0]
+    fit = scipy.optimize.least_squares(residuals, [np.log(scale)], method="lm")
+    return float(np.exp(fit.x[0]))
+
+
+def _finest_scale(points: NDArray, m: int, rng: np.random.Generator) -> float:
+    """The scale of points (n, d) that are about 1 from their median in every coordinate."""
+    low, high = WIDEST, FINEST
+    r, power, error = _ring_powers(points, low, high, m, rng)
+    noise = power[-5:].mean()  # 1 / n, and more if some points are equal, as they are on a lattice
+    threshold = np.maximum(noise * (1 + 5 * error), 1.5 * power[-5:].max())
+    noisy = power < threshold
+    gaps = np.flatnonzero(noisy[:-2] & noisy[1:-1] & noisy[2:])  # beyond, a lattice is seen again
+    high = r[gaps[0] if len(gaps) else RINGS - 1]
+    for start in (0.0, 0.1):
+        low = max(low, start * high)
+        r, power, error = _ring_powers(points, low, high, m, rng)
+        above = np.flatnonzero(power > noise * (1 + 5 * error))
+        last = max(above[-1] + 1 if len(above) else 0, 3)
+        high = r[min(last, RINGS - 1)]
+    return _fit_decay(r[:last], power[:last] - noise, noise, error[:last], points.shape[1])
+
+
+def _ring_powers(
+    points: NDArray, low: float, high: float, m: int, rng: np.random.Generator
+) -> tuple[NDArray, NDArray, NDArray]:
+    """(radii, means of |z|^2 over frequencies of about that radius, relative errors of the means).
+
+    All are (RINGS,).
+    """
+    radii = np.geomspace(low, high, m)
+    directions = rng.standard_normal((m, points.shape[1]))
+    omega = directions * (radii / np.linalg.norm(directions, axis=1))[:, None]
+    power = np.abs(feature_sum(points, omega, method="direct") / len(points)) ** 2
+    rings = np.array_split(np.arange(m), RINGS)
+    r = np.array([radii[ring].mean() for ring in rings])
+    means = np.array([power[ring].mean() for ring in rings])
+    independent = np.full(RINGS, m / RINGS)
+    if points.shape[1] == 1:  # in one dimension, moments less than about 2 apart are alike
+        independent = np.clip(np.gradient(r) / 2, 1, independent)
+    return r, means, 1 / np.sqrt(independent)
+
+
+def _fit_decay(r: NDArray, power: NDArray, noise: float, error: NDArray, dim: int) -> float:
+    """The scale for which ``A r^-k exp(-scale^2 r^2)``, 0 <= k <= dim, is nearest to `power`."""
+    power = np.maximum(power, noise * error)
+    # Relative errors: those of the mean over a ring, and as much as the formula may be wrong by.
+    weights = 1 / np.hypot((1 + noise / power) * error, 0.1)
+    terms = np.stack([np.ones_like(r), -np.log(r), -(r**2)], axis=1)
+    fit = scipy.optimize.lsq_linear(
+        terms * weights[:, None],
+        np.log(power) * weights,
+        bounds=([-np.inf, 0, 0], [np.inf, dim, np.inf]),
+    )
+    return max(float(np.sqrt(fit.x[2])), 1 / float(r[-1]))

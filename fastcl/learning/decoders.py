@@ -232,7 +232,7 @@ def decode_kmeans(
     ----------
     sketch : Sketch
         With 5 to 10 times n_clusters x d frequencies, drawn with law "adapted_radius" at the scale
-        that `estimate_scale` gives.
+        that ``estimate_scale(x, of="clusters")`` gives.
     n_clusters : int
     low, high : array (d,), optional
         Corners of a box that holds the centres, in units of x; by default those of `sketch.domain`

@@ -138,7 +138,7 @@ def test_an_estimated_scale_is_printed(made, tmp_path, capsys):
     rng = np.random.default_rng(0)
     rng.choice(1000, 1000, replace=False)  # which rows to look at: all
     estimate = fastcl.estimate_scale(np.load(made / "rows2.npy"), rng)
-    assert f"estimated scale: {estimate:.3g} (" in capsys.readouterr().out
+    assert f"estimated scale: {estimate:.3g}\n" in capsys.readouterr().out
     assert run(tmp_path, f"sketch {made / 'rows2.npy'} -o s.npz -m 10 --scale 0.1") == 0
     assert "scale" not in capsys.readouterr().out
 

@@ -42,6 +42,44 @@ def test_the_noise_is_estimated_within_15_per_cent(name, sigma):
     assert fastcl.estimate_noise(noisy(image(name), sigma)) == pytest.approx(sigma, rel=0.15)
 
 
+def hide(name, image, rng):
+    """A noisy image with parts that hold no noise."""
+    height, width = image.shape
+    if name in ("40% of columns", "49% of columns"):
+        chosen = rng.permutation(width)[: int(float(name[:2]) / 100 * width)]
+        image[:, chosen] = 0
+    elif name == "border":
+        image[:, : width // 2] = 0
+    elif name == "frame":
+        image = np.pad(image, 80, constant_values=0.5)
+    elif name == "repeated edge":
+        image = np.pad(image, 80, mode="edge")
+    elif name == "pixels":
+        image[rng.random(image.shape) < 0.4] = 0
+    elif name == "saturated":
+        image[height // 3 :] += 0.7
+        image = np.clip(image, 0, 1)
+    elif name == "pixels twice":
+        image = image.repeat(2, axis=0).repeat(2, axis=1)
+    elif name == "bits":
+        image = np.round(255 * np.clip(image, 0, 1)).astype(np.uint8)
+        image[:60] = 255
+    return image
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["40% of columns", "49% of columns", "border", "frame", "repeated edge", "pixels"]
+    + ["saturated", "pixels twice", "bits"],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_parts_without_noise_do_not_count(rng, name, dtype):
+    sigma = 25 / 255
+    given = hide(name, noisy(image("weave", (300, 340)), sigma).astype(dtype), rng)
+    # The estimate from "pixels" rests on a hundredth of the 3 x 3 windows.
+    assert fastcl.estimate_noise(given) == pytest.approx(sigma, rel=0.1)
+
+
 def test_many_estimates_have_the_right_mean():
     values = [
         fastcl.estimate_noise(noisy(image("flat", (60, 60)), 0.1, seed)) for seed in range(60)

@@ -112,6 +112,65 @@ def test_scale_of_clusters_is_found(rng, dim, spread, scale, dtype):
     """A finite sample lifts the magnitudes that are fitted, so the estimate is good to a fifth."""
     x = clusters(rng, 20_000, dim, spread, scale).astype(dtype)
     assert abs(np.log(fastcl.estimate_scale(x, rng=0) / scale)) < 0.2
+    assert abs(np.log(fastcl.estimate_scale(x, rng=0, of="clusters") / scale)) < 0.2
+
+
+def trefoil(rng, n):
+    t = rng.uniform(0, 2 * np.pi, n)
+    flat = np.sin(t) + 2 * np.sin(2 * t), np.cos(t) - 2 * np.cos(2 * t)
+    return np.column_stack([*flat, -np.sin(3 * t)])
+
+
+def half_circles(rng, n):
+    angle, second = rng.uniform(0, np.pi, n), rng.integers(2, size=n)
+    sign = 1 - 2 * second
+    return np.column_stack([sign * np.cos(angle) + second, sign * np.sin(angle) + second / 2])
+
+
+def spiral(rng, n):
+    t = rng.random(n)
+    return 0.9 * t[:, None] * np.column_stack([np.cos(3 * np.pi * t), np.sin(3 * np.pi * t)])
+
+
+def sphere(rng, n):
+    x = rng.standard_normal((n, 3))
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    ("shape", "noise"), [(trefoil, 0.03), (half_circles, 0.08), (spiral, 0.02), (sphere, 0.05)]
+)
+def test_scale_of_a_thin_set_is_its_thickness(rng, shape, noise):
+    x = shape(rng, 20_000)
+    x = x + noise * rng.standard_normal(x.shape)
+    assert abs(np.log(fastcl.estimate_scale(x, rng=0) / noise)) < 0.5
+
+
+@pytest.mark.parametrize(("count", "dim", "scale"), [(30, 2, 0.02), (20, 5, 0.1), (20, 20, 0.1)])
+def test_scale_of_many_clusters_is_that_of_one(rng, count, dim, scale):
+    centres = rng.uniform(-1, 1, (count, dim))
+    x = centres[rng.integers(count, size=20_000)] + scale * rng.standard_normal((20_000, dim))
+    assert abs(np.log(fastcl.estimate_scale(x, rng=0) / scale)) < 0.5
+
+
+@pytest.mark.parametrize("levels", [2, 10, 256])
+@pytest.mark.parametrize("dim", [1, 2, 5])
+def test_scale_of_whole_numbers_is_not_below_their_distance(rng, levels, dim):
+    x = rng.integers(levels, size=(20_000, dim)).astype(float)
+    assert 0.2 < fastcl.estimate_scale(x, rng=0) <= 1.05 * x.std()
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e150])
+def test_scale_is_found_in_extreme_units(rng, unit):
+    x = unit * rng.standard_normal((2000, 2))
+    assert abs(np.log(fastcl.estimate_scale(x, rng=0) / unit)) < 0.3
+
+
+def test_an_outlier_leaves_the_scale_alone(rng):
+    x = 0.1 * rng.standard_normal((4000, 2))
+    scale = fastcl.estimate_scale(x, rng=0)
+    x[0] = 1e6
+    assert abs(np.log(fastcl.estimate_scale(x, rng=0) / scale)) < 0.3
 
 
 def test_scale_is_in_the_units_of_x(rng):
@@ -156,6 +215,7 @@ def test_scale_takes_few_points():
         ("n_points", {"n_points": 0}, ValueError),
         ("n_points", {"n_points": 1.5}, TypeError),
         ("n_points", {"n_points": "5"}, TypeError),
+        ("of", {"of": "curves"}, ValueError),
     ],
 )
 def test_bad_arguments_of_the_estimate_are_named(name, arguments, error):
