@@ -154,6 +154,24 @@ def add_points(x, w, freqs, real, imag):
         sum_tile_row_narrow(x, w, freqs, real, imag, full, rows, j)
 
 
+@jit
+def sum_part(x, weights, freqs, total):
+    # feature_sum over all rows, for one block of frequencies
+    # x (r, d), weights (r,) or (0,), freqs (d, block_width), total (2, block_width) float64
+    real, imag = zeros_aligned(freqs.shape[1], x), zeros_aligned(freqs.shape[1], x)
+    ones = np.ones(ROWS, x.dtype)
+    total[:] = 0
+    for start in range(0, x.shape[0], ROWS):
+        end = min(start + ROWS, x.shape[0])
+        real[:] = 0
+        imag[:] = 0
+        w = weights[start:end] if weights.size else ones[: end - start]
+        add_points(x[start:end], w, freqs, real, imag)
+        for j in range(real.size):
+            total[0, j] += real[j]
+            total[1, j] -= imag[j]
+
+
 @parallel(jit, cost=lambda x, *rest: 10 * len(x) * rest[-1][0].size)
 def feature_sum(tasks, x, weights, freqs, part_rows, partial):
     # sum_i weights_i exp(-2 pi i <freqs_l, x_i>) over the rows i of a part: real, imaginary
@@ -162,19 +180,8 @@ def feature_sum(tasks, x, weights, freqs, part_rows, partial):
     parts, blocks = partial.shape[0], partial.shape[1]
     for task in share(tasks, parts * blocks):
         part, block = task // blocks, task % blocks
-        real, imag = zeros_aligned(freqs.shape[2], x), zeros_aligned(freqs.shape[2], x)
-        ones, total = np.ones(ROWS, x.dtype), partial[part, block]
-        total[:] = 0
-        stop = min((part + 1) * part_rows, x.shape[0])
-        for start in range(part * part_rows, stop, ROWS):
-            end = min(start + ROWS, stop)
-            real[:] = 0
-            imag[:] = 0
-            w = weights[start:end] if weights.size else ones[: end - start]
-            add_points(x[start:end], w, freqs[block], real, imag)
-            for j in range(real.size):
-                total[0, j] += real[j]
-                total[1, j] -= imag[j]
+        first, last = part * part_rows, (part + 1) * part_rows
+        sum_part(x[first:last], weights[first:last], freqs[block], partial[part, block])
 
 
 @jit
@@ -268,25 +275,32 @@ def add_frequencies(freqs, amplitudes, phase_offsets, x, out):
         adjoint_tile_row_narrow(freqs, amplitudes, phase_offsets, x, out, full, rows, j)
 
 
+@jit
+def adjoint_block(x, freqs, amplitudes, phase_offsets, block_width, out):
+    # feature_adjoint for up to block_width points
+    points = empty_aligned(x.shape[1] * block_width, x).reshape(x.shape[1], block_width)
+    pack_columns(x, 0, block_width, points)
+    part, total = zeros_aligned(block_width, x), np.zeros(block_width, np.float64)
+    for start in range(0, freqs.shape[0], ROWS):
+        end = min(start + ROWS, freqs.shape[0])
+        part[:] = 0
+        add_frequencies(
+            freqs[start:end], amplitudes[start:end], phase_offsets[start:end], points, part
+        )
+        for j in range(block_width):
+            total[j] += part[j]
+    for i in range(out.size):
+        out[i] = total[i]
+
+
 @parallel(jit, cost=lambda x, freqs, *_: len(x) * (freqs.size + 12 * len(freqs)))
 def feature_adjoint(tasks, x, freqs, amplitudes, phase_offsets, block_width, out):
     # out_i = sum_l amplitudes_l cos(2 pi (<freqs_l, x_i> + phase_offsets_l))
     # x (n, d), freqs (m, d) in turns, amplitudes (m,), phase_offsets (m,) in turns, out (n,)
     for block in share(tasks, (x.shape[0] + block_width - 1) // block_width):
-        first, last = block * block_width, min((block + 1) * block_width, x.shape[0])
-        points = empty_aligned(x.shape[1] * block_width, x).reshape(x.shape[1], block_width)
-        pack_columns(x, first, block_width, points)
-        part, total = zeros_aligned(block_width, x), np.zeros(block_width, np.float64)
-        for start in range(0, freqs.shape[0], ROWS):
-            end = min(start + ROWS, freqs.shape[0])
-            part[:] = 0
-            add_frequencies(
-                freqs[start:end], amplitudes[start:end], phase_offsets[start:end], points, part
-            )
-            for j in range(block_width):
-                total[j] += part[j]
-        for i in range(first, last):
-            out[i] = total[i - first]
+        first, last = block * block_width, (block + 1) * block_width
+        points, values = x[first:last], out[first:last]
+        adjoint_block(points, freqs, amplitudes, phase_offsets, block_width, values)
 
 
 # ---- for both ------------------------------------------------------------------------------------

@@ -123,6 +123,27 @@ def add_points(x, w, freqs, harmonics, real, imag):
         sum_tile_row(x, w, freqs, harmonics, real, imag, full, rows, j)
 
 
+@jit
+def sum_part(x, weights, freqs, harmonics, total):
+    # harmonic_sum over all rows, for one block of frequencies
+    # x (r, d), weights (r,) or (0,), freqs (d, block_width), total (K, 2, block_width) float64
+    count, width = total.shape[0], freqs.shape[1]
+    real = zeros_aligned(count * width, x).reshape(count, width)
+    imag = zeros_aligned(count * width, x).reshape(count, width)
+    ones = np.ones(ROWS, x.dtype)
+    total[:] = 0
+    for start in range(0, x.shape[0], ROWS):
+        end = min(start + ROWS, x.shape[0])
+        real[:] = 0
+        imag[:] = 0
+        w = weights[start:end] if weights.size else ones[: end - start]
+        add_points(x[start:end], w, freqs, harmonics, real, imag)
+        for k in range(count):
+            for j in range(width):
+                total[k, 0, j] += real[k, j]
+                total[k, 1, j] -= imag[k, j]
+
+
 @parallel(jit, cost=lambda x, *rest: 5 * len(x) * rest[-1][0].size)
 def harmonic_sum(tasks, x, weights, freqs, harmonics, part_rows, partial):
     # sum_i weights_i exp(-2 pi i k <freqs_l, x_i>), k = 1..K, over the rows i of a part: real,
@@ -130,24 +151,11 @@ def harmonic_sum(tasks, x, weights, freqs, harmonics, part_rows, partial):
     # x (n, d), weights (n,) or (0,) for ones, freqs (blocks, d, block_width) in turns, harmonics a
     # tuple of K zeros, partial (parts, blocks, K, 2, block_width) float64
     parts, blocks = partial.shape[0], partial.shape[1]
-    count, width = partial.shape[2], freqs.shape[2]
     for task in share(tasks, parts * blocks):
         part, block = task // blocks, task % blocks
-        real = zeros_aligned(count * width, x).reshape(count, width)
-        imag = zeros_aligned(count * width, x).reshape(count, width)
-        ones, total = np.ones(ROWS, x.dtype), partial[part, block]
-        total[:] = 0
-        stop = min((part + 1) * part_rows, x.shape[0])
-        for start in range(part * part_rows, stop, ROWS):
-            end = min(start + ROWS, stop)
-            real[:] = 0
-            imag[:] = 0
-            w = weights[start:end] if weights.size else ones[: end - start]
-            add_points(x[start:end], w, freqs[block], harmonics, real, imag)
-            for k in range(count):
-                for j in range(width):
-                    total[k, 0, j] += real[k, j]
-                    total[k, 1, j] -= imag[k, j]
+        first, last = part * part_rows, (part + 1) * part_rows
+        w, total = weights[first:last], partial[part, block]
+        sum_part(x[first:last], w, freqs[block], harmonics, total)
 
 
 # ---- the adjoint: rows are bases, columns are points ---------------------------------------------
@@ -235,20 +243,27 @@ def add_bases(freqs, harmonics, real, imag, x, out):
         adjoint_tile_row(freqs, harmonics, real, imag, x, out, full, rows, j)
 
 
+@jit
+def adjoint_block(x, freqs, harmonics, real, imag, block_width, out):
+    # harmonic_adjoint for up to block_width points
+    points = empty_aligned(x.shape[1] * block_width, x).reshape(x.shape[1], block_width)
+    pack_columns(x, 0, block_width, points)
+    part, total = zeros_aligned(block_width, x), np.zeros(block_width, np.float64)
+    for start in range(0, freqs.shape[0], ROWS):
+        end = min(start + ROWS, freqs.shape[0])
+        part[:] = 0
+        add_bases(freqs[start:end], harmonics, real[start:end], imag[start:end], points, part)
+        for j in range(block_width):
+            total[j] += part[j]
+    for i in range(out.size):
+        out[i] = total[i]
+
+
 @parallel(jit, cost=lambda x, freqs, harmonics, real, *_: len(x) * (freqs.size + 6 * real.size))
 def harmonic_adjoint(tasks, x, freqs, harmonics, real, imag, block_width, out):
     # out_i = sum_l sum_k real_lk cos(2 pi k <freqs_l, x_i>) - imag_lk sin(2 pi k <freqs_l, x_i>)
     # x (n, d), freqs (g, d) in turns, harmonics a tuple of K zeros, real, imag (g, K), out (n,)
     for block in share(tasks, (x.shape[0] + block_width - 1) // block_width):
-        first, last = block * block_width, min((block + 1) * block_width, x.shape[0])
-        points = empty_aligned(x.shape[1] * block_width, x).reshape(x.shape[1], block_width)
-        pack_columns(x, first, block_width, points)
-        part, total = zeros_aligned(block_width, x), np.zeros(block_width, np.float64)
-        for start in range(0, freqs.shape[0], ROWS):
-            end = min(start + ROWS, freqs.shape[0])
-            part[:] = 0
-            add_bases(freqs[start:end], harmonics, real[start:end], imag[start:end], points, part)
-            for j in range(block_width):
-                total[j] += part[j]
-        for i in range(first, last):
-            out[i] = total[i - first]
+        first, last = block * block_width, (block + 1) * block_width
+        points, values = x[first:last], out[first:last]
+        adjoint_block(points, freqs, harmonics, real, imag, block_width, values)

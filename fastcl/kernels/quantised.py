@@ -163,6 +163,21 @@ def add_levels(x, freqs, half, real, imag):
         level_tile_row_narrow(x, freqs, half, real, imag, full, rows, j)
 
 
+@jit
+def sum_part(x, freqs, half, total):
+    # quantised_sum over all rows, for one block of frequencies
+    # x (r, d), freqs (d + 1, block_width), total (2, block_width) float64
+    real, imag = zeros_aligned(freqs.shape[1], x), zeros_aligned(freqs.shape[1], x)
+    total[:] = 0
+    for start in range(0, x.shape[0], ROWS):
+        real[:] = 0
+        imag[:] = 0
+        add_levels(x[start : start + ROWS], freqs, half, real, imag)
+        for j in range(real.size):
+            total[0, j] += real[j]
+            total[1, j] -= imag[j]
+
+
 @parallel(jit, cost=lambda x, *rest: 5 * len(x) * rest[-1][0].size)
 def quantised_sum(tasks, x, freqs, half, part_rows, partial):
     # sum_i level(cos(a_il)) - i level(sin(a_il)), a_il = 2 pi (<freqs_l, x_i> + dither_l), over the
@@ -172,15 +187,5 @@ def quantised_sum(tasks, x, freqs, half, part_rows, partial):
     parts, blocks = partial.shape[0], partial.shape[1]
     for task in share(tasks, parts * blocks):
         part, block = task // blocks, task % blocks
-        real, imag = zeros_aligned(freqs.shape[2], x), zeros_aligned(freqs.shape[2], x)
-        total = partial[part, block]
-        total[:] = 0
-        stop = min((part + 1) * part_rows, x.shape[0])
-        for start in range(part * part_rows, stop, ROWS):
-            end = min(start + ROWS, stop)
-            real[:] = 0
-            imag[:] = 0
-            add_levels(x[start:end], freqs[block], half, real, imag)
-            for j in range(real.size):
-                total[0, j] += real[j]
-                total[1, j] -= imag[j]
+        first, last = part * part_rows, (part + 1) * part_rows
+        sum_part(x[first:last], freqs[block], half, partial[part, block])
