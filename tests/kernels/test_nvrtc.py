@@ -23,6 +23,7 @@ UNUSED = {
         "part_rows",
     },  # no narrow layers apart, and blocks of rows of one size
     "energy_grad": {"part_rows"},
+    "transpose_weights": {"widest"},  # all matrices
     "harmonic_sum": {"harmonics"},  # parameters of the template
     "harmonic_adjoint": {"harmonics"},
 }
