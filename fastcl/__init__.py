@@ -21,6 +21,7 @@ from .measures.scale_mixtures import GaussianScaleMixture, MixtureOfScaleMixture
 # sketches
 from .sketching.sketch import Sketch, sketch
 from .sketching.privacy import release
+from .sketching.distance import distance
 
 # densities
 from .priors.base import Prior
@@ -69,6 +70,7 @@ __all__ = [
     "Sketch",
     "sketch",
     "release",
+    "distance",
     "Prior",
     "MLPPrior",
     "MaxEntropyPrior",
