@@ -21,8 +21,7 @@ UNUSED = {
     "energy_forward": {
         "transposed",
         "part_rows",
-    "transpose_weights": ("widest",),
-},  # no narrow layers apart, and blocks of rows of one size
+    },  # no narrow layers apart, and blocks of rows of one size
     "energy_grad": {"part_rows"},
     "transpose_weights": {"widest"},  # all matrices
     "harmonic_sum": {"harmonics"},  # parameters of the template
