@@ -18,6 +18,8 @@ from .backend import contiguous, cupy, is_device, to_host
 T = TypeVar("T")
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 PLAIN = {bool, int, float}  # types of numbers that a list may hold without a closer look
+# Lengths from 1 / limit to limit have squares, and inverse squares, that the type can hold.
+LIMITS = {np.dtype(np.float32): 1e18, np.dtype(np.float64): 1e150}
 DEVICES = (2, 13)  # DLPack's numbers for memory of a CUDA device, and for managed memory
 MISSING = ("NoneType", "NAType", "NaTType")  # None, and the missing values of pandas
 
@@ -166,6 +168,8 @@ def as_count(value: Any, name: str, least: int = 1) -> int:
         raise TypeError(f"{name} must be an integer, got {value!r}")
     if count < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
+    if count >= 2**63:
+        raise ValueError(f"{name} must be below 2^63, got {value}")
     return count
 
 
@@ -191,6 +195,18 @@ def as_positive(value: Any, name: str) -> float:
     if not 0 < number < np.inf:
         raise ValueError(f"{name} must be above zero and finite, got {value}")
     return number
+
+
+def check_lengths(lengths: Any, name: str, dtype: DTypeLike = np.float64) -> None:
+    """ValueError unless `dtype` can hold the squares and inverse squares of all `lengths`."""
+    limit = LIMITS[np.dtype(dtype)]
+    lengths = to_host(lengths)
+    for value in (lengths.min(), lengths.max()):
+        if not 1 / limit <= value <= limit:
+            raise ValueError(
+                f"{name} must be from {1 / limit:g} to {limit:g} in {np.dtype(dtype)}, "
+                f"got {value:g}: change the unit of the data"
+            )
 
 
 def as_choice(value: T, name: str, choices: Collection[T]) -> T:

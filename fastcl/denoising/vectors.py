@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..backend import is_device, to_device_of
 from ..measures.base import ReferenceMeasure
 from ..measures.mixtures import log_sum_exp
+from ..measures.pointwise import OVERFLOW
 from ..priors.base import Prior
 from ..progress import progress_bar
 from ..validation import (
@@ -26,6 +27,7 @@ from ..validation import (
     as_noise_level,
     as_points,
     as_positive,
+    check_lengths,
 )
 from .patch_model import ImageModel
 
@@ -110,6 +112,8 @@ def denoise(
         )
     y = as_points(y, "y", prior.dim)
     noise = as_noise_level(sigma, prior.dim)
+    check_lengths(noise, "sigma", y.dtype)
+    check_lengths(np.maximum(1, np.abs(y).max()), "the largest magnitude in y", y.dtype)
     strength = as_positive(strength, "strength")
     as_choice(estimator, "estimator", ESTIMATORS)
     n_iter = as_count(n_iter, "n_iter")
@@ -132,8 +136,12 @@ def denoise(
         start = best_start(prior, chunk, noise, strength, normals)
         return map_estimate(prior, chunk, noise, strength, n_iter, start)
 
-    with np.errstate(under="ignore"):
+    with np.errstate(under="ignore", **OVERFLOW):
         result = _by_chunks(estimate, y, rows, progress)
+    if not np.isfinite(result).all():
+        raise ValueError(
+            "the energy of the prior is not finite where y may come from, or y is too far from it"
+        )
     if 100 * weak > len(y):
         warnings.warn(
             f"the posterior means of {weak} of {len(y)} rows rest on fewer than {MIN_EFFECTIVE:g} "

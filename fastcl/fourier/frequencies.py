@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,15 @@ import scipy
 from numpy.typing import ArrayLike, NDArray
 
 from ..backend import to_device_of, to_host
-from ..validation import as_choice, as_count, as_generator, as_points, as_positive, as_rows
+from ..validation import (
+    as_choice,
+    as_count,
+    as_generator,
+    as_points,
+    as_positive,
+    as_rows,
+    check_lengths,
+)
 from .features import feature_sum
 from .radii import DISTRIBUTIONS, draw_free, draw_radii
 from .seeded import SeededFrequencies
@@ -70,8 +79,8 @@ def draw_frequencies(
     Raises
     ------
     TypeError, ValueError
-        m, dim or scale not above zero; an unknown law or structure; harmonics outside 2..16, or m
-        not a multiple of it.
+        m, dim or scale not above zero; a scale outside 1e-150..1e150, or 1e-18..1e18 for "seeded";
+        an unknown law or structure; harmonics outside 2..16, or m not a multiple of it.
 
     Examples
     --------
@@ -91,6 +100,7 @@ def draw_frequencies(
     scale = as_positive(scale, "scale")
     as_choice(law, "law", DISTRIBUTIONS)
     as_choice(structure, "structure", STRUCTURES)
+    check_lengths(scale, "scale", np.float32 if structure == "seeded" else np.float64)
     harmonics = as_harmonics(harmonics)
     rng = as_generator(rng)
     if structure == "harmonic":
@@ -163,17 +173,21 @@ def estimate_scale(
         chosen = np.sort(rng.choice(len(rows), n_points, replace=False))
         rows = rows[to_device_of(chosen, rows)]
     points = as_points(to_host(rows), "x").astype(np.float64)
-    unit = np.abs(points - points[0]).max()  # so that no square overflows or vanishes
+    exponent = int(np.frexp(np.abs(points).max())[1])
+    points = np.ldexp(points, -exponent)  # by a power of two, so that nothing is rounded
+    unit = float(np.abs(points - points[0]).max())
     if unit == 0:
         raise ValueError("x has no spread: all points are equal")
-    points = (points - points[0]) / unit
+    points = (points - points[0]) / unit  # so that no square overflows or vanishes
     std = float(np.sqrt(points.var(axis=0).mean()))
     if of == "clusters":
-        return float(unit * _cluster_scale(points - points.mean(axis=0), std, m, rng))
+        scale = _cluster_scale(points - points.mean(axis=0), std, m, rng)
+        return math.ldexp(unit * scale, exponent)
     points -= np.median(points, axis=0)
     squares = np.square(points).mean(axis=1)
     typical = float(np.sqrt(np.median(squares))) or std  # outliers hardly change the first
-    return float(unit * min(typical * _finest_scale(points / typical, m, rng), std))
+    scale = min(typical * _finest_scale(points / typical, m, rng), std)
+    return math.ldexp(unit * scale, exponent)
 
 
 def _cluster_scale(points: NDArray, std: float, m: int, rng: np.random.Generator) -> float:

@@ -17,6 +17,13 @@ SCALE_SAMPLES = 4096  # sampled points whose spread sets the step length of a ra
 DIFFERENCE = np.finfo(np.float64).eps ** (1 / 3)  # best relative step for central differences
 
 
+def check_sketch(values: NDArray) -> NDArray:
+    """`values`, or ValueError, which blames omega, if some are not finite."""
+    if not np.isfinite(values).all():
+        raise ValueError("omega is too large for the measure: phases overflow")
+    return values
+
+
 class ReferenceMeasure(Pointwise, Storable):
     """A probability measure q on R^d that can be sampled, with a known log-density and sketch.
 
@@ -89,7 +96,7 @@ class ReferenceMeasure(Pointwise, Storable):
         points = to_host(x).astype(np.float64)
         gradient = np.empty_like(points)
         for k in range(self.dim):
-            step = DIFFERENCE * np.maximum(np.abs(points[:, k]), self._spread[k])
+            step = DIFFERENCE * np.maximum(np.abs(points[:, k]), self.walk_scale[k])
             ahead, behind = points.copy(), points.copy()
             ahead[:, k] += step
             behind[:, k] -= step
@@ -111,11 +118,11 @@ class ReferenceMeasure(Pointwise, Storable):
     ) -> tuple[NDArray, NDArray | float]:
         """(y (n, d), log q(y) - log q(x) (n,)): a random-walk step of `step` times q's spread."""
         noise = rng.standard_normal(x.shape, dtype=x.dtype)
-        y = x + noise * (step * self._spread).astype(x.dtype)
+        y = x + noise * (step * self.walk_scale).astype(x.dtype)
         return y, self.log_density(y) - self.log_density(x)
 
     @cached_property
-    def _spread(self) -> NDArray:
+    def walk_scale(self) -> NDArray:
         """Half the width of the middle 68% of every coordinate, (d,): robust to heavy tails."""
         low, high = np.quantile(to_host(self.sample(SCALE_SAMPLES, 0)), [0.16, 0.84], axis=0)
         return np.maximum((high - low) / 2, np.finfo(np.float64).tiny)

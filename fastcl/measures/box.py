@@ -9,8 +9,15 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ..backend import to_device_of
 from ..files import Arrays, Storable
-from ..validation import as_count, as_float_dtype, as_generator, as_points, as_vector
-from .base import ReferenceMeasure
+from ..validation import (
+    as_count,
+    as_float_dtype,
+    as_generator,
+    as_points,
+    as_vector,
+    check_lengths,
+)
+from .base import ReferenceMeasure, check_sketch
 from .counter_rng import Stream
 from .pointwise import Pointwise
 
@@ -46,6 +53,9 @@ class Box(Pointwise, Storable, kind="box"):
             raise ValueError("low is empty")
         if not (self.low < self.high).all():
             raise ValueError("low must be below high in every coordinate")
+        with np.errstate(over="ignore"):
+            check_lengths(self.high - self.low, "high - low")
+        check_lengths(np.maximum(1, np.abs([self.low, self.high])), "magnitudes of low and high")
 
     def __repr__(self) -> str:
         if self.dim > 4:
@@ -59,19 +69,43 @@ class Box(Pointwise, Storable, kind="box"):
 
     @property
     def volume(self) -> float:
-        """Product of the sides."""
-        return float(np.prod(self.high - self.low))
+        """Product of the sides; ValueError if float64 cannot hold it."""
+        with np.errstate(over="ignore", under="ignore"):
+            volume = float(np.prod(self.high - self.low))
+        if not 0 < volume < np.inf:
+            raise ValueError("the volume of the box is beyond float64: change the unit of the data")
+        return volume
+
+    @property
+    def log_volume(self) -> float:
+        """Logarithm of the volume."""
+        return float(np.log(self.high - self.low).sum())
 
     @property
     def centre(self) -> NDArray:
         """Mean of the uniform distribution, (d,)."""
         return (self.high + self.low) / 2
 
+    @property
+    def walk_scale(self) -> NDArray:
+        """Half the sides, (d,): the unit of the steps of `propose`."""
+        return (self.high - self.low) / 2
+
     def sample(
         self, n: int, rng: Any = None, dtype: DTypeLike = np.float64, like: NDArray | None = None
     ) -> NDArray:
-        """n uniform points, (n, d), on the device of `like` if that is a CuPy array."""
-        dtype = as_float_dtype(dtype)
+        """n uniform points, (n, d), on the device of `like` if that is a CuPy array.
+
+        ValueError if the corners coincide or overflow in `dtype`.
+        """
+        n, dtype = as_count(n, "n", least=0), as_float_dtype(dtype)
+        with np.errstate(over="ignore", under="ignore"):
+            sides = self.high.astype(dtype) - self.low.astype(dtype)
+        if not ((sides > 0) & np.isfinite(sides)).all():
+            raise ValueError(
+                f"the corners of the box coincide or overflow in {dtype}: move the origin of the "
+                "data into it, and change their unit"
+            )
         stream = rng if isinstance(rng, Stream) else Stream(int(as_generator(rng).integers(2**63)))
         return stream.uniform(n, self.low, self.high, dtype, like)
 
@@ -91,15 +125,15 @@ class Box(Pointwise, Storable, kind="box"):
         """
         x = as_points(x, "x", self.dim)
         inside = ((x >= to_device_of(self.low, x)) & (x <= to_device_of(self.high, x))).all(axis=1)
-        return np.where(inside, -np.log(self.volume), -np.inf).astype(x.dtype)
+        return np.where(inside, -self.log_volume, -np.inf).astype(x.dtype)
 
-    @np.errstate(under="ignore")
+    @np.errstate(over="ignore", under="ignore", invalid="ignore")
     def sketch(self, omega: ArrayLike) -> NDArray:
         """Sketch of the uniform distribution, (m,) complex: a product of sinc functions."""
         omega = as_points(omega, "omega", self.dim)
         half = (self.high - self.low) / 2
         phases = (omega * self.centre).sum(axis=1)
-        return np.exp(-1j * phases) * np.sinc(omega * half / np.pi).prod(axis=1)
+        return check_sketch(np.exp(-1j * phases) * np.sinc(omega * half / np.pi).prod(axis=1))
 
     @np.errstate(under="ignore")
     def pair_sketches(self, omega: NDArray) -> tuple[NDArray, NDArray]:

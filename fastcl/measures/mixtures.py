@@ -17,13 +17,16 @@ from ..backend import DeviceCache, is_device, product, to_host
 from ..files import Arrays
 from ..validation import (
     as_array,
+    as_count,
     as_float_dtype,
     as_generator,
     as_noise_level,
     as_points,
     as_vector,
+    check_lengths,
 )
-from .base import ReferenceMeasure
+from .base import ReferenceMeasure, check_sketch
+from .pointwise import OVERFLOW
 
 CHUNK_ROWS = 1 << 14  # rows at a time, each with one number per component in memory
 DEVICE_CHUNK_ROWS = 1 << 16  # the same on a device
@@ -33,6 +36,11 @@ def log_sum_exp(terms: NDArray, axis: int = 0) -> NDArray:
     """log(sum(exp(terms))) along an axis; not all terms along it may be minus infinity."""
     largest = terms.max(axis=axis, keepdims=True)
     return np.log(np.exp(terms - largest).sum(axis=axis)) + largest.squeeze(axis)
+
+
+def too_far(name: str, dtype: np.dtype) -> ValueError:
+    """The exception for points from which nothing finite follows."""
+    return ValueError(f"{name} is so far out that {dtype} overflows: change the unit of the data")
 
 
 class GaussianTerms(ReferenceMeasure):
@@ -52,6 +60,8 @@ class GaussianTerms(ReferenceMeasure):
         The same, with the weights normalised.
     """
 
+    strict = True
+
     def __init__(self, weights: NDArray, means: NDArray, covariances: NDArray) -> None:
         k, dim = means.shape
         if weights.size != k or covariances.shape != (k, dim, dim):
@@ -63,9 +73,16 @@ class GaussianTerms(ReferenceMeasure):
             raise ValueError("weights must be above zero")
         if not np.isfinite(covariances).all():
             raise ValueError("covariances holds NaN or infinity")
+        variances = np.diagonal(covariances, axis1=1, axis2=2)
+        if (variances > 0).all():  # otherwise they are not positive definite, see below
+            check_lengths(np.sqrt(variances), "standard deviations")
+        check_lengths(np.maximum(1, np.abs(means)), "magnitudes of means")
         if not np.allclose(covariances, covariances.swapaxes(1, 2), rtol=1e-10, atol=0):
             raise ValueError("covariances must be symmetric positive definite")
-        total = weights.sum()
+        with np.errstate(over="ignore"):
+            total = weights.sum()
+        if not np.isfinite(total):
+            raise ValueError("the sum of weights overflows")
         if abs(total - 1) > k * np.finfo(np.float64).eps:  # weights read from a file stay as saved
             weights = weights / total
         self.term_weights = weights
@@ -87,14 +104,24 @@ class GaussianTerms(ReferenceMeasure):
         """Mean of the mixture, (d,)."""
         return (self.term_weights[:, None] * self.term_means).sum(axis=0)
 
+    @property
+    def walk_scale(self) -> NDArray:
+        """Standard deviations of the coordinates, (d,)."""
+        offsets = self.term_means - self.centre
+        variances = np.diagonal(self.term_covariances, axis1=1, axis2=2) + offsets**2
+        return np.sqrt((self.term_weights[:, None] * variances).sum(axis=0))
+
+    @np.errstate(under="ignore", **OVERFLOW)
     def sample(self, n: int, rng: Any = None, dtype: DTypeLike = np.float64) -> NDArray:
         """n points drawn from the mixture, (n, d)."""
-        rng, dtype = as_generator(rng), as_float_dtype(dtype)
+        n, rng, dtype = as_count(n, "n", least=0), as_generator(rng), as_float_dtype(dtype)
         component = rng.choice(self.term_weights.size, size=n, p=self.term_weights)
         points = rng.standard_normal((n, self.dim), dtype=dtype)
         for k, root in enumerate(self._roots):
             mine = component == k
             points[mine] = product(points[mine], root.T) + self.term_means[k].astype(dtype)
+        if not np.isfinite(points).all():
+            raise ValueError(f"points of the mixture overflow {dtype}: change the unit of the data")
         return points
 
     @np.errstate(under="ignore")
@@ -108,7 +135,7 @@ class GaussianTerms(ReferenceMeasure):
         y = x + product(rng.standard_normal(x.shape, dtype=x.dtype), step * root.T)
         return y, self.log_density(y) - self.log_density(x)
 
-    @np.errstate(under="ignore")
+    @np.errstate(under="ignore", **OVERFLOW)
     def sketch(self, omega: ArrayLike) -> NDArray:
         """Sketch in closed form, (m,) complex, for omega (m, d)."""
         omega = as_points(omega, "omega", self.dim).astype(np.float64)
@@ -118,9 +145,9 @@ class GaussianTerms(ReferenceMeasure):
             phases = (omega * mean).sum(axis=1)
             squares = (product(omega, covariance) * omega).sum(axis=1)
             total += weight * np.exp(-1j * phases - squares / 2)
-        return total
+        return check_sketch(total)
 
-    @np.errstate(under="ignore")
+    @np.errstate(under="ignore", **OVERFLOW)
     def pair_sketches(self, omega: NDArray) -> tuple[NDArray, NDArray]:
         """The sketch around the centre at omega_l - omega_l' and omega_l + omega_l', (m, m).
 
@@ -144,7 +171,7 @@ class GaussianTerms(ReferenceMeasure):
                 phase = np.exp(-1j * (omega * offset).sum(axis=1))
                 minus += near * phase[:, None] * phase.conj()
                 plus += far * phase[:, None] * phase
-        return minus, plus
+        return check_sketch(minus), check_sketch(plus)
 
     def log_density(self, x: ArrayLike) -> NDArray:
         """Log-density, (n,), for x (n, d)."""
@@ -260,17 +287,19 @@ class GaussianTerms(ReferenceMeasure):
         terms += constants[:, None]
         return terms
 
-    @np.errstate(under="ignore")
+    @np.errstate(under="ignore", **OVERFLOW)
     def _by_chunks(self, x: ArrayLike, function: Callable) -> Any:
         """Apply `function` to x in chunks of rows, and join the results in the type of x."""
         x = as_points(x, "x", self.dim)
         rows = DEVICE_CHUNK_ROWS if is_device(x) else CHUNK_ROWS
         starts = range(0, len(x), rows)
         results = [function(x[start : start + rows].astype(np.float64)) for start in starts]
-        if isinstance(results[0], tuple):
-            parts = zip(*results, strict=True)
-            return tuple(np.concatenate(part).astype(x.dtype) for part in parts)
-        return np.concatenate(results).astype(x.dtype)
+        several = isinstance(results[0], tuple)
+        parts = zip(*results, strict=True) if several else [results]
+        joined = tuple(np.concatenate(part).astype(x.dtype) for part in parts)
+        if not all(np.isfinite(part).all() for part in joined):
+            raise too_far("x", x.dtype)
+        return joined if several else joined[0]
 
 
 class GaussianMixture(GaussianTerms, kind="gaussian_mixture"):

@@ -20,16 +20,19 @@ METHODS = {
     "log_density": (1,),
     "log_density_grad": (2,),
 }
+OVERFLOW: dict[str, Any] = {"over": "ignore", "invalid": "ignore"}  # for what is checked later
 
 
 class Pointwise:
     """Base of classes with functions of points x (n, d), which their methods take as a float array.
 
     The methods may be called with one point (d,) too: their results then lack the first axis.
-    Results of other shapes are refused, and underflow is no error, whatever NumPy is set to.
+    Results of other shapes are refused, and underflow is no error, whatever NumPy is set to. So are
+    infinity and NaN, if `strict`: classes whose values are finite everywhere say so.
     """
 
     dim: Any
+    strict = False
 
     def __init_subclass__(cls, **settings: Any) -> None:
         super().__init_subclass__(**settings)
@@ -48,7 +51,7 @@ def _of_points(method: Callable) -> Callable:
         single = x.shape == (self.dim,)
         points = as_rows(x[None] if single else x, "x", self.dim)
         points = contiguous(points, work_dtype(points))
-        with np.errstate(under="ignore"):
+        with np.errstate(under="ignore", **OVERFLOW if self.strict else {}):
             found = method(self, points)
         results = found if len(axes) > 1 else (found,)
         for result, axis in zip(results, axes, strict=True):
@@ -56,6 +59,11 @@ def _of_points(method: Callable) -> Callable:
                 raise ValueError(
                     f"{type(self).__name__}.{method.__name__} must return an array of shape "
                     f"{points.shape[:axis]} for x of shape {points.shape}, got {np.shape(result)}"
+                )
+            if self.strict and not np.isfinite(result).all():
+                raise ValueError(
+                    f"x is so large that {method.__name__} overflows in {points.dtype}: change the "
+                    "unit of the data"
                 )
         if not single:
             return found

@@ -24,8 +24,10 @@ from ..validation import (
     as_noise_level,
     as_points,
     as_vector,
+    check_lengths,
 )
-from .mixtures import CHUNK_ROWS, GaussianTerms
+from .mixtures import CHUNK_ROWS, GaussianTerms, too_far
+from .pointwise import OVERFLOW
 from .radial_map import map_radii, pull_back, radial_tables
 
 MIN_WEIGHT = 1e-12  # smallest weight of a term, because a fit may drive weights to zero
@@ -67,9 +69,10 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
     """
 
     def __init__(self, covariances: ArrayLike, scales: ArrayLike, weights: ArrayLike) -> None:
-        self.scales = as_vector(scales, "scales")
+        self.scales = as_vector(scales, "scales").copy()
         if not (self.scales > 0).all():
             raise ValueError("scales must be above zero")
+        check_lengths(self.scales, "scales")
         covariances = as_array(covariances, "covariances").astype(np.float64)
         square = covariances.ndim == 3 and covariances.shape[1] == covariances.shape[2]
         if not square or covariances.size == 0:
@@ -78,8 +81,10 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         shape = (len(covariances), self.scales.size)
         if weights.shape != shape:
             raise ValueError(f"weights must have shape {shape}, got {weights.shape}")
-        if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
-            raise ValueError("weights must be finite and not negative")
+        with np.errstate(over="ignore"):
+            total = weights.sum()
+        if not ((weights >= 0).all() and 0 < total < np.inf):
+            raise ValueError("weights must be finite and not negative, and so must their sum")
         # Weights read back from a file stay exactly as they were saved.
         if abs(weights.sum() - 1) > 2 * weights.size * MIN_WEIGHT:
             weights = weights / weights.sum()
@@ -131,6 +136,8 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
             Whether to show a progress bar, if tqdm is installed.
         """
         x = as_points(x, "x")
+        if x.any():
+            check_lengths(np.abs(x).max(), "the largest magnitude in x", x.dtype)
         n_components = as_count(n_components, "n_components")
         n_iter = as_count(n_iter, "n_iter")
         rng = as_generator(rng)
@@ -213,13 +220,16 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
             curvature += weight[:, None] * np.diag(precision)
         return -log_density, gradient, curvature
 
-    @np.errstate(under="ignore")
+    @np.errstate(under="ignore", **OVERFLOW)
     def posterior_mean(self, y: ArrayLike, noise: NDArray) -> NDArray:
         """E[x | y] (n, d) for y = x + N(0, diag(noise^2)); noise is (d,), or a number."""
         y = as_points(y, "y", self.dim)
         noise = as_noise_level(noise, self.dim)
+        check_lengths(noise, "noise")
         out = np.empty_like(y)
         kernel("mixture_means", like=y)(y, *self._mean_factors(y, noise), out)
+        if not np.isfinite(out).all():
+            raise too_far("y", y.dtype)
         return out
 
     def _mean_factors(self, like: NDArray, noise: NDArray) -> tuple[NDArray, ...]:
@@ -394,13 +404,16 @@ class GaussianScaleMixture(MixtureOfScaleMixtures, kind="gaussian_scale_mixture"
 
         return self._by_chunks(u, stretch)
 
-    @np.errstate(under="ignore")
+    @np.errstate(under="ignore", **OVERFLOW)
     def pull_back(self, x: ArrayLike, gradient: NDArray) -> NDArray:
         """Chain rule for T: the gradient (n, d) at x, from the gradient (n, d) at T(x)."""
         x = as_points(x, "x", self.dim)
         whitening, _, table, _ = self._radial(x)
         v = product(x.astype(np.float64), whitening)
-        return product(pull_back(v, gradient, table), whitening.T).astype(x.dtype)
+        pulled = product(pull_back(v, gradient, table), whitening.T).astype(x.dtype)
+        if not np.isfinite(pulled).all():
+            raise too_far("x", x.dtype)
+        return pulled
 
     def _radial(self, like: NDArray) -> tuple[NDArray, ...]:
         """(W, Cholesky factor of C, table of the radial map, table of its inverse)."""

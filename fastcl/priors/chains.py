@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 from ..backend import product
 from ..measures.box import Box, Domain
 from ..measures.mixtures import Gaussian
-from ..validation import as_count, as_float_dtype, as_generator
+from ..validation import as_count, as_float_dtype, as_generator, check_lengths
 from .base import Prior
 
 ACCEPTANCE = 0.35  # target acceptance rate, towards which Metropolis steps adapt their length
@@ -80,6 +80,9 @@ class Chains:
     ) -> None:
         self.domain = domain
         self.rng = as_generator(rng)
+        check_lengths(
+            domain.walk_scale, f"the spread of the {type(domain).__name__}", as_float_dtype(dtype)
+        )
         self.points = domain.sample(as_count(n_points, "n_points"), self.rng, dtype)
         self.step = 0.7
 
@@ -220,7 +223,7 @@ def log_normaliser(
     if not isinstance(prior, Prior):
         raise TypeError(f"prior must be a fastcl.Prior, got {type(prior).__name__}")
     start = _start(prior, domain)
-    total = prior.log_scale + (np.log(start.volume) if isinstance(start, Box) else 0.0)
+    total = prior.log_scale + (start.log_volume if isinstance(start, Box) else 0.0)
     return float(_anneal(prior, Chains(start, n_points, rng), total))
 
 
@@ -288,6 +291,7 @@ def draw_samples(
 
 def _largest_step(energy: NDArray, most: float) -> float:
     """The largest step, up to `most`, whose effective sample size is a share KEPT of the points."""
+    energy = energy - energy.min()  # so that the logarithms below do not cancel
 
     def effective(step: float) -> float:
         once = scipy.special.logsumexp(-step * energy)

@@ -42,6 +42,7 @@ class GaussianisedPrior(Prior, kind="gaussianised-prior"):
     """
 
     reference: GaussianScaleMixture
+    strict = True
 
     def __init__(self, prior: Prior, reference: GaussianScaleMixture) -> None:
         if not isinstance(reference, GaussianScaleMixture):

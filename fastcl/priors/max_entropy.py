@@ -25,6 +25,7 @@ from .chains import Chains
 from .metric import WhitenedMetric
 
 N_POINTS = 8192  # number of chains by default
+MAX_COEFFICIENTS = 1e30  # sum of magnitudes beyond which energies overflow float32
 
 
 class MaxEntropyPrior(Prior, kind="max-entropy-prior"):
@@ -59,6 +60,7 @@ class MaxEntropyPrior(Prior, kind="max-entropy-prior"):
     """
 
     reference: ReferenceMeasure
+    strict = True
 
     def __init__(self, omega: ArrayLike, c: ArrayLike, reference: ReferenceMeasure) -> None:
         self.omega = as_frequencies(omega).copy()
@@ -224,7 +226,7 @@ def ascend(
             chains.advance(prior)
             residual = z - operator.sum(chains.points, weights)
             prior.c = prior.c + step_size * min(1, 2 * (1 - k / n_iter)) * metric.apply(residual)
-            if not np.isfinite(prior.c).all():
+            if not np.abs(prior.c).sum() < MAX_COEFFICIENTS:
                 raise FloatingPointError(
                     f"the coefficients diverged at step {k}: take a smaller step or a larger ridge"
                 )

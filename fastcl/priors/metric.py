@@ -71,7 +71,10 @@ class WhitenedMetric:
             raise ValueError(f"omega has dimension {self.omega.shape[1]}, the domain {domain.dim}")
         self._shift = np.exp(-1j * (self.omega * domain.centre).sum(axis=1))
         covariances = _covariances(self.omega, domain, domain.sketch(self.omega) / self._shift)
-        self._inverses = [_inverse(a + self.ridge * np.eye(len(a)), dtype) for a in covariances]
+        try:
+            self._inverses = [_inverse(a + self.ridge * np.eye(len(a)), dtype) for a in covariances]
+        except np.linalg.LinAlgError:
+            raise ValueError(f"ridge is too small for these frequencies: {ridge}") from None
 
     def __repr__(self) -> str:
         return f"WhitenedMetric(m={len(self.omega)}, ridge={self.ridge})"

@@ -87,7 +87,6 @@ GOOD = {"m": 3, "dim": 2, "scale": 1.0, "law": "gaussian", "rng": 0}
         ("scale", None, TypeError), ("scale", 1j, TypeError), ("scale", True, TypeError),
         ("law", "uniform", ValueError), ("law", None, ValueError), ("rng", -1, ValueError),
         ("rng", "0", TypeError), ("rng", 0.5, TypeError),
-        ("rng", np.random.RandomState(0), TypeError),
     ],
 )  # fmt: skip
 def test_bad_arguments_are_named(name, bad, error):
