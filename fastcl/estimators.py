@@ -27,107 +27,121 @@ try:
         pairwise_distances_argmin_min,
     )
     from sklearn.mixture import GaussianMixture
-    from sklearn.utils import check_random_state, gen_batches
+    from sklearn.utils import check_random_state
     from sklearn.utils.validation import check_is_fitted, validate_data
     from threadpoolctl import threadpool_limits
 except ImportError as error:
     raise ImportError(f'scikit-learn is missing ({error}): pip install "fastcl[sklearn]"') from None
 
-from .fourier.frequencies import draw_frequencies, estimate_scale
+from .learning.batches import BatchSketch
 from .learning.decoders import decode_kmeans, decode_mixture
+from .locks import STATE_LOCK
 from .sketching.sketch import Sketch
+from .validation import as_count, as_positive
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-SUBSAMPLE = 5000  # points from which the units, the scale and the starting points are taken
-CHUNK_ROWS = 1 << 16  # rows that are centred or scored at a time
 FREQUENCIES = 10  # frequencies per component and dimension, by default
 MARGIN = 1e-3  # by which the search box exceeds the data, in units of the sketch
 
 
-def find_scale(rows: NDArray, rng: np.random.Generator) -> float:
-    """`estimate_scale` of rows (n, d), or 1 if they are all equal."""
-    return estimate_scale(rows, rng, of="clusters") if np.ptp(rows, axis=0).any() else 1.0
-
-
 class SketchingEstimator(BaseEstimator):
-    """What both estimators share: the units, the frequencies and the sketch."""
+    """What both estimators share: a sketch of the points, and what was decoded from it."""
 
     m: int | None
     scale: float | None
     n_init: int
     random_state: Any
-    sketch_: Sketch
     _decoder: ClassVar[Callable]
+    _count_name: ClassVar[str]  # the argument that says how many atoms to find
 
-    def _count(self) -> int:
-        """Number of atoms to find."""
-        raise NotImplementedError
-
-    def _find_unit(self, rows: NDArray) -> NDArray:
+    @staticmethod
+    def _find_unit(rows: NDArray) -> NDArray:
         """Units (d,) of the coordinates of the sketch, from centred rows (n, d)."""
         raise NotImplementedError
 
     def partial_fit(self, X: ArrayLike, y: Any = None) -> Self:
         """Add the points X (n, d) to the sketch and return the estimator.
 
-        The first call chooses the units and the frequencies.
+        The units and the frequencies are chosen from the first 5000 points, or from fewer if a
+        result is asked for earlier. Batches may come in any order, though the first points should
+        not be confined to a far smaller region than the rest. Several threads may add points.
         """
-        first = not hasattr(self, "sketch_")
-        points: NDArray = validate_data(self, X, dtype=(np.float64, np.float32), reset=first)
-        if first:
-            self._begin(points)
-        self._add(points)
+        return self._add(X, least=0)
+
+    def _add(self, X: ArrayLike, least: int) -> Self:
+        counts = self._check_parameters()
+        points: NDArray = validate_data(
+            self,
+            X,
+            dtype=(np.float64, np.float32),
+            reset=not hasattr(self, "_batches"),
+            ensure_min_samples=least,
+        )
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        m = FREQUENCIES * counts * points.shape[1] if self.m is None else self.m
+        with STATE_LOCK:
+            if not hasattr(self, "_batches"):
+                self._batches = BatchSketch(self._find_unit, m, self.scale, seed)
+                self._seed = seed
+                self._decoded: tuple[int, Any] = 0, None
+        self._batches.add(points)
         return self
 
-    def _begin(self, X: NDArray) -> None:
-        rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
-        rows = X
-        if len(X) > SUBSAMPLE:
-            rows = X[np.sort(rng.choice(len(X), SUBSAMPLE, replace=False))]
-        rows = rows.astype(np.float64)
-        self._offset = rows.mean(axis=0).astype(X.dtype)
-        rows -= self._offset
-        self._unit = self._find_unit(rows)
-        self._starts = rows / self._unit
-        dim = X.shape[1]
-        scale = find_scale(self._starts, rng) if self.scale is None else self.scale
-        m = FREQUENCIES * self._count() * dim if self.m is None else self.m
-        self.sketch_ = Sketch(draw_frequencies(m, dim, scale, "adapted_radius", rng))
-        self._low = np.full(dim, np.inf)
-        self._high = np.full(dim, -np.inf)
-        self._seed = int(rng.integers(2**63))
+    def _check_parameters(self) -> int:
+        """The number of atoms to find; TypeError or ValueError that names a bad parameter."""
+        as_count(self.n_init, "n_init")
+        if self.m is not None:
+            as_count(self.m, "m")
+        if self.scale is not None:
+            as_positive(self.scale, "scale")
+        return as_count(getattr(self, self._count_name), self._count_name)
 
-    def _add(self, X: NDArray) -> None:
-        for rows in gen_batches(len(X), CHUNK_ROWS):
-            chunk = (X[rows] - self._offset) / self._unit.astype(X.dtype)
-            self.sketch_.update(chunk)
-            self._low = np.minimum(self._low, chunk.min(axis=0))
-            self._high = np.maximum(self._high, chunk.max(axis=0))
-        self._decoded = None
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_batches") and not self._batches.is_empty
+
+    @property
+    def sketch_(self) -> Sketch:
+        """The sketch of all points so far."""
+        check_is_fitted(self)
+        return self._batches.begin()
 
     def _decode(self) -> Any:
         """The result of the decoder, in units of the sketch; kept until points are added."""
-        check_is_fitted(self, "sketch_")
-        if self._decoded is None:
-            low = self._low - MARGIN
-            high = self._high + MARGIN
+        sketch, batches = self.sketch_, self._batches
+        count, result = self._decoded
+        if count != sketch.count:
+            count = sketch.count
             # The matrices of L-BFGS-B are small: BLAS threads would spend several times as long
             # waiting for one another.
             with threadpool_limits(1, "blas"):
-                self._decoded = self._decoder(
-                    self.sketch_, self._count(), low, high, self._seed, self.n_init, self._starts
+                result = self._decoder(
+                    sketch,
+                    self._check_parameters(),
+                    batches.low - MARGIN,
+                    batches.high + MARGIN,
+                    self._seed,
+                    self.n_init,
+                    batches.starts,
                 )
-        return self._decoded
+            self._decoded = count, result
+        return result
 
     def _check(self, X: ArrayLike) -> NDArray:
-        check_is_fitted(self, "sketch_")
+        check_is_fitted(self)
         return validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
 
+    def _by_chunks(self, function: Callable[[NDArray], NDArray], X: ArrayLike) -> NDArray:
+        """function(centred rows) for all rows of X: far from the origin, products lose digits."""
+        X = self._check(X)
+        self._decode()
+        return np.concatenate([function(rows) for rows in self._batches.centred(X)])
+
     def _start_again(self, X: ArrayLike) -> None:
-        self.__dict__.pop("sketch_", None)
-        SketchingEstimator.partial_fit(self, X)._decode()
+        self.__dict__.pop("_batches", None)
+        self._add(X, least=1)
+        self._decode()
 
 
 class SketchedKMeans(
@@ -176,6 +190,7 @@ class SketchedKMeans(
     """
 
     _decoder = staticmethod(decode_kmeans)
+    _count_name = "n_clusters"
 
     def __init__(
         self,
@@ -194,10 +209,8 @@ class SketchedKMeans(
         self.compute_labels = compute_labels
         self.random_state = random_state
 
-    def _count(self) -> int:
-        return self.n_clusters
-
-    def _find_unit(self, rows: NDArray) -> NDArray:
+    @staticmethod
+    def _find_unit(rows: NDArray) -> NDArray:
         # The same unit for all features, so that distances keep their meaning.
         return np.full(rows.shape[1], np.sqrt(rows.var(axis=0).mean()) or 1.0)
 
@@ -209,9 +222,13 @@ class SketchedKMeans(
         return self
 
     @property
+    def _centred_centers(self) -> NDArray:
+        return self._decode()[0] * self._batches.unit
+
+    @property
     def cluster_centers_(self) -> NDArray:
         """Centres, (n_clusters, d)."""
-        return self._decode()[0] * self._unit + self._offset
+        return self._centred_centers + self._batches.offset
 
     @property
     def weights_(self) -> NDArray:
@@ -224,19 +241,23 @@ class SketchedKMeans(
 
     def predict(self, X: ArrayLike) -> NDArray:
         """Index of the closest centre, (n,)."""
-        X = self._check(X)
-        return pairwise_distances_argmin(X, self.cluster_centers_.astype(X.dtype)).astype(np.int32)
+        nearest = self._by_chunks(
+            lambda rows: pairwise_distances_argmin(rows, self._centred_centers), X
+        )
+        return nearest.astype(np.int32)
 
     def transform(self, X: ArrayLike) -> NDArray:
         """Distances to the centres, (n, n_clusters)."""
         X = self._check(X)
-        return pairwise_distances(X, self.cluster_centers_.astype(X.dtype))
+        distances = self._by_chunks(lambda rows: pairwise_distances(rows, self._centred_centers), X)
+        return distances.astype(X.dtype)
 
     def score(self, X: ArrayLike, y: Any = None) -> float:
         """Minus the sum of squared distances to the closest centres."""
-        X = self._check(X)
-        distances = pairwise_distances_argmin_min(X, self.cluster_centers_.astype(X.dtype))[1]
-        return -float(np.square(distances, dtype=np.float64).sum())
+        distances = self._by_chunks(
+            lambda rows: pairwise_distances_argmin_min(rows, self._centred_centers)[1], X
+        )
+        return -float(np.square(distances).sum())
 
 
 class SketchedGaussianMixture(DensityMixin, SketchingEstimator):
@@ -272,6 +293,7 @@ class SketchedGaussianMixture(DensityMixin, SketchingEstimator):
     """
 
     _decoder = staticmethod(decode_mixture)
+    _count_name = "n_components"
 
     def __init__(
         self,
@@ -288,10 +310,8 @@ class SketchedGaussianMixture(DensityMixin, SketchingEstimator):
         self.n_init = n_init
         self.random_state = random_state
 
-    def _count(self) -> int:
-        return self.n_components
-
-    def _find_unit(self, rows: NDArray) -> NDArray:
+    @staticmethod
+    def _find_unit(rows: NDArray) -> NDArray:
         stds = rows.std(axis=0)
         return np.where(stds > 0, stds, 1.0)
 
@@ -312,35 +332,36 @@ class SketchedGaussianMixture(DensityMixin, SketchingEstimator):
     @property
     def means_(self) -> NDArray:
         """Means, (k, d)."""
-        return self._decode().means * self._unit + self._offset
+        return self._decode().means * self._batches.unit + self._batches.offset
 
     @property
     def covariances_(self) -> NDArray:
         """Diagonals of the covariances, (k, d)."""
-        return np.diagonal(self._decode().covariances, axis1=1, axis2=2) * self._unit**2
+        covariances = self._decode().covariances
+        return np.diagonal(covariances, axis1=1, axis2=2) * self._batches.unit**2
 
-    def _by_chunks(self, name: str, X: ArrayLike) -> NDArray:
-        """The result of the method `name` of scikit-learn's mixture, chunk by chunk."""
+    def _of_mixture(self, name: str, X: ArrayLike) -> NDArray:
+        """The result of the method `name` of scikit-learn's mixture."""
         X = self._check(X)
+        decoded = self._decode()
         model = GaussianMixture(self.n_components, covariance_type="diag")
         model.weights_ = self.weights_
-        model.means_ = self.means_
+        model.means_ = decoded.means * self._batches.unit
         model.covariances_ = self.covariances_
         model.precisions_cholesky_ = 1 / np.sqrt(self.covariances_)
-        results = [getattr(model, name)(X[rows]) for rows in gen_batches(len(X), CHUNK_ROWS)]
-        return np.concatenate(results)
+        return self._by_chunks(getattr(model, name), X)
 
     def predict(self, X: ArrayLike) -> NDArray:
         """The most probable component of every point, (n,)."""
-        return self._by_chunks("predict", X)
+        return self._of_mixture("predict", X)
 
     def predict_proba(self, X: ArrayLike) -> NDArray:
         """Probability of every component given every point, (n, k)."""
-        return self._by_chunks("predict_proba", X)
+        return self._of_mixture("predict_proba", X)
 
     def score_samples(self, X: ArrayLike) -> NDArray:
         """Log-density of every point, (n,)."""
-        return self._by_chunks("score_samples", X)
+        return self._of_mixture("score_samples", X)
 
     def score(self, X: ArrayLike, y: Any = None) -> float:
         """Mean log-density of the points."""

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Held while such a state changes, never while anything is computed. As one lock serves all objects,
+# Held while such a state changes, never during a long computation. As one lock serves all objects,
 # none has a lock of its own that copies and pickles would have to leave out.
 STATE_LOCK = threading.Lock()
 

@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastcl.estimators import SketchedGaussianMixture, SketchedKMeans
+from fastcl.learning.batches import SUBSAMPLE, BatchSketch
 
 CENTRES = np.array([[-6.0, 0.0], [5.0, 6.0], [4.0, -6.0]])
 
@@ -63,6 +66,85 @@ def test_chunks_make_the_sketch_of_all_points(rng):
     assert model.sketch_.count == 900
     order = np.linalg.norm(model.cluster_centers_[:, None] - CENTRES, axis=2).argmin(axis=1)
     assert sorted(order) == [0, 1, 2]
+
+
+FOUR = np.array([[-8.0, -8.0], [-8.0, 8.0], [8.0, -8.0], [8.0, 8.0]])
+
+
+@pytest.mark.parametrize("rows", [1000, 50])
+def test_batches_sorted_by_cluster_are_fitted_like_all_points_at_once(rng, rows):
+    labels = np.repeat(np.arange(4), 3 * rows)
+    x = FOUR[labels] + rng.standard_normal((12 * rows, 2))
+    model = SketchedKMeans(4, random_state=0)
+    for batch in np.split(x, 12):
+        model.partial_fit(batch)
+    assert model.sketch_.count == len(x)
+    assert model.score(x) > 1.02 * SketchedKMeans(4, random_state=0).fit(x).score(x)
+
+
+def test_the_first_points_do_not_choose_the_units_alone(rng):
+    x, _ = blobs(rng)
+    x = np.concatenate([np.repeat(CENTRES[:1], 100, axis=0), x])
+    model = SketchedKMeans(3, random_state=0)
+    for batch in np.split(x, [1, 2, 50, 99, 100, 500]):
+        model.partial_fit(batch)
+    assert model.score(x) > 1.05 * SketchedKMeans(3, random_state=0).fit(x).score(x)
+
+
+def test_starts_are_a_fair_sample_of_all_batches(rng):
+    x = np.arange(40_000.0)[:, None]
+    batches = BatchSketch(lambda rows: np.ones(1), 5, 1.0, seed=0)
+    for batch in np.split(x, [100, 3000, 3010, 9000, 30_000]):
+        batches.add(batch)
+    starts = (batches.starts + batches.offset)[:, 0].round().astype(int)
+    assert len(set(starts)) == SUBSAMPLE
+    counts = np.histogram(starts, 10, (0, 40_000))[0]
+    assert abs(counts - SUBSAMPLE / 10).max() < 5 * np.sqrt(SUBSAMPLE / 10)
+
+
+def test_batches_may_be_empty_or_come_from_several_threads(rng):
+    x, _ = blobs(rng, 9000)
+    model = SketchedKMeans(3, random_state=0).partial_fit(x[:0])
+    with pytest.raises(NotFittedError):
+        model.predict(x)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(model.partial_fit, np.array_split(x, 90)))
+    model.partial_fit(x[:0])
+    assert model.sketch_.count == 9000
+    assert model.score(x) > 1.02 * SketchedKMeans(3, random_state=0).fit(x).score(x)
+
+
+@pytest.mark.parametrize("offset", [1e5, -3e6])
+def test_far_from_the_origin_is_as_at_the_origin(rng, offset):
+    far = (blobs(rng)[0] * 100 + offset).astype(np.float32)
+    near = (far - np.float32(offset)).astype(np.float64)
+    for kind in (SketchedKMeans, SketchedGaussianMixture):
+        at_origin = kind(3, random_state=0).fit(near)
+        model = kind(3, random_state=0).fit(far)
+        assert model.score(far) == pytest.approx(at_origin.score(near), rel=1e-3)
+        np.testing.assert_array_equal(model.predict(far), at_origin.predict(near))
+    kmeans = SketchedKMeans(3, random_state=0).fit(far)
+    expected = np.linalg.norm(far.astype(np.float64)[:, None] - kmeans.cluster_centers_, axis=2)
+    np.testing.assert_allclose(kmeans.transform(far), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "bad", "error"),
+    [
+        (SketchedKMeans, "n_clusters", 0, ValueError),
+        (SketchedKMeans, "n_clusters", "8", TypeError),
+        (SketchedGaussianMixture, "n_components", 0, ValueError),
+        (SketchedGaussianMixture, "n_components", 2.0, TypeError),
+        (SketchedGaussianMixture, "n_init", 0, ValueError),
+        (SketchedKMeans, "m", -1, ValueError),
+        (SketchedKMeans, "scale", 0.0, ValueError),
+    ],
+)
+def test_a_bad_parameter_is_named(kind, name, bad, error):
+    model = kind(**{name: bad})
+    for method in (model.fit, model.partial_fit):
+        with pytest.raises(error, match=rf"^{name} must be"):
+            method(np.eye(3))
 
 
 def test_without_scikit_learn_one_line_says_what_to_install():

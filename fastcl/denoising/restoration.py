@@ -74,14 +74,13 @@ def estimate_noise(image: ArrayLike) -> float:
     0.1
     """
     whole = to_host(as_image(image, "image", 3))
-    image = _without_repeats(_without_repeats(whole).T).T
-    if min(image.shape) < 3:
-        image = whole
+    kept = _without_repeats(_without_repeats(whole).T).T
+    kept = kept if min(kept.shape) >= 3 else whole
     # Second differences along both axes are blind to planes and to edges along an axis. Divided by
     # six, they have the variance of the noise.
-    rows = image[:-2] - 2 * image[1:-1] + image[2:]
+    rows = kept[:-2] - 2 * kept[1:-1] + kept[2:]
     values = (rows[:, :-2] - 2 * rows[:, 1:-1] + rows[:, 2:]) / 6
-    bad = _has_no_noise(image)
+    bad = _has_no_noise(kept)
     good = ~np.lib.stride_tricks.sliding_window_view(bad, (3, 3)).any(axis=(2, 3))
     if good.sum() >= MIN_WINDOWS:
         values = values[good]

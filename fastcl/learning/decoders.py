@@ -164,7 +164,8 @@ def clompr(
 class Decoder:
     """What to look for, and the sketch in units that make its frequencies comparable.
 
-    In these units every coordinate of the frequencies has mean square 1.
+    In these units every coordinate of the frequencies has mean square 1, and the box is centred:
+    far from the origin, steps of the searches would be lost in rounding.
     """
 
     def __init__(
@@ -179,18 +180,19 @@ class Decoder:
         if not isinstance(sketch, Sketch):
             raise TypeError(f"sketch must be a fastcl.Sketch, got {type(sketch).__name__}")
         self.k = as_count(k, name)
-        self.z = sketch.values
         box = _search_box(sketch, low, high)
         omega = np.asarray(sketch.omega)
+        self.centre = box.centre
+        self.z = sketch.values * np.exp(1j * (omega * self.centre).sum(axis=1))
         lengths = np.sqrt((omega**2).mean(axis=0))
         self.unit = 1 / np.where(lengths > 0, lengths, 1)
         self.omega = omega * self.unit
-        self.low = box.low / self.unit
-        self.high = box.high / self.unit
+        self.high = (box.high - self.centre) / self.unit
+        self.low = -self.high
         self.starts = None
         if starts is not None:
             points = as_points(starts, "starts", sketch.dim).astype(np.float64)
-            self.starts = np.clip(points / self.unit, self.low, self.high)
+            self.starts = np.clip((points - self.centre) / self.unit, self.low, self.high)
 
     def runs(self, n_init: int, rng: np.random.Generator) -> Iterator[Run]:
         """The results of `n_init` pursuits for every spread."""
@@ -276,7 +278,8 @@ def decode_kmeans(
     n_init = as_count(n_init, "n_init")
     runs = decoder.runs(n_init, as_generator(rng))
     _, centres, weights, _ = min(runs, key=lambda run: run[-1])
-    return np.clip(centres, decoder.low, decoder.high) * decoder.unit, weights / weights.sum()
+    centres = np.clip(centres, decoder.low, decoder.high) * decoder.unit + decoder.centre
+    return centres, weights / weights.sum()
 
 
 def decode_mixture(
@@ -335,4 +338,5 @@ def decode_mixture(
     params, weights, _ = min(found, key=lambda run: run[-1])
     weights = np.maximum(weights, MIN_WEIGHT * weights.sum())
     covariances = np.eye(sketch.dim) * (atoms.variances(params) * decoder.unit**2)[:, None, :]
-    return GaussianMixture(weights, params[:, : sketch.dim] * decoder.unit, covariances)
+    means = params[:, : sketch.dim] * decoder.unit + decoder.centre
+    return GaussianMixture(weights, means, covariances)

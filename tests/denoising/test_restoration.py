@@ -69,8 +69,17 @@ def hide(name, image, rng):
 
 @pytest.mark.parametrize(
     "name",
-    ["40% of columns", "49% of columns", "border", "frame", "repeated edge", "pixels"]
-    + ["saturated", "pixels twice", "bits"],
+    [
+        "40% of columns",
+        "49% of columns",
+        "border",
+        "frame",
+        "repeated edge",
+        "pixels",
+        "saturated",
+        "pixels twice",
+        "bits",
+    ],
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_parts_without_noise_do_not_count(rng, name, dtype):
