@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Iterable
 from types import ModuleType
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
@@ -73,6 +74,8 @@ def is_device(array: object) -> bool:
 def kernel(name: str, like: NDArray) -> Callable[..., Any]:
     """The kernel called `name` that works on arrays like `like`, from NumPy or CuPy."""
     if isinstance(like, np.ndarray):
+        if numba.config.DISABLE_JIT:
+            raise OSError("fastcl needs Numba's compiler: unset NUMBA_DISABLE_JIT")
         return _NUMBA[name]
     if not is_device(like):
         raise TypeError(

@@ -329,7 +329,7 @@ class GaussianMixture(GaussianTerms, kind="gaussian_mixture"):
 
     def __init__(self, weights: ArrayLike, means: ArrayLike, covariances: ArrayLike) -> None:
         super().__init__(
-            as_vector(weights, "weights"),
+            as_vector(weights, "weights").copy(),
             as_points(means, "means").astype(np.float64),
             as_array(covariances, "covariances").astype(np.float64),
         )

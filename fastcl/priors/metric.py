@@ -65,7 +65,7 @@ class WhitenedMetric:
         ridge: float = 0.01,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        self.omega = np.asarray(as_frequencies(omega))
+        self.omega = np.array(as_frequencies(omega))
         self.ridge = as_positive(ridge, "ridge")
         if self.omega.shape[1] != domain.dim:
             raise ValueError(f"omega has dimension {self.omega.shape[1]}, the domain {domain.dim}")

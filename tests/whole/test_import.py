@@ -1,12 +1,16 @@
 """What `import fastcl` costs, how objects are printed, and what public names document."""
 
 import inspect
+import os
 import subprocess
 import sys
+from pathlib import Path
 
+import numba
 import numpy as np
 
 import fastcl
+from fastcl.kernels.cache import cache_folder
 
 CHILD = """
 import sys
@@ -22,6 +26,24 @@ print(sorted(slow & set(sys.modules)), compiled)
 def test_import_compiles_nothing_and_loads_nothing_slow():
     done = subprocess.run([sys.executable, "-c", CHILD], check=True, capture_output=True, text=True)
     assert done.stdout == "[] []\n"
+
+
+def test_without_the_compiler_one_line_says_so(tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((9, 1)))
+    done = subprocess.run(
+        [sys.executable, "-m", "fastcl", "sketch", str(tmp_path / "x.npy"), "-o", "s.npz"],
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+    )
+    line = "fastcl sketch: error: fastcl needs Numba's compiler: unset NUMBA_DISABLE_JIT\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
+
+
+def test_compiled_kernels_are_kept_outside_the_package(monkeypatch):
+    # Else they would stay behind when it is uninstalled, as an empty package.
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    assert not cache_folder().is_relative_to(Path(fastcl.__file__).parent)
 
 
 def test_all_lists_every_public_name():
