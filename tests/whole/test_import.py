@@ -29,7 +29,7 @@ def test_import_compiles_nothing_and_loads_nothing_slow():
 
 
 def test_without_the_compiler_one_line_says_so(tmp_path):
-    np.save(tmp_path / "x.npy", np.ones((9, 1)))
+    np.save(tmp_path / "x.npy", np.arange(9.0)[:, None])
     done = subprocess.run(
         [sys.executable, "-m", "fastcl", "sketch", str(tmp_path / "x.npy"), "-o", "s.npz"],
         env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
