@@ -17,6 +17,7 @@ each frequency and each point of a group, 200 bytes, or 16 bytes per piece if th
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from ..kernels.threads import get_num_threads
 from .operator import PackedOperator
 
 MAX_DIM = 3
+MIN_VERSION = (2, 5, 1)  # of finufft; in 2.5.0, threads that plan at once raced
 MAX_PIECES = 16  # per transform: bounds the memory, and the threads that can work on it
 # finufft's tolerance is not a bound on its error: relative to the sum of the magnitudes, errors
 # were up to 9 times larger over d = 1, 2, 3, grids of 10 to 5000 points per axis, and points at the
@@ -49,16 +51,23 @@ WAKE_SECONDS = 2e-3  # start-up time of the threads of several pieces: sleeping 
 
 
 def import_finufft() -> ModuleType:
-    """The module finufft; ImportError in one line if it is missing."""
+    """The module finufft; ImportError in one line if it is missing or too old."""
     try:
         import finufft
     except ImportError:
         raise ImportError('method="nufft" needs finufft: pip install "fastcl[nufft]"') from None
+    version = tuple(int(number) for number in re.findall(r"\d+", finufft.__version__)[:3])
+    if version < MIN_VERSION:
+        least = ".".join(map(str, MIN_VERSION))
+        raise ImportError(
+            f"finufft {finufft.__version__} may crash when several threads call it: "
+            f'pip install "finufft>={least}"'
+        )
     return finufft
 
 
 def is_installed() -> bool:
-    """Whether finufft can be imported."""
+    """Whether there is a finufft that works."""
     try:
         import_finufft()
     except ImportError:

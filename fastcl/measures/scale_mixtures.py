@@ -32,6 +32,7 @@ from .radial_map import map_radii, pull_back, radial_tables
 
 MIN_WEIGHT = 1e-12  # smallest weight of a term, because a fit may drive weights to zero
 RIDGE = 1e-3  # share of the common covariance that a fit adds to the covariance of each component
+MAX_OFFSET = 10  # standard deviations between the mean and zero, for points that count as centred
 N_NEIGHBOURS = 3000  # points that give a component its first covariance
 MAX_CANDIDATES = 60_000  # points among which these neighbours are sought
 
@@ -134,6 +135,12 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         rng : int or numpy.random.Generator, optional
         progress : bool
             Whether to show a progress bar, if tqdm is installed.
+
+        Raises
+        ------
+        TypeError, ValueError
+            x not finite, empty, with a mean ten standard deviations from zero, or with columns that
+            follow from others; a count below 1.
         """
         x = as_points(x, "x")
         if x.any():
@@ -302,16 +309,35 @@ def _padded(a: NDArray, dtype: DTypeLike) -> NDArray:
 
 
 @np.errstate(under="ignore")
+def _check_centred(x: NDArray) -> None:
+    """ValueError if x (n, d) is so far from zero that its second moments hide how it varies."""
+    means = x.mean(axis=0, dtype=np.float64)
+    stds = x.std(axis=0, dtype=np.float64)
+    far = np.abs(means) > MAX_OFFSET * stds
+    if far.any() and (stds > 0).all():
+        raise ValueError(
+            f"x is not centred: column {far.argmax()} has mean {means[far.argmax()]:.3g} "
+            f"and standard deviation {stds[far.argmax()]:.3g}; subtract the means"
+        )
+
+
 def _common_scales(x: NDArray, n_scales: int) -> tuple[NDArray, NDArray]:
     """(second moments (d, d) of x, `n_scales` scales spread over the radii of whitened x)."""
-    covariance = product(x.T, x).astype(np.float64) / len(x)
-    values, vectors = np.linalg.eigh(covariance)
-    if not values[0] > values[-1] * np.finfo(np.float64).eps * 10 * x.shape[1]:
+    _check_centred(x)
+    stds = np.sqrt(np.square(x, dtype=np.float64).mean(axis=0))
+    for units in (np.ones_like(stds), np.where(stds > 0, stds, 1)):
+        scaled = (x / units).astype(x.dtype)
+        covariance = product(scaled.T, scaled).astype(np.float64) / len(x)
+        values, vectors = np.linalg.eigh(covariance)
+        if values[0] > values[-1] * np.finfo(np.float64).eps * 10 * x.shape[1]:
+            break  # otherwise it may be the units that make a column look like none
+    else:
         raise ValueError(
             "x spans fewer dimensions than it has columns: take more points, or drop columns that "
             "follow from others"
         )
-    radii = np.sqrt((product(x, vectors) ** 2 / values).mean(axis=1))
+    radii = np.sqrt((product(scaled, vectors) ** 2 / values).mean(axis=1))
+    covariance *= units[:, None] * units
     low, high = np.quantile(radii, [0.002, 0.9995])
     if n_scales == 1:
         return covariance, np.ones(1)
@@ -374,7 +400,8 @@ class GaussianScaleMixture(MixtureOfScaleMixtures, kind="gaussian_scale_mixture"
         """Fit to centred points x (n, d) by expectation-maximisation.
 
         Only the covariance and the weights are fitted; the scales are spread geometrically over
-        the radii of the points. A subsample of a few thousand points is enough.
+        the radii of the points. A subsample of a few thousand points is enough. Errors are those
+        of `MixtureOfScaleMixtures.fit`.
         """
         mixture = MixtureOfScaleMixtures.fit(x, 1, n_scales, n_iter, rng=0)
         weights = mixture.weights[0]

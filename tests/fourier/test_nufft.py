@@ -4,6 +4,7 @@ import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import naive
 import numpy as np
@@ -260,6 +261,19 @@ def test_a_missing_finufft_is_named_and_auto_goes_without(monkeypatch):
     assert np.array_equal(
         fastcl.feature_sum(x, omega, w), fastcl.feature_sum(x, omega, w, method="direct")
     )
+
+
+@pytest.mark.parametrize(
+    ("version", "works"),
+    [("2.4.1", False), ("2.5.0", False), ("2.5.1", True), ("2.6.0rc1", True), ("10.0", True)],
+)
+def test_a_finufft_that_may_crash_is_refused_and_auto_goes_without(monkeypatch, version, works):
+    monkeypatch.setitem(sys.modules, "finufft", SimpleNamespace(__version__=version))
+    assert nufft.is_installed() is works
+    if not works:
+        with pytest.raises(ImportError, match=rf'^finufft {version} may .*"finufft>=2.5.1"$'):
+            fastcl.feature_sum([[0.0]], [[1.0]], method="nufft")
+        assert fastcl.feature_sum([[0.0]], [[1.0]]) == 1
 
 
 @needs_finufft

@@ -191,3 +191,22 @@ def test_fit_drops_scales_that_no_point_has():
     fitted = fastcl.GaussianScaleMixture.fit(x, n_scales=20, n_iter=2000)
     assert fitted.scales.size < 20
     np.testing.assert_allclose(fitted.weights.sum(), 1, rtol=20 * DOUBLE)
+
+
+@pytest.mark.parametrize("units", [(1.0, 1e-9), (1e6, 1e-6)])
+def test_columns_in_very_different_units_are_fitted_as_in_their_own(rng, units):
+    x = rng.standard_t(4, (4000, 2)) @ [[1.0, 0.5], [0.0, 1.0]]
+    own = fastcl.GaussianScaleMixture.fit(x)
+    other = fastcl.GaussianScaleMixture.fit(x * units)
+    np.testing.assert_allclose(
+        other.log_density(x * units) + np.log(units).sum(), own.log_density(x), atol=0.02
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", [fastcl.GaussianScaleMixture, fastcl.MixtureOfScaleMixtures])
+def test_points_far_from_zero_are_refused(rng, dtype, kind):
+    x = rng.standard_normal((500, 2)).astype(dtype)
+    x[:, 1] += 1e5
+    with pytest.raises(ValueError, match="x is not centred: column 1 has mean 1e"):
+        kind.fit(x)
