@@ -4,8 +4,11 @@ import io
 import sys
 
 import pytest
+from pictures import MIN_SEARCH, photograph
 
+import fastcl
 from fastcl import progress
+from fastcl.cli import bench
 
 
 class Terminal(io.StringIO):
@@ -69,3 +72,42 @@ def test_a_terminal_gets_a_bar(monkeypatch, clock):
     monkeypatch.setitem(sys.modules, "tqdm.auto", None)
     work(clock)
     assert sys.stderr.getvalue() == ""
+
+
+def counted(capsys):
+    """Stage -> (first, last) line of what was shown, with a line at every update."""
+    stages = {}
+    for line in capsys.readouterr().err.splitlines():
+        title, said = line.split(": ")
+        stages.setdefault(title, []).append(said.partition(" after")[0])
+    return {title: (lines[0], lines[-1]) for title, lines in stages.items()}
+
+
+def test_every_stage_of_photographs_is_counted_to_its_end(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "LINE_EVERY", 0)
+    settings = {"patch": 3, "m": 20, "subsample": 1000, "effort": MIN_SEARCH, "progress": True}
+    few = {"n_iter": 5, "n_points": 100, "n_components": 2, "n_samples": 10_000}
+    model = fastcl.learn_image_prior([photograph(0)], rng=0, **settings, **few)
+    fastcl.denoise_image(model, photograph(1), 0.1, progress=True)
+    stages = counted(capsys)
+    in_rounds = 8 * (MIN_SEARCH.ascent_steps + MIN_SEARCH.fit_steps)
+    in_all = in_rounds + MIN_SEARCH.refine_steps
+    assert stages == {
+        "frequencies": (f"step 1 of {in_all}", f"step {in_all} of {in_all}"),
+        "sketch": ("patch 1748 of 1748", "patch 1748 of 1748"),
+        "maximum entropy": ("step 1 of 5", "step 5 of 5"),
+        "samples": ("step 1 of 64", "step 64 of 64"),
+        "mixture": ("step 1 of 20", "step 20 of 20"),
+        "denoise": ("band 1 of 2", "band 2 of 2"),
+    }
+
+
+@pytest.mark.slow
+def test_a_benchmark_counts_its_evaluations(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "LINE_EVERY", 0)
+    bench.run(bench.example_sketch(1), 0.2, 100, widths=(8,), progress=True)
+    stages = counted(capsys)
+    assert set(stages) == {"unbiased", "naive", "grid"}
+    for first, last in stages.values():
+        assert first == "evaluation of G 1 of 21"
+        assert 2 <= int(last.split()[3]) <= 21

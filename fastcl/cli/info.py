@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .. import files
 from ..data.image_formats import IMAGE_SUFFIXES, image_shape
-from ..data.readers import read_array
+from ..data.readers import ImageFolder, read_array
 from ..denoising.patch_model import ImageModel
 from ..denoising.patch_sketch import PatchSketch
 from ..fourier.structured import Frequencies, StructuredFrequencies
@@ -32,9 +32,14 @@ def describe(path: files.PathLike) -> list[str]:
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    if suffix == ".npy":
+    lines: Lines
+    if path.is_dir():
+        shapes = ImageFolder(path).shapes
+        pixels = sum(height * width for height, width in shapes)
+        lines = [("kind", "folder of images"), ("images", len(shapes)), ("pixels", f"{pixels:,}")]
+    elif suffix == ".npy":
         array = read_array(path)
-        lines: Lines = [("kind", "array"), ("points (n)", f"{array.shape[0]:,}")]
+        lines = [("kind", "array"), ("points (n)", f"{array.shape[0]:,}")]
         lines += [("dimension (d)", array.shape[1]), ("type", array.dtype)]
     elif suffix in IMAGE_SUFFIXES:
         height, width = image_shape(path)

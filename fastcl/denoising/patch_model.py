@@ -17,6 +17,7 @@ from ..measures.base import ReferenceMeasure
 from ..measures.mixtures import standard_normal
 from ..measures.scale_mixtures import MixtureOfScaleMixtures
 from ..priors.base import Prior
+from ..priors.chains import draw_samples
 from ..priors.gaussianised import GaussianisedPrior
 from ..priors.max_entropy import max_entropy
 from ..validation import (
@@ -183,7 +184,8 @@ def _learn_mixture(
     settings |= {"n_iter": n_iter, "rng": rng, "progress": progress}
     inner = max_entropy(sketch, standard_normal(sketch.dim), **settings)
     density = GaussianisedPrior(inner, scale_mixture)
-    points = density.sample(n_samples, rng)
+    normal_points = draw_samples(inner, n_samples, rng, progress=progress)
+    points = scale_mixture.degaussianise(normal_points)
     mixture = MixtureOfScaleMixtures.fit(points, n_components, rng=rng, progress=progress)
     model = ImageModel(patch_sketch.transform, mixture, density)
     model.interrupted = inner.interrupted

@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 from ..backend import product
 from ..measures.box import Box, Domain
 from ..measures.mixtures import Gaussian
+from ..progress import progress_bar
 from ..validation import as_count, as_float_dtype, as_generator, check_lengths
 from .base import Prior
 
@@ -263,6 +264,7 @@ def draw_samples(
     dtype: DTypeLike = np.float32,
     domain: Box | None = None,
     n_chains: int = N_CHAINS,
+    progress: bool = False,
 ) -> NDArray:
     """n points (n, d) that nearly follow the density of a prior: see `Prior.sample`.
 
@@ -279,13 +281,17 @@ def draw_samples(
         _anneal(prior, chains)
         chains.points = chains.rng.permutation(chains.points)  # copies of a point are neighbours
     here: tuple | None = None
-    for k in range(WARM_UP):
-        here = chains.advance(prior, here, 1.0 if in_box else min(1.0, 2 * (k + 1) / WARM_UP))
-    taken = [chains.points]
-    while sum(map(len, taken)) < n:
-        for _ in range(THIN):
-            here = chains.advance(prior, here)
-        taken.append(chains.points)
+    states = -(-n // count)
+    with progress_bar(progress, WARM_UP + THIN * (states - 1), "samples", "step") as bar:
+        for k in range(WARM_UP):
+            here = chains.advance(prior, here, 1.0 if in_box else min(1.0, 2 * (k + 1) / WARM_UP))
+            bar.update(1)
+        taken = [chains.points]
+        while len(taken) < states:
+            for _ in range(THIN):
+                here = chains.advance(prior, here)
+                bar.update(1)
+            taken.append(chains.points)
     return np.concatenate(taken)[:n]
 
 

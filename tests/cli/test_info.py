@@ -17,6 +17,7 @@ INFO = {
     "p2.npz": ["kind: prior", "dimension (d): 2", "density: MLPPrior(dim=2, widths=(64, 128, 256)"],
     "c2.npz": ["kind: checkpoint", "steps: 30", "frequencies (m): 100, drawn one by one"],
     "rows2.npy": ["kind: array", "points (n): 1,000", "dimension (d): 2", "type: float32"],
+    "images": ["kind: folder of images", "images: 5", "pixels: 9,600"],
     "noisy.png": ["kind: image", "pixels: 24 x 30"],
     "released.npz": ["privacy: a release with epsilon 1, delta 0", "made by: release"],
     "bits.npz": ["quantised: 1 bits per feature", "frequencies (m): 4, HarmonicFrequencies("],

@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 from bounds import assert_within
 
+import fastcl
 from fastcl import PatchTransform
-from fastcl.data.patches import add_patches, as_image, extract_patches, patch_bands, patch_counts
+from fastcl.data.patches import (
+    add_patches,
+    as_image,
+    as_photograph,
+    extract_patches,
+    patch_bands,
+    patch_counts,
+)
 
 EPS = np.finfo(float).eps
 # (height, width, patch): one patch, one row of patches, one column, any other
@@ -280,3 +288,30 @@ def test_what_is_not_an_image_is_refused_by_name(bad, error, message):
 def test_wide_integers_are_refused_rather_than_turned_black():
     with pytest.raises(TypeError, match="image must hold uint8"):
         as_image(np.full((8, 8), 255))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda rng: 255 * rng.random((20, 20)),
+        lambda rng: np.where(rng.random((20, 20)) < 0.996, 0.2, 255),  # dark, with a mean below 2
+        lambda rng: 65535 * rng.random((20, 20)).astype(np.float32),
+        lambda rng: 255 * rng.random((20, 20)) - 127,
+        lambda rng: np.full((20, 20), 1e300),
+    ],
+    ids=["0..255", "dark", "0..65535", "around zero", "huge"],
+)
+def test_floats_on_another_scale_are_refused_wherever_photographs_are_taken(rng, make):
+    image = make(rng)
+    transform = PatchTransform(2, np.linalg.qr(rng.standard_normal((4, 4)))[0][:, 1:], np.ones(3))
+    model = fastcl.ImageModel(transform, fastcl.Gaussian(np.zeros(3), np.eye(3)))
+    words = r"must hold floats in \[0, 1\], got a mean of .* divide it by its white level"
+    with pytest.raises(ValueError, match=rf"images\[0\] {words}"):
+        fastcl.learn_image_prior([image], patch=2)
+    with pytest.raises(ValueError, match=f"noisy {words}"):
+        fastcl.denoise_image(model, image, 0.1)
+
+
+def test_strong_noise_is_no_other_scale(rng):
+    image = rng.random((50, 50)) + rng.standard_normal((50, 50))  # as much as sigma may be
+    assert as_photograph(image, "image") is not None
