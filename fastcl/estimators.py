@@ -33,7 +33,7 @@ try:
 except ImportError as error:
     raise ImportError(f'scikit-learn is missing ({error}): pip install "fastcl[sklearn]"') from None
 
-from .learning.batches import BatchSketch
+from .learning.batches import BatchSketch, Frame, chunks
 from .learning.decoders import decode_kmeans, decode_mixture
 from .locks import STATE_LOCK
 from .sketching.sketch import Sketch
@@ -65,8 +65,9 @@ class SketchingEstimator(BaseEstimator):
         """Add the points X (n, d) to the sketch and return the estimator.
 
         The units and the frequencies are chosen from the first 5000 points, or from fewer if a
-        result is asked for earlier. Batches may come in any order, though the first points should
-        not be confined to a far smaller region than the rest. Several threads may add points.
+        result is asked for earlier. Batches may come in any order: should they turn out to be in
+        other units, a new sketch begins from a sample of all points so far. Several threads may
+        add points.
         """
         return self._add(X, least=0)
 
@@ -85,7 +86,7 @@ class SketchingEstimator(BaseEstimator):
             if not hasattr(self, "_batches"):
                 self._batches = BatchSketch(self._find_unit, m, self.scale, seed)
                 self._seed = seed
-                self._decoded: tuple[int, Any] = 0, None
+                self._decoded: Any = None
         self._batches.add(points)
         return self
 
@@ -105,28 +106,29 @@ class SketchingEstimator(BaseEstimator):
     def sketch_(self) -> Sketch:
         """The sketch of all points so far."""
         check_is_fitted(self)
-        return self._batches.begin()
+        return self._batches.begin().sketch
 
-    def _decode(self) -> Any:
-        """The result of the decoder, in units of the sketch; kept until points are added."""
-        sketch, batches = self.sketch_, self._batches
-        count, result = self._decoded
-        if count != sketch.count:
-            count = sketch.count
+    def _decode(self) -> tuple[Frame, Any]:
+        """(frame, what was decoded from its sketch); kept until points are added."""
+        check_is_fitted(self)
+        frame, batches = self._batches.begin(), self._batches
+        count = frame.sketch.count
+        if self._decoded is None or self._decoded[:2] != (id(frame.sketch), count):
+            starts = (batches.starts - frame.offset) / frame.unit
             # The matrices of L-BFGS-B are small: BLAS threads would spend several times as long
             # waiting for one another.
             with threadpool_limits(1, "blas"):
                 result = self._decoder(
-                    sketch,
+                    frame.sketch,
                     self._check_parameters(),
-                    batches.low - MARGIN,
-                    batches.high + MARGIN,
+                    (batches.low - frame.offset) / frame.unit - MARGIN,
+                    (batches.high - frame.offset) / frame.unit + MARGIN,
                     self._seed,
                     self.n_init,
-                    batches.starts,
+                    starts,
                 )
-            self._decoded = count, result
-        return result
+            self._decoded = id(frame.sketch), count, frame, result
+        return self._decoded[2:]
 
     def _check(self, X: ArrayLike) -> NDArray:
         check_is_fitted(self)
@@ -135,8 +137,8 @@ class SketchingEstimator(BaseEstimator):
     def _by_chunks(self, function: Callable[[NDArray], NDArray], X: ArrayLike) -> NDArray:
         """function(centred rows) for all rows of X: far from the origin, products lose digits."""
         X = self._check(X)
-        self._decode()
-        return np.concatenate([function(rows) for rows in self._batches.centred(X)])
+        offset = self._decode()[0].offset
+        return np.concatenate([function(rows - offset) for rows in chunks(X)])
 
     def _start_again(self, X: ArrayLike) -> None:
         self.__dict__.pop("_batches", None)
@@ -223,17 +225,18 @@ class SketchedKMeans(
 
     @property
     def _centred_centers(self) -> NDArray:
-        return self._decode()[0] * self._batches.unit
+        frame, (centres, _) = self._decode()
+        return centres * frame.unit
 
     @property
     def cluster_centers_(self) -> NDArray:
         """Centres, (n_clusters, d)."""
-        return self._centred_centers + self._batches.offset
+        return self._centred_centers + self._decode()[0].offset
 
     @property
     def weights_(self) -> NDArray:
         """Fraction of the points in every cluster, (n_clusters,)."""
-        return self._decode()[1]
+        return self._decode()[1][1]
 
     @property
     def _n_features_out(self) -> int:
@@ -327,26 +330,27 @@ class SketchedGaussianMixture(DensityMixin, SketchingEstimator):
     @property
     def weights_(self) -> NDArray:
         """Weights of the components, (k,)."""
-        return self._decode().weights
+        return self._decode()[1].weights
 
     @property
     def means_(self) -> NDArray:
         """Means, (k, d)."""
-        return self._decode().means * self._batches.unit + self._batches.offset
+        frame, mixture = self._decode()
+        return mixture.means * frame.unit + frame.offset
 
     @property
     def covariances_(self) -> NDArray:
         """Diagonals of the covariances, (k, d)."""
-        covariances = self._decode().covariances
-        return np.diagonal(covariances, axis1=1, axis2=2) * self._batches.unit**2
+        frame, mixture = self._decode()
+        return np.diagonal(mixture.covariances, axis1=1, axis2=2) * frame.unit**2
 
     def _of_mixture(self, name: str, X: ArrayLike) -> NDArray:
         """The result of the method `name` of scikit-learn's mixture."""
         X = self._check(X)
-        decoded = self._decode()
+        frame, mixture = self._decode()
         model = GaussianMixture(self.n_components, covariance_type="diag")
         model.weights_ = self.weights_
-        model.means_ = decoded.means * self._batches.unit
+        model.means_ = mixture.means * frame.unit
         model.covariances_ = self.covariances_
         model.precisions_cholesky_ = 1 / np.sqrt(self.covariances_)
         return self._by_chunks(getattr(model, name), X)

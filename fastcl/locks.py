@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 # Held while such a state changes, never during a long computation. As one lock serves all objects,
 # none has a lock of its own that copies and pickles would have to leave out.
-STATE_LOCK = threading.Lock()
+STATE_LOCK = threading.RLock()
 
 _in_use: dict[int, object] = {}  # by id: what some thread is writing to now
 
