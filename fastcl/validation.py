@@ -211,7 +211,7 @@ def check_lengths(lengths: Any, name: str, dtype: DTypeLike = np.float64) -> Non
 
 def as_choice(value: T, name: str, choices: Collection[T]) -> T:
     """`value`, if it is one of `choices`."""
-    if value not in choices:
+    if not isinstance(value, tuple(map(type, choices))) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
     return value
 
@@ -258,11 +258,11 @@ def as_generator(rng: Any) -> np.random.Generator:
         ) from None
 
 
-def as_noise_level(sigma: Any, dim: int) -> NDArray:
+def as_noise_level(sigma: Any, dim: int, name: str = "sigma") -> NDArray:
     """`sigma`, a number or one per coordinate, as positive standard deviations (d,) on the host."""
     if not isinstance(sigma, (list, tuple)) and np.ndim(sigma) == 0:
-        return np.full(dim, as_positive(sigma, "sigma"))
-    sigma = as_vector(sigma, "sigma", dim)
+        return np.full(dim, as_positive(sigma, name))
+    sigma = as_vector(sigma, name, dim)
     if (sigma <= 0).any():
-        raise ValueError("sigma must be above zero in every coordinate")
+        raise ValueError(f"{name} must be above zero in every coordinate")
     return to_host(sigma)

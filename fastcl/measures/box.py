@@ -48,9 +48,9 @@ class Box(Pointwise, Storable, kind="box"):
 
     def __init__(self, low: ArrayLike, high: ArrayLike) -> None:
         self.low = as_vector(low, "low").copy()
-        self.high = as_vector(high, "high", self.low.size).copy()
         if self.low.size == 0:
             raise ValueError("low is empty")
+        self.high = as_vector(high, "high", self.low.size).copy()
         if not (self.low < self.high).all():
             raise ValueError("low must be below high in every coordinate")
         with np.errstate(over="ignore"):
@@ -147,7 +147,7 @@ class Box(Pointwise, Storable, kind="box"):
 
     def grid(self, points_per_axis: int, dtype: DTypeLike = np.float64) -> NDArray:
         """Centres of a grid of `points_per_axis` equal cells per axis, (points_per_axis^d, d)."""
-        k = as_count(points_per_axis, "points_per_axis")
+        k, dtype = as_count(points_per_axis, "points_per_axis"), as_float_dtype(dtype)
         steps = np.arange(k) + 0.5
         sides = zip(self.low, self.high, strict=True)
         axes = [low + (high - low) * steps / k for low, high in sides]
@@ -165,6 +165,12 @@ class Box(Pointwise, Storable, kind="box"):
 
 
 Domain = Box | ReferenceMeasure  # where a stochastic gradient draws its points
+
+
+def check_domain(domain: object) -> None:
+    """TypeError unless points can be drawn from `domain`."""
+    if not isinstance(domain, (Box, ReferenceMeasure)):
+        raise TypeError(f"domain must be a Box or a reference measure, got {type(domain).__name__}")
 
 
 def merge_domains(a: Domain | None, b: Domain | None) -> Domain | None:

@@ -234,7 +234,7 @@ class GaussianTerms(ReferenceMeasure):
     @np.errstate(under="ignore")
     def posterior_mean(self, y: ArrayLike, noise: NDArray) -> NDArray:
         """E[x | y] (n, d) for y = x + N(0, diag(noise^2)); noise is (d,), or a number."""
-        noise = as_noise_level(noise, self.dim)
+        noise = as_noise_level(noise, self.dim, "noise")
 
         def mean(chunk: NDArray) -> NDArray:
             centres, whitenings, constants, gains, _ = self._posterior_factors(chunk, noise)
@@ -245,7 +245,7 @@ class GaussianTerms(ReferenceMeasure):
                 total += share[:, None] * (centre + product(chunk - centre, gain))
             return total
 
-        return self._by_chunks(y, mean)
+        return self._by_chunks(y, mean, "y")
 
     def _posterior_factors(self, y: NDArray, noise: NDArray) -> tuple[NDArray, ...]:
         """What `posterior` needs besides y, cached for the next chunk.
@@ -288,9 +288,9 @@ class GaussianTerms(ReferenceMeasure):
         return terms
 
     @np.errstate(under="ignore", **OVERFLOW)
-    def _by_chunks(self, x: ArrayLike, function: Callable) -> Any:
+    def _by_chunks(self, x: ArrayLike, function: Callable, name: str = "x") -> Any:
         """Apply `function` to x in chunks of rows, and join the results in the type of x."""
-        x = as_points(x, "x", self.dim)
+        x = as_points(x, name, self.dim)
         rows = DEVICE_CHUNK_ROWS if is_device(x) else CHUNK_ROWS
         starts = range(0, len(x), rows)
         results = [function(x[start : start + rows].astype(np.float64)) for start in starts]
@@ -298,7 +298,7 @@ class GaussianTerms(ReferenceMeasure):
         parts = zip(*results, strict=True) if several else [results]
         joined = tuple(np.concatenate(part).astype(x.dtype) for part in parts)
         if not all(np.isfinite(part).all() for part in joined):
-            raise too_far("x", x.dtype)
+            raise too_far(name, x.dtype)
         return joined if several else joined[0]
 
 
@@ -392,8 +392,13 @@ class Gaussian(GaussianMixture):
     kind = GaussianMixture.kind  # its `from_arrays` returns a Gaussian for one component
 
     def __init__(self, mean: ArrayLike, covariance: ArrayLike) -> None:
-        mean = as_vector(mean, "mean")
-        super().__init__([1.0], mean[None], as_array(covariance, "covariance")[None])
+        mean, covariance = as_vector(mean, "mean"), as_array(covariance, "covariance")
+        if mean.size == 0 or covariance.shape != (mean.size, mean.size):
+            raise ValueError(
+                "mean must have shape (d,) and covariance (d, d), d at least 1, "
+                f"got {mean.shape} and {covariance.shape}"
+            )
+        super().__init__([1.0], mean[None], covariance[None])
 
     @property
     def mean(self) -> NDArray:

@@ -71,8 +71,8 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
 
     def __init__(self, covariances: ArrayLike, scales: ArrayLike, weights: ArrayLike) -> None:
         self.scales = as_vector(scales, "scales").copy()
-        if not (self.scales > 0).all():
-            raise ValueError("scales must be above zero")
+        if self.scales.size == 0 or not (self.scales > 0).all():
+            raise ValueError("scales must be above zero, and at least one")
         check_lengths(self.scales, "scales")
         covariances = as_array(covariances, "covariances").astype(np.float64)
         square = covariances.ndim == 3 and covariances.shape[1] == covariances.shape[2]
@@ -231,7 +231,7 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
     def posterior_mean(self, y: ArrayLike, noise: NDArray) -> NDArray:
         """E[x | y] (n, d) for y = x + N(0, diag(noise^2)); noise is (d,), or a number."""
         y = as_points(y, "y", self.dim)
-        noise = as_noise_level(noise, self.dim)
+        noise = as_noise_level(noise, self.dim, "noise")
         check_lengths(noise, "noise")
         out = np.empty_like(y)
         kernel("mixture_means", like=y)(y, *self._mean_factors(y, noise), out)
@@ -429,17 +429,19 @@ class GaussianScaleMixture(MixtureOfScaleMixtures, kind="gaussian_scale_mixture"
             _, roots, _, inverse = self._radial(chunk)
             return product(map_radii(chunk, inverse), roots.T)
 
-        return self._by_chunks(u, stretch)
+        return self._by_chunks(u, stretch, "u")
 
     @np.errstate(under="ignore", **OVERFLOW)
     def pull_back(self, x: ArrayLike, gradient: NDArray) -> NDArray:
         """Chain rule for T: the gradient (n, d) at x, from the gradient (n, d) at T(x)."""
-        x = as_points(x, "x", self.dim)
+        x, gradient = as_points(x, "x", self.dim), as_points(gradient, "gradient", self.dim)
+        if len(gradient) != len(x):
+            raise ValueError(f"gradient must have {len(x)} rows, one per point of x")
         whitening, _, table, _ = self._radial(x)
         v = product(x.astype(np.float64), whitening)
         pulled = product(pull_back(v, gradient, table), whitening.T).astype(x.dtype)
         if not np.isfinite(pulled).all():
-            raise too_far("x", x.dtype)
+            raise too_far("x or gradient", x.dtype)
         return pulled
 
     def _radial(self, like: NDArray) -> tuple[NDArray, ...]:

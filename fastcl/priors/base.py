@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,8 @@ class Prior(Pointwise, Storable):
 
     @log_scale.setter
     def log_scale(self, value: float) -> None:
+        if not isinstance(value, numbers.Real):
+            raise TypeError(f"log_scale must be a number, got {value!r}")
         if is_trainable(self):
             self.theta[-1] = value
         else:

@@ -10,7 +10,7 @@ import scipy
 from numpy.typing import DTypeLike, NDArray
 
 from ..backend import product
-from ..measures.box import Box, Domain
+from ..measures.box import Box, Domain, check_domain
 from ..measures.mixtures import Gaussian
 from ..progress import progress_bar
 from ..validation import as_count, as_float_dtype, as_generator, check_lengths
@@ -58,7 +58,8 @@ class Chains:
     Raises
     ------
     TypeError, ValueError
-        n_points below 1; an rng that is neither a generator nor a seed.
+        No domain; one whose spread the type of the points cannot square; n_points below 1; an rng
+        that is neither a generator nor a seed.
 
     Notes
     -----
@@ -79,6 +80,7 @@ class Chains:
     def __init__(
         self, domain: Domain, n_points: int, rng: Any = None, dtype: DTypeLike = np.float32
     ) -> None:
+        check_domain(domain)
         self.domain = domain
         self.rng = as_generator(rng)
         check_lengths(

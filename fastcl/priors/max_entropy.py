@@ -228,7 +228,8 @@ def ascend(
             prior.c = prior.c + step_size * min(1, 2 * (1 - k / n_iter)) * metric.apply(residual)
             if not np.abs(prior.c).sum() < MAX_COEFFICIENTS:
                 raise FloatingPointError(
-                    f"the coefficients diverged at step {k}: take a smaller step or a larger ridge"
+                    f"the coefficients diverged at step {k}: take a smaller step_size or a larger "
+                    "ridge"
                 )
             if 2 * k >= n_iter:
                 averaged += 1

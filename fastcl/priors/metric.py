@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ..backend import product
 from ..fourier.structured import as_frequencies
-from ..measures.box import Domain
-from ..validation import as_positive
+from ..measures.box import Domain, check_domain
+from ..validation import as_array, as_float_dtype, as_positive
 
 BLOCK = 64  # side of the matrices that LAPACK factorises: so small that it uses one thread
 PANEL = 512  # columns of the remaining matrix that are updated at a time
@@ -67,6 +67,8 @@ class WhitenedMetric:
     ) -> None:
         self.omega = np.array(as_frequencies(omega))
         self.ridge = as_positive(ridge, "ridge")
+        dtype = as_float_dtype(dtype)
+        check_domain(domain)
         if self.omega.shape[1] != domain.dim:
             raise ValueError(f"omega has dimension {self.omega.shape[1]}, the domain {domain.dim}")
         self._shift = np.exp(-1j * (self.omega * domain.centre).sum(axis=1))
@@ -82,6 +84,9 @@ class WhitenedMetric:
     @np.errstate(under="ignore")
     def apply(self, residual: NDArray) -> NDArray:
         """M r, (m,) complex128, for a residual r (m,) complex."""
+        residual = as_array(residual, "residual", kinds="fiubc")
+        if residual.shape != self._shift.shape:
+            raise ValueError(f"residual must have shape {self._shift.shape}, got {residual.shape}")
         centred = residual / self._shift
         parts = np.stack([centred.real, centred.imag])
         if len(self._inverses) == 1:

@@ -288,7 +288,7 @@ def test_coefficients_that_are_not_finite_are_an_error(monkeypatch):
     monkeypatch.setattr(
         "fastcl.priors.metric.WhitenedMetric.apply", lambda self, residual: residual * np.nan
     )
-    with pytest.raises(FloatingPointError, match="smaller step or a larger ridge"):
+    with pytest.raises(FloatingPointError, match="smaller step_size or a larger ridge"):
         fastcl.max_entropy(small_sketch(), NORMAL, n_points=100, n_iter=5, rng=0)
 
 
