@@ -308,7 +308,6 @@ def _padded(a: NDArray, dtype: DTypeLike) -> NDArray:
     return np.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, -a.shape[-1] % LANES)]).astype(dtype, order="C")
 
 
-@np.errstate(under="ignore")
 def _check_centred(x: NDArray) -> None:
     """ValueError if x (n, d) is so far from zero that its second moments hide how it varies."""
     means = x.mean(axis=0, dtype=np.float64)
@@ -321,6 +320,7 @@ def _check_centred(x: NDArray) -> None:
         )
 
 
+@np.errstate(under="ignore")
 def _common_scales(x: NDArray, n_scales: int) -> tuple[NDArray, NDArray]:
     """(second moments (d, d) of x, `n_scales` scales spread over the radii of whitened x)."""
     _check_centred(x)
