@@ -10,7 +10,7 @@ geometric series, for which the factor is 4 / 3 at most.
 
 The variance needs the squared covariances of the features, which depend on |phi|^2 at differences
 and sums of frequencies. There it is taken from the frequencies of the same length: |phi|^2 is
-averaged over shells, and its logarithm interpolated in the squared length, from |phi(0)| = 1 on.
+averaged over shells and interpolated in the squared length, from |phi(0)| = 1 on.
 The negative term ``-2 Re(phi(omega_k - omega_l) conj(phi(omega_k)) phi(omega_l))``, of which
 sketches say nothing, is replaced by its bound in the mean over all pairs, which makes the variance
 too large rather than too small.
@@ -28,9 +28,9 @@ from ..fourier.structured import same_frequencies
 from .sketch import Sketch
 
 N_PAIRS = 1 << 15  # pairs of frequencies over which covariances are averaged, at most
-MAX_SHELLS = 40
+MAX_SHELLS = 20
 SKEWNESS = 1.5  # of the distance, over that with equal eigenvalues
-PER_SHELL = 4  # frequencies in a shell, at least
+PER_SHELL = 8  # frequencies in a shell, at least
 
 
 class Distance(NamedTuple):
@@ -80,11 +80,12 @@ def distance(a: Sketch, b: Sketch) -> Distance:
     -----
     The p-value assumes independent points, some fifty at least in each sketch, and frequencies
     drawn independently with directions that do not depend on the data, as `draw_frequencies` draws
-    them. It is too large, rather than too small, where the features are strongly correlated. For
-    equal distributions, Gaussian, clustered or heavy-tailed, 0 to 6 per cent of the p-values were
-    below 0.05 in simulations, and 0 to 1.5 per cent below 0.01. A p-value is 1 for a distance
-    that is far below one. Points that both sketches count make the distance smaller. See the
-    module for the derivation.
+    them. It is meant to be too large rather than too small, above all for few or correlated
+    features: over 168 settings of Gaussian, clustered, gridded and heavy-tailed points in 1 to 20
+    dimensions, with 20 to 400 frequencies and 100 to 1500 points, 2.3 per cent of the p-values of
+    equal distributions were below 0.05, and 0.3 per cent below 0.01. A distance far below one has
+    the p-value 1. Points that both sketches count make the distance smaller. See the module for
+    the derivation.
 
     Examples
     --------
@@ -136,10 +137,10 @@ def _squared_covariances(omega: NDArray, power: NDArray) -> float:
     lengths = np.linalg.norm(omega, axis=1)
     shells = np.array_split(np.argsort(lengths), max(1, min(MAX_SHELLS, m // PER_SHELL)))
     squares = np.array([0.0] + [float(lengths[shell].mean()) ** 2 for shell in shells])
-    means = np.array([1.0] + [max(0.01 / m, float(power[shell].mean())) for shell in shells])
+    means = np.array([1.0] + [max(0.0, float(power[shell].mean())) for shell in shells])
 
     def at(lengths: NDArray) -> NDArray:
-        return np.exp(np.interp(lengths**2, squares, np.log(means)))
+        return np.interp(lengths**2, squares, means)
 
     variances = ((1 - power) ** 2).sum() + np.maximum(at(2 * lengths) - power**2, 0).sum()
     if m == 1:

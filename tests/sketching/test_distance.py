@@ -60,7 +60,7 @@ def test_equal_distributions_are_one_noise_floor_apart_and_seldom_rejected(case,
 
 
 def test_p_values_are_uniform_where_features_are_nearly_independent(rng):
-    omega = fastcl.draw_frequencies(20, 2, 0.05, rng=7)
+    omega = fastcl.draw_frequencies(200, 2, 0.005, rng=7)
     p_values = [each.p_value for each in results(gaussian, omega, 300, 200, rng)]
     p_values = np.minimum(p_values, 0.9)  # beyond, they are rounded up to 1
     gap = np.abs(np.sort(p_values) - np.minimum(0.9, (np.arange(N_RUNS) + 0.5) / N_RUNS)).max()
