@@ -47,7 +47,9 @@ def reject_foreign(array: object, name: str) -> None:
     elif hasattr(array, "toarray"):
         raise TypeError(f"{name} is a sparse matrix: pass {name}.toarray()")
     elif getattr(array, "requires_grad", False) is True:
-        raise TypeError(f"{name} requires a gradient, and fastcl has none: pass {name}.detach()")
+        raise TypeError(
+            f"{name} requires a gradient, which fastcl does not follow: pass {name}.detach()"
+        )
 
 
 def as_array(array: Any, name: str, kinds: str = "fiub") -> NDArray:
@@ -57,15 +59,15 @@ def as_array(array: Any, name: str, kinds: str = "fiub") -> NDArray:
     arrays. TypeError for masked and sparse arrays, for what does not hold numbers and, by default,
     for complex numbers.
     """
-    array = _read(array, name)
-    if array.dtype.kind == "O":
+    given, array = array, _read(array, name)
+    if array.dtype.kind == "O" and array is not given:  # as pandas gives columns of several types
         array = _as_floats(array, name)
     kind = array.dtype.kind
     if kind == "c" and "c" not in kinds:
         raise TypeError(f"{name} must be real, got {array.dtype}")
     if kind not in kinds:
         foreign = kind == "V" and array.dtype.names is None  # such as bfloat16
-        hint = f": pass {name}.astype('float32')" if foreign else ""
+        hint = f": pass {name}.astype('float32')" if foreign or kind == "O" else ""
         raise TypeError(f"{name} must hold numbers, got dtype {array.dtype}{hint}")
     return array
 

@@ -243,7 +243,7 @@ def test_dask_arrays_are_refused_by_name(omega):
         "__array__": lambda self, *args, **kwargs: np.zeros((3, 2)),
     }
     for x in (type("Array", (), options)(), [type("Array", (), options)()]):
-        with pytest.raises(TypeError, match="x is a dask"):
+        with pytest.raises(TypeError, match=r"x(\[0\])? is a dask"):
             fastcl.sketch(x, omega)
 
 

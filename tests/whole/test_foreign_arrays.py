@@ -60,7 +60,7 @@ READ = {
     "read-only": np.frombuffer(X.tobytes()).reshape(X.shape),
     "of the other byte order": X.astype(X.dtype.newbyteorder()),
     "in Fortran order": np.asfortranarray(X),
-    "Python objects": X.astype(object),
+    "Python objects": Wrapped(X.astype(object)),
     "__array__": Wrapped(X),
     "DLPack": Tensor(X),
     "a list": X.tolist(),
@@ -74,8 +74,12 @@ REFUSED = {
     "sparse array": (scipy.sparse.coo_array(X), r"pass \w+\.toarray\(\)"),
     "with a gradient": (Wrapped(X, requires_grad=True), r"pass \w+\.detach\(\)"),
     "unreadable": (Wrapped(X, RuntimeError("no bfloat16")), "cannot be read.*no bfloat16"),
-    "missing values": (np.array([[1.0, 2.0], [3.0, None]], object), "missing value in row 1"),
-    "text": (np.array([[1.0, "2"]], object), "must hold numbers, got an object of type str"),
+    "missing values": ([[1.0, 2.0], [3.0, None]], "missing value in row 1"),
+    "text": (
+        Wrapped(np.array([[1.0, "2"]], object)),
+        "must hold numbers, got an object of type str",
+    ),
+    "objects": (X.astype(object), r"got dtype object: pass \w+\.astype\('float32'\)"),
     "time": (np.ones((3, 2), "m8[s]"), "must hold numbers, got dtype timedelta64"),
     "foreign numbers": (np.ones((3, 2), "V2"), r"got dtype .*: pass \w+\.astype\('float32'\)"),
 }
@@ -130,7 +134,7 @@ def test_no_argument_loses_its_mask(call):
 
 
 def test_python_numbers_of_any_type_are_read():
-    numbers = np.array([1, 2.5, Fraction(1, 2), Decimal("0.25")], object)
+    numbers = [1, 2.5, Fraction(1, 2), Decimal("0.25")]
     np.testing.assert_array_equal(as_array(numbers, "x"), [1, 2.5, 0.5, 0.25])
     with pytest.raises(ValueError, match="x holds an integer beyond the range of float64"):
         as_array([10**400], "x")
