@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..backend import kernel
+from ..backend import kernel, typical_rows
 from ..fourier.operator import PackedOperator
 from ..measures.base import ReferenceMeasure
 from ..priors.chains import Chains
@@ -147,7 +147,7 @@ def adapt_frequencies(
     with progress_bar(progress, n_steps, "frequencies", "step") as bar:
         for n_new in np.diff(totals):
             candidates = _draw(n_new * effort.candidates, x.shape[1], rng)
-            scores = _scores(x[: effort.scored], chains.points, candidates)
+            scores = _scores(typical_rows(x, effort.scored), chains.points, candidates)
             best = candidates[np.sort(np.argsort(-scores, kind="stable")[:n_new])]
             best = _ascend_scores(x, chains.points, best, effort, rng, bar)
             omega = np.concatenate([omega, best])

@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 from .. import files
 from ..locks import exclusive
 from ..measures.base import ReferenceMeasure
-from ..measures.box import Domain
+from ..measures.box import Box, Domain
 from ..measures.counter_rng import Stream
 from ..priors.base import Prior
 from ..priors.mlp import MLPPrior
@@ -29,6 +29,7 @@ from .optimizers import Adam, Cosine, Optimizer
 from .run import Run, describe_settings
 
 CHECKPOINT_EVERY = 500  # steps
+MAX_OFFSET = 30  # sides of a box between its centre and the origin
 MIN_JUDGED = 1000  # steps after which G should have fallen
 MAX_UNMATCHED = 0.1  # of ||z||^2: more of it is left if the prior cannot match the sketch
 
@@ -130,7 +131,7 @@ def learn(
     -----
     RuntimeWarning
         After 1000 steps or more G is still above a tenth of ||z||^2: the domain may not hold all of
-        the data.
+        the data. Or the domain is a box more than 30 sides from the origin.
 
     Notes
     -----
@@ -167,6 +168,7 @@ def learn(
     as_choice(log_scale, "log_scale", LOG_SCALES)
     objective = SketchMatching(sketch, domain, prior.theta.dtype, prior.theta)
     objective.check(prior)
+    _check_centred(domain)
     n_points = as_count(n_points, "n_points")
     points = nearest_grid(n_points, domain.dim) if method == "grid" else n_points
     n_iter = as_count(n_iter, "n_iter")
@@ -197,6 +199,20 @@ def learn(
     history = {name: np.array(column) for name, column in run.history.items()}
     _check_fit(sketch, history["value"])
     return LearnResult(prior, history, interrupted)
+
+
+def _check_centred(domain: Domain) -> None:
+    """Warn if a box is so far from the origin that the weights of a network hardly turn it."""
+    if not isinstance(domain, Box):
+        return
+    offset = float(np.max(np.abs(domain.centre) / (domain.high - domain.low)))
+    if offset > MAX_OFFSET:
+        warnings.warn(
+            f"the centre of domain lies {offset:.0f} sides from the origin, where networks learn "
+            "badly: subtract it from the data and from the box",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 def _check_fit(sketch: Sketch, values: NDArray) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from ..backend import contiguous, kernel, product
+from ..backend import contiguous, kernel, product, typical_rows
 from ..files import Arrays
 from ..kernels.mixtures import LANES, MOMENT_PARTS
 from ..progress import progress_bar
@@ -283,11 +283,12 @@ def _first_covariances(
     """First covariances (K, d, d) of a fit, each that of points with similar directions."""
     if n_components == 1:
         return common[None]
-    white = product(x[:MAX_CANDIDATES], np.linalg.inv(np.linalg.cholesky(common)).T)
+    x = typical_rows(x, MAX_CANDIDATES)
+    white = product(x, np.linalg.inv(np.linalg.cholesky(common)).T)
     lengths = np.linalg.norm(white, axis=1)
     use = lengths > 0
     directions = white[use] / lengths[use, None]
-    scaled = x[:MAX_CANDIDATES][use] / lengths[use, None]
+    scaled = x[use] / lengths[use, None]
     replace = len(directions) < n_components
     chosen = directions[rng.choice(len(directions), n_components, replace=replace)]
     covariances = []

@@ -143,6 +143,22 @@ def test_an_estimated_scale_is_printed(made, tmp_path, capsys):
     assert "scale" not in capsys.readouterr().out
 
 
+def test_columns_far_from_zero_leave_the_reference_alone(tmp_path, rng):
+    x = 0.01 * rng.standard_normal((5000, 4)) + [0, 0, 0, 2000]
+    np.save(tmp_path / "x.npy", x)
+    assert run(tmp_path, "sketch x.npy -o s.npz -m 10") == 0
+    covariance = fastcl.load(tmp_path / "s.npz").domain.covariance
+    np.testing.assert_allclose(np.sqrt(np.diag(covariance)), x.std(axis=0), rtol=1e-3)
+
+
+def test_a_column_in_small_units_gets_a_margin_of_its_own(tmp_path, rng):
+    x = rng.standard_normal((5000, 2)) * [1, 1e5]
+    np.save(tmp_path / "x.npy", x)
+    assert run(tmp_path, "sketch x.npy -o s.npz -m 10") == 0
+    box = fastcl.load(tmp_path / "s.npz").domain
+    assert (box.high - box.low < 3.1 * np.ptp(x, axis=0)).all()
+
+
 def test_without_sigma_the_channels_share_one_estimate(made, tmp_path):
     noisy = (
         as_levels(

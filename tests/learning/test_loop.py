@@ -317,3 +317,14 @@ def test_a_box_that_does_not_hold_the_data_is_a_warning(rng, high, holds):
     expects = nullcontext() if holds else pytest.warns(RuntimeWarning, match="domain holds all")
     with expects:
         fastcl.learn(prior, sk, box, n_points=128, n_iter=1000, optimizer=fastcl.Adam(5e-3), rng=0)
+
+
+@pytest.mark.parametrize(("offset", "is_far"), [(20.0, False), (-1000.0, True)])
+def test_a_box_far_from_the_origin_is_a_warning(offset, is_far):
+    x = offset + np.linspace(-0.4, 0.4, 100)[:, None]
+    sk = fastcl.sketch(x, [[1.0], [2.0]])
+    box = fastcl.Box([offset - 0.5], [offset + 0.5])
+    prior = fastcl.MLPPrior(dim=1, widths=(8,), rng=0)
+    expects = pytest.warns(RuntimeWarning, match="1000 sides from") if is_far else nullcontext()
+    with expects:
+        fastcl.learn(prior, sk, box, n_points=8, n_iter=1, rng=0)

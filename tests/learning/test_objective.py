@@ -19,7 +19,7 @@ from problems import (
 )
 
 import fastcl
-from fastcl.learning.objective import SketchMatching
+from fastcl.learning.objective import METHODS, SketchMatching
 
 BOXES = [line, plane]
 REFERENCES = [gaussian_line, scale_mixture_plane]
@@ -360,3 +360,13 @@ def test_an_empty_density_has_the_value_of_the_sketch_and_starting_near_the_box_
     assert np.linalg.norm(gradient) < 1e-6 * power
     prior.initialise_on(box, rng=0)
     assert np.linalg.norm(fastcl.unbiased_gradient(prior, sketch, box, rng=0)[1]) > 1e-3 * power
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_gradient_at_many_points_leaves_no_buffers_with_the_prior(method):
+    problem = line(np.float32)
+    points = {"points_per_axis": 5000} if method == "grid" else {"n_points": 5000, "rng": 0}
+    gradient = getattr(fastcl, f"{method}_gradient")
+    before = sum(array.nbytes for array in problem.prior.scratch())
+    gradient(problem.prior, problem.sketch, problem.domain, **points)
+    assert sum(array.nbytes for array in problem.prior.scratch()) == before

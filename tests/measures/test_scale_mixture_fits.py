@@ -210,3 +210,12 @@ def test_points_far_from_zero_are_refused(rng, dtype, kind):
     x[:, 1] += 1e5
     with pytest.raises(ValueError, match="x is not centred: column 1 has mean 1e"):
         kind.fit(x)
+
+
+def test_components_start_from_points_of_all_the_file(rng, monkeypatch):
+    monkeypatch.setattr(scale_mixtures, "MAX_CANDIDATES", 500)
+    monkeypatch.setattr(scale_mixtures, "N_NEIGHBOURS", 50)
+    x = crossed(rng, 4000)
+    x = x[np.argsort(np.abs(x[:, 0]) > np.abs(x[:, 1]), kind="stable")]  # one arm, then the other
+    first = scale_mixtures._first_covariances(x, x.T @ x / len(x), 10, rng)
+    assert 0 < (first[:, 0, 0] > first[:, 1, 1]).sum() < 10

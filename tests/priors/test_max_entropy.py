@@ -292,6 +292,20 @@ def test_coefficients_that_are_not_finite_are_an_error(monkeypatch):
         fastcl.max_entropy(small_sketch(), NORMAL, n_points=100, n_iter=5, rng=0)
 
 
+def test_candidates_are_scored_on_points_of_all_the_file(rng, monkeypatch):
+    x = np.sort(rng.standard_normal((4000, 1)), axis=0)
+    scores, means = adaptive._scores, []
+
+    def noted(x, *rest):
+        means.append(x.mean())
+        return scores(x, *rest)
+
+    monkeypatch.setattr(adaptive, "_scores", noted)
+    effort = replace(TINY, scored=300)
+    fastcl.adapt_frequencies(x, 4, NORMAL, rng=0, effort=effort)
+    assert np.abs(means).max() < N_ERRORS / np.sqrt(300)
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
