@@ -19,7 +19,8 @@ from .measures.mixtures import Gaussian, GaussianMixture
 from .measures.scale_mixtures import GaussianScaleMixture, MixtureOfScaleMixtures
 
 # sketches
-from .sketching.sketch import Sketch, sketch
+from .sketching.sketch import Sketch
+from .sketching.data_set import sketch
 from .sketching.privacy import release
 from .sketching.distance import distance
 

@@ -20,7 +20,8 @@ from ..measures.base import ReferenceMeasure
 from ..measures.box import Box, Domain
 from ..priors.mlp import MLPPrior
 from ..progress import progress_bar
-from ..sketching.sketch import Sketch, sketch
+from ..sketching.data_set import sketch
+from ..sketching.sketch import Sketch
 from ..validation import as_count, as_positive
 
 WIDTHS = (64, 128, 256)

@@ -24,7 +24,7 @@ from ..learning.optimizers import Adam, Cosine
 from ..measures.box import Box
 from ..plots.figures import new_figure, save_figure, show_density, show_image
 from ..priors.mlp import MLPPrior
-from ..sketching.sketch import sketch
+from ..sketching.data_set import sketch
 from ..validation import as_count
 
 Report = Callable[[str], object]

@@ -30,7 +30,7 @@ from ..measures.scale_mixtures import GaussianScaleMixture, MixtureOfScaleMixtur
 from ..priors.gaussianised import GaussianisedPrior
 from ..priors.max_entropy import max_entropy
 from ..priors.mlp import MLPPrior
-from ..sketching.sketch import sketch
+from ..sketching.data_set import sketch
 
 MAX_PROCESSES = 4  # 300 MiB each
 

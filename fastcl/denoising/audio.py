@@ -15,7 +15,7 @@ from ..learning.loop import learn, learn_network
 from ..measures.base import ReferenceMeasure
 from ..measures.scale_mixtures import GaussianScaleMixture
 from ..priors.base import Prior
-from ..sketching.sketch import sketch
+from ..sketching.data_set import sketch
 from ..validation import as_generator, as_positive, as_vector, check_settings
 from .vectors import denoise
 
