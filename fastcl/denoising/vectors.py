@@ -218,7 +218,10 @@ def map_estimate(
 
 def normal_points(n: int, dim: int, rng: Any) -> NDArray:
     """n low-discrepancy standard normal points (n, dim), shifted to mean zero."""
-    sobol = scipy.stats.qmc.Sobol(dim, rng=as_generator(rng))
+    rng = as_generator(rng)
+    if rng.bit_generator.seed_seq is None:  # without one, Sobol cannot spawn a generator from it
+        rng = np.random.default_rng(int(rng.integers(2**63)))
+    sobol = scipy.stats.qmc.Sobol(dim, rng=rng)
     uniform = sobol.random_base2(int(np.ceil(np.log2(n))))[:n]
     normals = scipy.special.ndtri(np.clip(uniform, 1e-10, 1 - 1e-10))
     return normals - normals.mean(axis=0)

@@ -183,6 +183,28 @@ def test_a_seed_is_whatever_numpy_takes(rng):
     np.testing.assert_array_equal(as_generator(rng).random(5), expected)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: np.random.SeedSequence(3),
+        lambda: np.random.Generator(np.random.Philox(key=3)),  # without a seed sequence
+        lambda: np.random.default_rng(np.random.PCG64(3)),
+    ],
+)
+def test_what_denoises_and_draws_takes_it(make):
+    prior = fastcl.MLPPrior(2, (4,), rng=make())
+    box = fastcl.Box([-3, -3], [3, 3])
+    for call in (
+        lambda: fastcl.denoise(prior, X, 0.1, n_samples=8, n_iter=2, rng=make()),
+        lambda: prior.sample(5, make(), domain=box),
+        lambda: fastcl.log_normaliser(prior, box, 64, make()),
+        lambda: box.sample(5, make()),
+        lambda: fastcl.draw_frequencies(5, 2, 1.0, rng=make()),
+        lambda: fastcl.sketch(X, OMEGA, bits=1, rng=make()).values,
+    ):
+        np.testing.assert_array_equal(call(), call())
+
+
 @pytest.mark.parametrize("rng", ["0", 1.5, -1, np.random, [0.5]])
 def test_what_is_no_seed_is_refused(rng):
     with pytest.raises((TypeError, ValueError), match=r"^rng must be an int seed"):
