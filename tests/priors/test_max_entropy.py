@@ -392,7 +392,8 @@ def test_ascent_increases_the_score_on_fresh_points():
     scores = adaptive._scores(x, points, candidates)
     omega = candidates[np.argsort(-scores)[:8]]  # the scores of the others are mostly noise
     effort = replace(QUICK, ascent_steps=30)
-    ascended = adaptive._ascend_scores(x, points, omega, effort, rng)
+    bar = SimpleNamespace(update=lambda count: None)
+    ascended = adaptive._ascend_scores(x, points, omega, effort, rng, bar)
     fresh = clusters(20_000, 3).astype(np.float32)
     fresh_points = STANDARD[12].sample(20_000, rng, np.float32)
     before, after = (adaptive._scores(fresh, fresh_points, other) for other in (omega, ascended))
