@@ -115,6 +115,23 @@ def test_gradients_of_one_prior_in_threads_are_those_of_one_thread(rng):
     in_threads(check)
 
 
+def test_one_network_denoises_in_several_threads(rng):
+    prior = fastcl.MLPPrior(dim=2, widths=(16, 32), rng=0)
+    y = rng.standard_normal((200, 2))
+
+    def denoise(k):
+        given = y[: 50 * (k + 1)].astype(np.float32 if k % 2 else np.float64)
+        return fastcl.denoise(prior, given, sigma=0.3, n_samples=16)
+
+    expected = [denoise(k) for k in range(THREADS)]
+
+    def check(k):
+        for _ in range(5):
+            np.testing.assert_array_equal(denoise(k), expected[k])
+
+    in_threads(check)
+
+
 @pytest.mark.parametrize("shared", ["prior", "optimizer"])
 def test_a_prior_or_an_optimizer_learns_in_one_thread_at_a_time(shared):
     def arguments():
