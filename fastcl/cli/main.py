@@ -153,7 +153,7 @@ def _add_sketch_arguments(command: Any) -> None:
         "--scale",
         type=float,
         help="size of the finest structure of an array, in its units: the width of a cluster or "
-        "the thickness of a curve (default: estimated, too large for curves)",
+        "the thickness of a curve (default: estimated)",
     )
     command.add_argument(
         "--skip-bad",
