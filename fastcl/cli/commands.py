@@ -32,6 +32,7 @@ from ..validation import as_positive
 from .streams import warn
 
 MAX_BOX = 3  # dimensions in which uniform points in a box find the data; beyond, a Gaussian does
+MAX_RATIO = 10  # of the standard deviations of columns that are taken to be in the same units
 SAMPLE_ROWS = 20_000  # rows from which the scale and the Gaussian are estimated
 
 
@@ -123,26 +124,40 @@ def sketch_rows(
     finite = np.isfinite(sample).all(axis=1)
     if not finite.all():
         raise ValueError(f"x holds NaN or infinity in row {chosen[finite.argmin()]}")
+    units = np.ones(dim)
     if scale is None:
-        scale = estimate_scale(sample, rng)
-        print(f"estimated scale: {scale:.3g}")
-    sketch = resume(checkpoint, Sketch(draw_frequencies(m, dim, scale, rng=rng)), source)
+        units = _column_units(sample)
+        scale = estimate_scale(sample / units, rng)
+        differ = (units != 1).any()
+        print(f"estimated scale: {scale:.3g}{' standard deviations of a column' if differ else ''}")
+    omega = np.asarray(draw_frequencies(m, dim, scale, rng=rng)) / units
+    sketch = resume(checkpoint, Sketch(omega), source)
     bounds = _Bounds(sketch) if dim <= MAX_BOX else None
     run_pass(sketch, source, progress=progress, checkpoint=checkpoint, observer=bounds)
     if bounds is not None:
-        sides = bounds.high - bounds.low
-        # A column in small units must not get a margin of many sides from the scale of them all.
-        margin = np.maximum(0.1 * sides, np.where(sides > 0, np.minimum(scale, sides), scale))
+        margin = np.maximum(0.1 * (bounds.high - bounds.low), scale * units)
         sketch.domain = Box(bounds.low - margin, bounds.high + margin)
     else:
-        sketch.domain = _gaussian_near(sample, scale)
+        sketch.domain = _gaussian_near(sample, scale * units)
     return sketch
 
 
-def _gaussian_near(sample: NDArray, scale: float) -> Gaussian:
-    """The Gaussian with the moments of a sample (n, d); in constant columns its std is `scale`."""
+@np.errstate(over="ignore")
+def _column_units(sample: NDArray) -> NDArray:
+    """Units (d,) of the columns of a sample: 1, or their stds if these are far from alike."""
+    stds = np.asarray(sample, np.float64).std(axis=0)
+    known = stds[stds > 0]
+    if len(known) == 0 or not known.max() <= np.finfo(np.float64).max:
+        return np.ones(len(stds))
+    if known.max() <= MAX_RATIO * known.min():
+        return np.ones(len(stds))
+    return np.where(stds > 0, stds, known.max())
+
+
+def _gaussian_near(sample: NDArray, scales: NDArray) -> Gaussian:
+    """The Gaussian with the moments of a sample (n, d); in constant columns its std is a scale."""
     rows = np.asarray(sample, np.float64)
-    ridge = np.where(np.ptp(rows, axis=0) > 0, 1e-6 * rows.var(axis=0), scale**2)
+    ridge = np.where(np.ptp(rows, axis=0) > 0, 1e-6 * rows.var(axis=0), scales**2)
     return Gaussian(rows.mean(axis=0), np.cov(rows.T) + np.diag(ridge))
 
 

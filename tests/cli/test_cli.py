@@ -151,12 +151,15 @@ def test_columns_far_from_zero_leave_the_reference_alone(tmp_path, rng):
     np.testing.assert_allclose(np.sqrt(np.diag(covariance)), x.std(axis=0), rtol=1e-3)
 
 
-def test_a_column_in_small_units_gets_a_margin_of_its_own(tmp_path, rng):
+def test_columns_in_different_units_are_sketched_in_units_of_their_own(tmp_path, rng, capsys):
     x = rng.standard_normal((5000, 2)) * [1, 1e5]
     np.save(tmp_path / "x.npy", x)
-    assert run(tmp_path, "sketch x.npy -o s.npz -m 10") == 0
-    box = fastcl.load(tmp_path / "s.npz").domain
-    assert (box.high - box.low < 3.1 * np.ptp(x, axis=0)).all()
+    assert run(tmp_path, "sketch x.npy -o s.npz -m 300") == 0
+    assert "standard deviations of a column" in capsys.readouterr().out
+    sk = fastcl.load(tmp_path / "s.npz")
+    lengths = np.sqrt((sk.omega**2).mean(axis=0))
+    assert lengths[0] / lengths[1] == pytest.approx(1e5, rel=0.3)
+    assert (sk.domain.high - sk.domain.low < 1.5 * np.ptp(x, axis=0)).all()
 
 
 def test_without_sigma_the_channels_share_one_estimate(made, tmp_path):
