@@ -37,7 +37,7 @@ from .learning.batches import BatchSketch, Frame, chunks
 from .learning.decoders import decode_kmeans, decode_mixture
 from .locks import STATE_LOCK
 from .sketching.sketch import Sketch
-from .validation import as_count, as_positive
+from .validation import as_count, as_positive, reject_foreign
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -73,6 +73,7 @@ class SketchingEstimator(BaseEstimator):
 
     def _add(self, X: ArrayLike, least: int) -> Self:
         counts = self._check_parameters()
+        reject_foreign(X, "X")  # scikit-learn would drop a mask
         points: NDArray = validate_data(
             self,
             X,
@@ -132,8 +133,10 @@ class SketchingEstimator(BaseEstimator):
 
     def _check(self, X: ArrayLike) -> NDArray:
         check_is_fitted(self)
+        reject_foreign(X, "X")
         return validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
 
+    @np.errstate(under="ignore")
     def _by_chunks(self, function: Callable[[NDArray], NDArray], X: ArrayLike) -> NDArray:
         """function(centred rows) for all rows of X: far from the origin, products lose digits."""
         X = self._check(X)

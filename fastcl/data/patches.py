@@ -132,7 +132,7 @@ class PatchTransform(Storable, kind="patch-transform"):
     def __init__(self, patch: int, axes: ArrayLike, stds: ArrayLike) -> None:
         self.patch = as_count(patch, "patch", least=2)
         self.axes: NDArray[np.float64] = as_array(axes, "axes").astype(np.float64)
-        self.stds: NDArray[np.float64] = as_vector(stds, "stds")
+        self.stds: NDArray[np.float64] = as_vector(stds, "stds").copy()
         if self.axes.shape != (self.patch**2, self.stds.size):
             raise ValueError(
                 f"axes {self.axes.shape} and stds {self.stds.shape} "

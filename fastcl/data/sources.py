@@ -104,6 +104,7 @@ class Rows:
     units = "points"
 
     def __init__(self, x: Any, dim: int, on_device: bool = False) -> None:
+        reject_foreign(x, "x")
         self.x = as_sliceable(x, "x", dim) if _is_sliceable(x) else as_rows(x, "x", dim)
         self.total: int = self.x.shape[0]
         self.step = DEVICE_ROWS if on_device or is_device(self.x) else GROUP_ROWS
@@ -216,7 +217,8 @@ class Patches:
 
 def _is_chunks(x: Any) -> bool:
     """Whether x is an iterable of 2-D chunks rather than one array."""
-    if hasattr(x, "__array__") or hasattr(x, "__array_interface__") or _is_sliceable(x):
+    names = ("__array__", "__array_interface__", "__dlpack__")
+    if any(hasattr(x, name) for name in names) or _is_sliceable(x):
         return False
     if isinstance(x, (list, tuple)):
         return len(x) > 0 and len(x[0].shape if hasattr(x[0], "shape") else np.shape(x[0])) == 2

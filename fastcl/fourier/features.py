@@ -87,6 +87,7 @@ class FeatureOperator:
         out[:] = to_device_of(sum_of_rows(x, packed, weights, self._choice), x)
         return out
 
+    @np.errstate(under="ignore")  # of coefficients in the type of x
     def adjoint(self, x: ArrayLike, c: ArrayLike, out: NDArray | None = None) -> NDArray:
         """``Re sum_l c_l exp(+i <omega_l, x_i>)``, (n,) in x's type: see `feature_adjoint`."""
         x, packed = self._prepare(x)

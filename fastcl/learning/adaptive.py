@@ -79,6 +79,7 @@ class SearchEffort:
 EFFORT = SearchEffort()  # the default
 
 
+@np.errstate(under="ignore")
 def adapt_frequencies(
     x: ArrayLike,
     m: int,

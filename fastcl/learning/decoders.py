@@ -215,6 +215,7 @@ def _search_box(sketch: Sketch, low: ArrayLike | None, high: ArrayLike | None) -
     return box
 
 
+@np.errstate(under="ignore")
 def decode_kmeans(
     sketch: Sketch,
     n_clusters: int,
@@ -282,6 +283,7 @@ def decode_kmeans(
     return centres, weights / weights.sum()
 
 
+@np.errstate(under="ignore")
 def decode_mixture(
     sketch: Sketch,
     n_components: int,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ..measures.box import Box, Domain
@@ -14,6 +15,7 @@ from ..validation import as_generator
 from .objective import SketchMatching, check_trainable
 
 
+@np.errstate(under="ignore")
 def grid_gradient(
     prior: Prior,
     sketch: Sketch,
@@ -70,6 +72,7 @@ def grid_gradient(
     return _gradient(prior, sketch, domain, "grid", points_per_axis, None, log_scale)
 
 
+@np.errstate(under="ignore")
 def naive_gradient(
     prior: Prior,
     sketch: Sketch,
@@ -126,6 +129,7 @@ def naive_gradient(
     return _gradient(prior, sketch, domain, "naive", n_points, rng, log_scale)
 
 
+@np.errstate(under="ignore")
 def unbiased_gradient(
     prior: Prior,
     sketch: Sketch,

@@ -58,6 +58,7 @@ class LearnResult:
         return f"LearnResult({self.prior}, steps={steps}, interrupted={self.interrupted})"
 
 
+@np.errstate(under="ignore")
 def learn(
     prior: Prior,
     sketch: Sketch,
@@ -229,7 +230,7 @@ def _check_fit(sketch: Sketch, values: NDArray) -> None:
             f"G stayed at {final / square:.0%} of ||z||^2: check that the domain holds all of the "
             "data; if it does, take more steps, a wider network or another step size",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=4,  # beyond the context of `learn`
         )
 
 

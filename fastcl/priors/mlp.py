@@ -17,7 +17,7 @@ from ..backend import empty, empty_aligned, is_device, kernel, to_device_of, to_
 from ..files import Arrays, part_from, parts_of
 from ..kernels.mlp import NARROW
 from ..measures.base import ReferenceMeasure
-from ..measures.box import Box, Domain
+from ..measures.box import Box, Domain, check_domain
 from ..validation import (
     as_array,
     as_count,
@@ -83,6 +83,8 @@ class MLPPrior(Prior, kind="prior"):
     (42051, array([0., 0., 0.]))
     """
 
+    strict = True
+
     def __init__(
         self,
         dim: int,
@@ -92,7 +94,7 @@ class MLPPrior(Prior, kind="prior"):
         dtype: DTypeLike = np.float32,
     ) -> None:
         dim = as_count(dim, "dim")
-        if np.ndim(widths) != 1:
+        if not isinstance(widths, Sequence | np.ndarray) or isinstance(widths, str):
             raise TypeError(f"widths must be a sequence of integers, got {widths!r}")
         if len(widths) == 0:
             raise ValueError("widths is empty: at least one hidden layer is needed")
@@ -181,8 +183,10 @@ class MLPPrior(Prior, kind="prior"):
         Raises
         ------
         TypeError, ValueError
-            A domain of another dimension; energy not above zero.
+            A domain of another dimension, or too small for the type of `theta`; energy not above
+            zero.
         """
+        check_domain(domain)
         if domain.dim != self.dim:
             raise ValueError(f"domain has dimension {domain.dim}, the prior {self.dim}")
         usual, volume = (5.0, domain.volume) if isinstance(domain, Box) else (0.1, 1.0)
@@ -190,13 +194,15 @@ class MLPPrior(Prior, kind="prior"):
         x = domain.sample(4096, rng, np.float64)
         stds, (n_in, n_out) = x.std(axis=0), self.sizes[:2]
         first = self.theta[: n_in * n_out].reshape(n_in, n_out)
+        if 1 / stds.min() > np.finfo(self.dtype).max:
+            raise ValueError(f"domain is too small for {self.dtype}: change the unit of the data")
         first /= to_device_of(stds[:, None], first, self.dtype)
         means = to_device_of(x.mean(axis=0)[:, None], first)
         self.theta[n_in * n_out : n_in * n_out + n_out] = -(means * first).sum(axis=0)
         n_in, n_out = self.sizes[-2:]
         x = x.astype(self.dtype)  # the only type that the kernels need to be compiled for
         self.theta[-1 - n_in * n_out - n_out : -1] *= np.sqrt(energy / self.energy(x).mean())
-        self.log_scale = -np.log(volume * np.exp(-self.energy(x)).mean())
+        self.log_scale = -np.log(volume) - np.log(np.exp(-self.energy(x)).mean())
 
     def weights(
         self, dtype: DTypeLike | None = None, like: NDArray | None = None, backward: bool = True

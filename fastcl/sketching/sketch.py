@@ -26,6 +26,7 @@ from ..locks import STATE_LOCK
 from ..measures.base import ReferenceMeasure
 from ..measures.box import Box, Domain, merge_domains
 from ..validation import (
+    as_array,
     as_count,
     as_rows,
     as_stored_count,
@@ -234,7 +235,7 @@ class Sketch(files.Storable, kind="sketch"):
         count : int
             The number of points in them.
         """
-        total = np.asarray(total, np.complex128)
+        total = as_array(total, "total", kinds="fiubc").astype(np.complex128)
         if total.shape != self.total.shape or not np.isfinite(total).all():
             raise ValueError(f"total must be {len(self.omega)} finite sums, got {total!r}")
         count = as_count(count, "count")

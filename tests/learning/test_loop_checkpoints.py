@@ -217,9 +217,10 @@ def test_checkpoint_that_cannot_be_written_is_an_error_before_any_step(tmp_path,
 
 
 def test_read_only_folder_is_an_error_before_any_step(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "os.access", lambda path, mode: False
-    )  # the superuser may write to any folder
+    def refuse(*arguments):  # the superuser may write to any folder
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.open", refuse)
     calls = []
     with pytest.raises(PermissionError, match="folder"):
         learn(checkpoint=tmp_path / "run.npz", callback=lambda *call: calls.append(call))

@@ -325,3 +325,28 @@ def test_assignment_to_theta_copies_and_checks():
     ):
         with pytest.raises(error, match="theta"):
             prior.theta = bad
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_a_network_is_adapted_to_a_domain_of_any_unit(scale):
+    box = fastcl.Box([-scale] * 2, [scale] * 2)
+    prior = fastcl.MLPPrior(2, (8,), rng=0)
+    prior.initialise_on(box, rng=0)
+    assert np.isfinite(prior.theta).all()
+    assert np.isfinite(prior.log_density(box.sample(9, 1, np.float32))).all()
+
+
+def test_a_domain_that_the_type_cannot_hold_is_refused():
+    prior = fastcl.MLPPrior(2, (8,), rng=0)
+    before = prior.theta.copy()
+    with pytest.raises(ValueError, match="domain is too small for float32"):
+        prior.initialise_on(fastcl.Box([-1e-42] * 2, [1e-42] * 2))
+    with pytest.raises(TypeError, match="domain must be a Box or a reference measure"):
+        prior.initialise_on("box")
+    np.testing.assert_array_equal(prior.theta, before)
+
+
+def test_an_energy_that_overflows_is_an_error():
+    prior = fastcl.MLPPrior(2, (8,), rng=0)
+    with pytest.raises(ValueError, match="x is so large that energy overflows in float32"):
+        prior.energy(np.full((1, 2), 1e30, np.float32))

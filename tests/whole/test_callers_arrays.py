@@ -55,6 +55,10 @@ MAKERS = {  # what is made, and the arrays it is made from
         lambda total: fastcl.Sketch(np.ones((3, 2))).add_sums(total, 2),
         [np.ones(3, np.complex128)],
     ),
+    "patches": (
+        lambda axes, stds: fastcl.PatchTransform(2, axes, stds),
+        [np.eye(4)[:, 1:3].copy(), np.ones(2)],
+    ),
     "image model": (
         lambda precisions: fastcl.ImageModel(TRANSFORM, NORMAL, precisions=precisions),
         [np.array([1.0, 2.0])],

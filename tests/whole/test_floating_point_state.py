@@ -5,6 +5,7 @@ import pytest
 from laplace import Laplace
 
 import fastcl
+from fastcl.estimators import SketchedGaussianMixture
 from fastcl.priors.metric import WhitenedMetric
 
 OMEGA = fastcl.draw_frequencies(30, 2, 0.01, rng=0)  # characteristic functions vanish at most
@@ -53,6 +54,31 @@ CALLS = {
     "own energy": lambda: [Steep().log_density(X), fastcl.denoise(Steep(), X, 1.0)],
     "maximum entropy": lambda: [MAX_ENTROPY.log_density(X), MAX_ENTROPY.sample(9, 0)],
     "denoise": lambda: fastcl.denoise(MAX_ENTROPY, X, 0.1, estimator="mean", n_samples=512),
+}
+FAR = fastcl.Box([-1e3, -1e3], [1e3, 1e3])  # its energies are so large that densities vanish
+BLOBS = MIXTURE.sample(2000, 3)
+COARSE = fastcl.sketch(BLOBS, fastcl.draw_frequencies(40, 2, 0.1, rng=2))
+
+
+def network(domain=None, **settings):
+    prior = fastcl.MLPPrior(2, (8,), rng=0)
+    if domain is not None:
+        fastcl.learn(prior, SKETCH, domain, n_points=99, n_iter=2, rng=0, **settings)
+    return prior
+
+
+CALLS |= {
+    "learn": lambda: network(FAR).theta,
+    "learn naively": lambda: network(FAR, method="naive").theta,
+    "unbiased gradient": lambda: fastcl.unbiased_gradient(network(), SKETCH, FAR, 99, 0)[1],
+    "naive gradient": lambda: fastcl.naive_gradient(network(), SKETCH, FAR, 99, 0)[1],
+    "grid gradient": lambda: fastcl.grid_gradient(network(), SKETCH, FAR, 9)[1],
+    "decode_kmeans": lambda: fastcl.decode_kmeans(COARSE, 2, [-9, -9], [9, 9], rng=0)[0],
+    "decode_mixture": lambda: fastcl.decode_mixture(COARSE, 2, [-9, -9], [9, 9], rng=0).means,
+    "estimator": lambda: (
+        SketchedGaussianMixture(2, random_state=0).fit(BLOBS).score_samples(30 * BLOBS)
+    ),
+    "feature_adjoint": lambda: fastcl.feature_adjoint(X.astype("f4"), OMEGA, np.full(30, 1e-300)),
 }
 for name, measure in MEASURES.items():
     CALLS |= {

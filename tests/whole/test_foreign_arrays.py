@@ -9,6 +9,7 @@ import pytest
 import scipy
 
 import fastcl
+from fastcl.estimators import SketchedKMeans
 from fastcl.kernels import cuda
 from fastcl.validation import as_array, as_count, as_generator, as_positive
 
@@ -101,9 +102,10 @@ def test_it_is_refused_with_the_remedy(name, kind):
 
 
 def test_masked_arrays_among_chunks_or_slices_are_refused():
-    for chunks in ([X, MASKED], iter([X, MASKED])):
-        with pytest.raises(TypeError, match="is a masked array"):
-            fastcl.sketch(chunks, OMEGA)
+    for bad, message in ((MASKED, "masked array"), (scipy.sparse.csr_matrix(X), "sparse matrix")):
+        for chunks in ([X, bad], iter([X, bad])):
+            with pytest.raises(TypeError, match=f"is a {message}"):
+                fastcl.sketch(chunks, OMEGA)
 
     class Variable:  # as netCDF4's, which masks by default
         shape, dtype = X.shape, X.dtype
@@ -125,6 +127,9 @@ def test_masked_arrays_among_chunks_or_slices_are_refused():
         lambda: fastcl.denoise(NORMAL, X, [0.1, np.ma.masked]),
         lambda: fastcl.feature_sum(X, OMEGA, MASKED[:, 0]),
         lambda: fastcl.feature_adjoint(X, OMEGA, MASKED[:5, 0]),
+        lambda: fastcl.Sketch(OMEGA).add_sums(MASKED[:5, 0], 1),
+        lambda: SketchedKMeans(2, random_state=0).fit(MASKED),
+        lambda: SketchedKMeans(2, random_state=0).fit(X).predict(MASKED),
         lambda: fastcl.split_bands(MASKED[:, 0], 8000),
     ],
 )
