@@ -98,6 +98,8 @@ def to_host(array: Any) -> NDArray:
 
 def to_device_of(array: Any, like: NDArray, dtype: DTypeLike | None = None) -> NDArray:
     """`array` where `like` is, on the host or on a device; copied only if necessary."""
+    if type(array) is type(like) is np.ndarray and dtype in (None, array.dtype):
+        return array
     if is_device(array) != is_device(like) and is_device(array):
         array = array.get()
     return np.asarray(array, dtype, like=like)

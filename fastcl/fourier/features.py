@@ -286,7 +286,8 @@ def _as_coefficients(c: ArrayLike, m: int, dtype: np.dtype) -> NDArray:
     c = as_array(c, "c", kinds="fiubc")
     if c.shape != (m,):
         raise ValueError(f"c must have shape ({m},), got {c.shape}")
-    c = np.ascontiguousarray(c, COMPLEX, like=c)
+    if c.dtype != COMPLEX or not c.flags.c_contiguous:
+        c = np.ascontiguousarray(c, COMPLEX, like=c)
     if not float(abs(c.view(np.float64)).max()) <= MAX_COEFFICIENT[dtype]:  # also for NaN
         raise ValueError(f"c holds NaN or infinity in {dtype}")
     return c
