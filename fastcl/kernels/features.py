@@ -28,14 +28,14 @@ AT_ONCE = 2  # vectors whose sines and cosines are interleaved: hides latency, f
 
 
 @jit
-def pack_columns(source, start, block_width, out):
-    # out[k, j] = source[start + j, k], zeros beyond the last row
-    # source (n, d), out (d, block_width)
-    width = min(block_width, source.shape[0] - start)
+def pack_columns(source, out):
+    # out[k, j] = source[j, k], zeros beyond the last row
+    # source (n, d), of which at most block_width rows are taken, out (d, block_width)
+    width = min(out.shape[1], source.shape[0])
     for k in range(source.shape[1]):
         for j in range(width):
-            out[k, j] = source[start + j, k]
-        for j in range(width, block_width):
+            out[k, j] = source[j, k]
+        for j in range(width, out.shape[1]):
             out[k, j] = 0
 
 
@@ -46,7 +46,7 @@ def frequency_blocks(freqs):
     block_width = 16 * -(-m // (16 * count))
     blocks = empty_aligned(count * dim * block_width, freqs).reshape(count, dim, block_width)
     for block in range(count):
-        pack_columns(freqs, block * block_width, block_width, blocks[block])
+        pack_columns(freqs[block * block_width :], blocks[block])
     return blocks
 
 
@@ -279,7 +279,7 @@ def add_frequencies(freqs, amplitudes, phase_offsets, x, out):
 def adjoint_block(x, freqs, amplitudes, phase_offsets, block_width, out):
     # feature_adjoint for up to block_width points
     points = empty_aligned(x.shape[1] * block_width, x).reshape(x.shape[1], block_width)
-    pack_columns(x, 0, block_width, points)
+    pack_columns(x, points)
     part, total = zeros_aligned(block_width, x), np.zeros(block_width, np.float64)
     for start in range(0, freqs.shape[0], ROWS):
         end = min(start + ROWS, freqs.shape[0])

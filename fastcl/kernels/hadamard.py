@@ -117,7 +117,7 @@ def pack_vectors(x, start, points):
     # x (n, d), points (V, D, lanes)
     for v in range(points.shape[0]):
         first = start + v * points.shape[2]
-        pack_columns(x, min(first, x.shape[0]), points.shape[2], points[v])
+        pack_columns(x[first:], points[v])
 
 
 # ---- the sum -------------------------------------------------------------------------------------

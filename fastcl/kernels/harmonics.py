@@ -247,7 +247,7 @@ def add_bases(freqs, harmonics, real, imag, x, out):
 def adjoint_block(x, freqs, harmonics, real, imag, block_width, out):
     # harmonic_adjoint for up to block_width points
     points = empty_aligned(x.shape[1] * block_width, x).reshape(x.shape[1], block_width)
-    pack_columns(x, 0, block_width, points)
+    pack_columns(x, points)
     part, total = zeros_aligned(block_width, x), np.zeros(block_width, np.float64)
     for start in range(0, freqs.shape[0], ROWS):
         end = min(start + ROWS, freqs.shape[0])

@@ -25,6 +25,16 @@ MAX_PART_ROWS = 256  # rows whose gradients are added in the working precision
 NARROW = 16  # with fewer columns, vectors along them have empty lanes: dot products are faster
 
 
+@jit
+def output_widths(sizes):
+    # (sum of the widths of all outputs, largest width of all), without NumPy, for quick compilation
+    total, widest = 0, sizes[0]
+    for i in range(1, sizes.size):
+        total += sizes[i]
+        widest = max(widest, sizes[i])
+    return total, widest
+
+
 @parallel(jit, cost=lambda theta, *_: 4 * theta.size)
 def transpose_weights(tasks, theta, sizes, widest, transposed):
     # transposed = every matrix of theta with up to `widest` columns transposed, at its place in
@@ -161,7 +171,7 @@ def energy_forward(tasks, theta, transposed, sizes, x, part_rows, activations, e
     # energy_i = ||f_theta(x_i)||^2
     # theta, transposed (P,), sizes (layers + 1,), x (n, d), energy (n,),
     # activations (n * sum(sizes[1:]),), kept for the backward pass, or empty
-    n, width = x.shape[0], sizes[1:].sum()
+    n, (width, _) = x.shape[0], output_widths(sizes)
     for part in share(tasks, (n + part_rows - 1) // part_rows):
         stop = min((part + 1) * part_rows, n)
         scratch = empty_aligned(0 if activations.size else ROWS * width, x)
@@ -182,7 +192,7 @@ def energy_backward(
     # partial = sum_i grad_energy_i dR(x_i)/dtheta over the rows i of each part, part_rows of them
     # theta, transposed (P,), sizes (layers + 1,), x (n, d), activations as in energy_forward,
     # grad_energy (n,), partial (parts, P)
-    n, width, widest = x.shape[0], sizes[1:].sum(), sizes.max()
+    n, (width, widest) = x.shape[0], output_widths(sizes)
     for part in share(tasks, partial.shape[0]):
         grad = partial[part]
         grad[:] = 0
@@ -203,7 +213,7 @@ def energy_backward(
 def energy_grad(tasks, theta, transposed, sizes, x, part_rows, energy, x_grad):
     # energy_i = R(x_i), x_grad_i = dR(x_i)/dx_i; a block goes forward and back while it is in cache
     # theta, transposed (P,), sizes (layers + 1,), x (n, d), energy (n,), x_grad (n, d)
-    n, width, widest = x.shape[0], sizes[1:].sum(), sizes.max()
+    n, (width, widest) = x.shape[0], output_widths(sizes)
     for part in share(tasks, (n + part_rows - 1) // part_rows):
         kept = empty_aligned(ROWS * width, x)
         delta = empty_aligned(2 * ROWS * widest, x).reshape(2, ROWS * widest)

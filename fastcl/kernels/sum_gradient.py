@@ -39,7 +39,7 @@ def sum_gradient(tasks, rows, columns, row_real, row_imag, column_real, column_i
     for block in share(tasks, (rows.shape[0] + BLOCK_WIDTH - 1) // BLOCK_WIDTH):
         first, last = block * BLOCK_WIDTH, min((block + 1) * BLOCK_WIDTH, rows.shape[0])
         packed = empty_aligned(dim * BLOCK_WIDTH, rows).reshape(dim, BLOCK_WIDTH)
-        pack_columns(rows, first, BLOCK_WIDTH, packed)
+        pack_columns(rows[first:], packed)
         real, imag = zeros_aligned(BLOCK_WIDTH, rows), zeros_aligned(BLOCK_WIDTH, rows)
         real[: last - first], imag[: last - first] = row_real[first:last], row_imag[first:last]
         buffer = empty_aligned(TILE_COLUMNS * BLOCK_WIDTH, rows).reshape(TILE_COLUMNS, BLOCK_WIDTH)
