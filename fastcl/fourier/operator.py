@@ -97,8 +97,7 @@ class PackedOperator:
             if not kernel("column_magnitudes", like=chunk)(chunk, magnitudes):
                 row = start + int(to_host(np.isfinite(chunk).all(axis=1)).argmin())
                 raise ValueError(f"x holds NaN or infinity in row {row}")
-            if not self._small_phases(magnitudes):
-                self.check_phases(magnitudes)
+            self.check_phases(magnitudes)
             yield start, chunk
 
     def _converted(self, x: NDArray, first: int, last: int) -> Iterator[tuple[int, NDArray]]:
@@ -113,16 +112,14 @@ class PackedOperator:
         for start in range(first, last, rows):
             yield start, contiguous(x[start : min(start + rows, last)], dtype)
 
-    def _small_phases(self, magnitudes: NDArray) -> bool:
-        """Whether there is no need to look at the frequencies one by one in `check_phases`."""
-        phase = sum(map(mul, self._largest, magnitudes.tolist()))  # in Python: no warnings
-        return phase <= 0.99 * MAX_PHASE_ERROR / self._eps
-
-    @np.errstate(over="ignore", invalid="ignore")
     def check_phases(self, magnitudes: NDArray) -> None:
         """Raise ValueError if phases of points up to `magnitudes` (d,) would lose all digits."""
         dtype, eps = self.freqs.dtype, self._eps
-        phases = (np.abs(self.freqs) * magnitudes).sum(axis=1)
+        bound = sum(map(mul, self._largest, magnitudes.tolist()))  # in Python: no warnings
+        if bound * eps <= 0.99 * MAX_PHASE_ERROR:
+            return  # no need to look at the frequencies one by one
+        with np.errstate(over="ignore", invalid="ignore"):
+            phases = (np.abs(self.freqs) * magnitudes).sum(axis=1)
         largest = float(np.nan_to_num(phases, nan=np.inf).max())  # NaN is infinity times zero
         if not largest * eps <= MAX_PHASE_ERROR:
             remedy = "draw omega with a larger scale, centre x"

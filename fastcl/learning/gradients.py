@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..measures.box import Box, Domain
 from ..priors.base import Prior
+from ..priors.mlp import MLPPrior
 from ..sketching.sketch import Sketch
 from ..validation import as_generator
 from .objective import SketchMatching, check_trainable
@@ -199,8 +199,7 @@ def _gradient(
     check_trainable(prior)
     objective = SketchMatching(sketch, domain, prior.theta.dtype, prior.theta)
     objective.check(prior)
-    # A copy shares theta but has buffers of its own, which are let go at the end: at many points
-    # they are large, and several threads may take gradients of one prior.
-    prior = copy.copy(prior)
     value, gradient, _ = objective.gradient(prior, method, points, as_generator(rng), log_scale)
+    if isinstance(prior, MLPPrior):
+        prior.trim()
     return value, gradient

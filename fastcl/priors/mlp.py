@@ -7,6 +7,7 @@ for each layer the matrix (inputs, outputs) row by row, then its bias; at the en
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -29,7 +30,15 @@ from ..validation import (
 )
 from .base import Prior, check_reference
 
+MAX_SCRATCH = 1 << 26  # bytes that a prior keeps for the next gradient, at most
 MAX_PARTS = 16  # partial gradients per backward pass: bounds the memory, and the threads in use
+
+
+class _Scratch(threading.local):
+    """Arrays that a prior keeps between calls: every thread has its own."""
+
+    def __init__(self) -> None:
+        self.arrays: dict[tuple, NDArray] = {}
 
 
 def count_parameters(sizes: Iterable[int]) -> int:
@@ -112,7 +121,7 @@ class MLPPrior(Prior, kind="prior"):
             weights = rng.standard_normal(n_in * n_out) * np.sqrt(2 / n_in)
             self.theta[offset : offset + n_in * n_out] = weights
             offset += n_in * n_out + n_out
-        self._workspace: dict = {}
+        self._workspace = _Scratch()
 
     @property
     def theta(self) -> NDArray:
@@ -124,7 +133,7 @@ class MLPPrior(Prior, kind="prior"):
         value = as_vector(value, "theta", self._theta.size, self.dtype)
         if is_device(value) != is_device(self._theta):
             self._theta = empty(value.size, self.dtype, value)
-            self._workspace = {}
+            self._workspace = _Scratch()
         self._theta[:] = value
 
     @property
@@ -266,23 +275,35 @@ class MLPPrior(Prior, kind="prior"):
     def _buffer(
         self, name: str, size: int, like: NDArray, dtype: DTypeLike | None = None
     ) -> NDArray:
-        """A scratch array on the device of `like`, kept between calls and grown on demand."""
+        """A scratch array on the device of `like`, kept between calls and grown on demand.
+
+        Every thread has its own.
+        """
+        kept = self._workspace.arrays
         dtype = np.dtype(dtype or like.dtype)
         key = (name, dtype, is_device(like))
-        if key not in self._workspace or self._workspace[key].size < size:
-            self._workspace[key] = empty(size, dtype, like)
-        return self._workspace[key][:size]
+        if key not in kept or kept[key].size < size:
+            kept[key] = empty(size, dtype, like)
+        return kept[key][:size]
 
     def scratch(self) -> list[NDArray]:
         """The scratch arrays in use: a CUDA graph that reads them must keep them alive."""
-        return list(self._workspace.values())
+        return list(self._workspace.arrays.values())
+
+    def trim(self) -> None:
+        """Let go of the scratch arrays of this thread if they take more than MAX_SCRATCH bytes."""
+        if sum(array.nbytes for array in self.scratch()) > MAX_SCRATCH:
+            self._workspace.arrays.clear()
 
     def __repr__(self) -> str:
         settings = f"dim={self.dim}, widths={self.widths}, dtype={self.dtype}"
         return f"MLPPrior({settings}, reference={self.reference})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_workspace": {}}
+        return {name: part for name, part in vars(self).items() if name != "_workspace"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _workspace=_Scratch())
 
     def to_arrays(self) -> Arrays:
         """The parts that a file keeps: name -> array."""
