@@ -28,43 +28,62 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
-from numba.np.arrayobj import make_array
+from numpy.typing import NDArray
 
 from .cache import cached_jit
 
-ONE = ir.Constant(ir.IntType(64), 1)
+INT64 = ir.IntType(64)
+ONE = ir.Constant(INT64, 1)
 MIN_COST = 1 << 20  # multiply-adds of a call that is worth waking a thread, 50 microseconds or so
 SPINS = 100_000  # looks at the counters before a thread that waits for another one sleeps
 NAP = 5e-5  # seconds
 DRAWN, DONE, COUNT = 0, 1, 2  # places in `tasks`: how many are drawn, done, and there at all
 
+# Kernels get the address of `tasks`, int64 (3,): Numba's generators keep a reference to an array
+# for ever.
+
+
+def _place(builder, arguments):
+    """A pointer to tasks[place] for the arguments (tasks, place, ...)."""
+    data = builder.inttoptr(arguments[0], INT64.as_pointer())
+    return builder.gep(data, [arguments[1]])
+
 
 @intrinsic
 def add_one(typingctx, tasks, place):
-    """tasks[place], int64, which rises by one in the same atomic step."""
+    """tasks[place], which rises by one in the same atomic step."""
 
     def codegen(context, builder, signature, arguments):
-        data = make_array(signature.args[0])(context, builder, arguments[0]).data
-        return builder.atomic_rmw("add", builder.gep(data, [arguments[1]]), ONE, "acq_rel")
+        return builder.atomic_rmw("add", _place(builder, arguments), ONE, "acq_rel")
 
-    return types.int64(tasks, types.int64), codegen
+    return types.int64(types.int64, types.int64), codegen
 
 
 @intrinsic
 def look(typingctx, tasks, place):
-    """tasks[place], int64, read from memory every time."""
+    """tasks[place], read from memory every time."""
 
     def codegen(context, builder, signature, arguments):
-        data = make_array(signature.args[0])(context, builder, arguments[0]).data
-        return builder.load_atomic(builder.gep(data, [arguments[1]]), "acquire", 8)
+        return builder.load_atomic(_place(builder, arguments), "acquire", 8)
 
-    return types.int64(tasks, types.int64), codegen
+    return types.int64(types.int64, types.int64), codegen
+
+
+@intrinsic
+def put(typingctx, tasks, place, value):
+    """Write tasks[place] = value."""
+
+    def codegen(context, builder, signature, arguments):
+        builder.store_atomic(arguments[2], _place(builder, arguments), "release", 8)
+        return context.get_dummy_value()
+
+    return types.none(types.int64, types.int64, types.int64), codegen
 
 
 @numba.njit(nogil=True)  # Numba cannot cache a generator; the kernels that contain it are cached
 def share(tasks, count):
     """Those of the numbers from 0 to count - 1 that this thread is the first to draw."""
-    tasks[COUNT] = count
+    put(tasks, COUNT, count)
     task = add_one(tasks, DRAWN)
     while task < count:
         yield task
@@ -76,7 +95,7 @@ def share(tasks, count):
 def all_done(tasks, spins):
     """Whether all tasks are done, or are so within `spins` looks."""
     for _ in range(spins):  # noqa: SIM110 - compiled
-        if look(tasks, DONE) >= tasks[COUNT]:
+        if look(tasks, DONE) >= look(tasks, COUNT):
             return True
     return False
 
@@ -84,10 +103,11 @@ def all_done(tasks, spins):
 class _Job:
     """A call of a kernel that other threads may join."""
 
-    __slots__ = ("arguments", "error", "kernel")
+    __slots__ = ("arguments", "error", "kernel", "tasks")
 
-    def __init__(self, kernel: Callable[..., None], arguments: tuple) -> None:
+    def __init__(self, kernel: Callable[..., None], tasks: NDArray, arguments: tuple) -> None:
         self.kernel = kernel
+        self.tasks = tasks  # kept for threads that come late
         self.arguments = arguments
         self.error: BaseException | None = None
 
@@ -225,14 +245,15 @@ def parallel(jit: Callable, cost: Callable[..., float]) -> Callable[[Callable], 
         @functools.wraps(function)
         def call(*arguments: Any) -> None:
             tasks = np.zeros(3, np.int64)
+            address = tasks.__array_interface__["data"][0]
             wanted = _n_threads - 1
             if wanted == 0 or cost(*arguments) < MIN_COST:
-                kernel(tasks, *arguments)
+                kernel(address, *arguments)
                 return
-            pool, job = _pool, _Job(kernel, (tasks, *arguments))
+            pool, job = _pool, _Job(kernel, tasks, (address, *arguments))
             pool.offer(job, wanted)
             try:
-                kernel(tasks, *arguments)
+                kernel(address, *arguments)
             except Exception as error:  # a task of this thread will never be done
                 job.error = error
             finally:

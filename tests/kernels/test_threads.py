@@ -1,9 +1,11 @@
 """The pool of threads: shared calls, forks, several callers at once, errors and interruptions."""
 
 import _thread
+import ctypes
 import gc
 import threading
 import time
+import tracemalloc
 import weakref
 
 import numpy as np
@@ -23,6 +25,7 @@ lock = threading.Lock()
 
 def draw(tasks, count):
     """As `share`, without the compiler."""
+    tasks = np.ctypeslib.as_array((ctypes.c_int64 * 3).from_address(tasks))
     tasks[threads.COUNT] = count
     while True:
         with lock:
@@ -154,6 +157,20 @@ def test_arrays_are_let_go(two_threads):
             return
         time.sleep(0.01)
     pytest.fail("an array of a call that has ended is kept")
+
+
+def test_calls_leave_no_memory_behind():
+    operator = fastcl.FeatureOperator(np.ones((3, 2)))
+    x, kept = np.ones((4, 2)), []
+    tracemalloc.start()
+    try:
+        for _ in range(3):
+            for _ in range(500):
+                operator.sum(x)
+            kept.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert min(np.diff(kept)) < 500 * 16  # bytes; the least, because other threads allocate too
 
 
 @pytest.mark.parametrize(

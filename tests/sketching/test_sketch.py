@@ -263,20 +263,14 @@ def test_a_bad_chunk_leaves_the_sketch_as_it_was(monkeypatch, x, omega):
 
 
 def traced_peak(x, omega):
-    """Bytes that Python and NumPy allocate at most while x is sketched; kernels are warm.
-
-    The least of three, because threads that other tests have left behind allocate too.
-    """
+    """Bytes that Python and NumPy allocate at most while x is sketched; kernels are warm."""
     fastcl.sketch(x[:1], omega[:1])
-    peaks = []
-    for _ in range(3):
-        tracemalloc.start()
-        try:
-            fastcl.sketch(x, omega, method="direct")
-            peaks.append(tracemalloc.get_traced_memory()[1])
-        finally:
-            tracemalloc.stop()
-    return min(peaks)
+    tracemalloc.start()
+    try:
+        fastcl.sketch(x, omega, method="direct")
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def test_extra_memory_does_not_grow_with_points_times_frequencies(rng):
