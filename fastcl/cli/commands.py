@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from .. import files
 from ..data.image_formats import IMAGE_SUFFIXES, kept_dtype, read_levels, write_image
-from ..data.readers import NpyFile, as_picture, read_array
+from ..data.npy_files import NpyFile
+from ..data.readers import read_array
+from ..data.signal_files import as_picture
 from ..data.sources import Rows
 from ..denoising.patch_model import IMAGE_METHODS, ImageModel, learn_patches
 from ..denoising.patch_sketch import PatchSketch, sketch_images
@@ -281,7 +283,7 @@ def run_denoise(options: Namespace) -> None:
         if noisy.dtype == np.uint16 and dtype == np.uint8 and out.suffix.lower() != ".npy":
             warn("denoise", f"{out.name} is written with 8 bits of 16: TIFF files keep them all")
         if not from_array:
-            noisy = as_picture(noisy, repr(options.noisy), least=model.transform.patch)
+            noisy = as_picture(noisy, repr(options.noisy))
         clean, sigma = _denoise_channels(model, noisy, sigma, settings)
     elif not from_array or out.suffix.lower() != ".npy":
         raise ValueError(f"{options.prior!r} is a prior of vectors: it denoises .npy to .npy")

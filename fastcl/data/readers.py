@@ -1,77 +1,34 @@
-"""Readers for the files of data sets: .npy arrays, mapped, and images, one at a time."""
+"""Readers of data sets: the rows of a .npy file, and the signals of a folder, one at a time."""
 
 from __future__ import annotations
 
-import math
-import os
 import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import files
 from ..files import PathLike
 from ..validation import as_rows
-from .image_formats import IMAGE_SUFFIXES, image_shape, read_levels
-from .patches import as_photograph, check_size
+from .npy_files import NpyFile, open_npy
+from .signal_files import Array, Photograph, SignalFile, Sound, Volume, as_grey, open_signal
+from .tiff_formats import TIFF_SUFFIXES
 
-
-class NpyFile:
-    """The array (n, d) of a .npy file that is read slice by slice, for where it cannot be mapped.
-
-    Raises ValueError for a file that is damaged, or shorter than its header says.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        with open(path, "rb") as file:
-            read_header = files.HEADERS.get(np.lib.format.read_magic(file))
-            if read_header is None:
-                raise ValueError("an array of an unknown format")
-            self.shape, self.by_columns, self.dtype = read_header(file)
-            self.start = file.tell()
-            size = math.prod(self.shape) * self.dtype.itemsize
-            if self.dtype.hasobject or size > os.fstat(file.fileno()).st_size - self.start:
-                raise ValueError("its header does not fit its content")
-
-    def __getitem__(self, rows: slice) -> NDArray:
-        first, last, _ = rows.indices(self.shape[0])
-        n, dim = self.shape
-        out = np.empty((last - first, dim), self.dtype, order="F" if self.by_columns else "C")
-        starts = [k * n + first for k in range(dim)] if self.by_columns else [first * dim]
-        with open(self.path, "rb") as file:
-            for start, part in zip(starts, out.T if self.by_columns else [out], strict=True):
-                file.seek(self.start + start * self.dtype.itemsize)
-                if file.readinto(part.view(np.uint8).data) < part.nbytes:
-                    raise OSError(f"{str(self.path)!r} became shorter while it was read")
-        return out
+T = TypeVar("T")
+U = TypeVar("U")
+KINDS = (Photograph, Sound, Array, Volume)
+UNITS = {1: "samples", 2: "pixels", 3: "voxels"}
+BAD_FILE = (ValueError, TypeError, OSError)
 
 
 def read_array(path: Path) -> NDArray | NpyFile:
     """The array (n, d) of a .npy file: mapped or, where that is refused, read slice by slice."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no such file: {str(path)!r}")
-    if path.suffix.lower() != ".npy":
+    if path.is_file() and path.suffix.lower() != ".npy":
         raise ValueError(f"{str(path)!r} is neither a folder of images nor a .npy file")
-    array: Any
-    try:
-        with open(path, "rb") as file:
-            start = file.read(12)
-        # NumPy would allocate as much memory as the header claims before it looks any further.
-        has_long_header = start[6:7] in (b"\2", b"\3")
-        if has_long_header and int.from_bytes(start[8:], "little") > path.stat().st_size:
-            raise ValueError("its header is longer than the file")
-        with files.silence():
-            try:
-                array = np.load(path, mmap_mode="r", allow_pickle=False)
-            except OSError:  # no address space, as under ulimit -v, or a file system without maps
-                array = NpyFile(path)
-    except PermissionError:
-        raise
-    except files.DAMAGE as error:
-        raise ValueError(f"{str(path)!r} is not a readable .npy file ({error})") from None
+    array = open_npy(path)
     if len(array.shape) == 1:
         raise ValueError(
             f"{path.name} must be 2-D (rows are points), got shape {array.shape}: "
@@ -88,91 +45,248 @@ def as_sliceable(x: Any, name: str, dim: int | None = None) -> Any:
 
 def image_files(folder: PathLike) -> list[Path]:
     """The image files of a folder, sorted by name, without hidden ones; ValueError if none."""
-    paths = sorted(
-        path
-        for path in Path(folder).iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "." and not path.is_dir()
-    )
-    if not paths:
-        raise ValueError(f"no image ({', '.join(IMAGE_SUFFIXES)}) in {str(folder)!r}")
-    return paths
+    return _signal_paths(folder, Photograph.kind)
 
 
-def read_image(path: Path, grey: bool = False, least: int = 1) -> NDArray:
+def read_image(path: Path, grey: bool = False) -> NDArray:
     """An image file as floats in [0, 1], (H, W) or (H, W, 3); `grey` turns colour into grey.
 
-    Raises ValueError for a file that holds anything else, or has a side below `least`.
+    Raises ValueError for a file that holds anything else.
     """
-    return as_picture(read_levels(path), repr(str(path)), grey, least)
+    image = Photograph(path).read()
+    return as_grey(image) if grey and image.ndim == 3 else image
 
 
-def as_picture(image: NDArray, name: str, grey: bool = False, least: int = 1) -> NDArray:
-    """The samples of a grey or RGB image as floats in [0, 1]."""
-    if image.ndim == 2:
-        return as_photograph(image, name, least)
-    channels = [as_photograph(channel, name, least) for channel in np.moveaxis(image, -1, 0)]
-    image = np.stack(channels, axis=-1)
-    if grey:
-        from skimage.color import rgb2gray
+class SignalFolder:
+    """The signals of a folder: a sequence that opens each one only when it is used.
 
-        image = rgb2gray(image)
-    return image
-
-
-class ImageFolder:
-    """The images of a folder, in grey: a sequence that opens each one only when it is used.
+    All are of one kind: photographs, sounds (WAV) of one rate and number of channels, volumes (TIFF
+    files of several pages), or .npy arrays with the same number of axes. Hidden files and files of
+    other kinds of data are passed over.
 
     Parameters
     ----------
     folder : path
-    patch : int
-        The least side of an image, in pixels.
+    patch : int or tuple of int
+        The least size of a signal along its axes.
     skip_bad : bool
-        Whether to leave out, with a warning, the files that cannot be used. All are then read once.
+        Whether to leave out, with a warning, the files that cannot be used: those that cannot be
+        read, are too small, or differ from most others in kind, rate or channels. All files are
+        then read once.
+    colour : bool
+        Whether photographs and volumes keep their channels; a grey one among them gets three equal
+        channels. Otherwise they are read in grey. Of .npy arrays, the last axis then has channels.
+    kind : str, optional
+        "photograph", to pass over files of other kinds. By default they are an error.
 
     Attributes
     ----------
     paths : list of Path
         The files, sorted by name.
-    shapes : list of (H, W)
-        Sizes of the images, in pixels.
+    shapes : list of tuple of int
+        Of the signals, with their channels, if any, as the last axis.
+    channel_axis : int or None
+        -1 if the signals have channels.
+    kind : str
+        "photograph", "sound", "volume" or "array".
+    rate : int or None
+        Of sounds, in samples per second.
+
+    Raises
+    ------
+    OSError, ValueError
+        No such folder; nothing in it that can be used; files of several kinds, rates or numbers of
+        channels; without `skip_bad`, a file that cannot be read or is too small.
     """
 
-    def __init__(self, folder: PathLike, patch: int = 1, skip_bad: bool = False) -> None:
-        if not Path(folder).exists():
-            raise FileNotFoundError(f"no such folder: {str(folder)!r}")
-        if not Path(folder).is_dir():
-            raise NotADirectoryError(
-                f"{str(folder)!r} is a file, but a folder of images is needed: put it into one"
-            )
-        self.paths: list[Path] = []
-        self.shapes: list[tuple[int, int]] = []
-        for path in image_files(folder):
+    def __init__(
+        self,
+        folder: PathLike,
+        patch: int | Sequence[int] = 1,
+        skip_bad: bool = False,
+        *,
+        colour: bool = False,
+        kind: str | None = None,
+    ) -> None:
+        self.colour = colour
+        self.skip_bad = skip_bad
+
+        def opened(path: Path) -> SignalFile:
+            return Photograph(path) if kind == Photograph.kind else open_signal(path, colour)
+
+        found = _alike(self._usable(_signal_paths(folder, kind), opened), self._usable)
+        self._files = found
+        if found:
+            self.kind = found[0].kind
+            self.rate = found[0].rate
+            self.channels = self._channels(folder)
+            sides = _sides(patch, found[0])
+            self._files = self._usable(found, lambda file: self._checked(file, sides))
+        if not self._files:
+            raise ValueError(f"no {'image' if kind else 'signal'} in {str(folder)!r} can be used")
+        self.channel_axis = None if self.channels is None else -1
+        channels = () if self.channels is None else (self.channels,)
+        self.paths = [file.path for file in self._files]
+        self.shapes: list[Any] = [(*file.shape, *channels) for file in self._files]
+
+    def _usable(self, items: Iterable[T], use: Callable[[T], U]) -> list[U]:
+        """`use(item)` of all items, without those of bad files, each of which gives a warning."""
+        results = []
+        for item in items:
             try:
-                height, width = image_shape(path)
-                check_size((height, width), repr(str(path)), patch)
-                if skip_bad:
-                    read_image(path, grey=True)
-            except (ValueError, TypeError, OSError) as error:
-                if not skip_bad:
+                results.append(use(item))
+            except BAD_FILE as error:
+                if not self.skip_bad:
                     raise
-                warnings.warn(f"skipped: {error}", stacklevel=2)
-                continue
-            self.paths.append(path)
-            self.shapes.append((height, width))
-        if not self.paths:
-            raise ValueError(f"no image in {str(folder)!r} can be used")
+                warnings.warn(f"skipped: {error}", stacklevel=4)
+        return results
+
+    def _channels(self, folder: PathLike) -> int | None:
+        """How many channels the signals get."""
+        if self.kind in (Sound.kind, Array.kind):
+            if self.colour and self.kind == Sound.kind:
+                raise ValueError("colour is for photographs, volumes and arrays, not for sounds")
+            return self._files[0].channels
+        if not self.colour:
+            return None
+        channels = max(file.channels or 1 for file in self._files)
+        if channels == 1:
+            raise ValueError(f"no {self.kind} in {str(folder)!r} has colour: take it in grey")
+        return channels
+
+    def _checked(self, file: SignalFile, sides: tuple[int, ...]) -> SignalFile:
+        """The file; ValueError if it is too small, or if its channels do not make a grey."""
+        _check_size(file, sides)
+        if self.channels is None and file.channels not in (None, 3):
+            raise ValueError(f"{file.name} has {file.channels} channels: take it in colour")
+        if self.skip_bad:
+            file.read()
+        return file
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self._files)
 
     def __getitem__(self, index: int) -> NDArray:
         # An index beyond the last one raises IndexError, which ends an iteration.
-        image = read_image(self.paths[index], grey=True)
-        if image.shape != self.shapes[index]:
-            raise ValueError(f"{str(self.paths[index])!r} changed while it was read")
-        return image
+        file = self._files[index]
+        signal = file.read()
+        axes = len(file.shape)
+        if self.channels is None and signal.ndim > axes:
+            signal = as_grey(signal)
+        elif self.channels is not None and signal.ndim == axes:
+            signal = np.repeat(signal[..., None], self.channels, axis=-1)
+        if signal.shape != self.shapes[index]:
+            raise ValueError(f"{file.name} changed while it was read")
+        return signal
 
     def describe(self) -> str:
         """Names and sizes of the files, which identify the folder."""
         return repr([(path.name, path.stat().st_size) for path in self.paths])
+
+
+class ImageFolder(SignalFolder):
+    """The photographs of a folder; files of other kinds are passed over.
+
+    Parameters and attributes are those of `SignalFolder`.
+    """
+
+    def __init__(
+        self,
+        folder: PathLike,
+        patch: int | Sequence[int] = 1,
+        skip_bad: bool = False,
+        *,
+        colour: bool = False,
+    ) -> None:
+        super().__init__(folder, patch, skip_bad, colour=colour, kind=Photograph.kind)
+
+
+def _signal_paths(folder: PathLike, kind: str | None) -> list[Path]:
+    """The files of a folder with signals of one kind, sorted by name, without hidden ones."""
+    folder = Path(folder)
+    if not folder.exists():
+        raise FileNotFoundError(f"no such folder: {str(folder)!r}")
+    if not folder.is_dir():
+        raise NotADirectoryError(
+            f"{str(folder)!r} is a file, but a folder of signals is needed: put it into one"
+        )
+    kinds = [each for each in KINDS[:3] if kind in (None, each.kind)]
+    known = [suffix for each in kinds for suffix in each.suffixes]
+    paths = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in known and path.name[0] != "." and not path.is_dir()
+    )
+    if not paths:
+        word = "image" if kind else "signal"
+        raise ValueError(f"no {word} ({', '.join(known)}) in {str(folder)!r}")
+    # A TIFF file may be a photograph or a volume, which is found when it is opened.
+    firsts: dict[str, Path] = {}
+    for path in paths:
+        firsts.setdefault(_kind_by_suffix(path), path)
+    mixed = [each for each in firsts if each != "TIFF file" or Photograph.kind not in firsts]
+    if len(mixed) > 1:
+        one, other = (f"{str(firsts[each])!r} is {_with_article(each)}" for each in mixed[:2])
+        raise ValueError(f"{one}, but {other}: put each kind into a folder of its own")
+    return paths
+
+
+def _kind_by_suffix(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix in TIFF_SUFFIXES:
+        return "TIFF file"
+    return next(kind.kind for kind in KINDS if suffix in kind.suffixes)
+
+
+def _with_article(words: str) -> str:
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+
+
+def _alike(
+    files: list[SignalFile], usable: Callable[[list[SignalFile], Any], list[SignalFile]]
+) -> list[SignalFile]:
+    """The files that are like most of them; the others are an error, or are left out."""
+    if not files:
+        return files
+    words = Counter(_in_words(file) for file in files).most_common(1)[0][0]
+    example = next(file for file in files if _in_words(file) == words)
+
+    def checked(file: SignalFile) -> SignalFile:
+        if _in_words(file) != words:
+            raise ValueError(
+                f"{file.name} is {_in_words(file)}, but {example.name} is {words}: "
+                "put each kind into a folder of its own"
+            )
+        return file
+
+    return usable(files, checked)
+
+
+def _in_words(file: SignalFile) -> str:
+    """What all files of a folder must have in common."""
+    words = _with_article(file.kind)
+    if file.kind == Array.kind:
+        words += f" with {len(file.shape)} axes"
+    if file.rate is not None:
+        words += f" of {file.rate} Hz"
+    if file.kind in (Sound.kind, Array.kind) or file.channels not in (None, 3):
+        words += "" if file.channels is None else f" with {file.channels} channels"
+    return words
+
+
+def _sides(patch: int | Sequence[int], file: SignalFile) -> tuple[int, ...]:
+    """The sides of a patch along the axes of a file; ValueError for another number of them."""
+    sides = (patch,) * len(file.shape) if isinstance(patch, (int, np.integer)) else tuple(patch)
+    if len(sides) != len(file.shape):
+        raise ValueError(
+            f"patch must have one side, or {len(file.shape)} for {_in_words(file)}, got {patch}"
+        )
+    return sides
+
+
+def _check_size(file: SignalFile, sides: tuple[int, ...]) -> None:
+    if any(size < side for size, side in zip(file.shape, sides, strict=True)):
+        size, patch = (" x ".join(map(str, each)) for each in (file.shape, sides))
+        raise ValueError(
+            f"{file.name} of {size} {UNITS[len(sides)]} is smaller than a patch of {patch}"
+        )
