@@ -41,10 +41,16 @@ from .learning.decoders import decode_kmeans, decode_mixture
 
 # vectors, photographs and sound
 from .denoising.vectors import denoise
-from .data.patches import PatchTransform
-from .denoising.patch_sketch import PatchSketch, sketch_images
-from .denoising.patch_model import ImageModel, learn_image_prior, learn_patches
-from .denoising.restoration import denoise_image, estimate_noise
+from .data.patch_transform import PatchTransform
+from .denoising.patch_sketch import PatchSketch, sketch_images, sketch_signals
+from .denoising.patch_model import (
+    SignalModel,
+    learn_image_prior,
+    learn_patches,
+    learn_signal_prior,
+)
+from .denoising.noise_level import estimate_noise
+from .denoising.restoration import denoise_image, denoise_signal
 from .denoising.audio import band_noise, denoise_audio, learn_audio_prior, split_bands
 
 # files
@@ -98,10 +104,13 @@ __all__ = [
     "PatchTransform",
     "PatchSketch",
     "sketch_images",
-    "ImageModel",
+    "sketch_signals",
+    "SignalModel",
     "learn_image_prior",
     "learn_patches",
+    "learn_signal_prior",
     "denoise_image",
+    "denoise_signal",
     "estimate_noise",
     "band_noise",
     "denoise_audio",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import files
-from .denoising.patch_model import ImageModel
+from .denoising.patch_model import SignalModel
 from .files import PathLike, Storable
 from .measures.base import ReferenceMeasure
 from .priors.base import Prior
@@ -25,7 +25,7 @@ def load(path: PathLike) -> Storable:
 
     Returns
     -------
-    Sketch, PatchSketch, Prior, ImageModel, ReferenceMeasure or Box
+    Sketch, PatchSketch, Prior, SignalModel, ReferenceMeasure or Box
 
     Raises
     ------
@@ -46,8 +46,8 @@ def load(path: PathLike) -> Storable:
     return files.load(path, Storable)
 
 
-def load_prior(path: PathLike) -> Prior | ReferenceMeasure | ImageModel:
-    """Read back what can denoise: a prior, a reference measure or an `ImageModel`.
+def load_prior(path: PathLike) -> Prior | ReferenceMeasure | SignalModel:
+    """Read back what can denoise: a prior, a reference measure or an `SignalModel`.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def load_prior(path: PathLike) -> Prior | ReferenceMeasure | ImageModel:
 
     Returns
     -------
-    Prior, ReferenceMeasure or ImageModel
+    Prior, ReferenceMeasure or SignalModel
 
     Raises
     ------
@@ -70,5 +70,5 @@ def load_prior(path: PathLike) -> Prior | ReferenceMeasure | ImageModel:
     ...     fastcl.load_prior(os.path.join(folder, "prior.npz"))
     MLPPrior(dim=2, widths=(8,), dtype=float32, reference=None)
     """
-    found: Any = files.load(path, Prior, ReferenceMeasure, ImageModel)
+    found: Any = files.load(path, Prior, ReferenceMeasure, SignalModel)
     return found

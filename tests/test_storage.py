@@ -37,14 +37,14 @@ SAVED = {
     "max-entropy-prior": TILT,
     "gaussianised-prior": fastcl.GaussianisedPrior(TILT, REFERENCE),
     "gaussianised-prior of a network": fastcl.GaussianisedPrior(NETWORK, REFERENCE),
-    "image-model": fastcl.ImageModel(transform(), PRIOR, precisions=(2.0, 3.0, 5.0)),
-    "image-model of a mixture": fastcl.ImageModel(
+    "image-model": fastcl.SignalModel(transform(), PRIOR, precisions=(2.0, 3.0, 5.0)),
+    "image-model of a mixture": fastcl.SignalModel(
         transform(), MIXTURE, fastcl.GaussianisedPrior(TILT, REFERENCE)
     ),
-    "image-model of a network": fastcl.ImageModel(
+    "image-model of a network": fastcl.SignalModel(
         transform(), fastcl.GaussianisedPrior(NETWORK, REFERENCE)
     ),
-    "image-model of a reference": fastcl.ImageModel(transform(), REFERENCE),
+    "image-model of a reference": fastcl.SignalModel(transform(), REFERENCE),
 }
 
 
@@ -73,7 +73,7 @@ def test_load_prior_takes_only_what_denoises(tmp_path, name):
     path = tmp_path / "thing.npz"
     SAVED[name].save(path)
     if "sketch" in name:
-        expected = "Prior or ReferenceMeasure or ImageModel$"
+        expected = "Prior or ReferenceMeasure or SignalModel$"
         with pytest.raises(ValueError, match=rf"thing\.npz' holds a .*sketch, expected {expected}"):
             fastcl.load_prior(path)
     else:
@@ -169,6 +169,7 @@ LACKING_IN_OLDER_FILES = {"precisions", "fingerprint", "sketch.fingerprint"}
 LACKING_IN_OLDER_FILES |= {
     f"{part}.kind" for part in ("transform", "sketch", "inner", "density.inner", "prior.inner")
 }
+LACKING_IN_OLDER_FILES |= {"dim", "channels", "transform.dim", "transform.channels"}
 LACKING_IN_OLDER_FILES |= {"density.kind", "prior.kind"}  # unless the prior is a measure
 
 

@@ -16,9 +16,10 @@ from ..data.npy_files import NpyFile
 from ..data.readers import read_array
 from ..data.signal_files import as_picture
 from ..data.sources import Rows
-from ..denoising.patch_model import IMAGE_METHODS, ImageModel, learn_patches
+from ..denoising.noise_level import estimate_noise
+from ..denoising.patch_model import IMAGE_METHODS, SignalModel, learn_patches
 from ..denoising.patch_sketch import PatchSketch, sketch_images
-from ..denoising.restoration import denoise_image, estimate_noise
+from ..denoising.restoration import denoise_image
 from ..denoising.vectors import denoise
 from ..fourier.frequencies import draw_frequencies, estimate_scale
 from ..learning.loop import learn_network
@@ -258,7 +259,9 @@ def run_denoise(options: Namespace) -> None:
     """`fastcl denoise`."""
     check_out(options.out)
     sigma = None if options.sigma is None else as_positive(options.sigma, "sigma")
-    model: Any = files.load(options.prior, Prior, ReferenceMeasure, ImageModel, Sketch, PatchSketch)
+    model: Any = files.load(
+        options.prior, Prior, ReferenceMeasure, SignalModel, Sketch, PatchSketch
+    )
     if isinstance(model, (Sketch, PatchSketch)):
         raise ValueError(
             f"{options.prior!r} holds a sketch, expected a prior: run `fastcl learn` on it first"
@@ -272,7 +275,7 @@ def run_denoise(options: Namespace) -> None:
     noisy = read_array(noisy_path)[:] if from_array else read_levels(noisy_path)
     settings = {"strength": options.strength, "estimator": options.estimator}
     settings["progress"] = not options.quiet
-    if isinstance(model, ImageModel):
+    if isinstance(model, SignalModel):
         if sigma is not None and sigma < 1:
             warn(
                 "denoise",
@@ -302,7 +305,7 @@ def run_denoise(options: Namespace) -> None:
 
 
 def _denoise_channels(
-    model: ImageModel, noisy: NDArray, sigma: float | None, settings: dict[str, Any]
+    model: SignalModel, noisy: NDArray, sigma: float | None, settings: dict[str, Any]
 ) -> tuple[NDArray, float]:
     """(the image (H, W) or (H, W, 3) denoised by channels, sigma on the 0..255 scale).
 

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from .. import files
 from ..data.image_formats import IMAGE_SUFFIXES, image_shape
+from ..data.patch_transform import PatchTransform
 from ..data.readers import ImageFolder, read_array
-from ..denoising.patch_model import ImageModel
+from ..data.signals import UNITS
+from ..denoising.patch_model import SignalModel
 from ..denoising.patch_sketch import PatchSketch
 from ..fourier.structured import Frequencies, StructuredFrequencies
 from ..measures.base import ReferenceMeasure
@@ -77,10 +79,19 @@ def _(sketch: Sketch) -> Lines:
     return [*lines, ("made by", made)]
 
 
+def _patches(transform: PatchTransform, rate: float | None) -> str:
+    """The patches of a sketch or a model: their sides, channels and axes."""
+    words = " x ".join(map(str, transform.patch)) + f" {UNITS[len(transform.patch)]}"
+    if transform.channels > 1:
+        words += f", {transform.channels} channels"
+    if rate is not None:
+        words += f" at {rate:g} Hz"
+    return f"{words}, whitened to {transform.dim} coordinates"
+
+
 @about.register
 def _(patch_sketch: PatchSketch) -> Lines:
-    side = patch_sketch.transform.patch
-    lines: Lines = [("patches", f"{side} x {side} pixels, whitened")]
+    lines: Lines = [("patches", _patches(patch_sketch.transform, patch_sketch.rate))]
     lines += about(patch_sketch.sketch)[:-1]
     made = "fastcl sketch of a folder, or sketch_images"
     state = patch_sketch.sketch.pass_state
@@ -103,9 +114,8 @@ def _(measure: ReferenceMeasure) -> Lines:
 
 
 @about.register
-def _(model: ImageModel) -> Lines:
-    side = model.transform.patch
-    lines: Lines = [("patches", f"{side} x {side} pixels, whitened"), ("density", model.prior)]
+def _(model: SignalModel) -> Lines:
+    lines: Lines = [("patches", _patches(model.transform, model.rate)), ("density", model.prior)]
     method = "max_entropy" if model.density is not None else "a network"
     if isinstance(model.density, GaussianisedPrior):
         lines.append(("fitted to", model.density.prior))

@@ -15,12 +15,12 @@ from ..files import PathLike
 from ..validation import as_rows
 from .npy_files import NpyFile, open_npy
 from .signal_files import Array, Photograph, SignalFile, Sound, Volume, as_grey, open_signal
+from .signals import check_size
 from .tiff_formats import TIFF_SUFFIXES
 
 T = TypeVar("T")
 U = TypeVar("U")
 KINDS = (Photograph, Sound, Array, Volume)
-UNITS = {1: "samples", 2: "pixels", 3: "voxels"}
 BAD_FILE = (ValueError, TypeError, OSError)
 
 
@@ -156,7 +156,7 @@ class SignalFolder:
 
     def _checked(self, file: SignalFile, sides: tuple[int, ...]) -> SignalFile:
         """The file; ValueError if it is too small, or if its channels do not make a grey."""
-        _check_size(file, sides)
+        check_size(file.shape, file.name, sides)
         if self.channels is None and file.channels not in (None, 3):
             raise ValueError(f"{file.name} has {file.channels} channels: take it in colour")
         if self.skip_bad:
@@ -282,11 +282,3 @@ def _sides(patch: int | Sequence[int], file: SignalFile) -> tuple[int, ...]:
             f"patch must have one side, or {len(file.shape)} for {_in_words(file)}, got {patch}"
         )
     return sides
-
-
-def _check_size(file: SignalFile, sides: tuple[int, ...]) -> None:
-    if any(size < side for size, side in zip(file.shape, sides, strict=True)):
-        size, patch = (" x ".join(map(str, each)) for each in (file.shape, sides))
-        raise ValueError(
-            f"{file.name} of {size} {UNITS[len(sides)]} is smaller than a patch of {patch}"
-        )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from . import image_formats, sound_formats, tiff_formats
 from .image_formats import IMAGE_SUFFIXES
 from .npy_files import open_npy
-from .patches import as_photograph
+from .signals import as_photograph
 from .sound_formats import SOUND_SUFFIXES
 from .tiff_formats import TIFF_SUFFIXES
 

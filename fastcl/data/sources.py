@@ -20,15 +20,16 @@ from numpy.typing import NDArray
 from ..backend import is_device, to_host
 from ..fourier.methods import GROUP_ROWS
 from ..validation import as_rows, has_no_rows, is_dask, reject_foreign
-from .patches import check_size, extract_patches, patch_bands
+from .patches import extract_patches, patch_tiles, position_counts
 from .readers import ImageFolder, as_sliceable, read_array
+from .signals import Signals
 
 DEVICE_ROWS = 1 << 24  # rows per part on a device, where every part allocates new chunks
 DROP_EVERY = 8  # rows whose pages, up to 2 MiB each, stay in memory while rows are picked
 PROBES = 64  # rows in the checksum that matches a checkpoint to its data
 
 Part = tuple[Any, int, int]  # (rows, first, last)
-Prepare = Callable[[NDArray], NDArray]  # from the flat patches of a band to the rows of a part
+Prepare = Callable[[NDArray], NDArray]  # from the flat patches of a tile to the rows of a part
 
 
 class Source(Protocol):
@@ -58,26 +59,6 @@ class Source(Protocol):
         ...
 
 
-class Images(Protocol):
-    """A sequence of grey images, which may be opened one at a time.
-
-    Attributes
-    ----------
-    shapes : list of (H, W)
-        Sizes of the images, in pixels.
-    """
-
-    shapes: list[tuple[int, int]]
-
-    def __getitem__(self, index: int) -> NDArray:
-        """Image number `index`: (H, W), floats in [0, 1]."""
-        ...
-
-    def describe(self) -> str:
-        """A description that differs from those of other images."""
-        ...
-
-
 def open_source(x: Any, dim: int, on_device: bool = False) -> Source:
     """The source for anything that `sketch` takes as x, points of dimension `dim`."""
     reject_foreign(x, "x")
@@ -91,7 +72,7 @@ def open_source(x: Any, dim: int, on_device: bool = False) -> Source:
                 "x is a folder of images: their patches have a square number of pixels, "
                 f"omega has {dim} columns"
             )
-        return Patches(ImageFolder(path, patch), patch)
+        return Patches(Signals(ImageFolder(path, patch), "images", patch, n_axes=2))
     if _is_chunks(x):
         return Chunks(x, dim, on_device)
     return Rows(x, dim, on_device)
@@ -167,15 +148,13 @@ class Chunks:
 
 
 class Patches:
-    """All overlapping patches of a sequence of images, as rows.
+    """All overlapping patches of a sequence of signals, as rows.
 
     Parameters
     ----------
-    images : Images
-    patch : int
-        Side of the patches, in pixels.
-    prepare : function of an image's index, optional
-        Returns a function that is applied to every band of that image, in order. By default the
+    signals : Signals
+    prepare : function of a signal's index, optional
+        Returns a function that is applied to every tile of that signal, in order. By default the
         patches stay as they are.
     """
 
@@ -184,32 +163,32 @@ class Patches:
 
     def __init__(
         self,
-        images: Images,
-        patch: int,
+        signals: Signals,
         prepare: Callable[[int], Prepare] = lambda index: lambda patches: patches,
     ) -> None:
-        self.images = images
-        self.patch = patch
+        self.signals = signals
         self.prepare = prepare
-        for index, shape in enumerate(images.shapes):
-            check_size(shape, f"image {index}", patch)
-        self.totals = [math.prod(size - patch + 1 for size in shape) for shape in images.shapes]
+        self.totals = [math.prod(position_counts(shape, signals.patch)) for shape in signals.shapes]
         self.total = sum(self.totals)
 
     def describe(self) -> str:
-        """The side of the patches, and the description of the images."""
-        return f"{self.patch} {self.images.describe()}"
+        """The sides of the patches, and the description of the signals."""
+        sides = self.signals.patch
+        words = str(sides[0]) if len(set(sides)) == 1 else str(sides)
+        channels = "" if self.signals.channels == 1 else f" x {self.signals.channels}"
+        return f"{words}{channels} {self.signals.describe()}"
 
     def parts(self, done: int) -> Iterator[Part]:
-        """The parts after the first `done` patches; opens only the images they are in."""
+        """The parts after the first `done` patches; opens only the signals they are in."""
+        patch = self.signals.patch
         for index, total in enumerate(self.totals):
             if total <= done:
                 done -= total
                 continue
-            image = self.images[index]
+            signal = self.signals[index]
             prepare = self.prepare(index)
-            for band in patch_bands(image.shape, self.patch):
-                rows = prepare(extract_patches(image, self.patch, band))
+            for tile in patch_tiles(signal.shape[1:], patch, len(signal)):
+                rows = prepare(extract_patches(signal, patch, tile))
                 if len(rows) > done:
                     yield rows, 0, len(rows)
                 done = max(0, done - len(rows))

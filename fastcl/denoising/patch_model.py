@@ -1,4 +1,4 @@
-"""Learning a prior of image patches from their sketch: maximum-entropy, or a network."""
+"""Learning a prior of patches from their sketch: maximum-entropy, or a network."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from .. import files
-from ..data.patches import PatchTransform
+from ..data.patch_transform import PatchTransform
 from ..learning.adaptive import SearchEffort
 from ..learning.loop import learn, learn_network
 from ..learning.objective import METHODS
@@ -28,7 +28,15 @@ from ..validation import (
     as_vector,
     check_settings,
 )
-from .patch_sketch import SUBSAMPLE, PatchSketch, sketch_images
+from .patch_sketch import (
+    MAX_DIM,
+    SUBSAMPLE,
+    PatchSketch,
+    layout_from_arrays,
+    layout_to_arrays,
+    sketch_images,
+    sketch_signals,
+)
 
 N_SAMPLES = 200_000
 N_ITER = 300  # steps of "max_entropy" by default
@@ -41,19 +49,26 @@ PRECISIONS = (1.5, 4.0)
 IMAGE_METHODS = ("max_entropy", *(method for method in METHODS if method != "grid"))
 
 
-class ImageModel(files.Storable, kind="image-model"):
-    """A prior of image patches: the transform to white coordinates, and their density.
+class SignalModel(files.Storable, kind="image-model"):
+    """A prior of the patches of signals: the transform to white coordinates, and their density.
+
+    ``model(noisy, sigma)`` is ``denoise_signal(model, noisy, sigma)``, as plug-and-play methods
+    call a denoiser.
 
     Attributes
     ----------
     transform : PatchTransform
     prior : Prior or ReferenceMeasure
-        The density that denoises patches, of dimension patch^2 - 1.
+        The density of the white coordinates, which denoises patches.
     density : Prior or None
         The maximum-entropy density to which `prior` was fitted, if it was.
     precisions : tuple of float
         For half-quadratic splitting with posterior means: the precision of the patches over that of
         the noise, pass by pass.
+    channel_axis : int or None
+        The axis of the signals that has the channels.
+    rate : float or None
+        Of sounds, in samples per second.
     interrupted : bool
         Whether a KeyboardInterrupt ended the learning early.
 
@@ -70,6 +85,8 @@ class ImageModel(files.Storable, kind="image-model"):
         prior: Prior | ReferenceMeasure,
         density: Prior | None = None,
         precisions: Iterable[float] = PRECISIONS,
+        channel_axis: int | None = None,
+        rate: float | None = None,
     ) -> None:
         if not isinstance(prior, (Prior, ReferenceMeasure)):
             raise TypeError(
@@ -86,20 +103,34 @@ class ImageModel(files.Storable, kind="image-model"):
         self.prior = prior
         self.density = density
         self.precisions = tuple(as_positive(value, "precisions") for value in values)
+        self.channel_axis = channel_axis
+        self.rate = rate
         self.interrupted = False
 
+    @property
+    def n_axes(self) -> int:
+        """Number of axes of a signal, without that of the channels."""
+        return len(self.transform.patch)
+
     def __repr__(self) -> str:
-        return f"ImageModel(patch={self.transform.patch}, prior={self.prior})"
+        return f"SignalModel({self.transform}, prior={self.prior})"
+
+    def __call__(self, noisy: ArrayLike, sigma: Any = None, **settings: Any) -> NDArray:
+        """`denoise_signal`, with its settings."""
+        from .restoration import denoise_signal
+
+        return denoise_signal(self, noisy, sigma, **settings)
 
     def to_arrays(self) -> files.Arrays:
         """The parts that a file keeps: name -> array."""
         arrays = files.parts_of("transform", self.transform) | files.parts_of("prior", self.prior)
         if self.density is not None:
             arrays |= files.parts_of("density", self.density)
-        return arrays | {"precisions": np.array(self.precisions)}
+        arrays |= {"precisions": np.array(self.precisions)}
+        return arrays | layout_to_arrays(self.channel_axis, self.rate)
 
     @classmethod
-    def from_arrays(cls, arrays: files.Arrays) -> ImageModel:
+    def from_arrays(cls, arrays: files.Arrays) -> SignalModel:
         """The model whose `to_arrays` gave `arrays`."""
         has_density = any(name.startswith("density.") for name in arrays)
         return cls(
@@ -107,6 +138,7 @@ class ImageModel(files.Storable, kind="image-model"):
             files.part_from("prior", arrays, (Prior, ReferenceMeasure)),
             files.part_from("density", arrays, Prior) if has_density else None,
             arrays.get("precisions", PRECISIONS),
+            *layout_from_arrays(arrays),
         )
 
 
@@ -117,8 +149,8 @@ def learn_patches(
     rng: Any = None,
     progress: bool = False,
     **settings: Any,
-) -> ImageModel:
-    """Learn an `ImageModel` from a `PatchSketch`.
+) -> SignalModel:
+    """Learn an `SignalModel` from a `PatchSketch`.
 
     Parameters
     ----------
@@ -140,7 +172,7 @@ def learn_patches(
 
     Returns
     -------
-    ImageModel
+    SignalModel
 
     Raises
     ------
@@ -177,7 +209,7 @@ def _learn_mixture(
     n_components: int = N_COMPONENTS,
     n_samples: int = N_SAMPLES,
     **settings: Any,
-) -> ImageModel:
+) -> SignalModel:
     sketch = patch_sketch.sketch
     scale_mixture = patch_sketch.scale_mixture
     n_samples = as_count(n_samples, "n_samples")
@@ -187,7 +219,7 @@ def _learn_mixture(
     normal_points = draw_samples(inner, n_samples, rng, progress=progress)
     points = scale_mixture.degaussianise(normal_points)
     mixture = MixtureOfScaleMixtures.fit(points, n_components, rng=rng, progress=progress)
-    model = ImageModel(patch_sketch.transform, mixture, density)
+    model = _model_of(patch_sketch, mixture, density)
     model.interrupted = inner.interrupted
     return model
 
@@ -201,35 +233,107 @@ def _learn_network(
     widths: Sequence[int] = (64, 128),
     n_points: int = 2048,
     **settings: Any,
-) -> ImageModel:
+) -> SignalModel:
     scale_mixture = patch_sketch.scale_mixture
     normal = standard_normal(patch_sketch.transform.dim)
     settings |= {"method": method, "widths": widths, "n_points": n_points, "n_iter": n_iter}
     settings |= {"rng": rng, "progress": progress}
     result = learn_network(patch_sketch.sketch, normal, **settings)
-    model = ImageModel(patch_sketch.transform, GaussianisedPrior(result.prior, scale_mixture))
+    prior = GaussianisedPrior(result.prior, scale_mixture)
+    model = _model_of(patch_sketch, prior)
     model.interrupted = result.interrupted
     return model
 
 
-def learn_image_prior(
-    images: Sequence[ArrayLike] | files.PathLike,
-    patch: int = 6,
+def _model_of(
+    patch_sketch: PatchSketch, prior: Prior | ReferenceMeasure, density: Prior | None = None
+) -> SignalModel:
+    layout: dict[str, Any] = {"channel_axis": patch_sketch.channel_axis, "rate": patch_sketch.rate}
+    return SignalModel(patch_sketch.transform, prior, density, **layout)
+
+
+def learn_signal_prior(
+    signals: Sequence[ArrayLike],
+    patch: int | Sequence[int] = 6,
     m: int = 4000,
     rng: Any = None,
     progress: bool = False,
     *,
+    channel_axis: int | None = None,
+    dim: int = MAX_DIM,
+    keep_means: bool = True,
+    dither: float = 0.0,
+    method: str = "max_entropy",
+    subsample: int = SUBSAMPLE,
+    effort: SearchEffort | None = None,
+    **settings: Any,
+) -> SignalModel:
+    """Learn a prior of the patches of signals of any shape, through a sketch of all of them.
+
+    Parameters
+    ----------
+    signals, patch, m, progress, channel_axis, dim, keep_means, dither, subsample, effort
+        As in `sketch_signals`.
+    rng : int or numpy.random.Generator, optional
+    method, **settings
+        As in `learn_patches`.
+
+    Returns
+    -------
+    SignalModel
+
+    Raises
+    ------
+    TypeError, ValueError, FloatingPointError
+        As in `sketch_signals` and `learn_patches`.
+
+    Examples
+    --------
+    >>> import numpy as np, fastcl
+    >>> volumes = np.random.default_rng(0).random((2, 8, 12, 14)).cumsum(axis=1)
+    >>> quick = {"n_iter": 2, "n_components": 4, "n_samples": 2000}
+    >>> model = fastcl.learn_signal_prior(volumes, patch=(2, 2, 2), m=50, rng=0, **quick)
+    >>> model(volumes[0], 0.1).shape
+    (8, 12, 14)
+    """
+    _check(method, settings)
+    rng = as_generator(rng)
+    patch_sketch = sketch_signals(
+        signals,
+        patch,
+        m,
+        rng,
+        progress,
+        channel_axis=channel_axis,
+        dim=dim,
+        keep_means=keep_means,
+        dither=dither,
+        subsample=subsample,
+        effort=effort,
+    )
+    return learn_patches(patch_sketch, method, rng=rng, progress=progress, **settings)
+
+
+def learn_image_prior(
+    images: Sequence[ArrayLike] | files.PathLike,
+    patch: int | Sequence[int] = 6,
+    m: int = 4000,
+    rng: Any = None,
+    progress: bool = False,
+    *,
+    channel_axis: int | None = None,
+    dim: int = MAX_DIM,
     method: str = "max_entropy",
     subsample: int = SUBSAMPLE,
     effort: SearchEffort | None = None,
     skip_bad: bool = False,
     **settings: Any,
-) -> ImageModel:
+) -> SignalModel:
     """Learn a patch prior from photographs, through a sketch of all their patches.
 
     Parameters
     ----------
-    images, patch, m, progress, subsample, effort, skip_bad
+    images, patch, m, progress, channel_axis, dim, subsample, effort, skip_bad
         As in `sketch_images`.
     rng : int or numpy.random.Generator, optional
     method, **settings
@@ -237,7 +341,7 @@ def learn_image_prior(
 
     Returns
     -------
-    ImageModel
+    SignalModel
 
     Raises
     ------
@@ -257,6 +361,16 @@ def learn_image_prior(
     """
     _check(method, settings)
     rng = as_generator(rng)
-    fit: dict[str, Any] = {"subsample": subsample, "effort": effort, "skip_bad": skip_bad}
-    patch_sketch = sketch_images(images, patch, m, rng, progress, **fit)
+    patch_sketch = sketch_images(
+        images,
+        patch,
+        m,
+        rng,
+        progress,
+        channel_axis=channel_axis,
+        dim=dim,
+        subsample=subsample,
+        effort=effort,
+        skip_bad=skip_bad,
+    )
     return learn_patches(patch_sketch, method, rng=rng, progress=progress, **settings)

@@ -1,19 +1,21 @@
-"""Sketching the patches of photographs, in the coordinates in which their prior is learned."""
+"""Sketching the patches of signals, in the coordinates in which their prior is learned."""
 
 from __future__ import annotations
 
-import hashlib
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import files
-from ..data.patches import PatchTransform, as_photograph
+from ..data.patch_transform import PatchTransform
+from ..data.patches import position_counts
 from ..data.readers import ImageFolder
+from ..data.signals import Signals, as_patch, check_photograph
 from ..data.sources import Patches
 from ..learning.adaptive import SearchEffort, adapt_frequencies
 from ..measures.base import ReferenceMeasure
@@ -24,11 +26,12 @@ from ..sketching.sketch import Sketch
 from ..validation import as_count, as_generator
 
 SUBSAMPLE = 100_000
+MAX_DIM = 48  # axes that are sketched: beyond them patches are nearly Gaussian
 DITHER = 1 / 255  # width of the uniform noise that hides the rounding of 8-bit photographs
 
 
 class PatchSketch(files.Storable, kind="patch-sketch"):
-    """The sketch of the patches of photographs, with the transform and reference to learn from it.
+    """The sketch of the patches of signals, with the transform and reference to learn from it.
 
     Attributes
     ----------
@@ -38,6 +41,10 @@ class PatchSketch(files.Storable, kind="patch-sketch"):
         A Gaussian scale mixture, fitted to the white coordinates of a subsample.
     sketch : Sketch
         Of all patches, in the coordinates in which `reference` is standard normal (`gaussianise`).
+    channel_axis : int or None
+        The axis of the signals that has the channels.
+    rate : float or None
+        Of sounds, in samples per second.
 
     Raises
     ------
@@ -46,7 +53,12 @@ class PatchSketch(files.Storable, kind="patch-sketch"):
     """
 
     def __init__(
-        self, transform: PatchTransform, reference: ReferenceMeasure, sketch: Sketch
+        self,
+        transform: PatchTransform,
+        reference: ReferenceMeasure,
+        sketch: Sketch,
+        channel_axis: int | None = None,
+        rate: float | None = None,
     ) -> None:
         dims = (transform.dim, reference.dim, sketch.dim)
         if len(set(dims)) > 1:
@@ -56,10 +68,12 @@ class PatchSketch(files.Storable, kind="patch-sketch"):
         self.transform = transform
         self.reference = reference
         self.sketch = sketch
+        self.channel_axis = channel_axis
+        self.rate = rate
 
     def __repr__(self) -> str:
         parts = f"reference={self.reference}, sketch={self.sketch}"
-        return f"PatchSketch(patch={self.transform.patch}, {parts})"
+        return f"PatchSketch({self.transform}, {parts})"
 
     @property
     def scale_mixture(self) -> GaussianScaleMixture:
@@ -67,7 +81,7 @@ class PatchSketch(files.Storable, kind="patch-sketch"):
         if not isinstance(self.reference, GaussianScaleMixture):
             raise ValueError(
                 "patch_sketch has no Gaussian scale mixture as its reference: "
-                "make it anew with sketch_images"
+                "make it anew with sketch_signals"
             )
         return self.reference
 
@@ -77,6 +91,7 @@ class PatchSketch(files.Storable, kind="patch-sketch"):
             files.parts_of("transform", self.transform)
             | files.parts_of("reference", self.reference)
             | files.parts_of("sketch", self.sketch)
+            | layout_to_arrays(self.channel_axis, self.rate)
         )
 
     @classmethod
@@ -86,71 +101,54 @@ class PatchSketch(files.Storable, kind="patch-sketch"):
             files.part_from("transform", arrays, PatchTransform),
             files.part_from("reference", arrays, ReferenceMeasure),
             files.part_from("sketch", arrays, Sketch),
+            *layout_from_arrays(arrays),
         )
 
 
-class ImageList:
-    """Images in memory, read in the same way as an `ImageFolder`.
-
-    All are checked at once, and each is converted when it is asked for.
-
-    Attributes
-    ----------
-    shapes : list of (H, W)
-    """
-
-    def __init__(self, images: Sequence[ArrayLike], patch: int) -> None:
-        self.images = list(images)
-        self.patch = patch
-        self.shapes = [self[index].shape for index in range(len(self))]
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> NDArray:
-        if index >= len(self):
-            raise IndexError(index)
-        return as_photograph(self.images[index], f"images[{index}]", self.patch)
-
-    def describe(self) -> str:
-        """A text that identifies these images: their shapes and a checksum."""
-        digest = hashlib.sha256()
-        for image in self.images:
-            digest.update(np.ascontiguousarray(image).tobytes())
-        return f"{self.shapes} {digest.hexdigest()[:32]}"
+def layout_to_arrays(channel_axis: int | None, rate: float | None) -> files.Arrays:
+    """What a file keeps of the layout of signals: what is not None."""
+    layout = {"channel_axis": channel_axis, "rate": rate}
+    return {name: value for name, value in layout.items() if value is not None}
 
 
-Images = ImageFolder | ImageList
+def layout_from_arrays(arrays: files.Arrays) -> tuple[int | None, float | None]:
+    """(channel_axis, rate) of `layout_to_arrays`."""
+    channel_axis = int(arrays["channel_axis"]) if "channel_axis" in arrays else None
+    return channel_axis, float(arrays["rate"]) if "rate" in arrays else None
 
 
-def sketch_images(
-    images: Sequence[ArrayLike] | files.PathLike,
-    patch: int = 6,
+def sketch_signals(
+    signals: Sequence[ArrayLike],
+    patch: int | Sequence[int] = 6,
     m: int = 4000,
     rng: Any = None,
     progress: bool = False,
     checkpoint: files.PathLike | None = None,
     checkpoint_every: int = POINTS_BETWEEN,
     *,
+    channel_axis: int | None = None,
+    dim: int = MAX_DIM,
+    keep_means: bool = True,
+    dither: float = 0.0,
     subsample: int = SUBSAMPLE,
     effort: SearchEffort | None = None,
-    skip_bad: bool = False,
 ) -> PatchSketch:
-    """Sketch all overlapping patches of photographs.
+    """Sketch all overlapping patches of signals of any shape.
 
-    A subsample of the patches is used to fit the transform (remove the mean, project on the
-    principal axes, scale to unit variance) and a Gaussian scale mixture, and to choose the
-    frequencies at which patches differ from it (`adapt_frequencies`). The sketch then reads every
-    patch once, in the coordinates in which the scale mixture is standard normal (`gaussianise`).
+    A subsample of the patches is used to fit the transform (keep the means of the channels apart,
+    project on the leading principal axes, scale to unit variance) and a Gaussian scale mixture, and
+    to choose the frequencies at which patches differ from it (`adapt_frequencies`). The sketch then
+    reads every patch once, in the coordinates in which the scale mixture is standard normal
+    (`gaussianise`).
 
     Parameters
     ----------
-    images : sequence of arrays (H, W), or path
-        Grey photographs in [0, 1]; 8 and 16-bit integers are divided by their largest value. A path
-        names a folder of image files (PNG, JPEG, TIFF, BMP, PGM; needs the extra "demo"), which are
-        opened one at a time, and turned upright. Hidden files are passed over.
-    patch : int
-        Side of the patches in pixels, at least 2.
+    signals : sequence of arrays
+        (T,), (H, W) or (D, H, W), with or without an axis of channels: sounds, images, volumes.
+        Their sizes may differ. Floats; 8 and 16-bit integers are divided by the largest value of
+        their type.
+    patch : int or tuple of int
+        Sides of the patches: one for all axes, or one per axis. A patch has all channels.
     m : int
         Number of frequencies.
     rng : int or numpy.random.Generator, optional
@@ -158,10 +156,72 @@ def sketch_images(
     checkpoint, checkpoint_every : optional
         As in `sketch`, counted in patches. The file also keeps what was fitted before the pass;
         `fastcl.load` reads it.
+    channel_axis : int, optional
+        The axis of the channels, if there are any.
+    dim : int
+        Largest number of principal axes that are sketched. The coordinates along the others count
+        as independent and Gaussian.
+    keep_means : bool
+        Whether the mean of every channel of a patch is kept apart, and is not denoised in itself.
+    dither : float
+        Width of the uniform noise that hides the rounding of the values, such as 1 / 255.
     subsample : int
         Approximate number of patches in the subsample.
     effort : SearchEffort, optional
         How long to search for frequencies, see `adapt_frequencies`.
+
+    Returns
+    -------
+    PatchSketch
+
+    Raises
+    ------
+    TypeError, ValueError
+        No signals; one that is not finite, smaller than a patch, or with other axes or channels
+        than the first; a checkpoint of other signals or settings.
+    OSError
+        A checkpoint that cannot be written.
+
+    Notes
+    -----
+    Peak memory besides the signals: the patches of the subsample and their coordinates, about 40 D
+    bytes per patch of D numbers, and what `adapt_frequencies` takes.
+    """
+    patch_signals = Signals(signals, "signals", patch, channel_axis)
+    settings = PassSettings(m, dim, keep_means, dither, subsample, effort)
+    return sketch_patches(patch_signals, settings, rng, progress, checkpoint, checkpoint_every)
+
+
+def sketch_images(
+    images: Sequence[ArrayLike] | files.PathLike,
+    patch: int | Sequence[int] = 6,
+    m: int = 4000,
+    rng: Any = None,
+    progress: bool = False,
+    checkpoint: files.PathLike | None = None,
+    checkpoint_every: int = POINTS_BETWEEN,
+    *,
+    channel_axis: int | None = None,
+    dim: int = MAX_DIM,
+    subsample: int = SUBSAMPLE,
+    effort: SearchEffort | None = None,
+    skip_bad: bool = False,
+) -> PatchSketch:
+    """Sketch all overlapping patches of photographs: `sketch_signals` in units of [0, 1].
+
+    Parameters
+    ----------
+    images : sequence of arrays (H, W), or path
+        Grey photographs in [0, 1]; 8 and 16-bit integers are divided by their largest value. Colour
+        has an axis of channels. A path names a folder of image files (PNG, JPEG, TIFF, BMP, PGM;
+        needs the extra "demo"), which are opened one at a time, and turned upright: in colour if
+        `channel_axis` is given, and in grey otherwise. Hidden files are passed over.
+    patch : int or (int, int)
+        Sides of the patches in pixels.
+    m, rng, progress, checkpoint, checkpoint_every, dim, subsample, effort
+        As in `sketch_signals`. The dither is one step of 8-bit levels.
+    channel_axis : int, optional
+        The axis of the channels; -1 for (H, W, 3).
     skip_bad : bool
         Whether to leave out the files of a folder that cannot be used, with a warning for each,
         instead of raising an error. Each file is then read once more.
@@ -173,43 +233,80 @@ def sketch_images(
     Raises
     ------
     TypeError, ValueError
-        No images; an image with colour, alpha or NaN, not in [0, 1], or smaller than a patch; a
-        checkpoint of other images or settings.
+        No images; an image with alpha or NaN, not in [0, 1], with other channels than the first, or
+        smaller than a patch; a checkpoint of other images or settings.
     OSError, ImportError
         A folder that cannot be read, or a checkpoint that cannot be written; a folder without the
         extra "demo".
 
     Notes
     -----
-    Peak memory besides the images: the patches of the subsample and their coordinates, about 40 d
-    bytes per patch, and what `adapt_frequencies` takes.
+    Memory as in `sketch_signals`.
     """
-    patch = as_count(patch, "patch", least=2)
-    m = as_count(m, "m")
-    subsample = as_count(subsample, "subsample")
-    if effort is not None and not isinstance(effort, SearchEffort):
-        raise TypeError(f"effort must be a fastcl.SearchEffort, got {effort!r}")
+    patch = as_patch(patch, 2)
+    settings = PassSettings(m, dim, True, DITHER, subsample, effort)
+    opened = _open_images(images, patch, channel_axis, skip_bad)
+    return sketch_patches(opened, settings, rng, progress, checkpoint, checkpoint_every)
+
+
+class PassSettings(NamedTuple):
+    """What a sketch of patches depends on besides the signals and the seed."""
+
+    m: int
+    dim: int
+    keep_means: bool
+    dither: float
+    subsample: int
+    effort: SearchEffort | None
+
+    def check(self) -> None:
+        """TypeError or ValueError for a setting that makes no sense."""
+        for name in ("m", "dim", "subsample"):
+            as_count(getattr(self, name), name)
+        if not (np.ndim(self.dither) == 0 and 0 <= self.dither < np.inf):
+            raise ValueError(f"dither must be a number, not negative, got {self.dither!r}")
+        if self.effort is not None and not isinstance(self.effort, SearchEffort):
+            raise TypeError(f"effort must be a fastcl.SearchEffort, got {self.effort!r}")
+
+    def describe(self, seed: int | None) -> str:
+        """A text that differs between settings; it leaves out what is as it is by default."""
+        words = [f"m={self.m} seed={seed}"]
+        default = PassSettings(self.m, MAX_DIM, True, DITHER, SUBSAMPLE, None)
+        for name, value in self._asdict().items():
+            if value != getattr(default, name):
+                words.append(str(value) if name == "effort" else f"{name}={value}")
+        return " ".join(words)
+
+
+def sketch_patches(
+    signals: Signals,
+    settings: PassSettings,
+    rng: Any = None,
+    progress: bool = False,
+    checkpoint: files.PathLike | None = None,
+    checkpoint_every: int = POINTS_BETWEEN,
+    rate: float | None = None,
+) -> PatchSketch:
+    """The `PatchSketch` of checked signals; `rate` is that of sounds, in samples per second."""
+    settings.check()
     checkpoint_every = as_count(checkpoint_every, "checkpoint_every")
-    opened = _open_images(images, patch, skip_bad)
-    source = Patches(opened, patch)
+    source = Patches(signals)
     is_repeatable = rng is not None
     rng = as_generator(rng)
     seed = int(rng.integers(2**63))
     result = state = None
     if checkpoint is not None:
-        settings = f" m={m} seed={seed if is_repeatable else None}"
-        settings += "" if subsample == SUBSAMPLE else f" subsample={subsample}"
-        settings += "" if effort is None else f" {effort}"
-        state = PassState(source.describe() + settings, seed=seed)
+        words = f" {settings.describe(seed if is_repeatable else None)}"
+        state = PassState(source.describe() + words, seed=seed)
         result = _resumed(checkpoint, source.describe(), state.data)
     if result is None:
-        result = _fitted(opened, patch, m, subsample, effort, rng, progress)
+        result = _fitted(signals, settings, rng, progress, rate)
         result.sketch.pass_state = state
         if checkpoint is not None:  # the fit may take longer than the pass
             result.save(checkpoint)
     if result.sketch.pass_state is not None:
         seed = result.sketch.pass_state.seed
-    source.prepare = _coordinates(result, seed)
+    source.prepare = _coordinates(result, settings.dither, seed)
     run_pass(
         result.sketch,
         source,
@@ -221,20 +318,21 @@ def sketch_images(
     return result
 
 
-def _open_images(images: Any, patch: int, skip_bad: bool) -> Images:
-    if isinstance(images, np.ndarray) and images.ndim == 2:
+def _open_images(
+    images: Any, patch: tuple[int, ...], channel_axis: int | None, skip_bad: bool
+) -> Signals:
+    if isinstance(images, np.ndarray) and images.ndim == 2 + (channel_axis is not None):
         raise ValueError("images must be a sequence of images, got one: pass [image]")
-    is_path = isinstance(images, (str, os.PathLike))
-    opened = ImageFolder(images, patch, skip_bad) if is_path else ImageList(images, patch)
-    if not len(opened):
-        raise ValueError("images is empty")
-    return opened
+    items = images
+    if isinstance(images, (str, os.PathLike)):
+        items = ImageFolder(images, patch, skip_bad, colour=channel_axis is not None)
+    return Signals(items, "images", patch, channel_axis, 2, check_photograph)
 
 
-def _resumed(checkpoint: files.PathLike, images: str, data: str) -> PatchSketch | None:
+def _resumed(checkpoint: files.PathLike, signals: str, data: str) -> PatchSketch | None:
     """The `PatchSketch` in a checkpoint, or None if there is no such file.
 
-    ValueError unless it belongs to a pass over `data`: these `images`, with all settings.
+    ValueError unless it belongs to a pass over `data`: these `signals`, with all settings.
     """
     files.check_writable(checkpoint)
     if not Path(checkpoint).exists():
@@ -242,39 +340,46 @@ def _resumed(checkpoint: files.PathLike, images: str, data: str) -> PatchSketch 
     result = PatchSketch.load(checkpoint)
     found = getattr(result.sketch.pass_state, "data", "")
     if found != data:
-        same = found.startswith(f"{images} ")
+        same = found.startswith(f"{signals} ")
         raise (ValueError if same else OtherData)(
-            f"checkpoint {str(checkpoint)!r} belongs to other {'settings' if same else 'images'}: "
+            f"checkpoint {str(checkpoint)!r} belongs to other {'settings' if same else 'signals'}: "
             "remove it to start anew"
         )
     return result
 
 
 def _fitted(
-    images: Images,
-    patch: int,
-    m: int,
-    subsample: int,
-    effort: SearchEffort | None,
+    signals: Signals,
+    settings: PassSettings,
     rng: np.random.Generator,
     progress: bool,
+    rate: float | None,
 ) -> PatchSketch:
     """Everything that is fitted on a subsample, with an empty sketch."""
-    sample = rng.permutation(_random_patches(images, patch, subsample, rng))
-    transform = PatchTransform.fit(_dither(sample, rng))
-    white = transform.forward(_dither(sample, rng))[0]
+    sample = rng.permutation(_random_patches(signals, settings.subsample, rng))
+    transform = PatchTransform.fit(
+        _dither(sample, settings.dither, rng),
+        signals.patch,
+        settings.dim,
+        signals.channels,
+        settings.keep_means,
+    )
+    white = transform.whiten(_dither(sample, settings.dither, rng))
     reference = GaussianScaleMixture.fit(white)
     normal = standard_normal(transform.dim)
     points = reference.gaussianise(white)
-    sketch = Sketch(adapt_frequencies(points, m, normal, rng, progress, effort=effort))
+    omega = adapt_frequencies(points, settings.m, normal, rng, progress, effort=settings.effort)
+    sketch = Sketch(omega)
     sketch.domain = normal
-    return PatchSketch(transform, reference, sketch)
+    return PatchSketch(transform, reference, sketch, signals.channel_axis, rate)
 
 
-def _coordinates(fitted: PatchSketch, seed: int) -> Callable[[int], Callable[[NDArray], NDArray]]:
-    """For the index of an image, the function from its patches to the coordinates of the sketch.
+def _coordinates(
+    fitted: PatchSketch, dither: float, seed: int
+) -> Callable[[int], Callable[[NDArray], NDArray]]:
+    """For the index of a signal, the function from its patches to the coordinates of the sketch.
 
-    The dither of an image depends on the seed and the index alone, so that a pass can resume.
+    The dither of a signal depends on the seed and the index alone, so that a pass can resume.
     """
 
     transform = fitted.transform
@@ -284,27 +389,35 @@ def _coordinates(fitted: PatchSketch, seed: int) -> Callable[[int], Callable[[ND
         noise = np.random.default_rng([seed, index])
 
         def to_coordinates(patches: NDArray) -> NDArray:
-            dithered = _dither(patches.astype(np.float32), noise)
-            return scale_mixture.gaussianise(transform.forward(dithered)[0])
+            dithered = _dither(patches.astype(np.float32), dither, noise)
+            return scale_mixture.gaussianise(transform.whiten(dithered))
 
         return to_coordinates
 
     return prepare
 
 
-def _random_patches(images: Images, patch: int, n: int, rng: np.random.Generator) -> NDArray:
-    """About n flat patches, from every image in proportion to its number of patches."""
-    totals = [np.prod(np.subtract(shape, patch - 1)) for shape in images.shapes]
+def _random_patches(signals: Signals, n: int, rng: np.random.Generator) -> NDArray:
+    """About n flat patches, from every signal in proportion to its number of patches."""
+    patch = signals.patch
+    totals = [math.prod(position_counts(shape, patch)) for shape in signals.shapes]
     counts = np.array(totals, np.float64)
     counts = np.ceil(n * counts / counts.sum()).astype(int)
     sample = []
     for index, count in enumerate(counts):
-        windows = np.lib.stride_tricks.sliding_window_view(images[index], (patch, patch))
-        rows, columns = (rng.integers(size, size=count) for size in windows.shape[:2])
-        sample.append(windows[rows, columns].reshape(count, -1).astype(np.float32))
+        signal = signals[index]
+        axes = tuple(range(1, signal.ndim))
+        windows = np.lib.stride_tricks.sliding_window_view(signal, patch, axis=axes)
+        places: list[Any] = [slice(None)]
+        places += [rng.integers(size, size=count) for size in windows.shape[1 : signal.ndim]]
+        chosen = np.moveaxis(windows[tuple(places)], 0, 1)  # (count, C, *patch)
+        sample.append(chosen.reshape(count, -1).astype(np.float32))
     return np.concatenate(sample)
 
 
-def _dither(patches: NDArray, rng: np.random.Generator) -> NDArray:
+def _dither(patches: NDArray, width: float, rng: np.random.Generator) -> NDArray:
+    """Patches with uniform noise of this width added, as float32."""
+    if width == 0:
+        return patches
     noise = rng.random(patches.shape, dtype=np.float32) - np.float32(0.5)
-    return patches + noise * np.float32(DITHER)
+    return patches + noise * np.float32(width)

@@ -29,7 +29,7 @@ from ..validation import (
     as_positive,
     check_lengths,
 )
-from .patch_model import ImageModel
+from .patch_model import SignalModel
 
 ESTIMATORS = ("mean", "map")
 CHUNK_VALUES = 1 << 21  # numbers in the largest temporary: bounds the memory for any number of rows
@@ -106,7 +106,7 @@ def denoise(
     array([[1.]])
     """
     if not isinstance(prior, (Prior, ReferenceMeasure)):
-        hint = ": use denoise_image" if isinstance(prior, ImageModel) else ""
+        hint = ": use denoise_image" if isinstance(prior, SignalModel) else ""
         raise TypeError(
             f"prior must be a fastcl.Prior or a reference measure, got {type(prior).__name__}{hint}"
         )

@@ -1,10 +1,16 @@
-"""Overlapping patches added up to an image."""
+"""Overlapping patches added up to a signal."""
+
+import numpy as np
 
 
-def add_patches(patches, first, out):
-    # out[first + i + u, j + v] += patches[i, j, u, v]
-    # patches (r, c, p, p), out (H, c + p - 1)
-    rows, columns, patch, _ = patches.shape
-    for i in range(patch):
-        for j in range(patch):
-            out[first + i : first + i + rows, j : j + columns] += patches[:, :, i, j]
+def add_patches(patches, starts, strides, out):
+    # out[c, starts + strides * i + u] += patches[i, c, u], with an index i, u for each axis
+    # patches (*r, C, *p), out (C, *axes)
+    counts = patches.shape[: len(starts)]
+    for offset in np.ndindex(patches.shape[len(starts) + 1 :]):
+        place = tuple(
+            slice(start + u, start + u + stride * (count - 1) + 1, stride)
+            for start, u, stride, count in zip(starts, offset, strides, counts, strict=True)
+        )
+        for c in range(len(out)):
+            out[(c, *place)] += patches[(..., c, *offset)]

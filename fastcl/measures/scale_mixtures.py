@@ -229,10 +229,14 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
 
     @np.errstate(under="ignore", **OVERFLOW)
     def posterior_mean(self, y: ArrayLike, noise: NDArray) -> NDArray:
-        """E[x | y] (n, d) for y = x + N(0, diag(noise^2)); noise is (d,), or a number."""
+        """E[x | y] (n, d) for y = x + N(0, diag(noise^2)).
+
+        noise is (d,), or a number; or else the covariance (d, d) of the noise.
+        """
         y = as_points(y, "y", self.dim)
-        noise = as_noise_level(noise, self.dim, "noise")
-        check_lengths(noise, "noise")
+        if np.ndim(noise) != 2:
+            noise = as_noise_level(noise, self.dim, "noise")
+            check_lengths(noise, "noise")
         out = np.empty_like(y)
         kernel("mixture_means", like=y)(y, *self._mean_factors(y, noise), out)
         if not np.isfinite(out).all():
@@ -242,16 +246,23 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
     def _mean_factors(self, like: NDArray, noise: NDArray) -> tuple[NDArray, ...]:
         """(bases, precisions, constants, gains, inverses) for `mixture_means`, cached.
 
-        In the basis of a component, its covariance is diagonal and that of the noise is I.
+        In the basis of a component, its covariance is diagonal and that of the noise is I. `noise`
+        is (d,), standard deviations, or (d, d), their covariance.
         """
         dtype = like.dtype
 
         def make() -> tuple[NDArray, ...]:
-            values, vectors = np.linalg.eigh(self._covariances / (noise[:, None] * noise))
+            if noise.ndim == 1:
+                values, vectors = np.linalg.eigh(self._covariances / (noise[:, None] * noise))
+                bases, inverses = vectors / noise[:, None], vectors.swapaxes(1, 2) * noise
+            else:
+                root = np.linalg.cholesky(noise)
+                whitening = np.linalg.inv(root)
+                values, vectors = np.linalg.eigh(whitening @ self._covariances @ whitening.T)
+                bases, inverses = whitening.T @ vectors, vectors.swapaxes(1, 2) @ root.T
             variances = self.scales[:, None] ** 2 * np.maximum(values, 0)[:, None, :]
             precisions = 1 / (1 + variances)
             constants = np.log(self._weights) + np.log(precisions).sum(axis=2) / 2
-            bases, inverses = vectors / noise[:, None], vectors.swapaxes(1, 2) * noise
             inverses = _padded(_padded(inverses, dtype).swapaxes(1, 2), dtype).swapaxes(1, 2)
             return (
                 _padded(bases, dtype),

@@ -174,7 +174,8 @@ def test_the_points_of_a_folder_are_the_patches_of_its_images(tmp_path):
     folder = write_images(tmp_path / "images")
     omega = fastcl.draw_frequencies(20, dim=9, scale=1.0, rng=0)
     sk = fastcl.sketch(folder, omega)
-    expected = fastcl.sketch((extract_patches(image, 3) for image in read_images(folder)), omega)
+    patches = (extract_patches(image[None], (3, 3)) for image in read_images(folder))
+    expected = fastcl.sketch(patches, omega)
     assert sk.count == expected.count == 18 * 28 + 23 * 13 + 28 * 28
     # Each band is a part, so that the partial sums differ.
     assert_within(sk.values, expected.values, 32 * np.finfo(np.float64).eps)

@@ -15,7 +15,7 @@ def trained():
     with pytest.MonkeyPatch.context() as patch, threads(1):
         do_little(patch)
         sketch = fastcl.sketch_images([photograph(seed) for seed in range(4)], PATCH, m=40, rng=0)
-        models = {"reference": fastcl.ImageModel(sketch.transform, sketch.reference)}
+        models = {"reference": fastcl.SignalModel(sketch.transform, sketch.reference)}
         for name, settings in LEARNING.items():
             models[name] = fastcl.learn_patches(sketch, rng=0, **settings)
     return SimpleNamespace(sketch=sketch, models=models)

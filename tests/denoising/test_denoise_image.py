@@ -40,7 +40,7 @@ def test_a_turned_photograph_of_a_turned_model_is_turned(trained, estimator):
     # Rows and columns are treated alike on the way from the image to its patches and back.
     transform = trained.sketch.transform
     turned = np.arange(PATCH**2).reshape(PATCH, PATCH).T.ravel()
-    other = fastcl.ImageModel(
+    other = fastcl.SignalModel(
         fastcl.PatchTransform(PATCH, transform.axes[turned], transform.stds),
         trained.sketch.reference,
     )

@@ -77,7 +77,7 @@ def test_energies_take_the_parameters_and_no_more(device):
 def test_an_image_takes_a_few_images_and_a_band(device, monkeypatch):
     monkeypatch.setattr(patches, "DEVICE_CHUNK_PATCHES", 300)
     transform = fastcl.PatchTransform.fit(np.random.default_rng(0).standard_normal((600, 9)))
-    model = fastcl.ImageModel(
+    model = fastcl.SignalModel(
         transform, fastcl.GaussianScaleMixture(np.eye(8), [0.5, 1.5], [0.6, 0.4])
     )
     noisy = np.random.default_rng(0).random((60, 40))

@@ -17,7 +17,7 @@ NAMES = ["reference", *LEARNING]
 def test_learning_from_a_sketch_alone_gives_a_model(trained):
     for name in LEARNING:
         model = trained.models[name]
-        assert isinstance(model, fastcl.ImageModel)
+        assert isinstance(model, fastcl.SignalModel)
         assert model.transform is trained.sketch.transform
         assert model.prior.dim == PATCH**2 - 1
         assert not model.interrupted
@@ -220,7 +220,7 @@ def test_bad_arguments_of_the_sketch_are_named(arguments, error, name):
         ("sigma", -1.0, ValueError),
         ("sigma", np.nan, ValueError),
         ("sigma", "1", TypeError),
-        ("sigma", [1.0], TypeError),
+        ("sigma", [1.0, 2.0], ValueError),
         ("strength", 0, ValueError),
         ("strength", None, TypeError),
         ("n_samples", 0, ValueError),
@@ -251,13 +251,13 @@ def test_an_unknown_estimator_is_named(trained):
 def test_a_prior_that_does_not_fit_the_patches_is_refused(trained):
     for prior in (fastcl.MLPPrior(5, (4,), rng=0), fastcl.Gaussian(np.zeros(5), np.eye(5))):
         with pytest.raises(ValueError, match=r"prior.*dimension"):
-            fastcl.ImageModel(trained.sketch.transform, prior)
+            fastcl.SignalModel(trained.sketch.transform, prior)
 
 
 def test_a_model_takes_densities_alone(trained):
     for thing in (None, fastcl.Box(np.zeros(15), np.ones(15))):
         with pytest.raises(TypeError, match=r"^prior must be a fastcl\.Prior"):
-            fastcl.ImageModel(trained.sketch.transform, thing)
+            fastcl.SignalModel(trained.sketch.transform, thing)
 
 
 def test_a_sketch_with_another_reference_is_not_learned_from(trained):

@@ -9,6 +9,7 @@ from pictures import MIN_SEARCH, PATCH, photograph
 import fastcl
 from fastcl.data import patches
 from fastcl.data.patches import extract_patches
+from fastcl.data.signals import Signals
 from fastcl.denoising import patch_sketch
 from fastcl.learning import adaptive
 
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def white_patches(image, transform):
-    return transform.forward(extract_patches(image.astype(np.float32), transform.patch))[0]
+    return transform.whiten(extract_patches(image.astype(np.float32)[None], transform.patch))
 
 
 def test_sketch_is_that_of_every_gaussianised_patch(small_fit, monkeypatch):
@@ -70,7 +71,7 @@ def test_sketch_does_not_depend_on_the_bands(small_fit, monkeypatch):
 
 def test_dither_is_uniform_over_one_grey_level():
     grey = np.full((200, 100), 0.5, np.float32)
-    dithered = patch_sketch._dither(grey, np.random.default_rng(0)) - 0.5
+    dithered = patch_sketch._dither(grey, 1 / 255, np.random.default_rng(0)) - 0.5
     assert dithered.dtype == np.float32
     assert np.abs(dithered).max() <= 0.5 / 255 + 1e-7
     # 20000 draws: the mean is within five standard errors, and so is the variance (kurtosis 9/5).
@@ -93,7 +94,7 @@ def test_random_patches_are_patches_from_every_image():
 
     def draw(images):
         rng = np.random.default_rng(0)
-        return patch_sketch._random_patches(patch_sketch.ImageList(images, 4), 4, 300, rng)
+        return patch_sketch._random_patches(Signals(images, "images", 4), 300, rng)
 
     sample = draw(flat)
     assert sample.shape[1] == 16

@@ -167,13 +167,13 @@ def test_the_smallest_image_is_one_value_of_the_mask():
     ],
 )
 def test_bad_images_are_named(bad, error, message):
-    with pytest.raises(error, match=f"^image .*{message}"):
+    with pytest.raises(error, match=f"^signal .*{message}"):
         fastcl.estimate_noise(bad)
 
 
 # ---- restoration ---------------------------------------------------------------------------------
 
-MODEL = fastcl.ImageModel(TRANSFORM, PRIOR)
+MODEL = fastcl.SignalModel(TRANSFORM, PRIOR)
 
 
 @pytest.mark.parametrize("estimator", ["mean", "map"])
@@ -199,7 +199,7 @@ def test_precisions_are_those_of_the_model(tmp_path):
     given = noisy(image("weave", (20, 24)), 0.1)
     results = {}
     for precisions in [(1.5, 4.0), (4.0, 1.5), (2.0,), (1.0, 4.0, 16)]:
-        model = fastcl.ImageModel(TRANSFORM, PRIOR, precisions=precisions)
+        model = fastcl.SignalModel(TRANSFORM, PRIOR, precisions=precisions)
         assert model.precisions == precisions
         model.save(tmp_path / "m.npz")
         loaded = fastcl.load_prior(tmp_path / "m.npz")
@@ -223,7 +223,7 @@ def test_one_pass_is_written_out():
         clean = PRIOR.posterior_mean(coordinates, sigma / np.sqrt(beta) / TRANSFORM.stds)
         total[i : i + PATCH, j : j + PATCH] += TRANSFORM.inverse(clean, mean).reshape(PATCH, PATCH)
         counts[i : i + PATCH, j : j + PATCH] += 1
-    model = fastcl.ImageModel(TRANSFORM, PRIOR, precisions=[beta])
+    model = fastcl.SignalModel(TRANSFORM, PRIOR, precisions=[beta])
     expected = (given + beta * total) / (1 + beta * counts)
     np.testing.assert_allclose(
         fastcl.denoise_image(model, given, sigma), expected, rtol=0, atol=1e-12
@@ -255,7 +255,7 @@ def models():
             ),
         }
         for name, prior in priors.items():
-            yield pytest.param(fastcl.ImageModel(transform, prior), id=f"{name}, side {side}")
+            yield pytest.param(fastcl.SignalModel(transform, prior), id=f"{name}, side {side}")
 
 
 @pytest.mark.parametrize("settings", [{}, {"strength": 0.7}, {"estimator": "map"}], ids=str)
@@ -293,13 +293,13 @@ def test_integers_on_a_device_are_photographs_and_their_noise_is_estimated(backe
 def test_files_from_before_the_precisions_have_the_default():
     arrays = MODEL.to_arrays()
     del arrays["precisions"]
-    assert fastcl.ImageModel.from_arrays(arrays).precisions == MODEL.precisions
+    assert fastcl.SignalModel.from_arrays(arrays).precisions == MODEL.precisions
 
 
 @pytest.mark.parametrize("precisions", [(0.0,), (-1.0,), (1.0, np.nan), (np.inf,), ()])
 def test_bad_precisions_are_named(precisions):
     with pytest.raises(ValueError, match=r"^precisions"):
-        fastcl.ImageModel(TRANSFORM, PRIOR, precisions=precisions)
+        fastcl.SignalModel(TRANSFORM, PRIOR, precisions=precisions)
 
 
 def test_noise_and_images_on_the_scale_of_255_are_refused():

@@ -415,8 +415,8 @@ def test_a_row_at_whose_points_the_density_vanishes_stays():
 
 def test_an_image_model_is_sent_to_denoise_image():
     transform = fastcl.PatchTransform.fit(np.random.default_rng(0).random((50, 4)))
-    model = fastcl.ImageModel(transform, fastcl.Gaussian(np.zeros(3), np.eye(3)))
-    with pytest.raises(TypeError, match="got ImageModel: use denoise_image"):
+    model = fastcl.SignalModel(transform, fastcl.Gaussian(np.zeros(3), np.eye(3)))
+    with pytest.raises(TypeError, match="got SignalModel: use denoise_image"):
         fastcl.denoise(model, np.ones((2, 3)), 0.1)
 
 

@@ -18,6 +18,7 @@ ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_100")
 KERNEL = re.compile(r"__global__ void .*?(?<!_)\b((?!__)\w+)\(([^()]*)\)\s*\{", re.DOTALL)
 # Arguments of a twin that its CUDA kernel does not take.
 UNUSED = {
+    "add_patches": ("starts", "strides"),  # among the sizes, axis by axis
     "energy_forward": {
         "transposed",
         "part_rows",

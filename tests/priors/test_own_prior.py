@@ -62,7 +62,7 @@ def test_it_is_saved_and_loaded(tmp_path, noisy):
 
 def test_it_is_saved_as_part_of_another_object(tmp_path):
     transform = fastcl.PatchTransform(2, np.eye(4)[:, 1:3], np.ones(2))
-    fastcl.ImageModel(transform, RING).save(tmp_path / "model.npz")
+    fastcl.SignalModel(transform, RING).save(tmp_path / "model.npz")
     assert type(fastcl.load(tmp_path / "model.npz").prior) is Ring
 
 

@@ -60,7 +60,7 @@ MAKERS = {  # what is made, and the arrays it is made from
         [np.eye(4)[:, 1:3].copy(), np.ones(2)],
     ),
     "image model": (
-        lambda precisions: fastcl.ImageModel(TRANSFORM, NORMAL, precisions=precisions),
+        lambda precisions: fastcl.SignalModel(TRANSFORM, NORMAL, precisions=precisions),
         [np.array([1.0, 2.0])],
     ),
 }

@@ -180,7 +180,7 @@ def make_inputs(folder):
     np.save(folder / "rows.npy", rng.standard_normal((40, 3)))
     iio.imwrite(folder / "grey.png", rng.integers(0, 256, (9, 11), np.uint8))
     SAVED["sketch"].save(folder / "sketch.npz")
-    fastcl.ImageModel(SAVED["patch-sketch"].transform, SAVED["patch-sketch"].reference).save(
+    fastcl.SignalModel(SAVED["patch-sketch"].transform, SAVED["patch-sketch"].reference).save(
         folder / "model.npz"
     )
     SAVED["prior"].save(folder / "prior.npz")

@@ -82,7 +82,7 @@ MaxEntropyPrior(m=1, dim=2, reference=Gaussian(dim=2))
 MLPPrior(dim=2, widths=(4,), dtype=float32, reference=None)
 Chains(domain=Gaussian(dim=2), n_points=7)
 PatchTransform(patch=2, dim=3)
-ImageModel(patch=2, prior=GaussianMixture(k=2, dim=3))
+SignalModel(patch=2, prior=GaussianMixture(k=2, dim=3))
 """
     objects = [
         fastcl.Adam(0.01, schedule=cosine),
@@ -99,7 +99,7 @@ ImageModel(patch=2, prior=GaussianMixture(k=2, dim=3))
         network,
         fastcl.Chains(normal, 7),
         transform,
-        fastcl.ImageModel(transform, mixture),
+        fastcl.SignalModel(transform, mixture),
     ]
     assert [repr(thing) for thing in objects] == expected.split("\n")[1:-1]
     assert repr(fastcl.GaussianisedPrior(entropy, scales)) == (
@@ -125,12 +125,12 @@ WITHOUT_EXAMPLES = {
     "denoise_image",
     "learn_audio_prior",
     "PatchSketch",
-    "ImageModel",
+    "SignalModel",
 }
 PROTOCOLS = {"ReferenceMeasure", "Prior"}
 PLAIN = {"Constant", "LearnResult", "SearchEffort"}
 WITHOUT_ARGUMENTS = {"get_num_threads"}
-MADE_ELSEWHERE = {"PatchSketch", "ImageModel", "ReferenceMeasure", "Prior"}  # list attributes
+MADE_ELSEWHERE = {"PatchSketch", "SignalModel", "ReferenceMeasure", "Prior"}  # list attributes
 
 
 def test_public_names_document_parameters_errors_and_an_example():

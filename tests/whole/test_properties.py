@@ -283,13 +283,13 @@ def test_adding_patches_is_the_adjoint_of_extracting_them(
     height, width, patch, dtype, layout, seed
 ):
     patch, rng = min(patch, height, width), np.random.default_rng(seed)
-    image = as_laid_out(rng.standard_normal((height, width)).astype(dtype), layout)
-    patches = extract_patches(image, patch)
+    image = as_laid_out(rng.standard_normal((height, width)).astype(dtype), layout)[None]
+    patches = extract_patches(image, (patch, patch))
     given_patches, total = (
         rng.standard_normal(patches.shape).astype(dtype),
-        np.zeros((height, width), dtype),
+        np.zeros((1, height, width), dtype),
     )
-    add_patches(as_laid_out(given_patches, layout), total, patch)
+    add_patches(as_laid_out(given_patches, layout), total, (patch, patch))
     one, other = patches.astype(np.float64) * given_patches, image.astype(np.float64) * total
     # A pixel is a sum of at most patch^2 terms in the working type; both sums here are in float64.
     bound = (patch**2 * np.finfo(dtype).eps + 2 * EPS * one.size) * np.abs(one).sum()
@@ -302,9 +302,9 @@ def test_the_transform_of_patches_is_white_and_comes_back(patch, exponent, seed)
     rng = np.random.default_rng(seed)
     patches = 10.0**exponent * rng.standard_normal((200, patch**2))
     transform = fastcl.PatchTransform.fit(patches)
-    white, means = transform.forward(patches)
+    white, rest = transform.forward(patches)
     covariance = white.T @ white / len(white)
     # The errors of eigenvectors: eps times the condition number.
     np.testing.assert_allclose(covariance, np.eye(transform.dim), atol=1e-9)
     bound = 1e3 * EPS * np.abs(patches).max()
-    np.testing.assert_allclose(transform.inverse(white, means), patches, atol=bound)
+    np.testing.assert_allclose(transform.inverse(white, rest), patches, atol=bound)
