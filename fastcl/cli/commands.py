@@ -11,15 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import files
-from ..data.image_formats import IMAGE_SUFFIXES, kept_dtype, read_levels, write_image
+from ..data.image_formats import IMAGE_SUFFIXES
 from ..data.npy_files import NpyFile
 from ..data.readers import read_array
-from ..data.signal_files import as_picture
+from ..data.sound_formats import SOUND_SUFFIXES
 from ..data.sources import Rows
-from ..denoising.noise_level import estimate_noise
 from ..denoising.patch_model import IMAGE_METHODS, SignalModel, learn_patches
-from ..denoising.patch_sketch import PatchSketch, sketch_images
-from ..denoising.restoration import denoise_image
+from ..denoising.patch_sketch import PatchSketch
 from ..denoising.vectors import denoise
 from ..fourier.frequencies import draw_frequencies, estimate_scale
 from ..learning.loop import learn_network
@@ -32,6 +30,7 @@ from ..priors.base import Prior
 from ..sketching.checkpoint import OtherData, resume, run_pass
 from ..sketching.sketch import Sketch
 from ..validation import as_positive
+from . import signals
 from .streams import warn
 
 MAX_BOX = 3  # dimensions in which uniform points in a box find the data; beyond, a Gaussian does
@@ -95,18 +94,15 @@ def _of_another_kind(checkpoint: Path, source: Path) -> bool:
 
 
 def _sketch(options: Namespace, source: Path, checkpoint: Path) -> PatchSketch | Sketch:
-    """The sketch of a folder of images or of an array, which resumes from the checkpoint."""
-    settings: dict[str, Any] = {"checkpoint": checkpoint, "progress": not options.quiet}
+    """The sketch of a folder of signals or of an array, which resumes from the checkpoint."""
     if source.is_dir():
         if options.scale is not None:
-            raise ValueError("--scale is for an array: images have their frequencies adapted")
-        if options.patch is not None:
-            settings["patch"] = options.patch
-        settings |= {"rng": options.seed, "skip_bad": options.skip_bad}
-        return sketch_images(source, m=options.m, **settings)
-    for name in ("patch", "skip_bad"):
-        if getattr(options, name):
-            raise ValueError(f"--{name.replace('_', '-')} is for a folder of images")
+            raise ValueError("--scale is for an array: signals have their frequencies adapted")
+        return signals.sketch_folder(options, source, checkpoint)
+    for name in ("patch", "skip_bad", "colour"):
+        if getattr(options, name) not in (None, False):
+            raise ValueError(f"--{name.replace('_', '-')} is for a folder of signals")
+    settings: dict[str, Any] = {"checkpoint": checkpoint, "progress": not options.quiet}
     return sketch_rows(read_array(source), options.m, options.scale, options.seed, **settings)
 
 
@@ -226,7 +222,11 @@ def run_learn(options: Namespace) -> None:
 
 
 def _load_sketch(path: str) -> PatchSketch | Sketch:
-    if Path(path).is_dir() or Path(path).suffix.lower() in (".npy", *IMAGE_SUFFIXES):
+    if Path(path).is_dir() or Path(path).suffix.lower() in (
+        ".npy",
+        *IMAGE_SUFFIXES,
+        *SOUND_SUFFIXES,
+    ):
         raise ValueError(f"{path!r} is no sketch: make one from the data with `fastcl sketch`")
     loaded: Any = files.load(path, Sketch, PatchSketch)
     return loaded
@@ -266,65 +266,27 @@ def run_denoise(options: Namespace) -> None:
         raise ValueError(
             f"{options.prior!r} holds a sketch, expected a prior: run `fastcl learn` on it first"
         )
-    noisy_path = Path(options.noisy)
-    out = Path(options.out)
-    if out.suffix.lower() not in (".npy", *IMAGE_SUFFIXES):
-        suffixes = ", ".join(IMAGE_SUFFIXES)
-        raise ValueError(f"the output must end in .npy or {suffixes}, got {options.out!r}")
-    from_array = noisy_path.suffix.lower() == ".npy"
-    noisy = read_array(noisy_path)[:] if from_array else read_levels(noisy_path)
-    settings = {"strength": options.strength, "estimator": options.estimator}
-    settings["progress"] = not options.quiet
     if isinstance(model, SignalModel):
-        if sigma is not None and sigma < 1:
-            warn(
-                "denoise",
-                f"--sigma {sigma:g} is less than one grey level: "
-                f"for images it is on the 0..255 scale: did you mean {255 * sigma:g}?",
-            )
-        dtype = kept_dtype(noisy.dtype, out.suffix, noisy.ndim)
-        if noisy.dtype == np.uint16 and dtype == np.uint8 and out.suffix.lower() != ".npy":
-            warn("denoise", f"{out.name} is written with 8 bits of 16: TIFF files keep them all")
-        if not from_array:
-            noisy = as_picture(noisy, repr(options.noisy))
-        clean, sigma = _denoise_channels(model, noisy, sigma, settings)
-    elif not from_array or out.suffix.lower() != ".npy":
-        raise ValueError(f"{options.prior!r} is a prior of vectors: it denoises .npy to .npy")
-    elif sigma is None:
-        raise ValueError("--sigma is needed for a prior of vectors")
+        done = signals.denoise_file(model, options, sigma)
     else:
-        dtype = noisy.dtype
-        clean = denoise(model, noisy, sigma, **settings)
-    if not np.isfinite(clean).all():
-        raise FloatingPointError(
-            f"the result is not finite: {options.prior!r} is damaged, "
-            "or sigma or the strength is extreme"
-        )
-    _write(out, clean, dtype)
-    print(f"{options.out}: denoised at sigma {sigma:g}")
+        done = _denoise_rows(model, options, sigma)
+    print(f"{options.out}: {done}")
 
 
-def _denoise_channels(
-    model: SignalModel, noisy: NDArray, sigma: float | None, settings: dict[str, Any]
-) -> tuple[NDArray, float]:
-    """(the image (H, W) or (H, W, 3) denoised by channels, sigma on the 0..255 scale).
-
-    Without sigma, the channels share the mean of their estimates.
-    """
-    channels = list(np.moveaxis(noisy, -1, 0)) if noisy.ndim == 3 else [noisy]
+def _denoise_rows(prior: Any, options: Namespace, sigma: float | None) -> str:
+    """Denoise the rows of an array, and write them in its type; returns what has been done."""
+    out, noisy = Path(options.out), Path(options.noisy)
+    if noisy.suffix.lower() != ".npy" or out.suffix.lower() != ".npy":
+        raise ValueError(f"{options.prior!r} is a prior of vectors: it denoises .npy to .npy")
     if sigma is None:
-        sigma = 255 * float(np.mean([estimate_noise(channel) for channel in channels]))
-    clean = [denoise_image(model, channel, sigma / 255, **settings) for channel in channels]
-    return np.stack(clean, axis=-1) if noisy.ndim == 3 else clean[0], sigma
-
-
-def _write(out: Path, clean: NDArray, dtype: np.dtype) -> None:
-    """Write an array as it is, or an image in samples of this type, atomically."""
+        raise ValueError("--sigma is needed for a prior of vectors")
+    settings = {"strength": options.strength, "estimator": options.estimator}
+    rows = read_array(noisy)[:]
+    clean = denoise(prior, rows, sigma, progress=not options.quiet, **settings)
+    signals.check_finite(clean, options.prior)
     with files.replacing(out) as file:
-        if out.suffix.lower() == ".npy":
-            np.save(file, clean)
-        else:
-            write_image(file, clean, out.suffix, dtype)
+        np.save(file, clean)
+    return f"denoised at sigma {sigma:g}"
 
 
 # ---- info, bench, warm ---------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import singledispatch
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import files
-from ..data.image_formats import IMAGE_SUFFIXES, image_shape
-from ..data.patch_transform import PatchTransform
-from ..data.readers import ImageFolder, read_array
+from ..data.image_formats import IMAGE_SUFFIXES
+from ..data.npy_files import open_npy
+from ..data.readers import SignalFolder, read_array
+from ..data.signal_files import Array, Photograph, open_signal
 from ..data.signals import UNITS
+from ..data.sound_formats import SOUND_SUFFIXES
 from ..denoising.patch_model import SignalModel
 from ..denoising.patch_sketch import PatchSketch
 from ..fourier.structured import Frequencies, StructuredFrequencies
@@ -23,6 +26,7 @@ from ..priors.gaussianised import GaussianisedPrior
 from ..priors.max_entropy import MaxEntropyPrior
 from ..sketching.checkpoint import PassState
 from ..sketching.sketch import Sketch
+from .signals import KINDS as SIGNALS
 
 Lines = list[tuple[str, object]]  # (name, what is said about it)
 
@@ -33,19 +37,11 @@ def describe(path: files.PathLike) -> list[str]:
     Raises FileNotFoundError, or ValueError for a file that is neither one of fastcl's nor data.
     """
     path = Path(path)
-    suffix = path.suffix.lower()
     lines: Lines
     if path.is_dir():
-        shapes = ImageFolder(path).shapes
-        pixels = sum(height * width for height, width in shapes)
-        lines = [("kind", "folder of images"), ("images", len(shapes)), ("pixels", f"{pixels:,}")]
-    elif suffix == ".npy":
-        array = read_array(path)
-        lines = [("kind", "array"), ("points (n)", f"{array.shape[0]:,}")]
-        lines += [("dimension (d)", array.shape[1]), ("type", array.dtype)]
-    elif suffix in IMAGE_SUFFIXES:
-        height, width = image_shape(path)
-        lines = [("kind", "image"), ("pixels", f"{height} x {width}")]
+        lines = _folder(SignalFolder(path))
+    elif path.suffix.lower() in (".npy", *IMAGE_SUFFIXES, *SOUND_SUFFIXES):
+        lines = _data(path)
     else:
         kind, version, arrays = files.read_versioned(path)
         lines = [("kind", kind.replace("-", " ")), ("format version", version)]
@@ -55,6 +51,34 @@ def describe(path: files.PathLike) -> list[str]:
             lines += about(files.load(path, files.Storable))
     width = max(len(name) for name, _ in lines) + 2
     return [f"{name + ':':{width}}{said}" for name, said in [("file", path), *lines]]
+
+
+def _folder(folder: SignalFolder) -> Lines:
+    """What is said about a folder of signals."""
+    word = "images" if folder.kind == Photograph.kind else f"{folder.kind}s"
+    sizes = [math.prod(shape[: folder.n_axes]) for shape in folder.shapes]
+    lines: Lines = [("kind", f"folder of {word}"), (word, len(folder))]
+    return lines + _size(UNITS[folder.n_axes], f"{sum(sizes):,}", folder.rate, folder.channels)
+
+
+def _data(path: Path) -> Lines:
+    """What is said about a file of data."""
+    if path.suffix.lower() == ".npy" and len(open_npy(path).shape) == 2:
+        array = read_array(path)
+        lines: Lines = [("kind", "array"), ("points (n)", f"{array.shape[0]:,}")]
+        return [*lines, ("dimension (d)", array.shape[1]), ("type", array.dtype)]
+    file = open_signal(path)
+    lines = [("kind", "image" if file.kind == Photograph.kind else file.kind)]
+    size = " x ".join(str(size) for size in file.shape)
+    unit = "shape" if file.kind == Array.kind else UNITS[len(file.shape)]
+    return [*lines, *_size(unit, size, file.rate, file.channels), ("type", file.sample)]
+
+
+def _size(unit: str, size: str, rate: float | None, channels: int | None) -> Lines:
+    lines: Lines = [(unit, size)]
+    if rate is not None:
+        lines.append(("rate", f"{rate:g} Hz"))
+    return lines if channels is None else [*lines, ("channels", channels)]
 
 
 @singledispatch
@@ -79,19 +103,22 @@ def _(sketch: Sketch) -> Lines:
     return [*lines, ("made by", made)]
 
 
-def _patches(transform: PatchTransform, rate: float | None) -> str:
-    """The patches of a sketch or a model: their sides, channels and axes."""
-    words = " x ".join(map(str, transform.patch)) + f" {UNITS[len(transform.patch)]}"
+def _signals(kept: PatchSketch | SignalModel) -> Lines:
+    """The signals of a sketch or a model: their kind, and the sides and channels of a patch."""
+    transform = kept.transform
+    words = SIGNALS[len(transform.patch)]
     if transform.channels > 1:
         words += f", {transform.channels} channels"
-    if rate is not None:
-        words += f" at {rate:g} Hz"
-    return f"{words}, whitened to {transform.dim} coordinates"
+    if kept.rate is not None:
+        words += f", {kept.rate:g} Hz"
+    sides = " x ".join(map(str, transform.patch)) + f" {UNITS[len(transform.patch)]}"
+    patches = f"{sides}, whitened to {transform.dim} coordinates"
+    return [("signals", words), ("patches", patches)]
 
 
 @about.register
 def _(patch_sketch: PatchSketch) -> Lines:
-    lines: Lines = [("patches", _patches(patch_sketch.transform, patch_sketch.rate))]
+    lines = _signals(patch_sketch)
     lines += about(patch_sketch.sketch)[:-1]
     made = "fastcl sketch of a folder, or sketch_images"
     state = patch_sketch.sketch.pass_state
@@ -115,7 +142,7 @@ def _(measure: ReferenceMeasure) -> Lines:
 
 @about.register
 def _(model: SignalModel) -> Lines:
-    lines: Lines = [("patches", _patches(model.transform, model.rate)), ("density", model.prior)]
+    lines = [*_signals(model), ("density", model.prior)]
     method = "max_entropy" if model.density is not None else "a network"
     if isinstance(model.density, GaussianisedPrior):
         lines.append(("fitted to", model.density.prior))

@@ -27,6 +27,7 @@ from .commands import (
     run_sketch,
     run_warm,
 )
+from .signals import PATCHES
 from .streams import streams
 
 ERRORS = (ValueError, TypeError, OSError, ImportError, FloatingPointError, MemoryError)
@@ -89,14 +90,15 @@ def build_parser() -> argparse.ArgumentParser:
             "sketch",
             run_sketch,
             _add_sketch_arguments,
-            "Sketch the patches of a folder of images, or the rows of a .npy array.",
+            "Sketch the patches of a folder of photographs, sounds or volumes, or the rows of an "
+            "array.",
         ),
         ("learn", run_learn, _add_learn_arguments, "Learn a prior from a sketch alone."),
         (
             "denoise",
             run_denoise,
             _add_denoise_arguments,
-            "Denoise an image, or the rows of a .npy array, with a learned prior.",
+            "Denoise a photograph, a sound or a volume, or the rows of an array, with a prior.",
         ),
         ("info", run_info, _add_info_arguments, "Say what a file holds, in a few lines."),
         (
@@ -142,9 +144,17 @@ def _add_sketch_arguments(command: Any) -> None:
     command.add_argument("-o", "--out", required=True, metavar="S.npz")
     command.add_argument(
         "--patch",
-        type=int,
-        metavar="SIDE",
-        help="side of the patches of images, in pixels (default: 6)",
+        type=_sides,
+        metavar="SIDES",
+        help="sides of the patches, in samples: one number, or one for each axis as in 3,6,6 "
+        f"(default: {PATCHES[2]} for photographs, {PATCHES[1]} for sounds, {PATCHES[3]} for "
+        "volumes)",
+    )
+    command.add_argument(
+        "--colour",
+        action="store_true",
+        help="take photographs and TIFF stacks with their channels, and the last axis of .npy "
+        "arrays for channels (default: in grey)",
     )
     command.add_argument(
         "-m", type=int, default=4000, help="number of frequencies (default: %(default)s)"
@@ -158,7 +168,7 @@ def _add_sketch_arguments(command: Any) -> None:
     command.add_argument(
         "--skip-bad",
         action="store_true",
-        help="leave out the images that cannot be used, with a warning for each",
+        help="leave out the files that cannot be used, with a warning for each",
     )
     _add_seed(command)
 
@@ -200,6 +210,16 @@ def _add_learn_arguments(command: Any) -> None:
     _add_seed(command)
 
 
+def _sides(text: str) -> int | tuple[int, ...]:
+    """The sides of a patch, from "6" or "3,6,6"."""
+    try:
+        sides = tuple(int(side) for side in text.replace("x", ",").split(","))
+        return sides if len(sides) > 1 else sides[0]
+    except ValueError:
+        words = f"{text!r} is neither a number nor one for each axis, as 3,6,6 is"
+        raise argparse.ArgumentTypeError(words) from None
+
+
 def _in_words(methods: Sequence[str]) -> str:
     return f"{', '.join([f'{methods[0]} (default)', *methods[1:-1]])} or {methods[-1]}"
 
@@ -210,13 +230,14 @@ def _add_info_arguments(command: Any) -> None:
 
 def _add_denoise_arguments(command: Any) -> None:
     command.add_argument("prior", metavar="PRIOR.npz")
-    command.add_argument("noisy", metavar="NOISY.png|.npy")
-    command.add_argument("-o", "--out", required=True, metavar="CLEAN.png|.npy")
+    command.add_argument("noisy", metavar="NOISY.png|.wav|.tif|.npy")
+    command.add_argument("-o", "--out", required=True, metavar="CLEAN")
     command.add_argument(
         "--sigma",
         type=float,
-        help="standard deviation of the noise: on the 0..255 scale for images (default: estimated),"
-        " in the units of the data for rows",
+        help="standard deviation of the noise (default: estimated): on the 0..255 scale for "
+        "photographs; on the scale of the signal for sounds and volumes, whose integers have full "
+        "scale 1; in the units of the data for rows, where it is needed",
     )
     command.add_argument(
         "--strength", type=float, default=1.0, help="factor of the prior (default: %(default)s)"

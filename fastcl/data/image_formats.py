@@ -47,12 +47,6 @@ def open_image(path: Path) -> Opened:
     return _decoded(path, _open)
 
 
-def image_shape(path: Path) -> tuple[int, int]:
-    """(H, W) of an image file when it is upright, from its header."""
-    height, width = open_image(path).shape
-    return height, width
-
-
 def read_stack(path: Path) -> NDArray:
     """The samples of a TIFF file of several pages: (D, H, W), or (D, H, W, C) with channels."""
     return _decoded(path, lambda file: open_stack(file).opened.read())

@@ -57,7 +57,7 @@ def read_image(path: Path, grey: bool = False) -> NDArray:
     return as_grey(image) if grey and image.ndim == 3 else image
 
 
-class SignalFolder:
+class SignalFolder(Sequence[Any]):
     """The signals of a folder: a sequence that opens each one only when it is used.
 
     All are of one kind: photographs, sounds (WAV) of one rate and number of channels, volumes (TIFF
@@ -67,8 +67,8 @@ class SignalFolder:
     Parameters
     ----------
     folder : path
-    patch : int or tuple of int
-        The least size of a signal along its axes.
+    patch : int, tuple of int, or dict
+        The least size of a signal along its axes; a dict has it for each number of axes.
     skip_bad : bool
         Whether to leave out, with a warning, the files that cannot be used: those that cannot be
         read, are too small, or differ from most others in kind, rate or channels. All files are
@@ -89,8 +89,13 @@ class SignalFolder:
         -1 if the signals have channels.
     kind : str
         "photograph", "sound", "volume" or "array".
+    n_axes : int
+        Their number of axes, without that of the channels.
+    patch : tuple of int
     rate : int or None
         Of sounds, in samples per second.
+    step : float
+        The largest distance of two levels of their samples: 0 for floats.
 
     Raises
     ------
@@ -102,7 +107,7 @@ class SignalFolder:
     def __init__(
         self,
         folder: PathLike,
-        patch: int | Sequence[int] = 1,
+        patch: int | Sequence[int] | dict[int, int] = 1,
         skip_bad: bool = False,
         *,
         colour: bool = False,
@@ -120,14 +125,16 @@ class SignalFolder:
             self.kind = found[0].kind
             self.rate = found[0].rate
             self.channels = self._channels(folder)
-            sides = _sides(patch, found[0])
-            self._files = self._usable(found, lambda file: self._checked(file, sides))
+            self.n_axes = len(found[0].shape)
+            self.patch = _sides(patch, found[0])
+            self._files = self._usable(found, self._checked)
         if not self._files:
             raise ValueError(f"no {'image' if kind else 'signal'} in {str(folder)!r} can be used")
         self.channel_axis = None if self.channels is None else -1
         channels = () if self.channels is None else (self.channels,)
         self.paths = [file.path for file in self._files]
-        self.shapes: list[Any] = [(*file.shape, *channels) for file in self._files]
+        self.step = max(file.step for file in self._files)
+        self.shapes: list[tuple[int, ...]] = [(*file.shape, *channels) for file in self._files]
 
     def _usable(self, items: Iterable[T], use: Callable[[T], U]) -> list[U]:
         """`use(item)` of all items, without those of bad files, each of which gives a warning."""
@@ -154,11 +161,13 @@ class SignalFolder:
             raise ValueError(f"no {self.kind} in {str(folder)!r} has colour: take it in grey")
         return channels
 
-    def _checked(self, file: SignalFile, sides: tuple[int, ...]) -> SignalFile:
+    def _checked(self, file: SignalFile) -> SignalFile:
         """The file; ValueError if it is too small, or if its channels do not make a grey."""
-        check_size(file.shape, file.name, sides)
+        check_size(file.shape, file.name, self.patch)
         if self.channels is None and file.channels not in (None, 3):
-            raise ValueError(f"{file.name} has {file.channels} channels: take it in colour")
+            raise ValueError(
+                f"{file.name} has {file.channels} channels: keep them with colour (--colour)"
+            )
         if self.skip_bad:
             file.read()
         return file
@@ -166,14 +175,13 @@ class SignalFolder:
     def __len__(self) -> int:
         return len(self._files)
 
-    def __getitem__(self, index: int) -> NDArray:
+    def __getitem__(self, index: Any) -> Any:
         # An index beyond the last one raises IndexError, which ends an iteration.
         file = self._files[index]
         signal = file.read()
-        axes = len(file.shape)
-        if self.channels is None and signal.ndim > axes:
+        if self.channels is None and signal.ndim > self.n_axes:
             signal = as_grey(signal)
-        elif self.channels is not None and signal.ndim == axes:
+        elif self.channels is not None and signal.ndim == self.n_axes:
             signal = np.repeat(signal[..., None], self.channels, axis=-1)
         if signal.shape != self.shapes[index]:
             raise ValueError(f"{file.name} changed while it was read")
@@ -274,8 +282,10 @@ def _in_words(file: SignalFile) -> str:
     return words
 
 
-def _sides(patch: int | Sequence[int], file: SignalFile) -> tuple[int, ...]:
+def _sides(patch: int | Sequence[int] | dict[int, int], file: SignalFile) -> tuple[int, ...]:
     """The sides of a patch along the axes of a file; ValueError for another number of them."""
+    if isinstance(patch, dict):
+        patch = patch[len(file.shape)]
     sides = (patch,) * len(file.shape) if isinstance(patch, (int, np.integer)) else tuple(patch)
     if len(sides) != len(file.shape):
         raise ValueError(

@@ -20,7 +20,6 @@ from .sound_formats import SOUND_SUFFIXES
 from .tiff_formats import TIFF_SUFFIXES
 
 KINDS = {1: "sound", 2: "photograph", 3: "volume"}  # number of axes -> what it is taken for
-MAX_CHANNELS = 4  # of an array, if nothing else says that its last axis has the channels
 
 
 class SignalFile:
@@ -41,12 +40,20 @@ class SignalFile:
 
     kind: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]  # of files that can be read
-    outputs: ClassVar[tuple[str, ...]]  # of files that can be written
     path: Path
     shape: tuple[int, ...]
     channels: int | None = None
     sample: str
     rate: int | None = None
+
+    @property
+    def step(self) -> float:
+        """The distance of two levels of its samples, as `read` returns them: 0 for floats."""
+        if self.sample[0] == "f":
+            return 0.0
+        bits = int(self.sample.lstrip("uint"))
+        is_signed = self.sample[0] == "i" or self.kind == "sound"
+        return 2.0 ** (1 - bits) if is_signed else 1 / (2.0**bits - 1)
 
     @property
     def name(self) -> str:
@@ -57,21 +64,12 @@ class SignalFile:
         """The signal as floats: (*shape), or (*shape, channels)."""
         raise NotImplementedError
 
-    def kept_sample(self, suffix: str) -> str:
-        """The type of samples in which a file with this suffix keeps the signal."""
-        return self.sample
-
-    def write(self, file: IO[bytes], signal: NDArray, suffix: str) -> None:
-        """Write a signal like this one, in the format of `suffix`."""
-        raise NotImplementedError
-
 
 class Photograph(SignalFile):
     """An image file, grey (H, W) or in colour (H, W, 3), upright, on the scale [0, 1]."""
 
     kind = "photograph"
     suffixes = IMAGE_SUFFIXES
-    outputs = IMAGE_SUFFIXES
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -84,22 +82,12 @@ class Photograph(SignalFile):
         """(H, W) or (H, W, 3); ValueError for floats that are far from [0, 1]."""
         return as_picture(image_formats.read_levels(self.path), self.name)
 
-    def kept_sample(self, suffix: str) -> str:
-        """8 bits, unless the format has more for such an image."""
-        ndim = 2 if self.channels is None else 3
-        return image_formats.kept_dtype(np.dtype(self.sample), suffix, ndim).name
-
-    def write(self, file: IO[bytes], signal: NDArray, suffix: str) -> None:
-        """Write an image on the scale [0, 1]."""
-        image_formats.write_image(file, signal, suffix, self.kept_sample(suffix))
-
 
 class Sound(SignalFile):
     """A WAV file, (T,) or (T, channels), with full scale 1."""
 
     kind = "sound"
     suffixes = SOUND_SUFFIXES
-    outputs = SOUND_SUFFIXES
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -113,11 +101,6 @@ class Sound(SignalFile):
         """(T,) or (T, channels)."""
         return sound_formats.read_sound(self.path)
 
-    def write(self, file: IO[bytes], signal: NDArray, suffix: str) -> None:
-        """Write a sound at the same rate."""
-        assert self.rate is not None
-        sound_formats.write_sound(file, signal, self.rate, self.sample)
-
 
 class Volume(SignalFile):
     """A TIFF file of several pages, (D, H, W) or (D, H, W, channels); integers have full scale 1.
@@ -127,7 +110,6 @@ class Volume(SignalFile):
 
     kind = "volume"
     suffixes = TIFF_SUFFIXES
-    outputs = TIFF_SUFFIXES
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -140,10 +122,6 @@ class Volume(SignalFile):
     def read(self) -> NDArray:
         """(D, H, W) or (D, H, W, channels): float32, but float64 for a file of float64."""
         return as_floats(image_formats.read_stack(self.path), self.name)
-
-    def write(self, file: IO[bytes], signal: NDArray, suffix: str) -> None:
-        """Write a volume with the axes and the metadata of this one."""
-        tiff_formats.write_stack(file, as_samples(signal, self.sample), self.stack)
 
 
 class Array(SignalFile):
@@ -158,7 +136,6 @@ class Array(SignalFile):
 
     kind = "array"
     suffixes = (".npy",)
-    outputs = (".npy",)
 
     def __init__(self, path: Path, has_channels: bool = False) -> None:
         self.path = path
@@ -178,16 +155,12 @@ class Array(SignalFile):
         """The array: float32, but float64 for a file of float64 or of 32-bit integers."""
         return as_floats(open_npy(self.path)[:], self.name)
 
-    def write(self, file: IO[bytes], signal: NDArray, suffix: str) -> None:
-        """Write an array of the same type."""
-        np.save(file, as_samples(signal, self.sample))
-
 
 def open_signal(path: Path, has_channels: bool = False) -> SignalFile:
     """The file as what its suffix says: a TIFF file is a volume if it has several pages.
 
-    `has_channels` says whether the last axis of a .npy file has channels. ValueError for a suffix
-    that no kind of signal has, and for a file that cannot be read.
+    `has_channels` says whether the last axis of a .npy file has channels. ValueError for a file
+    that cannot be read.
     """
     suffix = path.suffix.lower()
     if suffix in SOUND_SUFFIXES:
@@ -196,10 +169,38 @@ def open_signal(path: Path, has_channels: bool = False) -> SignalFile:
         return Array(path, has_channels)
     if suffix in TIFF_SUFFIXES and image_formats.page_count(path) > 1:
         return Volume(path)
-    if suffix in IMAGE_SUFFIXES:
-        return Photograph(path)
-    known = ", ".join((*IMAGE_SUFFIXES, *SOUND_SUFFIXES, ".npy"))
-    raise ValueError(f"{str(path)!r} is no file of a signal: its name must end in {known}")
+    return Photograph(path)
+
+
+def outputs_of(file: SignalFile, rate: float | None = None) -> tuple[str, ...]:
+    """The suffixes of files in which a signal like that of `file` can be written.
+
+    A sound needs a rate: that of the file, or else `rate`.
+    """
+    kinds = {1: SOUND_SUFFIXES if file.rate or rate else (), 2: IMAGE_SUFFIXES, 3: TIFF_SUFFIXES}
+    return (".npy", *kinds[len(file.shape)])
+
+
+def write_signal(
+    stream: IO[bytes], signal: NDArray, suffix: str, like: SignalFile, rate: float | None = None
+) -> None:
+    """Write a signal in the format of `suffix`, in the type of the samples of the file `like`.
+
+    An array is written as floats unless `like` is one; an image has as many bits as its format
+    allows.
+    """
+    if suffix == ".npy":
+        np.save(stream, as_samples(signal, like.sample) if isinstance(like, Array) else signal)
+    elif len(like.shape) == 1:
+        known = sound_formats.BYTES  # all but the other types of arrays
+        sample = like.sample if like.sample in known else "float32"
+        sound_formats.write_sound(stream, signal, round(like.rate or rate or 0), sample)
+    elif len(like.shape) == 2:
+        dtype = image_formats.kept_dtype(np.dtype(like.sample), suffix, signal.ndim)
+        image_formats.write_image(stream, signal, suffix, dtype)
+    else:
+        stack = like.stack if isinstance(like, Volume) else None
+        tiff_formats.write_stack(stream, as_samples(signal, like.sample), stack)
 
 
 def as_picture(image: NDArray, name: str) -> NDArray:

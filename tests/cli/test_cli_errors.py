@@ -282,7 +282,7 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_work(
         ("denoise s2.npz noisy.png -o old.png --sigma 25", "holds a sketch, expected"),
         ("denoise model.npz noisy.png -o old.png --sigma 256", "for 25 levels of 255"),
         ("sketch images -o old --scale 1", "--scale is for an array"),
-        ("sketch rows2.npy -o old --patch 6", "--patch is for a folder of images"),
+        ("sketch rows2.npy -o old --patch 6", "--patch is for a folder of signals"),
         ("learn model.npz -o old", "holds an image model, expected Sketch or PatchSketch"),
         ("learn s2.npz -o old --method max_entropy", "an array must be one of unbiased, naive"),
         ("learn images.npz -o old --method grid", "images must be one of max_entropy, unbiased"),
@@ -298,7 +298,7 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_work(
         ("learn images -o old", "make one from the data with `fastcl sketch`"),
         ("denoise s2.npz noisy.png -o old.png --sigma 25", "run `fastcl learn` on it first"),
         ("denoise images.npz noisy.png -o old.png", "run `fastcl learn` on it first"),
-        ("sketch rows2.npy -o old --skip-bad", "--skip-bad is for a folder of images"),
+        ("sketch rows2.npy -o old --skip-bad", "--skip-bad is for a folder of signals"),
         ("sketch rows2.npy -o -", "must be a file, not '-'"),
         ("learn s2.npz -o -", "must be a file, not '-'"),
         ("denoise model.npz noisy.png -o - --sigma 25", "must be a file, not '-'"),
@@ -411,17 +411,17 @@ def test_a_failed_write_leaves_the_old_file(bad, capsys, monkeypatch, suffix):
 @pytest.mark.parametrize(
     ("command", "function"),
     [
-        ("sketch images -o old", "sketch_images"),
+        ("sketch images -o old", "signals.sketch_images"),
         ("sketch rows2.npy -o old", "sketch_rows"),
         ("learn images.npz -o old", "learn_patches"),
-        ("denoise model.npz noisy.png -o old.png --sigma 25", "denoise_image"),
+        ("denoise model.npz noisy.png -o old.png --sigma 25", "signals.denoise_image"),
     ],
 )
 def test_an_interruption_is_one_line_and_status_130(bad, capsys, monkeypatch, command, function):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, function, interrupt)
+    monkeypatch.setattr(f"{cli.__name__}.{function}", interrupt)
     assert "interrupted" in assert_refused(bad, command, capsys, status=130)
 
 

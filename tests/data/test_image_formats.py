@@ -108,7 +108,7 @@ def test_samples_are_read_at_their_own_depth(tmp_path, kind):
     expected = np.asarray(expected)
     assert levels.dtype == expected.dtype
     np.testing.assert_array_equal(levels, expected)
-    assert image_formats.image_shape(path) == expected.shape[:2]
+    assert image_formats.open_image(path).shape == expected.shape[:2]
 
 
 def test_a_palette_becomes_its_colours(tmp_path):
@@ -134,7 +134,7 @@ def test_photographs_stand_upright(tmp_path, kind, orientation):
     path.write_bytes(content)
     expected = UPRIGHT[orientation](stored)
     np.testing.assert_array_equal(image_formats.read_levels(path), expected)
-    assert image_formats.image_shape(path) == expected.shape[:2]
+    assert image_formats.open_image(path).shape == expected.shape[:2]
 
 
 ALPHA = "has an alpha channel: flatten it first"
@@ -192,7 +192,7 @@ def test_more_pixels_than_pillow_allows_are_refused_before_memory_is_taken(tmp_p
     for name, content in (("png", pillow(GREY8, "PNG")), ("tif", tiff(GREY8))):
         path = tmp_path / f"image.{name}"
         path.write_bytes(content)
-        for read in (image_formats.read_levels, image_formats.image_shape):
+        for read in (image_formats.read_levels, image_formats.open_image):
             with pytest.raises(ValueError, match="more pixels than PIL"):
                 read(path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)  # and warns of these

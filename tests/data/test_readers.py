@@ -205,7 +205,7 @@ def test_sounds_have_no_colour_and_channels_no_grey(tmp_path):
     (tmp_path / "a.wav").unlink()
     volume = levels(5, 2, 8, 9)
     tifffile.imwrite(tmp_path / "a.tif", volume, imagej=True, metadata={"axes": "ZCYX"})
-    with pytest.raises(ValueError, match=r"a\.tif' has 2 channels: take it in colour"):
+    with pytest.raises(ValueError, match=r"a\.tif' has 2 channels: keep them with colour"):
         SignalFolder(tmp_path)
     assert SignalFolder(tmp_path, colour=True).shapes == [(5, 8, 9, 2)]
 

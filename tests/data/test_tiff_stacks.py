@@ -8,7 +8,7 @@ import tifffile
 from PIL import Image
 
 from fastcl.data import image_formats, tiff_formats
-from fastcl.data.signal_files import Photograph, Volume, open_signal
+from fastcl.data.signal_files import Photograph, Volume, open_signal, write_signal
 
 D, H, W = 5, 6, 9
 RNG = np.random.default_rng(0)
@@ -95,7 +95,7 @@ def test_a_stack_is_read_as_a_volume_and_written_as_it_was(tmp_path, kind):
     assert read.dtype == (np.float64 if samples.dtype == np.float64 else np.float32)
     np.testing.assert_allclose(read, samples / full, rtol=1e-6)
     with open(tmp_path / "again.tif", "wb") as file:
-        volume.write(file, read, ".tif")
+        write_signal(file, read, ".tif", volume)
     again = Volume(tmp_path / "again.tif")
     np.testing.assert_array_equal(image_formats.read_stack(again.path), samples)
     assert again.sample == volume.sample

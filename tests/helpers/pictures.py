@@ -4,7 +4,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 import fastcl
-from fastcl.cli import commands, demo
+from fastcl.cli import commands, demo, signals
 
 PATCH = 4
 SIGMA = 25 / 255
@@ -48,7 +48,8 @@ def psnr(clean, estimate):
 
 def do_little(patch):
     """Make all that learns from images use small subsamples and a short search."""
-    sketch_images, learn_patches = fastcl.sketch_images, fastcl.learn_patches
+    sketch_images, sketch_signals = fastcl.sketch_images, fastcl.sketch_signals
+    learn_patches = fastcl.learn_patches
     learn_image_prior = fastcl.learn_image_prior
     few_patches = {"subsample": 4000, "effort": MIN_SEARCH}
 
@@ -59,6 +60,9 @@ def do_little(patch):
     def sketch_little(images, *args, **settings):
         return sketch_images(images, *args, **few_patches | settings)
 
+    def sketch_signals_little(signals, *args, **settings):
+        return sketch_signals(signals, *args, **few_patches | settings)
+
     def learn_little(patch_sketch, *args, **settings):
         return learn_patches(patch_sketch, *args, **few_samples(*args[:1], **settings) | settings)
 
@@ -66,7 +70,10 @@ def do_little(patch):
         few = few_patches | few_samples(**settings)
         return learn_image_prior(images, *args, **few | settings)
 
-    for module in (fastcl, commands, demo):
+    for module in (fastcl, signals, demo):
         patch.setattr(module, "sketch_images", sketch_little)
+    for module in (fastcl, signals):
+        patch.setattr(module, "sketch_signals", sketch_signals_little)
+    for module in (fastcl, commands, demo):
         patch.setattr(module, "learn_patches", learn_little)
     patch.setattr(fastcl, "learn_image_prior", learn_images_little)

@@ -1,0 +1,130 @@
+"""Folders and files of signals: which fit which model, and in which units."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import files
+from ..data.image_formats import kept_dtype
+from ..data.npy_files import open_npy
+from ..data.readers import SignalFolder
+from ..data.signal_files import SignalFile, open_signal, outputs_of, write_signal
+from ..data.signals import AXES, check_size
+from ..denoising.noise_level import estimate_noise
+from ..denoising.patch_model import SignalModel
+from ..denoising.patch_sketch import PatchSketch, sketch_images, sketch_signals
+from ..denoising.restoration import denoise_image, denoise_signal
+from .streams import warn
+
+KINDS = {1: "sounds", 2: "photographs", 3: "volumes"}
+PATCHES = {1: 40, 2: 6, 3: 4}  # sides by default, by the number of axes
+MAX_CHANNELS = 4  # on the last axis of an array, if the model has none
+LEVELS = 255  # of which the noise of photographs is counted
+
+
+def sketch_folder(options: Namespace, source: Path, checkpoint: Path) -> PatchSketch:
+    """The sketch of the patches of a folder of signals, which resumes from the checkpoint."""
+    patch = PATCHES if options.patch is None else options.patch
+    folder = SignalFolder(source, patch, options.skip_bad, colour=options.colour)
+    settings: dict[str, Any] = {"rng": options.seed, "checkpoint": checkpoint}
+    settings |= {"channel_axis": folder.channel_axis, "progress": not options.quiet}
+    if folder.n_axes == 2:
+        return sketch_images(folder, folder.patch, options.m, **settings)
+    result = sketch_signals(folder, folder.patch, options.m, dither=folder.step, **settings)
+    result.rate = folder.rate
+    return result
+
+
+def denoise_file(model: SignalModel, options: Namespace, sigma: float | None) -> str:
+    """Denoise one file with a model of its kind, and write it in its own type of samples.
+
+    Returns what has been done, in words. ValueError, before the work, for a file that does not fit.
+    """
+    out = Path(options.out)
+    file = open_noisy(Path(options.noisy), model, options.prior)
+    suffixes = outputs_of(file, model.rate)
+    if out.suffix.lower() not in suffixes:
+        raise ValueError(f"the output must end in {' or '.join(suffixes)}, got {options.out!r}")
+    signal = file.read()
+    scale = LEVELS if model.n_axes == 2 else 1
+    _warn_of_the_scale(sigma, model, signal)
+    _warn_of_the_depth(file, out)
+    settings = {"strength": options.strength, "estimator": options.estimator}
+    settings["progress"] = not options.quiet
+    apart = model.channel_axis is None and signal.ndim > model.n_axes
+    parts = [signal[..., k] for k in range(signal.shape[-1])] if apart else [signal]
+    if model.channel_axis is not None:
+        parts = [np.moveaxis(signal, -1, model.channel_axis)]
+    if sigma is None:
+        sigma = scale * float(np.mean([estimate_noise(part, model.channel_axis) for part in parts]))
+    denoise = denoise_image if model.n_axes == 2 else denoise_signal
+    clean = [denoise(model, part, sigma / scale, **settings) for part in parts]
+    result = np.stack(clean, axis=-1) if apart else clean[0]
+    if model.channel_axis is not None:
+        result = np.moveaxis(result, model.channel_axis, -1)
+    check_finite(result, options.prior)
+    with files.replacing(out) as stream:
+        write_signal(stream, result, out.suffix.lower(), file, model.rate)
+    return f"denoised at sigma {sigma:g}" + f", {len(parts)} channels one by one" * apart
+
+
+def check_finite(clean: NDArray, prior: str) -> None:
+    """FloatingPointError for a result that holds NaN or infinity."""
+    if not np.isfinite(clean).all():
+        raise FloatingPointError(
+            f"the result is not finite: {prior!r} is damaged, or sigma or the strength is extreme"
+        )
+
+
+def open_noisy(path: Path, model: SignalModel, prior: str) -> SignalFile:
+    """The file of a noisy signal; ValueError unless it has the axes and channels of the model."""
+    n_axes, channels = model.n_axes, model.transform.channels
+    is_array = path.suffix.lower() == ".npy"
+    file = open_signal(path, is_array and len(open_npy(path).shape) == n_axes + 1)
+    words = f"{prior!r} is a model of {KINDS[n_axes]} {AXES[n_axes]}"
+    if len(file.shape) != n_axes:
+        what = f"of shape {file.shape}" if is_array else f"a {file.kind}"
+        raise ValueError(f"{words}, but {file.name} is {what}")
+    found = file.channels or 1
+    if channels > 1 and found != channels:
+        which = f"has {found} channels" if found > 1 else "has one channel"
+        raise ValueError(f"{words} with {channels} channels, but {file.name} {which}")
+    if is_array and channels == 1 and found > MAX_CHANNELS:
+        raise ValueError(f"{words}, but {file.name} is of shape {(*file.shape, found)}")
+    if file.rate is not None and model.rate not in (None, file.rate):
+        raise ValueError(
+            f"{words} of {model.rate:g} Hz, but {file.name} is of {file.rate} Hz: resample it"
+        )
+    check_size(file.shape, file.name, model.transform.patch)
+    return file
+
+
+def _warn_of_the_scale(sigma: float | None, model: SignalModel, signal: NDArray) -> None:
+    """Warn of a sigma that is certainly on the other of the two scales."""
+    if sigma is None:
+        return
+    if model.n_axes == 2 and sigma < 1:
+        warn(
+            "denoise",
+            f"--sigma {sigma:g} is less than one grey level: "
+            f"for images it is on the 0..255 scale: did you mean {LEVELS * sigma:g}?",
+        )
+    elif model.n_axes != 2 and sigma > np.ptp(signal):
+        warn(
+            "denoise",
+            f"--sigma {sigma:g} is more than the range of the signal, {np.ptp(signal):.3g}: for "
+            f"sounds and volumes full scale is 1: did you mean {sigma / LEVELS:.3g}?",
+        )
+
+
+def _warn_of_the_depth(file: SignalFile, out: Path) -> None:
+    suffix = out.suffix.lower()
+    if len(file.shape) != 2 or file.sample != "uint16" or suffix == ".npy":
+        return
+    if kept_dtype(np.dtype(np.uint16), suffix, 2 + (file.channels is not None)) == np.uint8:
+        warn("denoise", f"{out.name} is written with 8 bits of 16: TIFF files keep them all")
