@@ -186,6 +186,14 @@ def sketch_signals(
     -----
     Peak memory besides the signals: the patches of the subsample and their coordinates, about 40 D
     bytes per patch of D numbers, and what `adapt_frequencies` takes.
+
+    Examples
+    --------
+    >>> import numpy as np, fastcl
+    >>> stereo = np.random.default_rng(0).standard_normal((3000, 2)).cumsum(axis=0) / 100
+    >>> sketch = fastcl.sketch_signals([stereo], patch=8, m=50, channel_axis=-1, rng=0)
+    >>> sketch.transform
+    PatchTransform(patch=(8,), channels=2, dim=14)
     """
     patch_signals = Signals(signals, "signals", patch, channel_axis)
     settings = PassSettings(m, dim, keep_means, dither, subsample, effort)

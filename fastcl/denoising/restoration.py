@@ -243,6 +243,8 @@ def _split(
                 if rows is not None and not len(rows):
                     continue
                 patches = extract_patches(signal, patch, tile)
+                if rows is not None:
+                    rows = to_device_of(rows, patches)
                 some = patches if rows is None else patches[rows]
                 level = sigma / np.sqrt(beta)
                 rms = float(np.sqrt(np.mean(np.square(level))))
@@ -250,9 +252,9 @@ def _split(
                 clean = estimate(coordinates, transform.white_noise(level))
                 clean = transform.inverse(clean, rest)
                 if rows is not None:
-                    patches[:] = 0
-                    patches[rows] = clean * (noise.uniform / sigma) ** 2
-                    clean = patches
+                    weighted = clean * (noise.uniform / sigma) ** 2
+                    clean = np.zeros(patches.shape, patches.dtype, like=patches)
+                    clean[rows] = weighted
                 add_patches(clean, total, patch, tile)
             signal = (data * noisy + beta * total) / (data + beta * counts)
     return signal

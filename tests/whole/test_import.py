@@ -81,8 +81,8 @@ MixtureOfScaleMixtures(k=1, scales=2, dim=2)
 MaxEntropyPrior(m=1, dim=2, reference=Gaussian(dim=2))
 MLPPrior(dim=2, widths=(4,), dtype=float32, reference=None)
 Chains(domain=Gaussian(dim=2), n_points=7)
-PatchTransform(patch=2, dim=3)
-SignalModel(patch=2, prior=GaussianMixture(k=2, dim=3))
+PatchTransform(patch=(2, 2), dim=3)
+SignalModel(PatchTransform(patch=(2, 2), dim=3), prior=GaussianMixture(k=2, dim=3))
 """
     objects = [
         fastcl.Adam(0.01, schedule=cosine),
@@ -107,7 +107,7 @@ SignalModel(patch=2, prior=GaussianMixture(k=2, dim=3))
         "reference=GaussianScaleMixture(scales=2, dim=2))"
     )
     assert repr(patches) == (
-        "PatchSketch(patch=2, reference=GaussianMixture(k=2, dim=3), "
+        "PatchSketch(PatchTransform(patch=(2, 2), dim=3), reference=GaussianMixture(k=2, dim=3), "
         "sketch=Sketch(m=5, dim=3, count=0))"
     )
 

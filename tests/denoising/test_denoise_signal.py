@@ -1,0 +1,240 @@
+"""Signals of any shape: one pass written out in loops, batches, levels and maps of the noise."""
+
+import itertools
+
+import numpy as np
+import pytest
+from bounds import assert_within
+
+import fastcl
+from fastcl import PatchTransform, SignalModel
+from fastcl.data import patches
+
+# (shape, channel_axis, patch, channels)
+SHAPES = [
+    ((40,), None, (7,), 1), ((40, 2), -1, (5,), 2), ((9, 11), None, (3, 4), 1),
+    ((8, 9, 3), -1, (3, 3), 3), ((2, 8, 9), 0, (2, 3), 2), ((5, 6, 7), None, (2, 3, 2), 1),
+    ((5, 2, 6, 4), 1, (2, 2, 3), 2),
+]  # fmt: skip
+
+
+def model_for(patch, channels, axis, dim=None, keep_means=True, beta=2.5):
+    """A model with a mixture of two shapes and two scales, on random principal axes."""
+    rng = np.random.default_rng(1)
+    size = channels * int(np.prod(patch))
+    x = rng.standard_normal((900, size)) @ rng.standard_normal((size, size)) / size
+    transform = PatchTransform.fit(x, patch, dim, channels, keep_means)
+    roots = np.eye(transform.dim) + 0.3 * rng.standard_normal((2, transform.dim, transform.dim))
+    prior = fastcl.MixtureOfScaleMixtures(
+        roots @ roots.swapaxes(1, 2), [0.5, 1.5], [[0.1, 0.4], [0.3, 0.2]]
+    )
+    return SignalModel(transform, prior, precisions=[beta], channel_axis=axis)
+
+
+@pytest.fixture(params=SHAPES, ids=str)
+def problem(request, rng):
+    shape, axis, patch, channels = request.param
+    size = channels * int(np.prod(patch))
+    model = model_for(patch, channels, axis, dim=max(2, size // 2))
+    return model, rng.standard_normal(shape)
+
+
+def in_loops(model, noisy, sigma_of, stride=1):
+    """One pass: `sigma_of(corner)` is the noise of the patch that starts there."""
+    axis, patch = model.channel_axis, model.transform.patch
+    signal = noisy[None] if axis is None else np.moveaxis(noisy, axis, 0)
+    beta = model.precisions[0]
+    total, weights = np.zeros(signal.shape), np.zeros(signal.shape)
+    lasts = [size - side for size, side in zip(signal.shape[1:], patch, strict=True)]
+    for corner in itertools.product(*(sorted({*range(0, n + 1, stride), n}) for n in lasts)):
+        place = tuple(slice(at, at + side) for at, side in zip(corner, patch, strict=True))
+        window = signal[(slice(None), *place)]
+        sigma = sigma_of(corner)
+        white, rest = model.transform.forward(window.reshape(1, -1), sigma / np.sqrt(beta))
+        clean = model.prior.posterior_mean(white, sigma / np.sqrt(beta) / model.transform.stds)
+        total[(slice(None), *place)] += (
+            model.transform.inverse(clean, rest).reshape(window.shape) / sigma**2
+        )
+        weights[(slice(None), *place)] += 1 / sigma**2
+    return signal, beta * total, beta * weights
+
+
+def in_callers_layout(model, signal):
+    return signal[0] if model.channel_axis is None else np.moveaxis(signal, 0, model.channel_axis)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_one_pass_is_written_out(problem, monkeypatch, stride):
+    monkeypatch.setattr(patches, "CHUNK_PATCHES", 11)
+    model, noisy = problem
+    signal, total, weights = in_loops(model, noisy, lambda corner: 0.3, stride)
+    expected = (signal / 0.09 + total) / (1 / 0.09 + weights)
+    found = fastcl.denoise_signal(model, noisy, 0.3, stride=stride)
+    assert found.shape == noisy.shape
+    np.testing.assert_allclose(found, in_callers_layout(model, expected), rtol=0, atol=1e-10)
+    assert np.abs(found - noisy).max() > 0.01
+    np.testing.assert_array_equal(model(noisy, 0.3, stride=stride), found)
+
+
+def test_a_map_gives_each_patch_the_root_mean_square_of_its_own(problem, rng, monkeypatch):
+    monkeypatch.setattr(patches, "CHUNK_PATCHES", 11)
+    model, noisy = problem
+    sigma = np.exp(rng.uniform(-2, 0, noisy.shape))
+    variances = sigma**2
+    variances = (
+        variances[None]
+        if model.channel_axis is None
+        else np.moveaxis(variances, model.channel_axis, 0)
+    )
+
+    def rms(corner):
+        place = tuple(
+            slice(at, at + side) for at, side in zip(corner, model.transform.patch, strict=True)
+        )
+        exact = np.sqrt(variances[(slice(None), *place)].mean())
+        return 2 ** (np.round(8 * np.log2(exact)) / 8)  # levels are rounded to eighths of an octave
+
+    signal, total, weights = in_loops(model, noisy, rms)
+    expected = (signal / variances + total) / (1 / variances + weights)
+    found = fastcl.denoise_signal(model, noisy, sigma)
+    np.testing.assert_allclose(found, in_callers_layout(model, expected), rtol=0, atol=1e-10)
+
+
+def test_a_constant_map_is_the_number(problem):
+    model, noisy = problem
+    level = 2.0**-1.25  # one of the levels to which a map is rounded
+    expected = fastcl.denoise_signal(model, noisy, level)
+    found = fastcl.denoise_signal(model, noisy, np.full(noisy.shape, level))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+    if model.channel_axis is not None:
+        axes = np.delete(noisy.shape, model.channel_axis)
+        found = fastcl.denoise_signal(model, noisy, np.full(axes, level))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+        channels = np.full(model.transform.channels, level)
+        np.testing.assert_array_equal(fastcl.denoise_signal(model, noisy, channels), expected)
+
+
+@pytest.mark.parametrize("beta", [1.0, 4.0])
+def test_levels_of_channels_give_the_posterior_mean_under_their_covariance(rng, beta):
+    """One patch that covers the signal, under a Gaussian prior: the posterior mean by matrices."""
+    model = model_for((2, 2), 3, -1, beta=beta)
+    covariance = 1.7 * np.eye(model.transform.dim)
+    prior = fastcl.GaussianScaleMixture(covariance, [1.0], [1.0])
+    model = SignalModel(model.transform, prior, precisions=[beta], channel_axis=-1)
+    noisy, sigma = rng.standard_normal((2, 2, 3)), np.array([0.1, 0.4, 1.5])
+    flat = np.moveaxis(noisy, -1, 0).reshape(1, -1)
+    white, rest = model.transform.forward(flat)
+    noise = model.transform.white_noise(sigma / np.sqrt(beta))
+    clean = white @ np.linalg.solve(covariance + noise, covariance)
+    patch = model.transform.inverse(clean, rest).reshape(3, 2, 2).transpose(1, 2, 0)
+    expected = (noisy + beta * patch) / (1 + beta)
+    np.testing.assert_allclose(
+        fastcl.denoise_signal(model, noisy, sigma), expected, rtol=0, atol=1e-10
+    )
+
+
+@pytest.mark.parametrize("estimator", ["mean", "map"])
+def test_a_network_takes_levels_of_channels(rng, estimator):
+    model = model_for((2, 2), 3, -1)
+    dim = model.transform.dim
+    normal = fastcl.Gaussian(np.zeros(dim), np.eye(dim))
+    network = fastcl.MLPPrior(dim, (8, 8), rng=0, reference=normal)
+    model = SignalModel(model.transform, network, channel_axis=-1)
+    noisy = rng.standard_normal((6, 7, 3))
+    settings = {"estimator": estimator, "n_iter": 2}
+    one, other = (
+        fastcl.denoise_signal(model, noisy, sigma, **settings)
+        for sigma in ([0.1, 0.2, 0.3], [0.3, 0.2, 0.1])
+    )
+    assert np.isfinite(one).all()
+    assert (one != other).any()
+
+
+def test_a_batch_is_its_signals_one_by_one(problem, rng):
+    model, noisy = problem
+    batch = np.stack([noisy, rng.standard_normal(noisy.shape)])
+    for sigma in (0.3, None):
+        found = fastcl.denoise_signal(model, batch, sigma)
+        assert found.shape == batch.shape
+        for one, clean in zip(batch, found, strict=True):
+            np.testing.assert_array_equal(clean, fastcl.denoise_signal(model, one, sigma))
+
+
+def test_the_noise_of_channels_is_estimated_together(rng):
+    noisy = 0.5 + rng.standard_normal((80, 90, 3)) * [0.1, 0.1, 0.2]
+    expected = np.sqrt((0.01 + 0.01 + 0.04) / 3)
+    assert fastcl.estimate_noise(noisy, channel_axis=-1) == pytest.approx(expected, rel=0.05)
+    with pytest.raises(ValueError, match="looks like colour: pass channel_axis=-1"):
+        fastcl.estimate_noise(noisy)
+
+
+@pytest.mark.parametrize("shape", [(20_000,), (20, 30, 40)])
+def test_the_noise_of_sounds_and_volumes_is_estimated(rng, shape):
+    signal = np.sin(0.05 * np.arange(shape[-1])) + 0.1 * rng.standard_normal(shape)
+    # A median of 20000 or more values: within five standard errors, 5 * 1.17 / sqrt(20000 / 3).
+    assert fastcl.estimate_noise(signal) == pytest.approx(0.1, rel=0.08)
+
+
+def test_float32_is_kept(problem):
+    model, noisy = problem
+    found = fastcl.denoise_signal(model, noisy.astype(np.float32), 0.3)
+    assert found.dtype == np.float32
+    assert_within(found, fastcl.denoise_signal(model, noisy, 0.3), 1e-4)
+
+
+@pytest.mark.parametrize("sigma", [0.3, "channels", "map"])
+def test_a_signal_on_a_device_is_denoised_there(backend, problem, rng, sigma):
+    model, noisy = problem
+    if sigma == "channels":
+        channels = model.transform.channels
+        sigma = rng.uniform(0.2, 0.4, channels) if channels > 1 else 0.3
+    elif sigma == "map":
+        sigma = rng.uniform(0.2, 0.4, noisy.shape)
+    found = backend.host(fastcl.denoise_signal(model, backend.array(noisy), sigma))
+    expected = fastcl.denoise_signal(model, noisy, sigma)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+
+
+def test_the_layout_survives_a_file(problem, tmp_path):
+    model, noisy = problem
+    model.rate = 8000.0
+    model.save(tmp_path / "model.npz")
+    loaded = fastcl.load_prior(tmp_path / "model.npz")
+    assert (loaded.channel_axis, loaded.rate) == (model.channel_axis, 8000.0)
+    assert loaded.transform.patch == model.transform.patch
+    np.testing.assert_array_equal(loaded(noisy, 0.3), model(noisy, 0.3))
+
+
+COLOUR = model_for((3, 3), 3, -1)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"noisy": np.zeros((9, 9))}, ValueError, "noisy must be a colour image"),
+        ({"noisy": np.zeros((9, 9, 4))}, ValueError, "noisy must have 3 channels.*got 4"),
+        ({"noisy": np.zeros((9, 2, 3))}, ValueError, "noisy of 9 x 2 pixels is smaller"),
+        ({"noisy": np.zeros((0, 9, 9, 3))}, ValueError, "noisy is an empty batch"),
+        ({"noisy": np.zeros((2, 9, 9, 4))}, ValueError, r"noisy\[0\] must have 3 channels"),
+        ({"noisy": np.full((9, 9, 3), np.nan)}, ValueError, "noisy holds NaN"),
+        ({"sigma": 0}, ValueError, "sigma"),
+        ({"sigma": [0.1, 0.2]}, ValueError, "sigma must be a number, one for each of 3 channels"),
+        ({"sigma": [0.1, 0.2, 0.0]}, ValueError, "sigma must be finite and above zero"),
+        ({"sigma": np.full((9, 9), np.nan)}, ValueError, "sigma must be finite and above zero"),
+        ({"sigma": np.ones((9, 8))}, ValueError, "sigma must be a number"),
+        ({"sigma": "loud"}, TypeError, "sigma"),
+        ({"stride": 4}, ValueError, "stride must be at most 3"),
+        ({"stride": 0}, ValueError, "stride must be at least 1"),
+        ({"model": COLOUR.prior}, TypeError, "model must be a signal model.*use denoise"),
+    ],
+)
+def test_bad_input_is_named(given, error, message):
+    arguments = {"model": COLOUR, "noisy": np.zeros((9, 9, 3)), "sigma": 0.1} | given
+    with pytest.raises(error, match=message):
+        fastcl.denoise_signal(**arguments)
+
+
+def test_a_model_of_sounds_does_not_denoise_images():
+    model = model_for((5,), 1, None)
+    with pytest.raises(ValueError, match="model is one of signals with 1 axes, not of images"):
+        fastcl.denoise_image(model, np.zeros((9, 9)), 0.1)
