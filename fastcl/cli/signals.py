@@ -14,17 +14,20 @@ from ..data.image_formats import kept_dtype
 from ..data.npy_files import open_npy
 from ..data.readers import SignalFolder
 from ..data.signal_files import SignalFile, open_signal, outputs_of, write_signal
-from ..data.signals import AXES, check_size
+from ..data.signals import AXES, check_photograph, check_size
 from ..denoising.noise_level import estimate_noise
 from ..denoising.patch_model import SignalModel
 from ..denoising.patch_sketch import PatchSketch, sketch_images, sketch_signals
-from ..denoising.restoration import denoise_image, denoise_signal
+from ..denoising.restoration import check_image_noise, denoise_image, denoise_signal
 from .streams import warn
 
 KINDS = {1: "sounds", 2: "photographs", 3: "volumes"}
 PATCHES = {1: 40, 2: 6, 3: 4}  # sides by default, by the number of axes
 MAX_CHANNELS = 4  # on the last axis of an array, if the model has none
 LEVELS = 255  # of which the noise of photographs is counted
+# Luminance, and two planes of chroma: orthonormal.
+OPPONENT = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
+GAINS = (3**-0.5, 3.0, 3.0)  # of the planes: to the mean of the channels, and to its contrast
 
 
 def sketch_folder(options: Namespace, source: Path, checkpoint: Path) -> PatchSketch:
@@ -54,23 +57,61 @@ def denoise_file(model: SignalModel, options: Namespace, sigma: float | None) ->
     scale = LEVELS if model.n_axes == 2 else 1
     _warn_of_the_scale(sigma, model, signal)
     _warn_of_the_depth(file, out)
+    if sigma is None:
+        axis = -1 if signal.ndim > model.n_axes else None
+        sigma = scale * _mean_noise(signal, axis, together=model.channel_axis is not None)
     settings = {"strength": options.strength, "estimator": options.estimator}
     settings["progress"] = not options.quiet
-    apart = model.channel_axis is None and signal.ndim > model.n_axes
-    parts = [signal[..., k] for k in range(signal.shape[-1])] if apart else [signal]
-    if model.channel_axis is not None:
-        parts = [np.moveaxis(signal, -1, model.channel_axis)]
-    if sigma is None:
-        sigma = scale * float(np.mean([estimate_noise(part, model.channel_axis) for part in parts]))
-    denoise = denoise_image if model.n_axes == 2 else denoise_signal
-    clean = [denoise(model, part, sigma / scale, **settings) for part in parts]
-    result = np.stack(clean, axis=-1) if apart else clean[0]
-    if model.channel_axis is not None:
-        result = np.moveaxis(result, model.channel_axis, -1)
-    check_finite(result, options.prior)
+    clean = _denoised(model, signal, sigma / scale, settings)
+    check_finite(clean, options.prior)
     with files.replacing(out) as stream:
-        write_signal(stream, result, out.suffix.lower(), file, model.rate)
-    return f"denoised at sigma {sigma:g}" + f", {len(parts)} channels one by one" * apart
+        write_signal(stream, clean, out.suffix.lower(), file, model.rate)
+    done = f"denoised at sigma {sigma:g}"
+    if model.channel_axis is None and signal.ndim > model.n_axes:
+        done += f"; {signal.shape[-1]} channels by a model of one: one of them all does better"
+    return done
+
+
+def _mean_noise(signal: NDArray, axis: int | None, together: bool) -> float:
+    """The level of the noise that the channels share."""
+    if axis is None or together:
+        return estimate_noise(signal, axis)
+    return float(np.mean([estimate_noise(channel) for channel in np.moveaxis(signal, axis, 0)]))
+
+
+def _denoised(
+    model: SignalModel, signal: NDArray, sigma: float, settings: dict[str, Any]
+) -> NDArray:
+    """A signal, with its channels last, denoised with all of them together or one by one."""
+    denoise = denoise_image if model.n_axes == 2 else denoise_signal
+    axis = model.channel_axis
+    if axis is not None:
+        clean = denoise(model, np.moveaxis(signal, -1, axis), sigma, **settings)
+        return np.moveaxis(clean, axis, -1)
+    if signal.ndim == model.n_axes:
+        return denoise(model, signal, sigma, **settings)
+    if model.n_axes == 2 and signal.shape[-1] == 3:
+        return _denoise_by_planes(model, signal, sigma, settings)
+    channels = [denoise(model, part, sigma, **settings) for part in np.moveaxis(signal, -1, 0)]
+    return np.stack(channels, axis=-1)
+
+
+def _denoise_by_planes(
+    model: SignalModel, image: NDArray, sigma: float, settings: dict[str, Any]
+) -> NDArray:
+    """A photograph in colour, denoised as luminance and two planes of chroma by a model of grey.
+
+    The planes are orthonormal mixtures of the channels, so that their noise is white as well. Each
+    is brought to about the contrast of a grey photograph.
+    """
+    check_photograph(image, "noisy")
+    check_image_noise(sigma)
+    planes = np.moveaxis(image @ OPPONENT.T.astype(image.dtype), -1, 0)
+    clean = [
+        denoise_signal(model, gain * plane, gain * sigma, **settings) / gain
+        for plane, gain in zip(planes, GAINS, strict=True)
+    ]
+    return np.stack(clean, axis=-1) @ OPPONENT.astype(image.dtype)
 
 
 def check_finite(clean: NDArray, prior: str) -> None:
@@ -91,7 +132,7 @@ def open_noisy(path: Path, model: SignalModel, prior: str) -> SignalFile:
         what = f"of shape {file.shape}" if is_array else f"a {file.kind}"
         raise ValueError(f"{words}, but {file.name} is {what}")
     found = file.channels or 1
-    if channels > 1 and found != channels:
+    if model.channel_axis is not None and file.channels != channels:
         which = f"has {found} channels" if found > 1 else "has one channel"
         raise ValueError(f"{words} with {channels} channels, but {file.name} {which}")
     if is_array and channels == 1 and found > MAX_CHANNELS:

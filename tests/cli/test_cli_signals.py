@@ -93,7 +93,7 @@ def test_photographs_in_colour_have_a_prior_of_their_own(signals, tmp_path, caps
         model = signals / f"model-{name}.npz"
         assert run(tmp_path, f"denoise {model} noisy.png -o {name}.png --sigma 25.5") == 0
         results[name] = iio.imread(tmp_path / f"{name}.png") / 255
-        assert ("3 channels one by one" in capsys.readouterr().out) == (name == "grey")
+        assert ("3 channels by a model of one" in capsys.readouterr().out) == (name == "grey")
     assert psnr(clean, results["colour"]) > psnr(clean, noisy) + 4
     expected = fastcl.denoise_image(fastcl.load(signals / "model-colour.npz"), noisy, 0.1)
     np.testing.assert_array_equal(as_levels(results["colour"]), as_levels(expected))
@@ -128,7 +128,7 @@ def test_stereo_is_denoised_by_a_model_of_mono_channel_by_channel(signals, tmp_p
     write_sound(tmp_path / "noisy.wav", with_noise(clean))
     model = signals / "model-sounds.npz"
     assert run(tmp_path, f"denoise {model} noisy.wav -o clean.wav --sigma {SIGMA}") == 0
-    assert "2 channels one by one" in capsys.readouterr().out
+    assert "2 channels by a model of one" in capsys.readouterr().out
     rate, result = wavfile.read(tmp_path / "clean.wav")
     assert (rate, result.shape, result.dtype) == (RATE, clean.shape, np.int16)
     for k in range(2):
