@@ -85,7 +85,7 @@ def run_sketch(options: Namespace) -> None:
 
 
 def _of_another_kind(checkpoint: Path, source: Path) -> bool:
-    """Whether a checkpoint is of images and the source an array, or the other way round."""
+    """Whether a checkpoint is of signals and the source an array, or the other way round."""
     try:
         found = _load_sketch(str(checkpoint))
     except (ValueError, OSError):  # none, or one that is refused later
@@ -186,11 +186,11 @@ def run_learn(options: Namespace) -> None:
     """`fastcl learn`: an interrupted run keeps what was learned next to the output file."""
     check_out(options.out, [options.sketch, options.checkpoint])
     sketch = _load_sketch(options.sketch)
-    of_images = isinstance(sketch, PatchSketch)
-    methods = IMAGE_METHODS if of_images else METHODS
+    of_signals = isinstance(sketch, PatchSketch)
+    methods = IMAGE_METHODS if of_signals else METHODS
     method = options.method or methods[0]
     if method not in methods:
-        what = "images" if of_images else "an array"
+        what = "signals" if of_signals else "an array"
         raise ValueError(f"--method for a sketch of {what} must be one of {', '.join(methods)}")
     if method == "max_entropy" and options.checkpoint is not None:
         raise ValueError("--checkpoint is for networks: the method max_entropy keeps none")

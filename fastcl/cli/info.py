@@ -120,7 +120,7 @@ def _signals(kept: PatchSketch | SignalModel) -> Lines:
 def _(patch_sketch: PatchSketch) -> Lines:
     lines = _signals(patch_sketch)
     lines += about(patch_sketch.sketch)[:-1]
-    made = "fastcl sketch of a folder, or sketch_images"
+    made = "fastcl sketch of a folder, or sketch_signals"
     state = patch_sketch.sketch.pass_state
     if state is not None:
         made += f": {_pass(state)}"

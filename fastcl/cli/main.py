@@ -179,19 +179,19 @@ def _add_learn_arguments(command: Any) -> None:
     command.add_argument(
         "--method",
         metavar="METHOD",
-        help=f"for images {_in_words(IMAGE_METHODS)}; for an array {_in_words(METHODS)}",
+        help=f"for signals {_in_words(IMAGE_METHODS)}; for an array {_in_words(METHODS)}",
     )
     command.add_argument(
         "--iterations",
         type=int,
         metavar="N",
-        help="number of steps (default: 3000 for an array; 300 for images, 600 with a network)",
+        help="number of steps (default: 3000 for an array; 300 for signals, 600 with a network)",
     )
     command.add_argument(
         "--points",
         type=int,
         metavar="N",
-        help="points per step (default: 4096 for an array; 8192 for images, 2048 with a network)",
+        help="points per step (default: 4096 for an array; 8192 for signals, 2048 with a network)",
     )
     for name, which in (("low", "lower"), ("high", "upper")):
         command.add_argument(
@@ -231,7 +231,9 @@ def _add_info_arguments(command: Any) -> None:
 def _add_denoise_arguments(command: Any) -> None:
     command.add_argument("prior", metavar="PRIOR.npz")
     command.add_argument("noisy", metavar="NOISY.png|.wav|.tif|.npy")
-    command.add_argument("-o", "--out", required=True, metavar="CLEAN")
+    command.add_argument(
+        "-o", "--out", required=True, metavar="CLEAN", help="a file of the same kind, or .npy"
+    )
     command.add_argument(
         "--sigma",
         type=float,

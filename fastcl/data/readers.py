@@ -27,7 +27,7 @@ BAD_FILE = (ValueError, TypeError, OSError)
 def read_array(path: Path) -> NDArray | NpyFile:
     """The array (n, d) of a .npy file: mapped or, where that is refused, read slice by slice."""
     if path.is_file() and path.suffix.lower() != ".npy":
-        raise ValueError(f"{str(path)!r} is neither a folder of images nor a .npy file")
+        raise ValueError(f"{str(path)!r} is neither a folder of signals nor a .npy file")
     array = open_npy(path)
     if len(array.shape) == 1:
         raise ValueError(
@@ -212,11 +212,12 @@ class ImageFolder(SignalFolder):
 def _signal_paths(folder: PathLike, kind: str | None) -> list[Path]:
     """The files of a folder with signals of one kind, sorted by name, without hidden ones."""
     folder = Path(folder)
+    word = "image" if kind else "signal"
     if not folder.exists():
         raise FileNotFoundError(f"no such folder: {str(folder)!r}")
     if not folder.is_dir():
         raise NotADirectoryError(
-            f"{str(folder)!r} is a file, but a folder of signals is needed: put it into one"
+            f"{str(folder)!r} is a file, but a folder of {word}s is needed: put it into one"
         )
     kinds = [each for each in KINDS[:3] if kind in (None, each.kind)]
     known = [suffix for each in kinds for suffix in each.suffixes]
@@ -226,7 +227,6 @@ def _signal_paths(folder: PathLike, kind: str | None) -> list[Path]:
         if path.suffix.lower() in known and path.name[0] != "." and not path.is_dir()
     )
     if not paths:
-        word = "image" if kind else "signal"
         raise ValueError(f"no {word} ({', '.join(known)}) in {str(folder)!r}")
     # A TIFF file may be a photograph or a volume, which is found when it is opened.
     firsts: dict[str, Path] = {}

@@ -100,6 +100,21 @@ def test_photographs_in_colour_have_a_prior_of_their_own(signals, tmp_path, caps
     assert fastcl.load(signals / "colour.npz").sketch.count == 4 * 28 * 32
 
 
+def test_arrays_in_colour(signals, tmp_path):
+    clean = colour(100)
+    np.save(tmp_path / "noisy.npy", with_noise(clean))
+    np.save(tmp_path / "levels.npy", as_levels(with_noise(clean)))
+    model = fastcl.load(signals / "model-colour.npz")
+    for name, out in (("noisy.npy", "clean.npy"), ("levels.npy", "levels.npy")):
+        command = f"denoise {signals / 'model-colour.npz'} {name} -o {out} --sigma 25.5"
+        assert run(tmp_path, command) == 0
+    expected = fastcl.denoise_image(model, with_noise(clean), 0.1)
+    np.testing.assert_array_equal(np.load(tmp_path / "clean.npy"), expected)
+    levels = np.load(tmp_path / "levels.npy")
+    assert levels.dtype == np.uint8
+    np.testing.assert_allclose(levels / 255, np.clip(expected, 0, 1), atol=0.05)
+
+
 @pytest.mark.parametrize("sample", ["uint8", "int16", "int24", "int32", "float32"])
 def test_a_sound_keeps_its_rate_and_the_type_of_its_samples(signals, tmp_path, sample, capsys):
     clean = note(7)

@@ -1,6 +1,8 @@
 """TIFF files of several pages: read as volumes, and written again as stacks of the same kind."""
 
+import contextlib
 import io
+import logging
 
 import numpy as np
 import pytest
@@ -149,6 +151,19 @@ def test_everything_else_is_refused_in_one_line(tmp_path, kind):
     with pytest.raises(ValueError, match=f"x.tif' .*{words}") as caught:
         opened(tmp_path / "x.tif", content).read()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["ImageJ in z", "OME", "deflated", "planar RGB"])
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_no_damage_makes_anything_but_a_value_error(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(logging.getLogger("tifffile"), "disabled", True)
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        content = bytearray(READ[kind][0])
+        for place in rng.integers(0, 600, 2):
+            content[place] = rng.integers(256)
+        with contextlib.suppress(ValueError):
+            opened(tmp_path / "x.tif", bytes(content)).read()
 
 
 def test_one_page_is_a_photograph_and_several_are_none(tmp_path):
