@@ -164,7 +164,7 @@ class SignalFolder(Sequence[Any]):
     def _checked(self, file: SignalFile) -> SignalFile:
         """The file; ValueError if it is too small, or if its channels do not make a grey."""
         check_size(file.shape, file.name, self.patch)
-        if self.channels is None and file.channels not in (None, 3):
+        if self.channels is None and file.channels is not None and not file.is_rgb:
             raise ValueError(
                 f"{file.name} has {file.channels} channels: keep them with colour (--colour)"
             )
@@ -277,8 +277,8 @@ def _in_words(file: SignalFile) -> str:
         words += f" with {len(file.shape)} axes"
     if file.rate is not None:
         words += f" of {file.rate} Hz"
-    if file.kind in (Sound.kind, Array.kind) or file.channels not in (None, 3):
-        words += "" if file.channels is None else f" with {file.channels} channels"
+    if file.channels is not None and not file.is_rgb:
+        words += f" with {file.channels} channels"
     return words
 
 

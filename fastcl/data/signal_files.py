@@ -36,6 +36,8 @@ class SignalFile:
         The type of its samples.
     rate : int or None
         Samples per second.
+    is_rgb : bool
+        Whether its channels are red, green and blue.
     """
 
     kind: ClassVar[str]
@@ -45,6 +47,7 @@ class SignalFile:
     channels: int | None = None
     sample: str
     rate: int | None = None
+    is_rgb: bool = False
 
     @property
     def step(self) -> float:
@@ -76,6 +79,7 @@ class Photograph(SignalFile):
         opened = image_formats.open_image(path)
         self.shape = opened.shape
         self.channels = opened.channels if opened.channels > 1 else None
+        self.is_rgb = self.channels is not None
         self.sample = opened.dtype.name
 
     def read(self) -> NDArray:
@@ -117,6 +121,7 @@ class Volume(SignalFile):
         opened = self.stack.opened
         self.shape = opened.shape
         self.channels = opened.channels if opened.channels > 1 else None
+        self.is_rgb = "S" in self.stack.axes
         self.sample = opened.dtype.name
 
     def read(self) -> NDArray:

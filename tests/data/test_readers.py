@@ -203,11 +203,13 @@ def test_sounds_have_no_colour_and_channels_no_grey(tmp_path):
     with pytest.raises(ValueError, match="not for sounds"):
         SignalFolder(tmp_path, colour=True)
     (tmp_path / "a.wav").unlink()
-    volume = levels(5, 2, 8, 9)
-    tifffile.imwrite(tmp_path / "a.tif", volume, imagej=True, metadata={"axes": "ZCYX"})
-    with pytest.raises(ValueError, match=r"a\.tif' has 2 channels: keep them with colour"):
-        SignalFolder(tmp_path)
-    assert SignalFolder(tmp_path, colour=True).shapes == [(5, 8, 9, 2)]
+    for channels in (2, 3):  # of a microscope, say
+        volume = levels(5, channels, 8, 9)
+        tifffile.imwrite(tmp_path / "a.tif", volume, imagej=True, metadata={"axes": "ZCYX"})
+        words = rf"a\.tif' has {channels} channels: keep them with colour"
+        with pytest.raises(ValueError, match=words):
+            SignalFolder(tmp_path)
+        assert SignalFolder(tmp_path, colour=True).shapes == [(5, 8, 9, channels)]
 
 
 def test_a_folder_that_is_none(tmp_path):
