@@ -205,7 +205,8 @@ def compare_on_patches(panel, images, side, seconds, quick):
     transform = patch_sketch.transform
     reference = patch_sketch.reference
     sketch = patch_sketch.sketch
-    white = np.concatenate([transform.forward(extract_patches(image, side))[0] for image in train])
+    patches = (extract_patches(image[None], (side, side)) for image in train)
+    white = np.concatenate([transform.whiten(part) for part in patches])
     u = reference.gaussianise(white)
     test = held_out_points(transform, held_out, side, np.random.default_rng(0))
     test = reference.gaussianise(test)

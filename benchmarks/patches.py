@@ -28,9 +28,11 @@ QUICK = {"photographs": 12, "m": 100, "learn": {"n_iter": 20, "n_components": 4}
 
 def held_out_points(transform, images, patch, rng):
     """White coordinates (n, d) of patches of photographs, dithered as those of the sketch are."""
-    patches = np.concatenate([extract_patches(image, patch)[::EVERY] for image in images])
+    patches = np.concatenate(
+        [extract_patches(image[None], (patch, patch))[::EVERY] for image in images]
+    )
     patches = patches + ((rng.random(patches.shape) - 0.5) / 255).astype(np.float32)
-    return transform.forward(patches)[0]
+    return transform.whiten(patches)
 
 
 def frequencies(patch, quick):

@@ -34,7 +34,7 @@ from scipy.special import softmax
 from timing import machine
 
 import fastcl
-from fastcl.data.patches import add_patches, extract_patches, patch_bands, patch_counts
+from fastcl.data.patches import add_patches, extract_patches, patch_counts, patch_tiles
 from fastcl.data.readers import image_files, read_image
 from fastcl.plots import new_figure, save_figure, show_image
 
@@ -42,6 +42,7 @@ TV_FACTORS = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4)  # weights divided by
 
 # EPLL
 PATCH = 8  # side
+SIDES = (PATCH, PATCH)
 BETAS = (1, 2, 4, 8, 16, 32)  # precision of the patches over that of the noise; the paper has no 2
 FLOOR = 1 / 255**2 / 12  # variance of the rounding to 8 bits, the least that a covariance has
 # Smaller responsibilities count as none: most are, and they would cost most of the time.
@@ -243,7 +244,7 @@ def fit_mixture(photographs, components, sample, n_iter):
     rng = np.random.default_rng(0)
     each = -(-sample // len(photographs))
     patches = np.concatenate(
-        [rng.choice(extract_patches(photograph, PATCH), each) for photograph in photographs]
+        [rng.choice(extract_patches(photograph[None], SIDES), each) for photograph in photographs]
     )
     patches = (patches - patches.mean(axis=1, keepdims=True)).astype(np.float32)
     seeds = rng.choice(patches, components, replace=False)
@@ -288,20 +289,20 @@ def log_terms(patches, weights, covariances):
 def denoise_epll(mixture, noisy, sigma):
     """Half-quadratic splitting: each patch by its likeliest component's filter, then the image."""
     weights, covariances = mixture
-    image, counts = noisy, patch_counts(noisy.shape, PATCH)
+    image, counts = noisy, patch_counts(noisy.shape, SIDES)
     for beta in BETAS:
         noise = covariances + sigma**2 / beta * np.eye(PATCH**2)
         filters = np.linalg.solve(noise, covariances).astype(np.float32)
         total = np.zeros_like(noisy)
-        for band in patch_bands(noisy.shape, PATCH):
-            patches = extract_patches(image, PATCH, band).astype(np.float32)
+        for tile in patch_tiles(noisy.shape, SIDES):
+            patches = extract_patches(image[None], SIDES, tile).astype(np.float32)
             means = patches.mean(axis=1, keepdims=True)
             patches -= means
             component = log_terms(patches, weights, noise).argmax(axis=0)
             for k in np.unique(component):
                 mine = component == k
                 patches[mine] = patches[mine] @ filters[k]
-            add_patches(patches + means, total, PATCH, band)
+            add_patches(patches + means, total[None], SIDES, tile)
         image = (PATCH**2 * noisy + beta * total) / (PATCH**2 + beta * counts)
     return image
 

@@ -26,6 +26,7 @@ from .kernels import (
     patches,
     quantised,
     random,
+    similar,
     sum_gradient,
     tile,
 )
@@ -56,6 +57,7 @@ _NUMBA: dict[str, Callable[..., Any]] = {
     "mixture_responsibilities": mixtures.mixture_responsibilities,
     "mixture_means": mixtures.mixture_means,
     "mixture_moments": mixtures.mixture_moments,
+    "denoise_similar": similar.denoise_similar,
     "add_patches": patches.add_patches,
 }
 

@@ -27,10 +27,14 @@ from ..progress import progress_bar
 from ..validation import as_array, as_choice, as_count, as_positive
 from .noise_level import NoiseLevel, estimate_noise
 from .patch_model import SignalModel
+from .scales import denoise_scales
+from .similar import refine
 from .vectors import ESTIMATORS, closed_form_mean, map_estimate, normal_points, posterior_mean
 
 MAP_PRECISIONS = (4.0, 16.0, 64.0)  # beta for MAP estimates, pass by pass
 CHUNK_PATCHES = 8192  # patches whose posterior means are sampled at a time
+SCALES = 2  # scales of a signal with a second stage
+SMALLEST = 4  # patches along the smallest side of a half signal
 LEVEL_RATIO = 2**0.125  # between the levels to which a map of the noise is rounded
 
 Estimate = Callable[[NDArray, NDArray], NDArray]  # of coordinates (n, d) and their noise
@@ -43,6 +47,7 @@ def denoise_signal(
     strength: float = 1.0,
     estimator: str = "mean",
     *,
+    second_stage: bool | None = None,
     stride: int = 1,
     n_samples: int = 8,
     n_iter: int = 30,
@@ -67,6 +72,10 @@ def denoise_signal(
     estimator : {"mean", "map"}
         What replaces every patch: its posterior mean, from `n_samples` weighted points, or its MAP
         estimate, from `n_iter` steps per pass, which smooths too much under heavy-tailed priors.
+    second_stage : bool, optional
+        Whether to work at two scales, and to denoise once more, in groups of similar patches that
+        are found in the first estimate. By default that is done for photographs in colour, and
+        never under a map of the noise.
     stride : int
         Distance of neighbouring patches along each axis, at most their smallest side. With 2, an
         image takes a quarter of the time, and loses some of the quality.
@@ -127,10 +136,22 @@ def denoise_signal(
         points = to_device_of(normals, coordinates)
         return _mean_by_chunks(model.prior, coordinates, noise, strength, points)
 
+    precisions = model.precisions if estimator == "mean" else MAP_PRECISIONS
+
+    def denoise_uniform(signal: NDArray, level: Any) -> NDArray:
+        noise = NoiseLevel(level, signal.shape, 0)
+        return _split(model, signal, noise, precisions, estimate, stride, progress)
+
     def denoise_one(signal: NDArray, name: str) -> NDArray:
         signal, noise = as_noisy(model, signal, sigma, name)
-        precisions = model.precisions if estimator == "mean" else MAP_PRECISIONS
-        clean = _split(model, signal, noise, precisions, estimate, stride, progress)
+        if noise.variances is not None:
+            clean = _split(model, signal, noise, precisions, estimate, stride, progress)
+        elif _has_second_stage(model) if second_stage is None else second_stage:
+            least = SMALLEST * max(model.transform.patch)
+            pilot = denoise_scales(denoise_uniform, signal, noise.uniform, SCALES, least)
+            clean = refine(signal, pilot, noise.uniform)
+        else:
+            clean = denoise_uniform(signal, noise.uniform)
         return clean[0] if axis is None else np.moveaxis(clean, 0, axis)
 
     axis = model.channel_axis
@@ -140,6 +161,11 @@ def denoise_signal(
     if not len(noisy):
         raise ValueError("noisy is an empty batch")
     return np.stack([denoise_one(one, f"noisy[{k}]") for k, one in enumerate(noisy)])
+
+
+def _has_second_stage(model: SignalModel) -> bool:
+    """Whether a model is one of photographs in colour."""
+    return model.n_axes == 2 and model.transform.channels > 1 and model.rate is None
 
 
 def as_noisy(

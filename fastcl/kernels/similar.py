@@ -1,0 +1,200 @@
+"""Groups of similar patches, each denoised by a Gaussian that is fitted to its pilot estimate.
+
+For a reference patch, the most similar patches near it are those that differ least in the pilot.
+With the mean m and the covariance C of the group in the pilot, a noisy patch y of the group becomes
+m + C (C + I)^-1 (y - m), for noise with standard deviation one. A group may have fewer patches than
+a patch has numbers, so that the inverse is that of a matrix between patches: with centred patches P
+(g, s) of the pilot and Y = y - m, the result is m + Y P^T (P P^T + (g - 1) I)^-1 P.
+
+Signals are flat, with up to three axes of `sizes`. A patch that starts at k has the samples at
+k + offsets.
+
+Letters in shapes: g patches of a group, s numbers in a patch, p the same padded to a multiple of
+LANES.
+"""
+
+import numpy as np
+
+from .threads import parallel, share
+from .tile import add_product, jit
+
+LANES = 16  # numbers in the widest vector
+BISECTIONS = 24  # of the distance that the most similar patches have at most
+
+
+@jit
+def patch_distances(pilot, at, places, row, offsets, distances):
+    # distances_k = sum_s (pilot[places_k + offsets_s] - pilot[at + offsets_s])^2, for places that
+    # come in rows of `row` neighbours
+    # places, distances (g,), offsets (s,)
+    distances[:] = 0
+    for s in range(offsets.size):
+        value = pilot[at + offsets[s]]
+        for first in range(0, places.size, row):
+            start = places[first] + offsets[s]
+            for k in range(row):
+                difference = pilot[start + k] - value
+                distances[first + k] += difference * difference
+
+
+@jit
+def choose_least(distances, chosen):
+    # Indices of the `chosen.size` least distances, above -2, in order; returns how many there are
+    if distances.size <= chosen.size:
+        for k in range(distances.size):
+            chosen[k] = k
+        return distances.size
+    low, high = distances.dtype.type(-2), distances[0]
+    for k in range(distances.size):
+        high = max(high, distances[k])
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        below = 0
+        for k in range(distances.size):
+            below += distances[k] <= middle
+        if below < chosen.size:
+            low = middle
+        else:
+            high = middle
+    left = chosen.size  # places for distances between low and high, which are nearly equal
+    for k in range(distances.size):
+        left -= distances[k] <= low
+    found = 0
+    for k in range(distances.size):
+        if distances[k] <= low or (distances[k] <= high and left > 0):
+            left -= distances[k] > low
+            chosen[found] = k
+            found += 1
+    return found
+
+
+@jit
+def solve_in_place(system, group):
+    # right = left^-1 right for a positive definite left, by elimination without pivots
+    # system (g, 2 g): left and right side by side
+    for k in range(group):
+        for i in range(k + 1, group):
+            factor = system[i, k] / system[k, k]
+            for j in range(k + 1, 2 * group):
+                system[i, j] -= factor * system[k, j]
+    for k in range(group - 1, -1, -1):
+        for i in range(k + 1, group):
+            factor = system[k, i]
+            for j in range(group, 2 * group):
+                system[k, j] -= factor * system[i, j]
+        pivot = system[k, k]
+        for j in range(group, 2 * group):
+            system[k, j] /= pivot
+
+
+@jit
+def denoise_group(noisy, centred, transposed, group, system, products, out):
+    # out = Y P^T (P P^T + (g - 1) I)^-1 P
+    # noisy Y, centred P, out (g, p), transposed (p, g), system (g, 2 g), products (g, g), of which
+    # the first `group` rows count: products always take all, and so have one layout
+    for k in range(centred.shape[0]):
+        for s in range(centred.shape[1]):
+            if k >= group:
+                centred[k, s] = 0
+            transposed[s, k] = centred[k, s]
+    products[:] = 0
+    add_product(centred, transposed, products)
+    for i in range(group):
+        for j in range(group):
+            system[i, j] = products[i, j]
+        system[i, i] += max(group - 1, 1)
+    products[:] = 0
+    add_product(noisy, transposed, products)
+    for i in range(group):
+        for j in range(group):
+            system[j, group + i] = products[i, j]
+    solve_in_place(system, group)
+    for i in range(group):
+        for j in range(group):
+            products[j, i] = system[i, group + j]
+    out[:] = 0
+    add_product(products, centred, out)
+
+
+@jit
+def nearby_places(x, y, z, sizes, patch, half, places):
+    # Starts of the patches at most `half` away from (x, y, z), in order: (how many, how many of
+    # them are neighbours in a row, the number of the one at (x, y, z))
+    count = own = 0
+    first, last = max(z - half[2], 0), min(z + half[2], sizes[2] - patch[2])
+    for i in range(max(x - half[0], 0), min(x + half[0], sizes[0] - patch[0]) + 1):
+        for j in range(max(y - half[1], 0), min(y + half[1], sizes[1] - patch[1]) + 1):
+            if i == x and j == y:
+                own = count + z - first
+            for k in range(first, last + 1):
+                places[count] = (i * sizes[1] + j) * sizes[2] + k
+                count += 1
+    return count, last - first + 1, own
+
+
+@jit
+def similar_slab(
+    noisy, pilot, xs, ys, zs, sizes, patch, half, group, offsets, skip, out_offsets, total, weights
+):
+    # Adds the denoised patches of the groups of all reference patches at (x, y, z) to `total`,
+    # which starts `skip` samples after the signal, and their number to `weights`
+    # noisy, pilot, total (samples,), offsets, out_offsets (s,), weights (samples of one channel,)
+    window = (2 * half[0] + 1) * (2 * half[1] + 1) * (2 * half[2] + 1)
+    size = offsets.size
+    own_size = patch[0] * patch[1] * patch[2]
+    padded = (size + LANES - 1) // LANES * LANES
+    places, chosen = np.empty(window, np.int64), np.empty(group, np.int64)
+    distances, mean = np.empty(window, noisy.dtype), np.empty(size, noisy.dtype)
+    y_rows, p_rows = np.zeros((group, padded), noisy.dtype), np.zeros((group, padded), noisy.dtype)
+    transposed = np.empty((padded, group), noisy.dtype)
+    system = np.empty((group, 2 * group), noisy.dtype)
+    products = np.empty((group, group), noisy.dtype)
+    out = np.empty((group, padded), noisy.dtype)
+    total[:] = 0
+    weights[:] = 0
+    for x in xs:
+        for y in ys:
+            for z in zs:
+                count, row, own = nearby_places(x, y, z, sizes, patch, half, places)
+                at = (x * sizes[1] + y) * sizes[2] + z
+                patch_distances(pilot, at, places[:count], row, offsets, distances[:count])
+                distances[own] = -1  # before all others, so that the groups cover every sample
+                found = choose_least(distances[:count], chosen)
+                mean[:] = 0
+                for k in range(found):
+                    start = places[chosen[k]]
+                    for s in range(size):
+                        y_rows[k, s] = noisy[start + offsets[s]]
+                        p_rows[k, s] = pilot[start + offsets[s]]
+                        mean[s] += p_rows[k, s]
+                for s in range(size):
+                    mean[s] /= found
+                for k in range(found):
+                    for s in range(size):
+                        y_rows[k, s] -= mean[s]
+                        p_rows[k, s] -= mean[s]
+                denoise_group(y_rows, p_rows, transposed, found, system, products, out)
+                for k in range(found):
+                    start = places[chosen[k]] - skip
+                    for s in range(size):
+                        total[start + out_offsets[s]] += out[k, s] + mean[s]
+                    for s in range(own_size):
+                        weights[start + out_offsets[s]] += 1
+
+
+@parallel(jit, cost=lambda noisy, *_: 1e6 * noisy.size)
+def denoise_similar(
+    tasks, noisy, pilot, xs, ys, zs, sizes, patch, half, group, offsets, slab, out_offsets, total,
+    weights,
+):  # fmt: skip
+    # Task k has the reference patches at xs[k * slab : (k + 1) * slab]; its results begin at the
+    # first position along the first axis that they can reach
+    # noisy, pilot (samples,), xs, ys, zs (references,), total (tasks, samples of a slab),
+    # weights (tasks, samples of a slab in one channel)
+    for k in share(tasks, total.shape[0]):
+        part = xs[k * slab : (k + 1) * slab]
+        skip = max(part[0] - half[0], 0) * sizes[1] * sizes[2]
+        similar_slab(
+            noisy, pilot, part, ys, zs, sizes, patch, half, group, offsets, skip, out_offsets,
+            total[k], weights[k],
+        )  # fmt: skip

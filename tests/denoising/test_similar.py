@@ -1,0 +1,161 @@
+"""The second stage: groups of similar patches against loops, and several scales."""
+
+import itertools
+
+import numpy as np
+import pytest
+from bounds import assert_within
+from scipy.ndimage import gaussian_filter
+
+import fastcl
+from fastcl.denoising import restoration, similar
+from fastcl.denoising.scales import denoise_scales
+from fastcl.denoising.similar import refine, refine_once
+
+
+def in_loops(noisy, pilot, side, group, half, stride):
+    """The group of every reference patch, denoised by the formula with a covariance matrix."""
+    shape = noisy.shape[1:]
+    patch = [min(side, size) for size in shape]
+    counts = [size - p + 1 for size, p in zip(shape, patch, strict=True)]
+    total, weights = np.zeros(noisy.shape), np.zeros(shape)
+
+    def window(signal, corner):
+        return signal[(..., *(slice(at, at + p) for at, p in zip(corner, patch, strict=True)))]
+
+    starts = [sorted({*range(0, count, stride), count - 1}) for count in counts]
+    for corner in itertools.product(*starts):
+        ranges = [
+            range(max(at - half, 0), min(at + half, count - 1) + 1)
+            for at, count in zip(corner, counts, strict=True)
+        ]
+        near = list(itertools.product(*ranges))
+        reference = window(pilot, corner)
+        distances = [np.square(window(pilot, place) - reference).sum() for place in near]
+        chosen = [near[k] for k in np.argsort(distances, kind="stable")[:group]]
+        p = np.array([window(pilot, place).ravel() for place in chosen])
+        y = np.array([window(noisy, place).ravel() for place in chosen])
+        mean = p.mean(axis=0)
+        covariance = (p - mean).T @ (p - mean) / max(len(p) - 1, 1)
+        gain = np.linalg.solve(covariance + np.eye(len(mean)), covariance)
+        for place, row in zip(chosen, (y - mean) @ gain + mean, strict=True):
+            window(total, place)[...] += row.reshape(reference.shape)
+            window(weights, place)[...] += 1
+    return total / weights
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 17, 23), (3, 12, 14), (1, 40), (2, 25), (1, 7, 8, 9), (1, 4, 5), (1, 1, 30), (2, 2)],
+    ids=str,
+)
+@pytest.mark.parametrize("slab", [1, 3, 16])
+def test_groups_equal_those_of_loops(rng, monkeypatch, shape, slab):
+    monkeypatch.setattr(similar, "SLAB", slab)
+    for name, value in {"SIDE": 3, "GROUP": 9, "HALF": 4}.items():
+        monkeypatch.setattr(similar, name, value)
+    pilot = 5 * gaussian_filter(rng.standard_normal(shape), (0, *[1.5] * (len(shape) - 1)))
+    noisy = pilot + rng.standard_normal(shape)
+    found = refine_once(noisy, pilot)
+    # Solving systems with condition numbers up to a thousand.
+    assert_within(found, in_loops(noisy, pilot, 3, 9, 4, similar.STRIDE), 1e-9)
+
+
+def test_float32_is_close(rng):
+    pilot = 5 * gaussian_filter(rng.standard_normal((1, 40, 30)), (0, 2, 2))
+    noisy = pilot + rng.standard_normal(pilot.shape)
+    found = refine(noisy.astype(np.float32), pilot.astype(np.float32), 1.0)
+    assert found.dtype == np.float32
+    # Rounding may choose other patches where distances are nearly equal.
+    assert np.median(np.abs(found - refine(noisy, pilot, 1.0))) < 1e-3
+
+
+def test_slabs_and_threads_do_not_change_a_bit(rng, monkeypatch):
+    pilot = rng.standard_normal((2, 60, 33))
+    noisy = pilot + rng.standard_normal(pilot.shape)
+    before = fastcl.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 2, 3):
+            fastcl.set_num_threads(threads)
+            results.append(refine(noisy, pilot, 1.0))
+    finally:
+        fastcl.set_num_threads(before)
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+
+
+def test_flat_pilots_and_equal_distances_are_no_trouble(rng):
+    noisy = rng.standard_normal((1, 30, 30))
+    found = refine(noisy, np.zeros_like(noisy), 1.0)
+    # A group of equal patches has no covariance: its mean is all that is left.
+    np.testing.assert_allclose(found, 0, atol=1e-12)
+
+
+def test_levels_of_channels_are_their_units(rng):
+    pilot = gaussian_filter(rng.standard_normal((3, 24, 24)), (0, 2, 2))
+    noisy = pilot + 0.1 * rng.standard_normal(pilot.shape)
+    units = np.array([1.0, 2.0, 4.0])
+    scaled = units[:, None, None]
+    expected = refine(noisy, pilot, 0.1) * scaled
+    np.testing.assert_allclose(
+        refine(noisy * scaled, pilot * scaled, 0.1 * units), expected, rtol=1e-9
+    )
+
+
+def texture(rng):
+    rows, columns = np.mgrid[:96, :96]
+    pattern = 0.5 + 0.2 * np.sin(rows / 3.0) * np.cos(columns / 4.0)
+    return np.stack([pattern, pattern**2, 1 - pattern], axis=-1)
+
+
+def test_a_second_stage_gains_where_patterns_repeat(rng):
+    clean = texture(rng)
+    noisy = clean + 0.1 * rng.standard_normal(clean.shape)
+    quick = {"n_iter": 20, "n_components": 4, "n_samples": 5000}
+    model = fastcl.learn_image_prior([clean], patch=3, m=100, channel_axis=-1, rng=0, **quick)
+    error = {
+        stage: np.square(fastcl.denoise_image(model, noisy, 0.1, second_stage=stage) - clean).mean()
+        for stage in (False, True, None)
+    }
+    assert error[True] < 0.7 * error[False] < 0.7 * 0.01
+    assert error[None] == error[True]  # colour has it by default
+    grey = fastcl.learn_image_prior([clean[..., 0]], patch=3, m=100, rng=0, **quick)
+    given = noisy[..., 0]
+    one, other = (fastcl.denoise_image(grey, given, 0.1, second_stage=s) for s in (None, False))
+    np.testing.assert_array_equal(one, other)  # grey has not
+    assert (fastcl.denoise_image(grey, given, 0.1, second_stage=True) != one).any()
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (63, 50), (31, 80, 3), (200,)])
+@pytest.mark.parametrize("scales", [1, 2, 3])
+def test_scales_of_the_identity_are_the_identity(rng, shape, scales):
+    signal = rng.standard_normal((1, *shape))
+    sigmas = []
+
+    def keep(part, sigma):
+        sigmas.append((part.shape[1:], sigma))
+        return part
+
+    found = denoise_scales(keep, signal, 0.3, scales, 4)
+    np.testing.assert_allclose(found, signal, atol=1e-12)
+    for size, sigma in sigmas:
+        assert sigma == pytest.approx(0.3 * np.sqrt(np.prod(size) / np.prod(shape)))
+
+
+def test_noise_of_half_signals_is_white_and_means_stay(rng):
+    parts = []
+    signal = 5 + rng.standard_normal((1, 80, 90))
+    denoise_scales(lambda part, sigma: parts.append((part, sigma)) or part, signal, 1.0, 3, 4)
+    for part, sigma in parts:
+        assert part.mean() == pytest.approx(signal.mean(), abs=1e-12)
+        # Standard deviations of 440 or more values: five standard errors.
+        assert part.std() == pytest.approx(sigma, rel=5 / np.sqrt(2 * part.size))
+
+
+def test_small_signals_have_one_scale():
+    calls = []
+    signal = np.zeros((1, 10, 40))
+    denoise_scales(lambda part, sigma: calls.append(part.shape) or part, signal, 1.0, 3, 6)
+    assert calls == [(1, 10, 40)]
+    assert restoration.SCALES == 2
