@@ -51,7 +51,12 @@ from .denoising.patch_model import (
 )
 from .denoising.noise_level import estimate_noise
 from .denoising.restoration import denoise_image, denoise_signal
-from .denoising.audio import band_noise, denoise_audio, learn_audio_prior, split_bands
+from .denoising.audio import (
+    denoise_audio,
+    estimate_audio_noise,
+    learn_audio_prior,
+    sketch_audio,
+)
 
 # files
 from .storage import load, load_prior
@@ -112,10 +117,10 @@ __all__ = [
     "denoise_image",
     "denoise_signal",
     "estimate_noise",
-    "band_noise",
-    "denoise_audio",
+    "sketch_audio",
     "learn_audio_prior",
-    "split_bands",
+    "denoise_audio",
+    "estimate_audio_noise",
     "load",
     "load_prior",
     "get_num_threads",

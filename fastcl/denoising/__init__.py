@@ -2,6 +2,6 @@
 
 `vectors` has the MAP estimate ``argmin_x ||x - y||^2 / (2 sigma^2) + R(x)`` and the posterior mean
 ``E[x | y]``. `patch_sketch` sketches the patches of photographs, `patch_model` learns a prior from
-that sketch, and `restoration` denoises whole images by half-quadratic splitting. `audio` splits a
-sound into three bands and denoises every sample as a point of three coordinates.
+that sketch, and `restoration` denoises whole images by half-quadratic splitting. `audio` models
+the patches of lapped transforms of sound (`lapped`), which are arrays of frames x bins.
 """

@@ -95,7 +95,7 @@ def _has_no_noise(signal: NDArray) -> NDArray:
     """Which samples are in a run of RUN equal ones, masked by 0, or where the signal is cut off."""
     bad = np.zeros(signal.shape, bool)
     for axis in range(signal.ndim):
-        bad |= np.moveaxis(_in_runs(np.moveaxis(signal, axis, 0)), 0, axis)
+        bad |= np.moveaxis(in_runs(np.moveaxis(signal, axis, 0)), 0, axis)
     for level in (0, signal.min(), signal.max()):
         equal = signal == level
         if equal.mean() > MIN_SHARE:
@@ -103,7 +103,7 @@ def _has_no_noise(signal: NDArray) -> NDArray:
     return bad
 
 
-def _in_runs(signal: NDArray) -> NDArray:
+def in_runs(signal: NDArray) -> NDArray:
     """Which samples are in a run of RUN equal ones along the first axis."""
     bad = np.zeros(signal.shape, bool)
     starts = np.ones((max(len(signal) - RUN + 1, 0), *signal.shape[1:]), bool)

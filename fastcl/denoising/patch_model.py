@@ -179,7 +179,7 @@ def learn_patches(
     TypeError, ValueError, FloatingPointError
         As in `learn` and `max_entropy`.
     """
-    _check(method, settings)
+    check_learning(method, settings)
     if not isinstance(patch_sketch, PatchSketch):
         raise TypeError(
             f"patch_sketch must be a fastcl.PatchSketch, got {type(patch_sketch).__name__}"
@@ -192,7 +192,7 @@ def learn_patches(
     return _learn_network(patch_sketch, method, n_iter, rng, progress, **settings)
 
 
-def _check(method: str, settings: dict[str, Any]) -> None:
+def check_learning(method: str, settings: dict[str, Any]) -> None:
     """ValueError or TypeError for a method, or a setting of it, that there is none of."""
     as_choice(method, "method", IMAGE_METHODS)
     if method == "max_entropy":
@@ -296,7 +296,7 @@ def learn_signal_prior(
     >>> model(volumes[0], 0.1).shape
     (8, 12, 14)
     """
-    _check(method, settings)
+    check_learning(method, settings)
     rng = as_generator(rng)
     patch_sketch = sketch_signals(
         signals,
@@ -359,7 +359,7 @@ def learn_image_prior(
     >>> fastcl.denoise_image(model, photograph, sigma=0.1).shape
     (32, 48)
     """
-    _check(method, settings)
+    check_learning(method, settings)
     rng = as_generator(rng)
     patch_sketch = sketch_images(
         images,

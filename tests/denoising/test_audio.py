@@ -1,163 +1,273 @@
-"""Sound: the three bands, the noise in each, and denoising against Wiener's estimate."""
+"""Sound: learned from recordings of any length, level and number of channels, and denoised."""
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from bounds import assert_within
-from scipy.signal import butter, lfilter
+from pictures import MIN_SEARCH
+from problems import threads
 
 import fastcl
 from fastcl.denoising import audio
-from fastcl.denoising.audio import CUTOFFS
 
-EPS = np.finfo(float).eps
-RATES = [7600, 16000, 44100, 192000]  # the first is just above twice the larger cutoff
-
-
-def impulse_responses(rate, n=1 << 15):
-    """Impulse responses of the bands (n, 3), from transfer functions; n lets them die out."""
-    impulse = np.zeros(n)
-    impulse[0] = 1
-    (b1, a1), (b2, a2) = (butter(4, cutoff, fs=rate) for cutoff in CUTOFFS)
-    low = lfilter(b1, a1, impulse)
-    middle = lfilter(b2, a2, impulse - low)
-    return np.stack([low, middle, impulse - low - middle], axis=1)
+RATE = 8000
+QUICK = {"m": 40, "n_points": 500, "n_iter": 20, "n_components": 6, "n_samples": 4000}
+QUICK |= {"subsample": 4000, "effort": MIN_SEARCH}
 
 
-@pytest.mark.parametrize("rate", RATES)
-def test_bands_add_up_to_the_signal(rng, rate):
-    signal = rng.standard_normal(5000)
-    bands = fastcl.split_bands(signal, rate)
-    assert bands.shape == (5000, 3)
-    assert bands.dtype == np.float64
-    # Two subtractions and two additions.
-    assert_within(bands.sum(axis=1), signal, 4 * EPS * np.abs(bands).sum(axis=1))
+FEW = {"m": 20, "rng": 0, "subsample": 2000, "effort": MIN_SEARCH}  # of sketch_audio
 
 
-@pytest.mark.parametrize("rate", RATES)
-def test_bands_are_the_signal_convolved_with_the_impulse_responses(rng, rate):
-    signal = rng.standard_normal(400)
-    expected = np.stack(
-        [np.convolve(signal, h)[:400] for h in impulse_responses(rate, 400).T], axis=1
-    )
-    # At low frequency the coefficients of a transfer function of order four cancel to
-    # (2500 pi / rate)^4.
-    np.testing.assert_allclose(fastcl.split_bands(signal, rate), expected, rtol=0, atol=1e-8)
+def tones(seed, n=6000, rate=RATE):
+    """A melody: a few decaying tones with overtones, the largest sample about 1."""
+    rng = np.random.default_rng(seed)
+    time, melody = np.arange(n) / rate, np.zeros(n)
+    for start in np.arange(0, n, n // 4):
+        pitch = rng.uniform(150, 500)
+        sounding = np.maximum(time - start / rate, 0)
+        envelope = (sounding > 0) * np.exp(-8 * sounding)
+        melody += envelope * sum(
+            np.sin(2 * np.pi * k * pitch * sounding + k) / k for k in range(1, 5)
+        )
+    return melody / np.abs(melody).max()
 
 
-def test_low_tones_go_to_the_first_band_and_high_ones_to_the_last():
-    rate, time = 16000, np.arange(16000) / 16000
-    for band, frequency in [(0, 300), (2, 7000)]:
-        energies = (
-            fastcl.split_bands(np.sin(2 * np.pi * frequency * time), rate)[1000:] ** 2
-        ).mean(axis=0)
-        assert np.argmax(energies) == band
-    # At the first cutoff a Butterworth filter passes half the power.
-    low = fastcl.split_bands(np.sin(2 * np.pi * CUTOFFS[0] * time), rate)[1000:, 0]
-    np.testing.assert_allclose((low**2).mean() / 0.5, 0.5, rtol=1e-3)
+def with_noise(signal, sigma, seed=0):
+    return signal + sigma * np.random.default_rng(seed).standard_normal(signal.shape)
 
 
-def test_bands_follow_the_cutoffs(rng):
-    signal = rng.standard_normal(1000)
-    scaled = fastcl.split_bands(signal, 32000, cutoffs=(2 * CUTOFFS[0], 2 * CUTOFFS[1]))
-    np.testing.assert_allclose(scaled, fastcl.split_bands(signal, 16000), rtol=0, atol=1e-10)
+def ratio(clean, estimate):
+    return 10 * np.log10((clean**2).sum() / ((clean - estimate) ** 2).sum())
 
 
-@pytest.mark.parametrize("rate", RATES)
-def test_noise_of_a_band_is_the_energy_of_its_impulse_response(rate):
-    expected = np.sqrt((impulse_responses(rate) ** 2).sum(axis=0))
-    # The squared frequency response is smooth on the scale at which it is sampled: its mean over
-    # the circle converges faster than any power, and the responses are good to 1e-8 as above.
-    np.testing.assert_allclose(fastcl.band_noise(0.3, rate), 0.3 * expected, rtol=1e-6)
+@pytest.fixture(scope="module")
+def learned():
+    """A model of mono sounds and one of stereo, from recordings of different lengths."""
+    recordings = [tones(1), 0.3 * tones(2, 5001), tones(3, 800)]
+    with threads(1):
+        mono = fastcl.learn_audio_prior(recordings, RATE, rng=0, **QUICK)
+        stereo = [np.stack([sound, 0.5 * sound], axis=-1) for sound in recordings]
+        both = fastcl.learn_audio_prior(stereo, RATE, rng=0, channel_axis=-1, **QUICK)
+    return SimpleNamespace(mono=mono, stereo=both, recordings=recordings)
 
 
-@pytest.mark.parametrize("rate", RATES)
-def test_noise_of_a_band_is_that_of_filtered_white_noise(rng, rate):
-    n = 100_000
-    bands = fastcl.split_bands(0.3 * rng.standard_normal(n), rate)
-    expected = fastcl.band_noise(0.3, rate)
-    for k, response in enumerate(impulse_responses(rate).T):
-        correlation = np.fft.irfft(np.abs(np.fft.rfft(response, 2 * response.size)) ** 2)
-        # The variance of a mean of squares of Gaussians is 2 sum of squared correlations over n.
-        error = 0.3**2 * np.sqrt(2 * (correlation**2).sum() / n)
-        assert abs((bands[:, k] ** 2).mean() - expected[k] ** 2) <= 5 * error
-        assert error < 0.05 * expected[k] ** 2
+@pytest.mark.parametrize("sigma", [0.05, 0.2])
+def test_a_melody_of_other_tones_becomes_clean(learned, sigma):
+    clean = tones(9)
+    noisy = with_noise(clean, sigma)
+    found = fastcl.denoise_audio(learned.mono, noisy, sigma, rate=RATE)
+    assert (found.dtype, found.shape) == (np.float64, clean.shape)
+    assert ratio(clean, found) > ratio(clean, noisy) + 6
+    by_estimate = fastcl.denoise_audio(learned.mono, noisy)
+    assert ratio(clean, by_estimate) > ratio(clean, found) - 0.5
 
 
-@pytest.mark.parametrize("estimator", ["mean", "map"])
-def test_denoising_under_a_gaussian_scales_every_band_by_wieners_gain(rng, estimator):
-    rate, sigma, variances = 16000, 0.2, np.array([0.5, 0.02, 0.003])
-    signal = rng.standard_normal(500)
-    prior = fastcl.Gaussian(np.zeros(3), np.diag(variances))
-    bands = fastcl.split_bands(signal, rate)
-    gains = variances / (variances + sigma**2 * (impulse_responses(rate) ** 2).sum(axis=0))
-    denoised = fastcl.denoise_audio(prior, signal, sigma, rate, estimator=estimator)
-    assert (denoised.dtype, denoised.shape) == (np.float64, (500,))
-    # The gain inherits the accuracy of the noise level, tested above.
-    np.testing.assert_allclose(
-        denoised, bands @ gains, rtol=0, atol=2e-6 * np.abs(bands).sum(axis=1).max()
-    )
+def test_stereo_is_denoised_with_both_channels_together(learned):
+    clean = np.stack([tones(9), 0.5 * tones(9)], axis=-1)
+    noisy = with_noise(clean, 0.1)
+    together = fastcl.denoise_audio(learned.stereo, noisy, 0.1, rate=RATE)
+    assert together.shape == clean.shape
+    channels = fastcl.denoise_audio(learned.mono, noisy.T, 0.1)
+    assert ratio(clean, together) > ratio(clean, channels.T) + 0.3
+    same = fastcl.denoise_audio(learned.stereo, noisy, [0.1, 0.1])
+    np.testing.assert_array_equal(same, together)
+    # Less noise in one of them helps both.
+    mixed = with_noise(clean, np.array([0.02, 0.2]))
+    found = fastcl.denoise_audio(learned.stereo, mixed, [0.02, 0.2])
+    assert (((found - clean) ** 2).sum(axis=0) < 0.5 * ((mixed - clean) ** 2).sum(axis=0)).all()
 
 
-def test_denoising_uses_the_correlation_of_the_bands(rng):
-    covariance = np.array([[0.5, 0.1, 0.0], [0.1, 0.1, 0.02], [0.0, 0.02, 0.05]])
-    signal, noise = rng.standard_normal(100), np.diag(fastcl.band_noise(0.3, 16000) ** 2)
-    expected = (
-        fastcl.split_bands(signal, 16000) @ np.linalg.inv(covariance + noise) @ covariance
-    ).sum(axis=1)
-    denoised = fastcl.denoise_audio(fastcl.Gaussian(np.zeros(3), covariance), signal, 0.3, 16000)
-    np.testing.assert_allclose(denoised, expected, rtol=0, atol=1e-13)
-
-
-@pytest.mark.parametrize("estimator", ["mean", "map"])
-def test_a_network_denoises_as_it_does_the_rows_of_the_bands(rng, estimator):
-    prior, signal = fastcl.MLPPrior(3, (8,), rng=0), rng.standard_normal(50)
-    settings = {"strength": 0.5, "estimator": estimator, "n_samples": 32, "n_iter": 5, "rng": 1}
-    bands = fastcl.denoise(
-        prior, fastcl.split_bands(signal, 16000), fastcl.band_noise(0.2, 16000), **settings
-    )
+def test_channels_in_front_are_those_behind(learned):
+    stereo = [np.stack([sound, 0.5 * sound]) for sound in learned.recordings]
+    both = [fastcl.sketch_audio(stereo, RATE, channel_axis=0, **FEW)]
+    both += [fastcl.sketch_audio([each.T for each in stereo], RATE, channel_axis=-1, **FEW)]
+    np.testing.assert_array_equal(both[0].sketch.values, both[1].sketch.values)
+    assert (both[0].channel_axis, both[1].channel_axis) == (0, -1)
+    parts = learned.stereo.transform, learned.stereo.prior
+    in_front = fastcl.SignalModel(*parts, channel_axis=0, rate=RATE)
+    noisy = with_noise(stereo[0], 0.1)
     np.testing.assert_array_equal(
-        fastcl.denoise_audio(prior, signal, 0.2, 16000, **settings), bands.sum(axis=1)
+        fastcl.denoise_audio(in_front, noisy, 0.1),
+        fastcl.denoise_audio(learned.stereo, noisy.T, 0.1).T,
     )
 
 
-GAUSSIAN = fastcl.Gaussian(np.zeros(3), np.eye(3))
+def test_a_batch_is_denoised_signal_by_signal(learned):
+    batch = with_noise(np.stack([tones(8, 900), tones(9, 900)]), 0.1)
+    found = fastcl.denoise_audio(learned.mono, batch, 0.1)
+    for one, noisy in zip(found, batch, strict=True):
+        np.testing.assert_array_equal(one, fastcl.denoise_audio(learned.mono, noisy, 0.1))
+
+
+def test_units_and_offsets_do_not_matter(learned):
+    noisy = with_noise(tones(9), 0.1)
+    expected = fastcl.denoise_audio(learned.mono, noisy, 0.1)
+    found = fastcl.denoise_audio(learned.mono, 300 * noisy + 7000, 30)
+    # The first stage works in single precision.
+    np.testing.assert_allclose((found - 7000) / 300, expected, rtol=0, atol=1e-4)
+    shifted = [500 * sound + 20 for sound in learned.recordings]
+    one, other = (fastcl.sketch_audio(each, RATE, **FEW) for each in (learned.recordings, shifted))
+    np.testing.assert_allclose(one.transform.stds, other.transform.stds, rtol=1e-5)
+
+
+def test_integers_are_divided_by_the_full_scale(learned):
+    whole = np.round(8000 * with_noise(tones(9), 0.1)).astype(np.int16)
+    found = fastcl.denoise_audio(learned.mono, whole, 800 / 32768)
+    expected = fastcl.denoise_audio(learned.mono, whole / 32768, 800 / 32768)
+    np.testing.assert_array_equal(found, expected)
+    estimate = fastcl.estimate_audio_noise(whole, RATE)
+    assert estimate == fastcl.estimate_audio_noise(whole / 32768, RATE)
+
+
+def test_single_precision_stays_single(learned):
+    noisy = with_noise(tones(9), 0.1)
+    found = fastcl.denoise_audio(learned.mono, noisy.astype(np.float32), 0.1)
+    assert found.dtype == np.float32
+    expected = fastcl.denoise_audio(learned.mono, noisy, 0.1)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("length", [1, 2, 31, 64, 129, 600])
+def test_short_sounds_are_denoised(learned, length):
+    noisy = with_noise(tones(9)[:length], 0.1)
+    found = fastcl.denoise_audio(learned.mono, noisy, 0.1)
+    assert found.shape == (length,)
+    assert np.isfinite(found).all()
+
+
+def test_noise_alone_nearly_vanishes(learned):
+    noise = with_noise(np.zeros(4000), 0.1)
+    assert fastcl.denoise_audio(learned.mono, noise, 0.1).std() < 0.02
+
+
+def test_every_patch_counts_the_same_at_every_stride(learned):
+    noisy = with_noise(tones(9), 0.1)
+    every, some = (
+        fastcl.denoise_audio(learned.mono, noisy, 0.1, stride=stride) for stride in (1, 2)
+    )
+    assert abs(ratio(tones(9), every) - ratio(tones(9), some)) < 0.3
+
+
+def test_one_recording_needs_no_list(learned):
+    with threads(1):
+        one, listed = (fastcl.sketch_audio(given, RATE, **FEW) for given in (tones(1), [tones(1)]))
+    np.testing.assert_array_equal(one.sketch.values, listed.sketch.values)
+    assert one.rate == RATE
+    # Two transforms of ceil((6000 + 64) / 128) + 3 = 51 frames of 128 bins.
+    assert one.sketch.count == 2 * 48 * 125
+
+
+def test_an_interrupted_sketch_resumes(learned, tmp_path, monkeypatch):
+    path = tmp_path / "partial.npz"
+    with threads(1):
+        expected = fastcl.sketch_audio(learned.recordings, RATE, **FEW)
+        plain = audio.lapped
+        calls = []
+
+        def interrupted(*given):
+            calls.append(given)
+            if len(calls) == 10:
+                raise KeyboardInterrupt
+            return plain(*given)
+
+        monkeypatch.setattr(audio, "lapped", interrupted)
+        settings = FEW | {"checkpoint": path, "checkpoint_every": 1}
+        with pytest.raises(KeyboardInterrupt):
+            fastcl.sketch_audio(learned.recordings, RATE, **settings)
+        found = fastcl.sketch_audio(learned.recordings, RATE, **settings)
+    np.testing.assert_allclose(found.sketch.values, expected.sketch.values, rtol=1e-12, atol=1e-12)
+    with pytest.raises(ValueError, match="belongs to other"):
+        fastcl.sketch_audio(learned.recordings[:2], RATE, **settings)
+
+
+def test_a_model_comes_back_from_its_file(learned, tmp_path):
+    noisy = with_noise(np.stack([tones(9), tones(8)], axis=-1), 0.1)
+    for model, signal in [(learned.mono, noisy[:, 0]), (learned.stereo, noisy)]:
+        model.save(tmp_path / "model.npz")
+        back = fastcl.SignalModel.load(tmp_path / "model.npz")
+        assert (back.rate, back.channel_axis) == (model.rate, model.channel_axis)
+        np.testing.assert_array_equal(
+            fastcl.denoise_audio(back, signal, 0.1), fastcl.denoise_audio(model, signal, 0.1)
+        )
+
+
+@pytest.mark.parametrize("sigma", [0.02, 0.1, 0.5])
+def test_the_level_of_the_noise_is_estimated_to_a_tenth(sigma):
+    noisy = with_noise(tones(9), sigma)
+    assert abs(fastcl.estimate_audio_noise(noisy, RATE) / sigma - 1) < 0.1
+    silence = np.concatenate([np.zeros(8000), noisy, np.zeros(8000)])
+    assert abs(fastcl.estimate_audio_noise(silence, RATE) / sigma - 1) < 0.1
+    stereo = with_noise(np.stack([tones(9), tones(8)]), np.array([[sigma], [2 * sigma]]))
+    expected = sigma * np.sqrt(2.5)
+    found = fastcl.estimate_audio_noise(stereo, RATE, channel_axis=0)
+    assert abs(found / expected - 1) < 0.1
+
+
+def test_the_level_of_pure_noise_is_unbiased():
+    # Some 180 blocks of 64 coefficients: the quantile has a standard error of about 1.5 %.
+    found = [
+        fastcl.estimate_audio_noise(np.random.default_rng(seed).standard_normal(6000), RATE)
+        for seed in range(20)
+    ]
+    assert abs(np.mean(found) - 1) < 0.02
+
+
+MODEL = fastcl.SignalModel(
+    fastcl.PatchTransform((4, 4), np.eye(16), np.ones(16)),
+    fastcl.GaussianScaleMixture(np.eye(16), [0.1, 1.0], [0.5, 0.5]),
+    rate=RATE,
+)
+PICTURES = fastcl.SignalModel(MODEL.transform, MODEL.prior)
 
 
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"rate": 7500}, ValueError, "half the rate of 7500"),
+        ({"model": None}, TypeError, "model must be one from learn_audio_prior"),
+        ({"model": PICTURES}, ValueError, "model is not one of sound"),
+        ({"rate": 16000}, ValueError, "rate of 16000 Hz is not that of the model, 8000 Hz"),
         ({"rate": 0}, ValueError, "rate must be above zero"),
-        ({"rate": np.nan}, ValueError, "rate must be"),
-        ({"rate": "16000"}, TypeError, "rate must be a number"),
-        ({"signal": np.zeros((9, 1))}, ValueError, r"signal must have shape \(n,\)"),
-        ({"signal": []}, ValueError, "signal is empty"),
+        ({"signal": np.zeros((9, 9, 1))}, ValueError, r"signal must be a mono sound \(T,\)"),
         ({"signal": [0.0, np.nan]}, ValueError, "signal holds NaN"),
+        ({"signal": []}, ValueError, "signal of 0 samples"),
         ({"signal": "a"}, TypeError, "signal must hold numbers"),
+        ({"signal": np.zeros(900), "sigma": None}, ValueError, "no noise to estimate: pass sigma"),
         ({"sigma": 0}, ValueError, "sigma must be above zero"),
-        ({"sigma": -1.0}, ValueError, "sigma"),
-        ({"sigma": None}, TypeError, "sigma"),
+        ({"sigma": np.ones(10)}, ValueError, "sigma of sound must be a number"),
         ({"strength": 0}, ValueError, "strength"),
         ({"estimator": "median"}, ValueError, "estimator"),
-        ({"prior": None}, TypeError, "prior must be"),
-        ({"prior": fastcl.MLPPrior(2, (4,), rng=0)}, ValueError, "have dimension 3.*got 2"),
-        ({"prior": fastcl.Gaussian([0.0], [[1.0]])}, ValueError, "prior must have dimension 3"),
-        ({"prior": fastcl.Box(-np.ones(3), np.ones(3))}, TypeError, "prior must be"),
-        ({"cutoffs": (3000.0, 2000.0)}, ValueError, "cutoffs"),
-        ({"cutoffs": (0.0, 2000.0)}, ValueError, "cutoffs"),
+        ({"stride": 9}, ValueError, "stride"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else None,
 )
-def test_bad_arguments_are_named(change, error, message):
-    good = {"prior": GAUSSIAN, "signal": np.zeros(10), "sigma": 0.1, "rate": 16000}
+def test_bad_arguments_of_denoising_are_named(change, error, message):
+    good = {"model": MODEL, "signal": np.zeros(10), "sigma": 0.1, "rate": RATE}
     with pytest.raises(error, match=message):
         fastcl.denoise_audio(**good | change)
 
 
 @pytest.mark.parametrize(
-    ("settings", "error"), [({"n_iters": 1}, TypeError), ({"n_points": 0}, ValueError)]
+    ("change", "error", "message"),
+    [
+        ({"recordings": []}, ValueError, "recordings is empty"),
+        ({"recordings": [np.zeros((9, 2))]}, ValueError, r"recordings\[0\] must be a mono sound"),
+        ({"recordings": np.zeros((9, 2))}, ValueError, r"recordings\[0\] is constant"),
+        ({"recordings": [tones(1), np.ones(9)]}, ValueError, r"recordings\[1\] is constant"),
+        ({"recordings": [tones(1)], "channel_axis": -1}, ValueError, r"recordings\[0\] must be"),
+        ({"rate": 100}, ValueError, "rate must be at least 250 Hz, got 100"),
+        ({"rate": "8000"}, TypeError, "rate must be a number"),
+        ({"m": 0}, ValueError, "m must be"),
+        ({"n_iters": 1}, TypeError, "n_iters"),
+        ({"method": "grid"}, ValueError, "method"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else None,
 )
-def test_settings_of_learning_are_checked_before_the_sketch(monkeypatch, settings, error):
-    monkeypatch.setattr(audio, "sketch", lambda *given: pytest.fail("sketched"))
-    with pytest.raises(error, match=next(iter(settings))):
-        fastcl.learn_audio_prior(np.sin(np.arange(4000.0)), rate=16000, m=20, **settings)
+def test_bad_arguments_of_learning_are_named(change, error, message):
+    with pytest.raises(error, match=message):
+        fastcl.learn_audio_prior(**{"recordings": [tones(1)], "rate": RATE} | change)
+
+
+def test_settings_are_checked_before_the_recordings_are_read(monkeypatch):
+    monkeypatch.setattr(audio, "sketch_patches", lambda *given: pytest.fail("sketched"))
+    with pytest.raises(TypeError, match="n_iters"):
+        fastcl.learn_audio_prior([tones(1)], RATE, n_iters=1)

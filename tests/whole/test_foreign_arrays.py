@@ -130,7 +130,7 @@ def test_masked_arrays_among_chunks_or_slices_are_refused():
         lambda: fastcl.Sketch(OMEGA).add_sums(MASKED[:5, 0], 1),
         lambda: SketchedKMeans(2, random_state=0).fit(MASKED),
         lambda: SketchedKMeans(2, random_state=0).fit(X).predict(MASKED),
-        lambda: fastcl.split_bands(MASKED[:, 0], 8000),
+        lambda: fastcl.estimate_audio_noise(MASKED[:, 0], 8000),
     ],
 )
 def test_no_argument_loses_its_mask(call):

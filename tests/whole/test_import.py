@@ -118,12 +118,12 @@ def test_every_class_has_a_repr_of_its_own():
     assert [each.__name__ for each in classes if each.__repr__ is object.__repr__] == []
 
 
-# Shown in the examples of the functions that use them: `learn_image_prior`, `denoise_audio`.
+# Shown in the examples of the functions that use them: `learn_image_prior`, `learn_audio_prior`.
 WITHOUT_EXAMPLES = {
     "sketch_images",
     "learn_patches",
     "denoise_image",
-    "learn_audio_prior",
+    "sketch_audio",
     "PatchSketch",
     "SignalModel",
 }
