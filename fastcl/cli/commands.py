@@ -35,6 +35,7 @@ from .streams import warn
 
 MAX_BOX = 3  # dimensions in which uniform points in a box find the data; beyond, a Gaussian does
 MAX_RATIO = 10  # of the standard deviations of columns that are taken to be in the same units
+ROWS_M = 4000  # frequencies for rows by default, as for photographs
 SAMPLE_ROWS = 20_000  # rows from which the scale and the Gaussian are estimated
 
 
@@ -102,8 +103,9 @@ def _sketch(options: Namespace, source: Path, checkpoint: Path) -> PatchSketch |
     for name in ("patch", "skip_bad", "colour"):
         if getattr(options, name) not in (None, False):
             raise ValueError(f"--{name.replace('_', '-')} is for a folder of signals")
+    m = ROWS_M if options.m is None else options.m
     settings: dict[str, Any] = {"checkpoint": checkpoint, "progress": not options.quiet}
-    return sketch_rows(read_array(source), options.m, options.scale, options.seed, **settings)
+    return sketch_rows(read_array(source), m, options.scale, options.seed, **settings)
 
 
 def sketch_rows(

@@ -27,6 +27,7 @@ from ..priors.max_entropy import MaxEntropyPrior
 from ..sketching.checkpoint import PassState
 from ..sketching.sketch import Sketch
 from .signals import KINDS as SIGNALS
+from .signals import axes_of
 
 Lines = list[tuple[str, object]]  # (name, what is said about it)
 
@@ -106,12 +107,13 @@ def _(sketch: Sketch) -> Lines:
 def _signals(kept: PatchSketch | SignalModel) -> Lines:
     """The signals of a sketch or a model: their kind, and the sides and channels of a patch."""
     transform = kept.transform
-    words = SIGNALS[len(transform.patch)]
+    words = SIGNALS[axes_of(kept)]
     if transform.channels > 1:
         words += f", {transform.channels} channels"
     if kept.rate is not None:
         words += f", {kept.rate:g} Hz"
-    sides = " x ".join(map(str, transform.patch)) + f" {UNITS[len(transform.patch)]}"
+    unit = "frames and bins" if kept.rate is not None else UNITS[len(transform.patch)]
+    sides = " x ".join(map(str, transform.patch)) + f" {unit}"
     patches = f"{sides}, whitened to {transform.dim} coordinates"
     return [("signals", words), ("patches", patches)]
 

@@ -147,8 +147,7 @@ def _add_sketch_arguments(command: Any) -> None:
         type=_sides,
         metavar="SIDES",
         help="sides of the patches, in samples: one number, or one for each axis as in 3,6,6 "
-        f"(default: {PATCHES[2]} for photographs, {PATCHES[1]} for sounds, {PATCHES[3]} for "
-        "volumes)",
+        f"(default: {PATCHES[2]} for photographs, {PATCHES[3]} for volumes); not for sounds",
     )
     command.add_argument(
         "--colour",
@@ -157,7 +156,7 @@ def _add_sketch_arguments(command: Any) -> None:
         "arrays for channels (default: in grey)",
     )
     command.add_argument(
-        "-m", type=int, default=4000, help="number of frequencies (default: %(default)s)"
+        "-m", type=int, help="number of frequencies (default: 4000; 1000 for sounds)"
     )
     command.add_argument(
         "--scale",

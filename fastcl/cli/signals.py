@@ -15,6 +15,7 @@ from ..data.npy_files import open_npy
 from ..data.readers import SignalFolder
 from ..data.signal_files import SignalFile, open_signal, outputs_of, write_signal
 from ..data.signals import AXES, check_photograph, check_size
+from ..denoising.audio import denoise_audio, estimate_audio_noise, sketch_audio
 from ..denoising.noise_level import estimate_noise
 from ..denoising.patch_model import SignalModel
 from ..denoising.patch_sketch import PatchSketch, sketch_images, sketch_signals
@@ -30,17 +31,26 @@ OPPONENT = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6
 GAINS = (3**-0.5, 3.0, 3.0)  # of the planes: to the mean of the channels, and to its contrast
 
 
+def axes_of(kept: SignalModel | PatchSketch) -> int:
+    """Number of axes of the signals of a model or sketch; sounds with a rate become spectra."""
+    return 1 if kept.rate is not None else len(kept.transform.patch)
+
+
 def sketch_folder(options: Namespace, source: Path, checkpoint: Path) -> PatchSketch:
     """The sketch of the patches of a folder of signals, which resumes from the checkpoint."""
     patch = PATCHES if options.patch is None else options.patch
     folder = SignalFolder(source, patch, options.skip_bad, colour=options.colour)
     settings: dict[str, Any] = {"rng": options.seed, "checkpoint": checkpoint}
     settings |= {"channel_axis": folder.channel_axis, "progress": not options.quiet}
+    if options.m is not None:
+        settings["m"] = options.m
+    if folder.rate is not None:
+        if options.patch is not None:
+            raise ValueError("--patch is not for sounds: their spectra have patches of one size")
+        return sketch_audio(folder, folder.rate, **settings)
     if folder.n_axes == 2:
-        return sketch_images(folder, folder.patch, options.m, **settings)
-    result = sketch_signals(folder, folder.patch, options.m, dither=folder.step, **settings)
-    result.rate = folder.rate
-    return result
+        return sketch_images(folder, folder.patch, **settings)
+    return sketch_signals(folder, folder.patch, dither=folder.step, **settings)
 
 
 def denoise_file(model: SignalModel, options: Namespace, sigma: float | None) -> str:
@@ -54,12 +64,12 @@ def denoise_file(model: SignalModel, options: Namespace, sigma: float | None) ->
     if out.suffix.lower() not in suffixes:
         raise ValueError(f"the output must end in {' or '.join(suffixes)}, got {options.out!r}")
     signal = file.read()
-    scale = LEVELS if model.n_axes == 2 else 1
-    _warn_of_the_scale(sigma, model, signal)
+    n_axes = axes_of(model)
+    scale = LEVELS if n_axes == 2 else 1
+    _warn_of_the_scale(sigma, n_axes, signal)
     _warn_of_the_depth(file, out)
     if sigma is None:
-        axis = -1 if signal.ndim > model.n_axes else None
-        sigma = scale * _mean_noise(signal, axis, together=model.channel_axis is not None)
+        sigma = scale * _noise_of(model, signal)
     settings = {"strength": options.strength, "estimator": options.estimator}
     settings["progress"] = not options.quiet
     clean = _denoised(model, signal, sigma / scale, settings)
@@ -67,30 +77,39 @@ def denoise_file(model: SignalModel, options: Namespace, sigma: float | None) ->
     with files.replacing(out) as stream:
         write_signal(stream, clean, out.suffix.lower(), file, model.rate)
     done = f"denoised at sigma {sigma:g}"
-    if model.channel_axis is None and signal.ndim > model.n_axes:
+    if model.channel_axis is None and signal.ndim > n_axes:
         done += f"; {signal.shape[-1]} channels by a model of one: one of them all does better"
     return done
 
 
-def _mean_noise(signal: NDArray, axis: int | None, together: bool) -> float:
-    """The level of the noise that the channels share."""
-    if axis is None or together:
-        return estimate_noise(signal, axis)
-    return float(np.mean([estimate_noise(channel) for channel in np.moveaxis(signal, axis, 0)]))
+def _noise_of(model: SignalModel, signal: NDArray) -> float:
+    """The level of the noise that the channels, which come last, share."""
+
+    def estimate(part: NDArray, axis: int | None = None) -> float:
+        if model.rate is not None:
+            return estimate_audio_noise(part, model.rate, axis)
+        return estimate_noise(part, axis)
+
+    if signal.ndim == axes_of(model):
+        return estimate(signal)
+    if model.channel_axis is not None:
+        return estimate(signal, -1)
+    return float(np.mean([estimate(channel) for channel in np.moveaxis(signal, -1, 0)]))
 
 
 def _denoised(
     model: SignalModel, signal: NDArray, sigma: float, settings: dict[str, Any]
 ) -> NDArray:
     """A signal, with its channels last, denoised with all of them together or one by one."""
-    denoise = denoise_image if model.n_axes == 2 else denoise_signal
-    axis = model.channel_axis
+    denoise: Any = denoise_image if model.n_axes == 2 else denoise_signal
+    denoise = denoise if model.rate is None else denoise_audio
+    n_axes, axis = axes_of(model), model.channel_axis
     if axis is not None:
         clean = denoise(model, np.moveaxis(signal, -1, axis), sigma, **settings)
         return np.moveaxis(clean, axis, -1)
-    if signal.ndim == model.n_axes:
+    if signal.ndim == n_axes:
         return denoise(model, signal, sigma, **settings)
-    if model.n_axes == 2 and signal.shape[-1] == 3:
+    if n_axes == 2 and signal.shape[-1] == 3:
         return _denoise_by_planes(model, signal, sigma, settings)
     channels = [denoise(model, part, sigma, **settings) for part in np.moveaxis(signal, -1, 0)]
     return np.stack(channels, axis=-1)
@@ -124,7 +143,7 @@ def check_finite(clean: NDArray, prior: str) -> None:
 
 def open_noisy(path: Path, model: SignalModel, prior: str) -> SignalFile:
     """The file of a noisy signal; ValueError unless it has the axes and channels of the model."""
-    n_axes, channels = model.n_axes, model.transform.channels
+    n_axes, channels = axes_of(model), model.transform.channels
     is_array = path.suffix.lower() == ".npy"
     file = open_signal(path, is_array and len(open_npy(path).shape) == n_axes + 1)
     words = f"{prior!r} is a model of {KINDS[n_axes]} {AXES[n_axes]}"
@@ -141,21 +160,22 @@ def open_noisy(path: Path, model: SignalModel, prior: str) -> SignalFile:
         raise ValueError(
             f"{words} of {model.rate:g} Hz, but {file.name} is of {file.rate} Hz: resample it"
         )
-    check_size(file.shape, file.name, model.transform.patch)
+    if model.rate is None:
+        check_size(file.shape, file.name, model.transform.patch)
     return file
 
 
-def _warn_of_the_scale(sigma: float | None, model: SignalModel, signal: NDArray) -> None:
+def _warn_of_the_scale(sigma: float | None, n_axes: int, signal: NDArray) -> None:
     """Warn of a sigma that is certainly on the other of the two scales."""
     if sigma is None:
         return
-    if model.n_axes == 2 and sigma < 1:
+    if n_axes == 2 and sigma < 1:
         warn(
             "denoise",
             f"--sigma {sigma:g} is less than one grey level: "
             f"for images it is on the 0..255 scale: did you mean {LEVELS * sigma:g}?",
         )
-    elif model.n_axes != 2 and sigma > np.ptp(signal):
+    elif n_axes != 2 and sigma > np.ptp(signal):
         warn(
             "denoise",
             f"--sigma {sigma:g} is more than the range of the signal, {np.ptp(signal):.3g}: for "

@@ -169,7 +169,7 @@ class SignalFolder(Sequence[Any]):
                 f"{file.name} has {file.channels} channels: keep them with colour (--colour)"
             )
         if self.skip_bad:
-            file.read()
+            _read(file)
         return file
 
     def __len__(self) -> int:
@@ -178,7 +178,7 @@ class SignalFolder(Sequence[Any]):
     def __getitem__(self, index: Any) -> Any:
         # An index beyond the last one raises IndexError, which ends an iteration.
         file = self._files[index]
-        signal = file.read()
+        signal = _read(file)
         if self.channels is None and signal.ndim > self.n_axes:
             signal = as_grey(signal)
         elif self.channels is not None and signal.ndim == self.n_axes:
@@ -244,6 +244,14 @@ def _kind_by_suffix(path: Path) -> str:
     if suffix in TIFF_SUFFIXES:
         return "TIFF file"
     return next(kind.kind for kind in KINDS if suffix in kind.suffixes)
+
+
+def _read(file: SignalFile) -> NDArray:
+    """The signal of a file; ValueError for a silent sound, which has nothing to learn from."""
+    signal = file.read()
+    if isinstance(file, Sound) and not np.ptp(signal, axis=0).any():
+        raise ValueError(f"{file.name} is constant: there is nothing to learn from silence")
+    return signal
 
 
 def _with_article(words: str) -> str:

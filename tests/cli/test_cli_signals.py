@@ -75,7 +75,8 @@ def signals(made, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         do_little(patch)
         learn(folder, "colour", "--patch 3 --colour")
-        learn(folder, "sounds", "--patch 12")
+        learn(folder, "sounds", "")
+        learn(folder, "stereo", "")
         learn(folder, "stacks", "--patch 2,3,3")
     return folder
 
@@ -152,6 +153,28 @@ def test_stereo_is_denoised_by_a_model_of_mono_channel_by_channel(signals, tmp_p
         np.testing.assert_array_equal(wavfile.read(tmp_path / "one.wav")[1], result[:, k])
 
 
+def test_stereo_has_a_prior_of_its_own(signals, tmp_path, capsys):
+    clean = np.stack([note(7), note(7)], axis=1)
+    write_sound(tmp_path / "noisy.wav", with_noise(clean))
+    assert run(tmp_path, f"denoise {signals / 'model-stereo.npz'} noisy.wav -o clean.wav") == 0
+    assert "channels by" not in capsys.readouterr().out
+    rate, result = wavfile.read(tmp_path / "clean.wav")
+    assert (rate, result.shape, result.dtype) == (RATE, clean.shape, np.int16)
+    assert snr(clean, result / 32768) > snr(clean, with_noise(clean)) + 5
+
+
+def test_a_sound_in_an_array_takes_the_rate_of_the_model(signals, tmp_path):
+    np.save(tmp_path / "noisy.npy", with_noise(note(7)))
+    model = signals / "model-sounds.npz"
+    for out in ("clean.wav", "clean.npy"):
+        assert run(tmp_path, f"denoise {model} noisy.npy -o {out} --sigma {SIGMA}") == 0
+    expected = fastcl.denoise_audio(fastcl.load(model), with_noise(note(7)), SIGMA)
+    np.testing.assert_array_equal(np.load(tmp_path / "clean.npy"), expected)
+    rate, result = wavfile.read(tmp_path / "clean.wav")
+    assert rate == RATE
+    np.testing.assert_array_equal(result, expected)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_a_stack_keeps_its_kind(signals, tmp_path, dtype):
     clean = volume(100)
@@ -202,7 +225,10 @@ REFUSED = [
     ("sketch rates -o s.npz", "is a sound of 16000 Hz, but 'rates/0.wav' is a sound of 8000 Hz"),
     ("sketch sounds -o s.npz --colour", "not for sounds"),
     ("sketch grey -o s.npz --colour", "no photograph in 'grey' has colour"),
-    ("sketch sounds -o s.npz --patch 4,4", "patch must have one side, or 1 for a sound"),
+    ("sketch sounds -o s.npz --patch 40", "--patch is not for sounds"),
+    ("sketch arrays -o s.npz --patch 4,4", "patch must have one side, or 3 for an array"),
+    ("sketch silence -o s.npz", "silence/a.wav' is constant: there is nothing to learn from"),
+    ("denoise model-stereo.npz sounds/0.wav -o c.wav", "but 'sounds/0.wav' has one channel"),
     ("sketch stacks -o s.npz --patch 13", "of 12 x 24 x 26 voxels is smaller than a patch"),
     ("sketch sounds -o s.npz --scale 1", "--scale is for an array"),
     ("sketch arrays/0.npy -o s.npz --colour", "--colour is for a folder of signals"),
@@ -227,7 +253,6 @@ REFUSED = [
     ),
     ("denoise model-sounds.npz sounds/0.wav -o c.wav --sigma 0", "sigma must be above zero"),
     ("denoise model-sounds.npz broken/a.wav -o c.wav", "is compressed (mu-law)"),
-    ("denoise model-sounds.npz short.wav -o c.wav", "of 9 samples is smaller than a patch of 12"),
     ("learn sounds/0.wav -o p.npz", "is no sketch: make one from the data"),
 ]
 
@@ -235,7 +260,7 @@ REFUSED = [
 @pytest.fixture
 def bad(signals):
     """The folder of all kinds with things in it that do not fit."""
-    for name in ("mixed", "rates", "broken"):
+    for name in ("mixed", "rates", "broken", "silence"):
         (signals / name).mkdir(exist_ok=True)
     iio.imwrite(signals / "mixed" / "a.png", np.zeros((20, 20), np.uint8))
     write_sound(signals / "mixed" / "b.wav", note(0))
@@ -244,7 +269,7 @@ def bad(signals):
     content = bytearray((signals / "sounds" / "0.wav").read_bytes())
     content[20] = 7
     (signals / "broken" / "a.wav").write_bytes(content)
-    write_sound(signals / "short.wav", note(0)[:9])
+    write_sound(signals / "silence" / "a.wav", np.zeros(500))
     return signals
 
 
@@ -266,9 +291,10 @@ def test_bad_sounds_are_skipped_with_a_warning_each(signals, tmp_path, capsys):
     write_sound(tmp_path / "sounds" / "fast.wav", note(0), rate=16000)
     write_sound(tmp_path / "sounds" / "short.wav", note(0)[:9])
     (tmp_path / "sounds" / "text.wav").write_text("no sound")
-    assert run(tmp_path, "sketch sounds -o s.npz -m 20 --patch 12 --skip-bad") == 0
+    write_sound(tmp_path / "sounds" / "silence.wav", np.zeros(500))
+    assert run(tmp_path, "sketch sounds -o s.npz -m 20 --skip-bad") == 0
     lines = capsys.readouterr().err.splitlines()
-    assert [line.startswith("fastcl sketch: warning: skipped: ") for line in lines] == [True] * 3
+    assert [line.startswith("fastcl sketch: warning: skipped: ") for line in lines] == [True] * 4
     np.testing.assert_array_equal(
         fastcl.load(tmp_path / "s.npz").sketch.values,
         fastcl.load(signals / "sounds.npz").sketch.values,
@@ -284,8 +310,9 @@ INFO = {
     "sounds/0.wav": ["kind: sound", "samples: 4000", "rate: 8000 Hz", "type: int16"],
     "stacks/0.tif": ["kind: volume", "voxels: 12 x 24 x 26", "type: uint8"],
     "arrays/0.npy": ["kind: array", "shape: 12 x 24 x 26", "type: float32"],
-    "model-sounds.npz": ["signals: sounds, 8000 Hz", "patches: 12 samples"],
+    "model-sounds.npz": ["signals: sounds, 8000 Hz", "patches: 4 x 4 frames and bins"],
     "model-colour.npz": ["signals: photographs, 3 channels", "patches: 3 x 3 pixels"],
+    "stereo.npz": ["signals: sounds, 2 channels, 8000 Hz"],
     "stacks.npz": ["signals: volumes", "patches: 2 x 3 x 3 voxels"],
 }
 

@@ -225,7 +225,7 @@ def test_a_folder_that_is_none(tmp_path):
 def test_a_file_that_changes_while_it_is_read_is_named(tmp_path):
     fill(tmp_path, "sound")
     folder = SignalFolder(tmp_path)
-    write_sound(tmp_path / "a.wav", np.zeros(40))
+    write_sound(tmp_path / "a.wav", np.sin(np.arange(40)) / 2)
     with pytest.raises(ValueError, match=r"a\.wav' changed while it was read"):
         folder[0]
 

@@ -49,7 +49,7 @@ def psnr(clean, estimate):
 def do_little(patch):
     """Make all that learns from images use small subsamples and a short search."""
     sketch_images, sketch_signals = fastcl.sketch_images, fastcl.sketch_signals
-    learn_patches = fastcl.learn_patches
+    learn_patches, sketch_audio = fastcl.learn_patches, fastcl.sketch_audio
     learn_image_prior = fastcl.learn_image_prior
     few_patches = {"subsample": 4000, "effort": MIN_SEARCH}
 
@@ -59,6 +59,9 @@ def do_little(patch):
 
     def sketch_little(images, *args, **settings):
         return sketch_images(images, *args, **few_patches | settings)
+
+    def sketch_audio_little(recordings, *args, **settings):
+        return sketch_audio(recordings, *args, **few_patches | settings)
 
     def sketch_signals_little(signals, *args, **settings):
         return sketch_signals(signals, *args, **few_patches | settings)
@@ -74,6 +77,7 @@ def do_little(patch):
         patch.setattr(module, "sketch_images", sketch_little)
     for module in (fastcl, signals):
         patch.setattr(module, "sketch_signals", sketch_signals_little)
+        patch.setattr(module, "sketch_audio", sketch_audio_little)
     for module in (fastcl, commands, demo):
         patch.setattr(module, "learn_patches", learn_little)
     patch.setattr(fastcl, "learn_image_prior", learn_images_little)
