@@ -45,7 +45,8 @@ def describe(path: files.PathLike) -> list[str]:
         lines = _data(path)
     else:
         kind, version, arrays = files.read_versioned(path)
-        lines = [("kind", kind.replace("-", " ")), ("format version", version)]
+        name = "signal-model" if kind == SignalModel.kind else kind  # it began with images
+        lines = [("kind", name.replace("-", " ")), ("format version", version)]
         if kind == "checkpoint":
             lines += _checkpoint(arrays)
         else:

@@ -12,8 +12,8 @@ FILES_0_1_0 = Path(__file__).parents[1] / "whole" / "files_0_1_0"
 INFO = {
     "s2.npz": ["kind: sketch", "points (n): 1,000", "dimension (d): 2", "frequencies (m): 100, "],
     "images.npz": ["kind: patch sketch", "patches: 4 x 4 pixels", "privacy: none"],
-    "model.npz": ["kind: image model", "made by: fastcl learn, or learn_patches, by max_entropy"],
-    "network.npz": ["kind: image model", "made by: fastcl learn, or learn_patches, by a network"],
+    "model.npz": ["kind: signal model", "made by: fastcl learn, or learn_patches, by max_entropy"],
+    "network.npz": ["kind: signal model", "made by: fastcl learn, or learn_patches, by a network"],
     "p2.npz": ["kind: prior", "dimension (d): 2", "density: MLPPrior(dim=2, widths=(64, 128, 256)"],
     "c2.npz": ["kind: checkpoint", "steps: 30", "frequencies (m): 100, drawn one by one"],
     "rows2.npy": ["kind: array", "points (n): 1,000", "dimension (d): 2", "type: float32"],
