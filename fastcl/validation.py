@@ -199,6 +199,16 @@ def as_positive(value: Any, name: str) -> float:
     return number
 
 
+def as_nonnegative(value: Any, name: str) -> float:
+    """`value`, a number as in `as_positive`, or zero."""
+    if not isinstance(value, bool) and np.ndim(value) == 0 and value == 0:
+        return 0.0
+    try:
+        return as_positive(value, name)
+    except ValueError:
+        raise ValueError(f"{name} must be zero or above, and finite, got {value}") from None
+
+
 def check_lengths(lengths: Any, name: str, dtype: DTypeLike = np.float64) -> None:
     """ValueError unless `dtype` can hold the squares and inverse squares of all `lengths`."""
     limit = LIMITS[np.dtype(dtype)]
