@@ -51,6 +51,7 @@ from .denoising.patch_model import (
 )
 from .denoising.noise_level import estimate_noise
 from .denoising.restoration import denoise_image, denoise_signal
+from .denoising.inverse import restore
 from .denoising.audio import (
     denoise_audio,
     estimate_audio_noise,
@@ -115,6 +116,7 @@ __all__ = [
     "learn_patches",
     "learn_signal_prior",
     "denoise_image",
+    "restore",
     "denoise_signal",
     "estimate_noise",
     "sketch_audio",
