@@ -117,6 +117,10 @@ def denoise_signal(
         )
     strength = as_positive(strength, "strength")
     as_choice(estimator, "estimator", ESTIMATORS)
+    if model.rate is not None:
+        from .audio import denoise_audio
+
+        return denoise_audio(model, noisy, sigma, strength=strength, estimator=estimator)
     normals = normal_points(as_count(n_samples, "n_samples"), model.transform.dim, rng)
     n_iter = as_count(n_iter, "n_iter")
     stride = as_count(stride, "stride")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import fastcl
 from fastcl import PatchTransform
 
 EPS = np.finfo(float).eps
@@ -139,11 +140,11 @@ def test_a_truncated_transform_leaves_the_tail_and_the_means_to_the_rest(
     np.testing.assert_allclose(transform.inverse(white, rest), x, atol=1e-12)
     np.testing.assert_allclose(rest @ transform.axes[:, :4], 0, atol=1e-12)
     means = x.reshape(600, channels, -1).mean(axis=2)
-    # Noise shrinks the tail alone, each axis by its own factor; means pass through.
+    # Noise shrinks the tail alone, to its posterior mean; means pass through.
     shrunk = transform.forward(x, 0.3)[1]
-    tail = transform.axes[:, 4:]
-    gains = transform.all_stds[4:] ** 2 / (transform.all_stds[4:] ** 2 + 0.3**2)
-    np.testing.assert_allclose(shrunk @ tail, (x @ tail) * gains, atol=1e-12)
+    tail, stds = transform.axes[:, 4:], transform.all_stds[4:]
+    expected = transform.tail.posterior_mean((x @ tail) / stds, 0.3 / stds) * stds
+    np.testing.assert_allclose(shrunk @ tail, expected, atol=1e-12)
     assert len(transform.all_stds) == size - channels * keep_means
     if keep_means:
         np.testing.assert_allclose(
@@ -180,8 +181,22 @@ def test_white_noise_of_channels_is_the_covariance_of_white_coordinates(rng):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"dim": 0}, "dim"), ({"dim": 4}, "dim must be at most"), ({"channels": 2}, "do not fit")],
+    [
+        ({"dim": 2, "tail": fastcl.GaussianScaleMixture(np.eye(2), [1.0], [1.0])}, "tail must"),
+        ({"dim": 0}, "dim"),
+        ({"dim": 4}, "dim must be at most"),
+        ({"channels": 2}, "do not fit"),
+    ],
 )
 def test_bad_sizes_are_named(change, message):
     with pytest.raises(ValueError, match=message):
         PatchTransform(2, np.eye(4)[:, :3], np.ones(3), **change)
+
+
+def test_the_tail_survives_a_file(rng, tmp_path):
+    x = rng.standard_normal((600, 9)) * rng.gamma(1, 1, (600, 1))
+    transform = PatchTransform.fit(x, (3, 3), 4)
+    transform.save(tmp_path / "transform.npz")
+    loaded = PatchTransform.load(tmp_path / "transform.npz")
+    np.testing.assert_array_equal(loaded.forward(x, 0.5)[1], transform.forward(x, 0.5)[1])
+    assert loaded.tail.scales.size > 1
