@@ -17,7 +17,7 @@ import scipy
 from numpy.typing import ArrayLike, NDArray
 
 from .. import files
-from ..backend import to_device_of, to_host
+from ..backend import product, to_device_of, to_host
 from ..data.patches import patch_counts
 from ..data.signals import Signals, as_signal
 from ..learning.adaptive import SearchEffort
@@ -264,7 +264,13 @@ def _clean(
         counts = patch_counts(coefficients.shape[1:], PATCH, settings["stride"])
         estimate = mixed + (mixed - coefficients) / counts.astype(np.float32)
         pilot += unlapped(estimate, shift, sound.shape[1]) / 2
-    return empirical_wiener(sound, pilot, sigmas, [shortest * length for length in LONG_LENGTHS])
+    # The principal axes of the channels, in units of the noise: what they share is filtered once.
+    units = sigmas[:, None].astype(sound.dtype)
+    pilot /= units
+    axes = np.linalg.eigh(product(pilot, pilot.T))[1]
+    sizes = [shortest * length for length in LONG_LENGTHS]
+    filtered = empirical_wiener(product(axes.T, sound / units), product(axes.T, pilot), sizes)
+    return product(axes, filtered) * units
 
 
 def estimate_audio_noise(signal: ArrayLike, rate: float, channel_axis: int | None = None) -> float:

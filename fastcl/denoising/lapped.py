@@ -91,18 +91,16 @@ def choose_bins(signal: NDArray, sigma: NDArray, candidates: Sequence[int]) -> i
     return min(usable, key=buried) if len(usable) > 1 else usable[0]
 
 
-def empirical_wiener(
-    noisy: NDArray, pilot: NDArray, sigma: NDArray, candidates: Sequence[int]
-) -> NDArray:
+def empirical_wiener(noisy: NDArray, pilot: NDArray, candidates: Sequence[int]) -> NDArray:
     """Wiener's filter of signals (C, T) in long frames, with the spectra P of a pilot estimate.
 
-    Every coefficient of the noisy signal is multiplied by |P|^2 / (|P|^2 + noise). The length of
-    the frames, a multiple of OVERLAP, is the candidate for which this predicts the least risk.
+    The noise has standard deviation 1: every coefficient of the noisy signal is multiplied by
+    |P|^2 / (|P|^2 + noise). The length of the frames, a multiple of OVERLAP, is the candidate for
+    which this predicts the least risk.
     """
 
     def risk(size: int) -> float:
-        by_channel = sum(gains.sum(axis=(1, 2)) for _, gains in _gains(pilot, sigma, size))
-        return float(by_channel @ sigma**2)
+        return sum(float(gains.sum()) for _, gains in _gains(pilot, size))
 
     usable = [size for size in candidates if size <= noisy.shape[-1]] or candidates[:1]
     size = min(usable, key=risk) if len(usable) > 1 else usable[0]
@@ -110,7 +108,7 @@ def empirical_wiener(
     window = _window(size, noisy.dtype)
     padded = _padded(noisy, size)
     out = np.zeros_like(padded)
-    for start, gains in _gains(pilot, sigma, size):
+    for start, gains in _gains(pilot, size):
         frames = _frames(padded, size)[:, start : start + gains.shape[1]]
         clean = scipy.fft.irfft(gains * scipy.fft.rfft(frames * window), size) * window
         for part in range(OVERLAP):
@@ -120,15 +118,14 @@ def empirical_wiener(
     return out[:, size : size + noisy.shape[-1]] / (OVERLAP / 2)
 
 
-def _gains(pilot: NDArray, sigma: NDArray, size: int) -> Iterator[tuple[int, NDArray]]:
+def _gains(pilot: NDArray, size: int) -> Iterator[tuple[int, NDArray]]:
     """(number of the first frame, gains (C, frames, size / 2 + 1)), for some frames at a time."""
     window = _window(size, pilot.dtype)
     frames = _frames(_padded(pilot, size), size)
-    noise = (size / 2 * sigma**2).astype(pilot.dtype)[:, None, None]
     step = max(1, CHUNK_VALUES // (size * len(pilot)))
     for start in range(0, frames.shape[1], step):
         power = np.abs(scipy.fft.rfft(frames[:, start : start + step] * window)) ** 2
-        yield start, power / (power + noise)
+        yield start, power / (power + size / 2)  # the noise: the sum of the squares of the window
 
 
 def _padded(signal: NDArray, size: int) -> NDArray:

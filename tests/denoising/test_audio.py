@@ -68,7 +68,8 @@ def test_stereo_is_denoised_with_both_channels_together(learned):
     together = fastcl.denoise_audio(learned.stereo, noisy, 0.1, rate=RATE)
     assert together.shape == clean.shape
     channels = fastcl.denoise_audio(learned.mono, noisy.T, 0.1)
-    assert ratio(clean, together) > ratio(clean, channels.T) + 0.3
+    # The noise is the same: what the channels share has 10 log10(1.25) = 0.97 dB less of it.
+    assert ratio(clean, together) > ratio(clean, channels.T) + 0.6
     same = fastcl.denoise_audio(learned.stereo, noisy, [0.1, 0.1])
     np.testing.assert_array_equal(same, together)
     # Less noise in one of them helps both.
