@@ -8,8 +8,9 @@ towards the prior, at a noise level that falls from pass to pass:
     u = u + x - v
 
 Without u, the sum of what x and v disagreed on, this is half-quadratic splitting; with it, the
-alternating direction method of multipliers, which gains 1 dB and more in the same number of passes.
-u shrinks in proportion to the level, as ever less is left to disagree on.
+alternating direction method of multipliers, which in the same number of passes gains half a decibel
+on blur, and 1 to 2 on missing pixels. u shrinks in proportion to the level, as ever less is left to
+disagree on.
 
 Venkatakrishnan, Bouman and Wohlberg, "Plug-and-play priors for model based reconstruction",
 GlobalSIP 2013. Chan, Wang and Elgendy, "Plug-and-play ADMM for image restoration", IEEE TCI 2017.

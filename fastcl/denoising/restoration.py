@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,12 +26,14 @@ from ..measures.scale_mixtures import MixtureOfScaleMixtures
 from ..priors.base import Prior
 from ..progress import progress_bar
 from ..validation import as_array, as_choice, as_count, as_positive
+from .anscombe import denoise_poisson
 from .noise_level import NoiseLevel, estimate_noise
 from .patch_model import SignalModel
 from .scales import denoise_scales
 from .similar import refine
 from .vectors import ESTIMATORS, closed_form_mean, map_estimate, normal_points, posterior_mean
 
+NOISES = ("gaussian", "poisson")
 MAP_PRECISIONS = (4.0, 16.0, 64.0)  # beta for MAP estimates, pass by pass
 CHUNK_PATCHES = 8192  # patches whose posterior means are sampled at a time
 SCALES = 2  # scales of a signal with a second stage
@@ -47,6 +50,7 @@ def denoise_signal(
     strength: float = 1.0,
     estimator: str = "mean",
     *,
+    noise: str = "gaussian",
     second_stage: bool | None = None,
     stride: int = 1,
     n_samples: int = 8,
@@ -72,6 +76,10 @@ def denoise_signal(
     estimator : {"mean", "map"}
         What replaces every patch: its posterior mean, from `n_samples` weighted points, or its MAP
         estimate, from `n_iter` steps per pass, which smooths too much under heavy-tailed priors.
+    noise : {"gaussian", "poisson"}
+        "poisson": `noisy` holds counts of photons, not divided by anything, and sigma is left out.
+        They are denoised through Anscombe's transform and its exact unbiased inverse, on a model of
+        values in [0, 1]. See Makitalo and Foi, IEEE TIP 2011.
     second_stage : bool, optional
         Whether to work at two scales, and to denoise once more, in groups of similar patches that
         are found in the first estimate. By default that is done for photographs in colour, and
@@ -117,6 +125,13 @@ def denoise_signal(
         )
     strength = as_positive(strength, "strength")
     as_choice(estimator, "estimator", ESTIMATORS)
+    if as_choice(noise, "noise", NOISES) == "poisson":
+        if sigma is not None:
+            raise ValueError('sigma has no meaning with noise="poisson": leave it out')
+        settings: dict[str, Any] = {"second_stage": second_stage, "stride": stride}
+        settings |= {"n_samples": n_samples, "n_iter": n_iter, "rng": rng, "progress": progress}
+        denoiser = partial(denoise_signal, model, strength=strength, estimator=estimator)
+        return denoise_poisson(partial(denoiser, **settings), noisy)
     if model.rate is not None:
         from .audio import denoise_audio
 
@@ -130,32 +145,32 @@ def denoise_signal(
             f"got {stride}"
         )
 
-    def estimate(coordinates: NDArray, noise: NDArray) -> NDArray:
-        if noise.ndim == 2 and not (
+    def estimate(coordinates: NDArray, level: NDArray) -> NDArray:
+        if level.ndim == 2 and not (
             isinstance(model.prior, MixtureOfScaleMixtures) and estimator == "mean"
         ):
-            noise = np.sqrt(np.diag(noise))
+            level = np.sqrt(np.diag(level))
         if estimator == "map":
-            return map_estimate(model.prior, coordinates, noise, strength, n_iter)
+            return map_estimate(model.prior, coordinates, level, strength, n_iter)
         points = to_device_of(normals, coordinates)
-        return _mean_by_chunks(model.prior, coordinates, noise, strength, points)
+        return _mean_by_chunks(model.prior, coordinates, level, strength, points)
 
     precisions = model.precisions if estimator == "mean" else MAP_PRECISIONS
 
     def denoise_uniform(signal: NDArray, level: Any) -> NDArray:
-        noise = NoiseLevel(level, signal.shape, 0)
-        return _split(model, signal, noise, precisions, estimate, stride, progress)
+        given = NoiseLevel(level, signal.shape, 0)
+        return _split(model, signal, given, precisions, estimate, stride, progress)
 
     def denoise_one(signal: NDArray, name: str) -> NDArray:
-        signal, noise = as_noisy(model, signal, sigma, name)
-        if noise.variances is not None:
-            clean = _split(model, signal, noise, precisions, estimate, stride, progress)
+        signal, level = as_noisy(model, signal, sigma, name)
+        if level.variances is not None:
+            clean = _split(model, signal, level, precisions, estimate, stride, progress)
         elif _has_second_stage(model) if second_stage is None else second_stage:
             least = SMALLEST * max(model.transform.patch)
-            pilot = denoise_scales(denoise_uniform, signal, noise.uniform, SCALES, least)
-            clean = refine(signal, pilot, noise.uniform)
+            pilot = denoise_scales(denoise_uniform, signal, level.uniform, SCALES, least)
+            clean = refine(signal, pilot, level.uniform)
         else:
-            clean = denoise_uniform(signal, noise.uniform)
+            clean = denoise_uniform(signal, level.uniform)
         return clean[0] if axis is None else np.moveaxis(clean, 0, axis)
 
     axis = model.channel_axis
@@ -222,7 +237,8 @@ def denoise_image(
         raise ValueError(
             f"model is one of signals with {model.n_axes} axes, not of images: use denoise_signal"
         )
-    if isinstance(model, SignalModel):
+    counts = settings.get("noise") == "poisson"
+    if isinstance(model, SignalModel) and not counts:
         signal = as_signal(noisy, "noisy", 2, model.channel_axis, model.transform.patch)
         check_photograph(signal, "noisy")
     if sigma is not None:

@@ -234,7 +234,7 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         noise is (d,), or a number; or else the covariance (d, d) of the noise.
         """
         y = as_points(y, "y", self.dim)
-        if getattr(noise, "shape", None) != (self.dim, self.dim):
+        if type(noise) is not np.ndarray or noise.shape != (self.dim, self.dim):
             noise = as_noise_level(noise, self.dim, "noise")
             check_lengths(noise, "noise")
         out = np.empty_like(y)

@@ -9,6 +9,7 @@ from bounds import assert_within
 import fastcl
 from fastcl import PatchTransform, SignalModel
 from fastcl.data import patches
+from fastcl.denoising.anscombe import anscombe, inverse_anscombe
 
 # (shape, channel_axis, patch, channels)
 SHAPES = [
@@ -224,6 +225,9 @@ COLOUR = model_for((3, 3), 3, -1)
         ({"sigma": np.full((9, 9), np.nan)}, ValueError, "sigma must be finite and above zero"),
         ({"sigma": np.ones((9, 8))}, ValueError, "sigma must be a number"),
         ({"sigma": "loud"}, TypeError, "sigma"),
+        ({"noise": "salt"}, ValueError, "noise must be one of"),
+        ({"noise": "poisson"}, ValueError, "sigma has no meaning"),
+        ({"noise": "poisson", "sigma": None, "noisy": -np.ones((9, 9, 3))}, ValueError, "counts"),
         ({"stride": 4}, ValueError, "stride must be at most 3"),
         ({"stride": 0}, ValueError, "stride must be at least 1"),
         ({"model": COLOUR.prior}, TypeError, "model must be a signal model.*use denoise"),
@@ -239,3 +243,17 @@ def test_a_model_of_sounds_does_not_denoise_images():
     model = model_for((5,), 1, None)
     with pytest.raises(ValueError, match="model is one of signals with 1 axes, not of images"):
         fastcl.denoise_image(model, np.zeros((9, 9)), 0.1)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.float64])
+def test_counts_are_denoised_through_anscombes_transform(rng, kind):
+    model = model_for((3, 3), 1, None)
+    clean = 20 + 10 * np.sin(np.arange(40) / 5)[:, None] * np.ones(50)
+    counts = rng.poisson(clean).astype(kind)
+    stable = anscombe(counts)
+    span = np.ptp(stable)
+    unit = fastcl.denoise_signal(model, (stable - stable.min()) / span, 1 / span)
+    expected = inverse_anscombe(unit * span + stable.min())
+    for denoise in (fastcl.denoise_signal, fastcl.denoise_image):
+        found = denoise(model, counts, noise="poisson")
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
