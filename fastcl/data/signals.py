@@ -65,12 +65,18 @@ def as_signal(
 def check_axes(shape: tuple[int, ...], name: str, n_axes: int, channel_axis: int | None) -> None:
     """ValueError unless a signal of this shape has that many axes, and channels if it should."""
     has_channels = channel_axis is not None
+    if has_channels and (
+        isinstance(channel_axis, bool) or not isinstance(channel_axis, (int, np.integer))
+    ):
+        raise TypeError(f"channel_axis must be an int or None, got {channel_axis!r}")
     if len(shape) != n_axes + has_channels:
         axes = AXES[n_axes].rstrip(",)") + ", C)" if has_channels else AXES[n_axes]
         words = WORDS.get((n_axes, has_channels), f"a signal {axes}")
         is_colour = (n_axes, has_channels, len(shape)) == (2, False, 3)
         hint = "; convert colour, with or without alpha, to grey first" if is_colour else ""
         raise ValueError(f"{name} must be {words}, got shape {shape}{hint}")
+    if channel_axis is not None and not -len(shape) <= channel_axis < len(shape):
+        raise ValueError(f"channel_axis must be one of {len(shape)} axes, got {channel_axis}")
 
 
 def spatial_shape(shape: tuple[int, ...], channel_axis: int | None) -> tuple[int, ...]:

@@ -333,6 +333,8 @@ def _open_images(
         raise ValueError("images must be a sequence of images, got one: pass [image]")
     items = images
     if isinstance(images, (str, os.PathLike)):
+        if channel_axis not in (None, -1, 2):
+            raise ValueError(f"channel_axis of a folder must be -1, the last, got {channel_axis!r}")
         items = ImageFolder(images, patch, skip_bad, colour=channel_axis is not None)
     return Signals(items, "images", patch, channel_axis, 2, check_photograph)
 

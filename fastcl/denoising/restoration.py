@@ -207,6 +207,8 @@ def denoise_image(
     sigma: float | ArrayLike | None = None,
     strength: float = 1.0,
     estimator: str = "mean",
+    *,
+    data_range: float | None = None,
     **settings: Any,
 ) -> NDArray:
     """Denoise a photograph: `denoise_signal` in units of [0, 1].
@@ -220,6 +222,9 @@ def denoise_image(
         integers are divided by their largest value.
     sigma : float or array, optional
         Standard deviation of the noise, on the same scale: 25 / 255, say. As in `denoise_signal`.
+    data_range : float, optional
+        White, in units of `noisy`, for images in any others than [0, 1]: noisy and sigma are
+        divided by it, integers too, and the result is multiplied by it.
     strength, estimator, **settings
         As in `denoise_signal`.
 
@@ -233,10 +238,14 @@ def denoise_image(
         As in `denoise_signal`; a model of other signals; an image not in [0, 1], or with colour or
         alpha that the model does not have; sigma above 1.
     """
-    if isinstance(model, SignalModel) and model.n_axes != 2:
-        raise ValueError(
-            f"model is one of signals with {model.n_axes} axes, not of images: use denoise_signal"
-        )
+    if isinstance(model, SignalModel) and (model.n_axes != 2 or model.rate is not None):
+        kind = "sound" if model.rate is not None else f"signals with {model.n_axes} axes"
+        raise ValueError(f"model is one of {kind}, not of images: use denoise_signal")
+    if data_range is not None:
+        white = as_positive(data_range, "data_range")
+        noisy = as_array(noisy, "noisy") / white
+        sigma = None if sigma is None else as_array(sigma, "sigma") / white
+        return white * denoise_image(model, noisy, sigma, strength, estimator, **settings)
     counts = settings.get("noise") == "poisson"
     if isinstance(model, SignalModel) and not counts:
         signal = as_signal(noisy, "noisy", 2, model.channel_axis, model.transform.patch)

@@ -184,3 +184,15 @@ def test_floats_on_another_scale_are_refused_wherever_photographs_are_taken(rng,
 def test_strong_noise_is_no_other_scale(rng):
     image = rng.random((50, 50)) + rng.standard_normal((50, 50))  # as much as sigma may be
     assert as_photograph(image, "image") is not None
+
+
+@pytest.mark.parametrize("axis", [3, -4, 1.5, "last", True, (0,)])
+def test_a_bad_axis_of_channels_is_named(axis):
+    image = np.zeros((9, 9, 3))
+    for call in (
+        lambda: fastcl.sketch_signals([image], 3, channel_axis=axis),
+        lambda: fastcl.sketch_images([image], 3, channel_axis=axis),
+        lambda: fastcl.estimate_noise(image, axis),
+    ):
+        with pytest.raises((TypeError, ValueError), match=r"^channel_axis must be"):
+            call()

@@ -207,6 +207,7 @@ def test_the_layout_survives_a_file(problem, tmp_path):
     np.testing.assert_allclose(loaded(noisy, 0.3), model(noisy, 0.3), rtol=0, atol=1e-12)
 
 
+SOUND_PRIOR = fastcl.GaussianScaleMixture(np.eye(15), [1.0], [1.0])
 COLOUR = model_for((3, 3), 3, -1)
 
 
@@ -243,6 +244,24 @@ def test_a_model_of_sounds_does_not_denoise_images():
     model = model_for((5,), 1, None)
     with pytest.raises(ValueError, match="model is one of signals with 1 axes, not of images"):
         fastcl.denoise_image(model, np.zeros((9, 9)), 0.1)
+    sound = SignalModel(model_for((4, 4), 1, None).transform, SOUND_PRIOR, rate=8000)
+    with pytest.raises(ValueError, match="model is one of sound, not of images"):
+        fastcl.denoise_image(sound, np.zeros((9, 9)), 0.1)
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.float32, np.float64])
+@pytest.mark.parametrize("second_stage", [False, True])
+def test_images_in_other_units_are_divided_by_their_range(rng, kind, second_stage):
+    model = model_for((3, 3), 1, None)
+    counts = np.round(4095 * np.clip(0.5 + 0.1 * rng.standard_normal((20, 22)), 0, 1)).astype(kind)
+    found = fastcl.denoise_image(model, counts, 400, data_range=4095, second_stage=second_stage)
+    unit = counts / (np.float32(4095) if kind == np.float32 else 4095.0)
+    expected = 4095 * fastcl.denoise_image(model, unit, 400 / 4095, second_stage=second_stage)
+    assert found.dtype == (np.float32 if kind == np.float32 else np.float64)
+    np.testing.assert_allclose(found, expected, rtol=1e-4 if kind == np.float32 else 1e-12)
+    for bad in (0, -1, np.nan):
+        with pytest.raises(ValueError, match="data_range"):
+            fastcl.denoise_image(model, counts, 400, data_range=bad)
 
 
 @pytest.mark.parametrize("kind", [np.int64, np.float64])

@@ -136,3 +136,8 @@ def test_a_file_is_not_a_folder_of_images(tmp_path):
     (tmp_path / "one.png").write_bytes(b"")
     with pytest.raises(NotADirectoryError, match=r"one\.png' is a file, but a folder of images"):
         fastcl.sketch_images(tmp_path / "one.png")
+
+
+def test_files_have_their_channels_last(tmp_path):
+    with pytest.raises(ValueError, match="channel_axis of a folder must be -1"):
+        fastcl.sketch_images(tmp_path, channel_axis=0)
