@@ -98,7 +98,7 @@ def test_every_stage_of_photographs_is_counted_to_its_end(monkeypatch, capsys):
         "maximum entropy": ("step 1 of 5", "step 5 of 5"),
         "samples": ("step 1 of 64", "step 64 of 64"),
         "mixture": ("step 1 of 20", "step 20 of 20"),
-        "denoise": ("band 1 of 2", "band 2 of 2"),
+        "denoise": ("tile 1 of 2", "tile 2 of 2"),
     }
 
 
