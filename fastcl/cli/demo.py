@@ -188,13 +188,13 @@ def photograph_demo(
     }
     pixels = sum(photograph.size for photograph in photographs)
     patches = patch_sketch.sketch.count
-    side = patch_sketch.transform.patch
+    sides = " x ".join(map(str, patch_sketch.transform.patch))
     report(
         f"\nPhotographs: {len(photographs)} with {pixels / 1e6:.1f} million pixels "
         f"({pixels / 2**20:.1f} MiB in 8 bits)"
     )
     report(
-        f"  {patches / 1e6:.1f} million patches of {side} x {side} "
+        f"  {patches / 1e6:.1f} million patches of {sides} "
         f"in a sketch of {patch_sketch.sketch.values.nbytes / 1024:.0f} KiB"
     )
     report(

@@ -1,5 +1,6 @@
 """The demonstrations on small data, and short runs of the comparison of methods."""
 
+import re
 from functools import partial
 from unittest import mock
 
@@ -81,6 +82,7 @@ def test_photograph_demo_denoises_and_draws(small_photographs, tmp_path):
     text = "\n".join(lines)
     for name in ("noisy", "TV", "fastcl"):
         assert f"{results[name]['psnr']:.2f}" in text
+    assert re.search(r"million patches of \d+ x \d+ in a sketch of", text)
     assert_is_a_picture(tmp_path / "photographs.png")
 
 
