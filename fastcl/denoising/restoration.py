@@ -135,7 +135,8 @@ def denoise_signal(
     if model.rate is not None:
         from .audio import denoise_audio
 
-        return denoise_audio(model, noisy, sigma, strength=strength, estimator=estimator)
+        settings = {"n_samples": n_samples, "n_iter": n_iter, "rng": rng, "progress": progress}
+        return denoise_audio(model, noisy, sigma, None, strength, estimator, **settings)
     normals = normal_points(as_count(n_samples, "n_samples"), model.transform.dim, rng)
     n_iter = as_count(n_iter, "n_iter")
     stride = as_count(stride, "stride")
