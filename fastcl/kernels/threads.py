@@ -37,6 +37,7 @@ ONE = ir.Constant(INT64, 1)
 MIN_COST = 1 << 20  # multiply-adds of a call that is worth waking a thread, 50 microseconds or so
 SPINS = 100_000  # looks at the counters before a thread that waits for another one sleeps
 NAP = 5e-5  # seconds
+MAX_JOBS = 64  # offers that wait for a thread: beyond these, all threads would come too late
 DRAWN, DONE, COUNT = 0, 1, 2  # places in `tasks`: how many are drawn, done, and there at all
 
 # Kernels get the address of `tasks`, int64 (3,): Numba's generators keep a reference to an array
@@ -103,32 +104,34 @@ def all_done(tasks, spins):
 class _Job:
     """A call of a kernel that other threads may join."""
 
-    __slots__ = ("arguments", "error", "kernel", "tasks")
+    __slots__ = ("error", "kernel", "shared")
 
     def __init__(self, kernel: Callable[..., None], tasks: NDArray, arguments: tuple) -> None:
         self.kernel = kernel
-        self.tasks = tasks  # kept for threads that come late
-        self.arguments = arguments
+        self.shared: tuple[NDArray, tuple] | None = (tasks, arguments)  # None: the call has ended
         self.error: BaseException | None = None
 
     def join(self) -> None:
         """Take part in the call. A thread that comes late finds nothing to do."""
+        shared = self.shared  # kept until this thread has left, whoever else has
+        if shared is None:
+            return
         try:
-            self.kernel(*self.arguments)
+            self.kernel(*shared[1])
         except BaseException as error:
             self.error = error
 
-    def finish(self) -> None:
-        """Wait until all tasks are done, whatever interrupts the wait."""
-        tasks = self.arguments[0]
+    def finish(self, address: int) -> None:
+        """Wait until all tasks are done, whatever interrupts the wait, and let the arrays go."""
         interruption: BaseException | None = None
         while True:
             try:
-                while self.error is None and not all_done(tasks, SPINS):
+                while self.error is None and not all_done(address, SPINS):
                     time.sleep(NAP)
                 break
             except BaseException as error:  # wait all the same: the arrays are being written
                 interruption = error
+        self.shared = None
         if self.error is not None:
             raise self.error
         if interruption is not None:
@@ -153,7 +156,7 @@ class _Pool:
                     threading.Thread(target=self.work, name="fastcl", daemon=True).start()
                     self.started += 1
             wanted += 1 - self.calls
-        for _ in range(wanted):
+        for _ in range(min(wanted, MAX_JOBS - self.jobs.qsize())):
             self.jobs.put(job)
 
     def leave(self) -> None:
@@ -260,7 +263,7 @@ def parallel(jit: Callable, cost: Callable[..., float]) -> Callable[[Callable], 
                 try:
                     pool.leave()
                 finally:
-                    job.finish()
+                    job.finish(address)
 
         call.kernel = kernel  # type: ignore[attr-defined]
         return call

@@ -13,8 +13,9 @@ import numpy as np
 import fastcl
 from fastcl.kernels import threads
 
-threads.MIN_COST = 0  # even the smallest call is shared
-fastcl.set_num_threads(4)
+if __name__ in ("__main__", "__mp_main__"):  # not where pytest imports it to look for doctests
+    threads.MIN_COST = 0  # even the smallest call is shared
+    fastcl.set_num_threads(4)
 RNG = np.random.default_rng(0)
 X, OMEGA = RNG.standard_normal((3000, 3)), RNG.standard_normal((500, 3))
 PRIOR = fastcl.MLPPrior(3, (8, 16), rng=0)

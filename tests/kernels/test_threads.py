@@ -142,6 +142,37 @@ def test_a_thread_that_comes_late_is_not_waited_for(two_threads):
     other.join(60)
 
 
+def test_calls_that_no_thread_joins_leave_no_memory_behind(two_threads, monkeypatch):
+    monkeypatch.setattr(threads, "_pool", threads._Pool())
+    fastcl.set_num_threads(3)
+    busy, gate = threading.Barrier(4, timeout=60), threading.Event()
+
+    @plain
+    def long(tasks):
+        for _ in draw(tasks, 3):
+            busy.wait()
+            gate.wait(60)
+
+    @plain
+    def short(tasks, array):
+        for _ in draw(tasks, 1):
+            pass
+
+    other = threading.Thread(target=long)
+    other.start()
+    busy.wait()  # the threads of the pool are inside the call of somebody else, and offers wait
+    tracemalloc.start()
+    try:
+        for _ in range(500):
+            short(np.empty(10_000))
+        kept = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+        gate.set()
+        other.join(60)
+    assert kept < 50_000  # bytes: less than one of the arrays
+
+
 def test_arrays_are_let_go(two_threads):
     @plain
     def kernel(tasks, array):
