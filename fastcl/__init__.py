@@ -52,12 +52,8 @@ from .denoising.patch_model import (
 from .denoising.noise_level import estimate_noise
 from .denoising.restoration import denoise_image, denoise_signal
 from .denoising.inverse import restore
-from .denoising.audio import (
-    denoise_audio,
-    estimate_audio_noise,
-    learn_audio_prior,
-    sketch_audio,
-)
+from .denoising.audio import denoise_audio, learn_audio_prior, sketch_audio
+from .denoising.spectral import estimate_audio_noise
 
 # files
 from .storage import load, load_prior

@@ -15,11 +15,12 @@ from ..data.npy_files import open_npy
 from ..data.readers import SignalFolder
 from ..data.signal_files import SignalFile, open_signal, outputs_of, write_signal
 from ..data.signals import AXES, check_photograph, check_size
-from ..denoising.audio import denoise_audio, estimate_audio_noise, sketch_audio
+from ..denoising.audio import denoise_audio, sketch_audio
 from ..denoising.noise_level import estimate_noise
 from ..denoising.patch_model import SignalModel
 from ..denoising.patch_sketch import PatchSketch, sketch_images, sketch_signals
 from ..denoising.restoration import check_image_noise, denoise_image, denoise_signal
+from ..denoising.spectral import estimate_audio_noise
 from .streams import warn
 
 KINDS = {1: "sounds", 2: "photographs", 3: "volumes"}

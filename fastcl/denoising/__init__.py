@@ -6,5 +6,6 @@ prior from that sketch, and `restoration` denoises whole signals: `splitting` is
 the level of `noise_level`, `scales` and `similar` are its second. `inverse` uses a denoiser as the
 prior for missing pixels, blur and other linear operators, whose steps towards the data are in
 `data_terms`. `anscombe` maps counts to noise of variance one, and back without bias. `audio` models
-the patches of lapped transforms of sound (`lapped`), which are arrays of frames x bins.
+the patches of lapped transforms of sound (`lapped`), which are arrays of frames x bins, and
+`spectral` denoises with them. `batches` takes batches apart.
 """

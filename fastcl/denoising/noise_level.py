@@ -120,8 +120,9 @@ class NoiseLevel:
     Parameters
     ----------
     sigma : float or array
-        One number for the whole signal; one per channel (C,); or a map: one per sample, of the
-        shape of the signal, or of its axes without the channels.
+        One number for the whole signal; one per channel (C,); a map: one per sample, of the shape
+        of the axes without the channels; or an array with as many axes as the signal, which is
+        broadcast to its shape.
     shape : tuple of int
         Of the signal as the caller gives it.
     channel_axis : int or None
@@ -139,25 +140,44 @@ class NoiseLevel:
     ) -> None:
         self.uniform: Any = None
         self.variances: NDArray | None = None
-        if np.ndim(sigma) == 0 or np.size(sigma) == 1:
-            self.uniform = as_positive(np.reshape(sigma, ())[()], name)
+        if np.ndim(sigma) == 0:
+            self.uniform = as_positive(sigma, name)
             return
         sigma = to_host(as_array(sigma, name)).astype(np.float64)
         if not (np.isfinite(sigma).all() and (sigma > 0).all()):
             raise ValueError(f"{name} must be finite and above zero everywhere")
+        levels = place_levels(sigma, shape, channel_axis)
         channels = 1 if channel_axis is None else shape[channel_axis]
-        if channel_axis is not None and sigma.shape == (channels,):
-            self.uniform = sigma if np.ptp(sigma) else float(sigma[0])
-            return
-        if sigma.shape == shape:
-            sigma = sigma[None] if channel_axis is None else np.moveaxis(sigma, channel_axis, 0)
-        elif channel_axis is not None and sigma.shape == spatial_shape(shape, channel_axis):
-            sigma = np.broadcast_to(sigma, (channels, *sigma.shape))
-        else:
+        if levels is None:
             kinds = "" if channel_axis is None else f", one for each of {channels} channels"
             raise ValueError(
                 f"{name} must be a number{kinds}, or a map of the shape {shape} of the signal, "
                 f"got shape {sigma.shape}"
             )
-        self.variances = np.square(sigma)
+        if levels.size == len(levels):
+            levels = levels.ravel()
+            self.uniform = levels if np.ptp(levels) else float(levels[0])
+            return
+        whole = (channels, *spatial_shape(shape, channel_axis))
+        self.variances = np.square(np.broadcast_to(levels, whole), order="C")
         self.uniform = float(np.sqrt(self.variances.mean()))
+
+
+def place_levels(
+    sigma: NDArray, shape: tuple[int, ...], channel_axis: int | None
+) -> NDArray | None:
+    """`sigma` with the axes (C, *axes) of a signal of this shape, some of length one for all.
+
+    None if it does not fit the signal: see `NoiseLevel`.
+    """
+    if sigma.size == 1:
+        sigma = sigma.reshape([1] * len(shape))
+    elif channel_axis is not None and sigma.shape == (shape[channel_axis],):
+        sigma = np.moveaxis(sigma.reshape(-1, *[1] * (len(shape) - 1)), 0, channel_axis)
+    elif channel_axis is not None and sigma.shape == spatial_shape(shape, channel_axis):
+        sigma = np.expand_dims(sigma, channel_axis)
+    if len(sigma.shape) != len(shape) or not all(
+        size in (1, full) for size, full in zip(sigma.shape, shape, strict=True)
+    ):
+        return None
+    return sigma[None] if channel_axis is None else np.moveaxis(sigma, channel_axis, 0)

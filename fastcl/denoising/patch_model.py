@@ -53,7 +53,13 @@ class SignalModel(files.Storable, kind="image-model"):
     """A prior of the patches of signals: the transform to white coordinates, and their density.
 
     ``model(noisy, sigma)`` is ``denoise_signal(model, noisy, sigma)``, as plug-and-play methods
-    call a denoiser.
+    call a denoiser. noisy may be a batch (B, 1, H, W) on a grey model, or (B, 3, H, W) on one in
+    colour after ``model.channel_axis = 0``; sigma is a number, or an array (B,) or (B, 1, 1, 1).
+    Tensors of PyTorch are read, too, and the result is a NumPy array. As a denoiser of tensors::
+
+        def denoiser(noisy, sigma):
+            clean = model(noisy.detach().cpu(), torch.as_tensor(sigma).cpu())
+            return torch.from_numpy(clean).to(noisy)
 
     Attributes
     ----------
@@ -110,7 +116,7 @@ class SignalModel(files.Storable, kind="image-model"):
     @property
     def n_axes(self) -> int:
         """Number of axes of a signal, without that of the channels."""
-        return len(self.transform.patch)
+        return 1 if self.rate is not None else len(self.transform.patch)
 
     def __repr__(self) -> str:
         return f"SignalModel({self.transform}, prior={self.prior})"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,12 @@ from ..measures.base import ReferenceMeasure
 from ..priors.base import Prior
 from ..validation import as_array, as_choice, as_positive
 from .anscombe import denoise_poisson
+from .batches import denoise_each
 from .noise_level import NoiseLevel, estimate_noise
 from .patch_model import SignalModel
 from .scales import denoise_scales
 from .similar import refine
+from .spectral import denoise_sound, estimate_audio_noise
 from .splitting import Splitting
 
 NOISES = ("gaussian", "poisson")
@@ -33,7 +34,7 @@ def denoise_signal(
     *,
     noise: str = "gaussian",
     second_stage: bool | None = None,
-    stride: int = 1,
+    stride: int | None = None,
     n_samples: int = 8,
     n_iter: int = 30,
     rng: Any = 0,
@@ -47,11 +48,16 @@ def denoise_signal(
     noisy : array
         A signal with the axes and channels of those from which the model was learned, plus white
         Gaussian noise; 8 and 16-bit integers are divided by the largest value of their type. With
-        one more axis in front, a batch of signals, each denoised on its own.
+        one more axis in front, a batch of signals, each denoised on its own; on a model without
+        channels, also (B, 1, H, W).
     sigma : float or array, optional
-        Standard deviation of the noise, on the same scale: one number; one per channel; or a map,
-        of the shape of a signal with or without its channels. A patch under a map takes the root
-        mean square of its own. By default it is estimated by `estimate_noise`.
+        Standard deviation of the noise, on the same scale: one number; one per channel; a map, of
+        the shape of a signal with or without its channels; or what is broadcast to such a map. A
+        patch under a map takes the root mean square of its own. For a batch, one of these for all
+        signals, or with one more axis in front, one for each: (B,), or (B, C). Three numbers for
+        three signals with three channels are refused: pass (3, 1, 1, 1), or (1, 3, 1, 1) if
+        `channel_axis` is 0. By default it is estimated, for each signal, by `estimate_noise`, or by
+        `estimate_audio_noise`.
     strength : float
         Factor of the prior's energy.
     estimator : {"mean", "map"}
@@ -62,12 +68,12 @@ def denoise_signal(
         They are denoised through Anscombe's transform and its exact unbiased inverse, on a model of
         values in [0, 1]. See Makitalo and Foi, IEEE TIP 2011.
     second_stage : bool, optional
-        Whether to work at two scales, and to denoise once more, in groups of similar patches that
-        are found in the first estimate. By default that is done for photographs in colour, and
-        never under a map of the noise.
-    stride : int
-        Distance of neighbouring patches along each axis, at most their smallest side. With 2, an
-        image takes a quarter of the time, and loses some of the quality.
+        Whether to denoise once more with the first estimate as a pilot: in groups of similar
+        patches, after a first stage at two scales; or sound in long frames. By default that is done
+        for photographs in colour and for sound, and never under a map of the noise.
+    stride : int, optional
+        Distance of neighbouring patches along each axis, at most their smallest side: 1 by default,
+        2 for sound. With 2, an image takes a quarter of the time, and loses some of the quality.
     n_samples, n_iter : int
     rng : int or numpy.random.Generator
     progress : bool
@@ -99,34 +105,33 @@ def denoise_signal(
     (4000,)
     """
     _check_model(model)
-    settings: dict[str, Any] = {"strength": strength, "estimator": estimator, "stride": stride}
-    settings |= {"n_samples": n_samples, "n_iter": n_iter, "rng": rng, "progress": progress}
-    if as_choice(noise, "noise", NOISES) == "poisson":
-        if sigma is not None:
-            raise ValueError('sigma has no meaning with noise="poisson": leave it out')
-        denoiser = partial(denoise_signal, model, second_stage=second_stage, **settings)
-        return denoise_poisson(denoiser, noisy)
-    if model.rate is not None:
-        from .audio import denoise_audio
+    if as_choice(noise, "noise", NOISES) == "poisson" and sigma is not None:
+        raise ValueError('sigma has no meaning with noise="poisson": leave it out')
+    is_sound, axis = model.rate is not None, model.channel_axis
+    splitting = Splitting(
+        model,
+        strength=strength,
+        estimator=estimator,
+        stride=stride,
+        n_samples=n_samples,
+        n_iter=n_iter,
+        rng=rng,
+        progress=progress,
+    )
+    if second_stage is None:  # sounds, and photographs in colour
+        second_stage = is_sound or (model.n_axes == 2 and model.transform.channels > 1)
+    in_stages = denoise_sound if is_sound else _in_stages
 
-        del settings["stride"]
-        return denoise_audio(model, noisy, sigma, **settings)
-    splitting = Splitting(model, **settings)
-    if second_stage is None:
-        second_stage = model.n_axes == 2 and model.transform.channels > 1  # photographs in colour
-    axis = model.channel_axis
-
-    def denoise_one(one: NDArray, name: str) -> NDArray:
-        signal, level = as_noisy(model, one, sigma, name)
-        clean = _in_stages(splitting, signal, level, second_stage)
+    def denoise_one(one: NDArray, level: Any, name: str) -> NDArray:
+        signal, given = as_noisy(model, one, level, name)
+        clean = in_stages(splitting, signal, given, second_stage)
         return clean[0] if axis is None else np.moveaxis(clean, 0, axis)
 
-    noisy = as_array(noisy, "noisy")
-    if noisy.ndim != model.n_axes + (axis is not None) + 1:
-        return denoise_one(noisy, "noisy")
-    if not len(noisy):
-        raise ValueError("noisy is an empty batch")
-    return np.stack([denoise_one(one, f"noisy[{k}]") for k, one in enumerate(noisy)])
+    def denoise_counts(one: NDArray, level: None, name: str) -> NDArray:
+        return denoise_poisson(lambda stable, noise: denoise_one(stable, noise, name), one)
+
+    denoise = denoise_counts if noise == "poisson" else denoise_one
+    return denoise_each(denoise, noisy, sigma, model.n_axes, axis)
 
 
 def _check_model(model: Any) -> None:
@@ -149,7 +154,7 @@ def _in_stages(
     def denoise_uniform(scaled: NDArray, sigma: Any) -> NDArray:
         return splitting(scaled, NoiseLevel(sigma, scaled.shape, 0))
 
-    least = SMALLEST * max(splitting.transform.patch)
+    least = SMALLEST * max(splitting.model.transform.patch)
     pilot = denoise_scales(denoise_uniform, signal, level.uniform, SCALES, least)
     return refine(signal, pilot, level.uniform)
 
@@ -160,10 +165,16 @@ def as_noisy(
     """(signal (C, *axes), level of its noise), after checks that the model can denoise it."""
     axis, channels = model.channel_axis, model.transform.channels
     noisy = as_array(noisy, name)
-    signal = as_signal(noisy, name, model.n_axes, axis, model.transform.patch)
+    least = model.transform.patch if model.rate is None else 1
+    signal = as_signal(noisy, name, model.n_axes, axis, least)
     if len(signal) != channels:
-        raise ValueError(f"{name} must have {channels} channels, as the model, got {len(signal)}")
-    if sigma is None:
+        raise ValueError(
+            f"{name} must have {channels} channels on axis {axis}, as those of the model, got "
+            f"{len(signal)}"
+        )
+    if sigma is None and model.rate is not None:
+        sigma = estimate_audio_noise(signal, model.rate, channel_axis=0)
+    elif sigma is None:
         sigma = estimate_noise(signal, channel_axis=0)
     return signal, NoiseLevel(sigma, noisy.shape, axis)
 

@@ -27,6 +27,8 @@ from .patch_model import SignalModel
 from .vectors import ESTIMATORS, closed_form_mean, map_estimate, normal_points, posterior_mean
 
 MAP_PRECISIONS = (4.0, 16.0, 64.0)  # beta for MAP estimates, pass by pass
+SOUND_PRECISIONS = (1.0,)  # of one pass: further ones do not gain
+SOUND_STRIDE = 2
 CHUNK_PATCHES = 8192  # patches whose posterior means are sampled at a time
 LEVEL_RATIO = 2**0.125  # between the levels to which a map of the noise is rounded
 
@@ -43,22 +45,25 @@ class Splitting:
         *,
         strength: float,
         estimator: str,
-        stride: int,
+        stride: int | None,
         n_samples: int,
         n_iter: int,
         rng: Any,
         progress: bool,
     ) -> None:
-        self.transform = model.transform
-        self.prior = model.prior
+        is_sound, smallest = model.rate is not None, min(model.transform.patch)
+        self.model = model
         self.strength = as_positive(strength, "strength")
         self.estimator = as_choice(estimator, "estimator", ESTIMATORS)
-        self.precisions = model.precisions if estimator == "mean" else MAP_PRECISIONS
         self.normals = normal_points(as_count(n_samples, "n_samples"), model.transform.dim, rng)
         self.n_iter = as_count(n_iter, "n_iter")
-        self.stride = as_count(stride, "stride")
         self.progress = progress
-        smallest = min(model.transform.patch)
+        self.precisions = SOUND_PRECISIONS if is_sound else model.precisions
+        if estimator == "map":
+            self.precisions = MAP_PRECISIONS
+        if stride is None:
+            stride = SOUND_STRIDE if is_sound else 1
+        self.stride = as_count(stride, "stride")
         if stride > smallest:
             raise ValueError(
                 f"stride must be at most {smallest}, the smallest side of a patch, got {stride}"
@@ -66,7 +71,7 @@ class Splitting:
 
     def __call__(self, noisy: NDArray, noise: NoiseLevel) -> NDArray:
         """A noisy signal (C, *axes), denoised."""
-        patch, shape = self.transform.patch, noisy.shape[1:]
+        patch, shape = self.model.transform.patch, noisy.shape[1:]
         tiles = patch_tiles(shape, patch, len(noisy), is_device(noisy), self.stride)
         levels: list[Any] = [noise.uniform]
         rows_at: list[NDArray] | None = None
@@ -104,28 +109,28 @@ class Splitting:
 
     def _estimate(self, patches: NDArray, level: Any) -> NDArray:
         """The estimates of patches (n, size) under noise of a level, or of one per channel."""
+        transform, prior = self.model.transform, self.model.prior
         rms = float(np.sqrt(np.mean(np.square(level))))
-        coordinates, rest = self.transform.forward(patches, rms)
-        noise = self.transform.white_noise(level)
+        coordinates, rest = transform.forward(patches, rms)
+        noise = transform.white_noise(level)
         is_mean = self.estimator == "mean"
-        if noise.ndim == 2 and not (is_mean and isinstance(self.prior, MixtureOfScaleMixtures)):
+        if noise.ndim == 2 and not (is_mean and isinstance(prior, MixtureOfScaleMixtures)):
             noise = np.sqrt(np.diag(noise))
         if is_mean:
             clean = self._mean(coordinates, noise)
         else:
-            clean = map_estimate(self.prior, coordinates, noise, self.strength, self.n_iter)
-        return self.transform.inverse(clean, rest)
+            clean = map_estimate(prior, coordinates, noise, self.strength, self.n_iter)
+        return transform.inverse(clean, rest)
 
     def _mean(self, y: NDArray, noise: NDArray) -> NDArray:
         """The posterior means of coordinates (n, d), in closed form or from weighted points."""
-        known = closed_form_mean(self.prior, y, noise, self.strength)
+        prior, strength = self.model.prior, self.strength
+        known = closed_form_mean(prior, y, noise, strength)
         if known is not None:
             return known
         normals = to_device_of(self.normals, y)
-        means = [
-            posterior_mean(self.prior, y[i : i + CHUNK_PATCHES], noise, self.strength, normals)[0]
-            for i in range(0, len(y), CHUNK_PATCHES)
-        ]
+        chunks = [y[i : i + CHUNK_PATCHES] for i in range(0, len(y), CHUNK_PATCHES)]
+        means = [posterior_mean(prior, chunk, noise, strength, normals)[0] for chunk in chunks]
         return np.concatenate(means)
 
 

@@ -8,7 +8,7 @@ from pictures import MIN_SEARCH
 from problems import threads
 
 import fastcl
-from fastcl.denoising import audio
+from fastcl.denoising import audio, restoration
 
 RATE = 8000
 QUICK = {"m": 40, "n_points": 500, "n_iter": 20, "n_components": 6, "n_samples": 4000}
@@ -149,6 +149,21 @@ def test_every_patch_counts_the_same_at_every_stride(learned):
     assert abs(ratio(tones(9), every) - ratio(tones(9), some)) < 0.3
 
 
+def test_the_settings_of_denoise_signal_hold_for_sound(learned, monkeypatch):
+    monkeypatch.setattr(restoration, "refine", lambda *given: pytest.fail("as a photograph"))
+    clean = np.stack([tones(9), 0.5 * tones(9)], axis=-1)
+    noisy = with_noise(clean, 0.1)
+    for model, x, y in ((learned.mono, clean[:, 0], noisy[:, 0]), (learned.stereo, clean, noisy)):
+        default, both, first, strides = (
+            fastcl.denoise_signal(model, y, 0.1, **settings)
+            for settings in ({}, {"second_stage": True}, {"second_stage": False}, {"stride": 1})
+        )
+        np.testing.assert_array_equal(default, both)
+        np.testing.assert_array_equal(default, fastcl.denoise_audio(model, y, 0.1, stride=2))
+        np.testing.assert_array_equal(strides, fastcl.denoise_audio(model, y, 0.1, stride=1))
+        assert ratio(x, y) + 5 < ratio(x, first) < ratio(x, default)
+
+
 def test_one_recording_needs_no_list(learned):
     with threads(1):
         one, listed = (fastcl.sketch_audio(given, RATE, **FEW) for given in (tones(1), [tones(1)]))
@@ -228,11 +243,11 @@ PICTURES = fastcl.SignalModel(MODEL.transform, MODEL.prior)
         ({"model": PICTURES}, ValueError, "model is not one of sound"),
         ({"rate": 16000}, ValueError, "rate of 16000 Hz is not that of the model, 8000 Hz"),
         ({"rate": 0}, ValueError, "rate must be above zero"),
-        ({"signal": np.zeros((9, 9, 1))}, ValueError, r"signal must be a mono sound \(T,\)"),
-        ({"signal": [0.0, np.nan]}, ValueError, "signal holds NaN"),
-        ({"signal": []}, ValueError, "signal of 0 samples"),
-        ({"signal": "a"}, TypeError, "signal must hold numbers"),
-        ({"signal": np.zeros(900), "sigma": None}, ValueError, "no noise to estimate: pass sigma"),
+        ({"noisy": np.zeros((9, 9, 1))}, ValueError, r"noisy must be a mono sound \(T,\)"),
+        ({"noisy": [0.0, np.nan]}, ValueError, "noisy holds NaN"),
+        ({"noisy": []}, ValueError, "noisy of 0 samples"),
+        ({"noisy": "a"}, TypeError, "noisy must hold numbers"),
+        ({"noisy": np.zeros(900), "sigma": None}, ValueError, "no noise to estimate: pass sigma"),
         ({"sigma": 0}, ValueError, "sigma must be above zero"),
         ({"sigma": np.ones(10)}, ValueError, "sigma of sound must be a number"),
         ({"strength": 0}, ValueError, "strength"),
@@ -242,7 +257,7 @@ PICTURES = fastcl.SignalModel(MODEL.transform, MODEL.prior)
     ids=lambda value: " ".join(value) if isinstance(value, dict) else None,
 )
 def test_bad_arguments_of_denoising_are_named(change, error, message):
-    good = {"model": MODEL, "signal": np.zeros(10), "sigma": 0.1, "rate": RATE}
+    good = {"model": MODEL, "noisy": np.zeros(10), "sigma": 0.1, "rate": RATE}
     with pytest.raises(error, match=message):
         fastcl.denoise_audio(**good | change)
 
