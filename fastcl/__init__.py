@@ -50,7 +50,8 @@ from .denoising.patch_model import (
     learn_signal_prior,
 )
 from .denoising.noise_level import estimate_noise
-from .denoising.restoration import denoise_image, denoise_signal
+from .denoising.restoration import denoise_signal
+from .denoising.photographs import denoise_image, ready_model
 from .denoising.inverse import restore
 from .denoising.audio import denoise_audio, learn_audio_prior, sketch_audio
 from .denoising.spectral import estimate_audio_noise
@@ -111,10 +112,11 @@ __all__ = [
     "learn_image_prior",
     "learn_patches",
     "learn_signal_prior",
-    "denoise_image",
-    "restore",
-    "denoise_signal",
     "estimate_noise",
+    "denoise_signal",
+    "denoise_image",
+    "ready_model",
+    "restore",
     "sketch_audio",
     "learn_audio_prior",
     "denoise_audio",

@@ -261,6 +261,8 @@ def run_denoise(options: Namespace) -> None:
     """`fastcl denoise`."""
     check_out(options.out)
     sigma = None if options.sigma is None else as_positive(options.sigma, "sigma")
+    if options.prior is None:
+        options.prior = signals.ready_for(Path(options.noisy))
     model: Any = files.load(
         options.prior, Prior, ReferenceMeasure, SignalModel, Sketch, PatchSketch
     )

@@ -15,7 +15,7 @@ from .. import files
 from ..data.datasets import make_spiral
 from ..denoising.patch_model import learn_patches
 from ..denoising.patch_sketch import sketch_images
-from ..denoising.restoration import denoise_image
+from ..denoising.photographs import denoise_image
 from ..denoising.vectors import denoise
 from ..fourier.frequencies import draw_frequencies
 from ..learning.gradients import grid_gradient

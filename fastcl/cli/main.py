@@ -36,7 +36,7 @@ ERRORS = (ValueError, TypeError, OSError, ImportError, FloatingPointError, Memor
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status."""
     options, unknown = build_parser().parse_known_args(arguments)
-    if unknown:
+    if unknown and not _take_late_file(options, unknown):
         hint = _did_you_mean(unknown, options.parser)
         options.parser.error(f"unknown: {' '.join(unknown)}{hint}")
     logging.getLogger("tifffile").disabled = True  # it has its say in exceptions
@@ -51,6 +51,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"fastcl {options.command}: error: {_one_line(error)}", file=sys.stderr)
             return 2
     return 0
+
+
+def _take_late_file(options: argparse.Namespace, unknown: list[str]) -> bool:
+    """Whether what is left is the noisy file: in `fastcl denoise PRIOR --sigma 25 NOISY`, argparse
+    takes the prior for it, as the prior may be left out."""
+    if options.command != "denoise" or options.prior is not None or len(unknown) > 1:
+        return False
+    if unknown[0].startswith("-"):
+        return False
+    options.prior, options.noisy = options.noisy, unknown[0]
+    return True
 
 
 def _did_you_mean(unknown: list[str], parser: argparse.ArgumentParser) -> str:
@@ -98,7 +109,7 @@ def build_parser() -> argparse.ArgumentParser:
             "denoise",
             run_denoise,
             _add_denoise_arguments,
-            "Denoise a photograph, a sound or a volume, or the rows of an array, with a prior.",
+            "Denoise a photograph; with a prior, a sound or a volume, or the rows of an array.",
         ),
         ("info", run_info, _add_info_arguments, "Say what a file holds, in a few lines."),
         (
@@ -228,7 +239,12 @@ def _add_info_arguments(command: Any) -> None:
 
 
 def _add_denoise_arguments(command: Any) -> None:
-    command.add_argument("prior", metavar="PRIOR.npz")
+    command.add_argument(
+        "prior",
+        nargs="?",
+        metavar="PRIOR.npz",
+        help="for photographs, fastcl has priors of its own",
+    )
     command.add_argument("noisy", metavar="NOISY.png|.wav|.tif|.npy")
     command.add_argument(
         "-o", "--out", required=True, metavar="CLEAN", help="a file of the same kind, or .npy"

@@ -19,7 +19,8 @@ from ..denoising.audio import denoise_audio, sketch_audio
 from ..denoising.noise_level import estimate_noise
 from ..denoising.patch_model import SignalModel
 from ..denoising.patch_sketch import PatchSketch, sketch_images, sketch_signals
-from ..denoising.restoration import check_image_noise, denoise_image, denoise_signal
+from ..denoising.photographs import check_image_noise, denoise_image, ready_path
+from ..denoising.restoration import denoise_signal
 from ..denoising.spectral import estimate_audio_noise
 from .streams import warn
 
@@ -52,6 +53,21 @@ def sketch_folder(options: Namespace, source: Path, checkpoint: Path) -> PatchSk
     if folder.n_axes == 2:
         return sketch_images(folder, folder.patch, **settings)
     return sketch_signals(folder, folder.patch, dither=folder.step, **settings)
+
+
+def ready_for(path: Path) -> str:
+    """The file of the ready model for a photograph; ValueError for any other file."""
+    if path.suffix.lower() == ".npz":
+        raise ValueError(f"{str(path)!r} is no signal: name the noisy file after it")
+    shape = open_npy(path).shape if path.suffix.lower() == ".npy" else ()
+    file = open_signal(path, len(shape) == 3 and shape[-1] == 3)
+    if len(file.shape) != 2:
+        what = f"of shape {shape}" if shape else f"a {file.kind}"
+        raise ValueError(
+            f"{file.name} is {what}, and fastcl has ready models of photographs alone: learn one "
+            "with `fastcl sketch` and `fastcl learn`, and name it before the noisy file"
+        )
+    return str(ready_path("grey" if file.channels is None else "colour"))
 
 
 def denoise_file(model: SignalModel, options: Namespace, sigma: float | None) -> str:

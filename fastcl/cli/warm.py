@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..denoising.patch_model import learn_image_prior
-from ..denoising.restoration import denoise_image
+from ..denoising.photographs import denoise_image
 from ..denoising.vectors import denoise
 from ..fourier.features import feature_adjoint
 from ..fourier.frequencies import draw_frequencies

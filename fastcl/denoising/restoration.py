@@ -1,4 +1,4 @@
-"""Denoising signals and photographs with a prior of their patches: the stages, and the checks."""
+"""Denoising signals with a prior of their patches: the stages, and the checks."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..data.signals import as_signal, check_photograph
+from ..data.signals import as_signal
 from ..measures.base import ReferenceMeasure
 from ..priors.base import Prior
-from ..validation import as_array, as_choice, as_positive
+from ..validation import as_array, as_choice
 from .anscombe import denoise_poisson
 from .batches import denoise_each
 from .noise_level import NoiseLevel, estimate_noise
@@ -177,67 +177,3 @@ def as_noisy(
     elif sigma is None:
         sigma = estimate_noise(signal, channel_axis=0)
     return signal, NoiseLevel(sigma, noisy.shape, axis)
-
-
-def denoise_image(
-    model: SignalModel,
-    noisy: ArrayLike,
-    sigma: float | ArrayLike | None = None,
-    strength: float = 1.0,
-    estimator: str = "mean",
-    *,
-    data_range: float | None = None,
-    **settings: Any,
-) -> NDArray:
-    """Denoise a photograph: `denoise_signal` in units of [0, 1].
-
-    Parameters
-    ----------
-    model : SignalModel
-        Of images, from `learn_image_prior`.
-    noisy : array
-        (H, W), or with the channels of the model. Values in [0, 1] before the noise; 8 and 16-bit
-        integers are divided by their largest value.
-    sigma : float or array, optional
-        Standard deviation of the noise, on the same scale: 25 / 255, say. As in `denoise_signal`.
-    data_range : float, optional
-        White, in units of `noisy`, for images in any others than [0, 1]: noisy and sigma are
-        divided by it, integers too, and the result is multiplied by it.
-    strength, estimator, **settings
-        As in `denoise_signal`.
-
-    Returns
-    -------
-    float array of the shape of `noisy`, not clipped, in its type and on its device.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As in `denoise_signal`; a model of other signals; an image not in [0, 1], or with colour or
-        alpha that the model does not have; sigma above 1.
-    """
-    if isinstance(model, SignalModel) and (model.n_axes != 2 or model.rate is not None):
-        kind = "sound" if model.rate is not None else f"signals with {model.n_axes} axes"
-        raise ValueError(f"model is one of {kind}, not of images: use denoise_signal")
-    if data_range is not None:
-        white = as_positive(data_range, "data_range")
-        noisy = as_array(noisy, "noisy") / white
-        sigma = None if sigma is None else as_array(sigma, "sigma") / white
-        return white * denoise_image(model, noisy, sigma, strength, estimator, **settings)
-    counts = settings.get("noise") == "poisson"
-    if isinstance(model, SignalModel) and not counts:
-        signal = as_signal(noisy, "noisy", 2, model.channel_axis, model.transform.patch)
-        check_photograph(signal, "noisy")
-    if sigma is not None:
-        check_image_noise(sigma)
-    return denoise_signal(model, noisy, sigma, strength, estimator, **settings)
-
-
-def check_image_noise(sigma: Any) -> None:
-    """ValueError for a noise of an image in [0, 1] that is above 1."""
-    largest = as_array(sigma, "sigma").max()
-    if largest > 1:
-        raise ValueError(
-            f"sigma must be on the scale of the image, [0, 1], got {largest:g}: "
-            "for 25 levels of 255 pass 25 / 255"
-        )

@@ -1,5 +1,6 @@
 """Photographs in colour, sounds and volumes on the command line: sketched, learned and denoised."""
 
+import re
 import shutil
 
 import imageio.v3 as iio
@@ -13,6 +14,7 @@ from scipy.ndimage import gaussian_filter
 
 import fastcl
 from fastcl.data import sound_formats
+from fastcl.denoising import photographs
 
 SIGMA = 0.1
 RATE = 8000
@@ -99,6 +101,47 @@ def test_photographs_in_colour_have_a_prior_of_their_own(signals, tmp_path, caps
     expected = fastcl.denoise_image(fastcl.load(signals / "model-colour.npz"), noisy, 0.1)
     np.testing.assert_array_equal(as_levels(results["colour"]), as_levels(expected))
     assert fastcl.load(signals / "colour.npz").sketch.count == 4 * 28 * 32
+
+
+@pytest.fixture
+def ready(signals, tmp_path, monkeypatch):
+    """Small models of the folder in place of the ready ones."""
+    folder = tmp_path / "ready"
+    folder.mkdir()
+    for kind in ("grey", "colour"):
+        shutil.copy(signals / f"model-{kind}.npz", folder / f"{kind}.npz")
+    monkeypatch.setattr(photographs, "FOLDER", folder)
+
+
+@pytest.mark.parametrize("kind", ["grey", "colour"])
+def test_photographs_need_no_prior(signals, ready, tmp_path, capsys, kind):
+    clean = colour(100) if kind == "colour" else photograph(100, (30, 34))
+    iio.imwrite(tmp_path / "noisy.png", as_levels(with_noise(clean)))
+    np.save(tmp_path / "noisy.npy", with_noise(clean))
+    for suffix in ("png", "npy"):
+        for settings in ("", " --sigma 25.5"):
+            files = f"noisy.{suffix} -o clean.{suffix}"
+            assert run(tmp_path, f"denoise {files}{settings}") == 0
+            line = capsys.readouterr().out
+            assert re.match(r"clean.\w+: denoised at sigma 2\d", line)
+            assert "channels by a model of one" not in line
+            found = (tmp_path / f"clean.{suffix}").read_bytes()
+            assert run(tmp_path, f"denoise {signals / f'model-{kind}.npz'} {files}{settings}") == 0
+            assert (tmp_path / f"clean.{suffix}").read_bytes() == found
+            capsys.readouterr()
+    assert psnr(clean, np.load(tmp_path / "clean.npy")) > psnr(clean, with_noise(clean)) + 4
+
+
+def test_options_may_stand_between_the_prior_and_the_noisy_file(signals, tmp_path, capsys):
+    iio.imwrite(tmp_path / "noisy.png", as_levels(with_noise(photograph(100))))
+    model = signals / "model-grey.npz"
+    for command in ("{} --sigma 25 noisy.png -o c.npy", "{} -o d.npy noisy.png --sigma 25"):
+        assert run(tmp_path, "denoise " + command.format(model)) == 0
+    assert (np.load(tmp_path / "c.npy") == np.load(tmp_path / "d.npy")).all()
+    for rest in ("noisy.png -o e.npy more.png", "-o e.npy noisy.png more.png", "-o e.npy --more"):
+        with pytest.raises(SystemExit):
+            run(tmp_path, f"denoise {model} {rest}")
+    assert not (tmp_path / "e.npy").exists()
 
 
 def test_arrays_in_colour(signals, tmp_path):
@@ -254,6 +297,12 @@ REFUSED = [
     ("denoise model-sounds.npz sounds/0.wav -o c.wav --sigma 0", "sigma must be above zero"),
     ("denoise model-sounds.npz broken/a.wav -o c.wav", "is compressed (mu-law)"),
     ("learn sounds/0.wav -o p.npz", "is no sketch: make one from the data"),
+    ("denoise sounds/0.wav -o c.wav", "is a sound, and fastcl has ready models of photographs"),
+    ("denoise stacks/0.tif -o c.tif", "is a volume, and fastcl has ready models of photographs"),
+    ("denoise arrays/0.npy -o c.npy", "is of shape (12, 24, 26), and fastcl has ready models"),
+    ("denoise model-grey.npz -o c.png", "model-grey.npz' is no signal: name the noisy file after"),
+    ("denoise missing.png -o c.png", "missing.png"),
+    ("denoise grey/0.png -o c.wav", "the output must end in .npy or .png"),
 ]
 
 
