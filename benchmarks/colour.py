@@ -24,13 +24,13 @@ from pathlib import Path
 
 import numpy as np
 from command import new_parser, require
+from denoisers import best_tv, find_bm3d, nlm, psnr, wavelets
 from timing import machine
 
 import fastcl
 from fastcl.data.readers import ImageFolder
 
 NAMES = ("astronaut", "chelsea", "coffee", "rocket")
-TV_FACTORS = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4)  # weights divided by sigma
 QUICK = {"m": 100, "patch": 3, "n_iter": 10, "n_components": 4, "n_samples": 5000}
 QUICK_SIDE = 64  # pixels
 
@@ -59,7 +59,6 @@ def learned(folder, colour, quick):
 
 def methods(model, grey):
     """Name -> function of (noisy, sigma, clean)."""
-    restoration = require("skimage.restoration")
 
     def by_channels(noisy, sigma, clean):
         channels = [
@@ -67,43 +66,20 @@ def methods(model, grey):
         ]
         return np.stack(channels, axis=-1)
 
-    def nlm(noisy, sigma, clean):
-        settings = {"patch_size": 5, "patch_distance": 6, "channel_axis": -1}
-        return restoration.denoise_nl_means(noisy, h=0.6 * sigma, sigma=sigma, **settings)
-
-    def tv(noisy, sigma, clean):
-        found = (
-            restoration.denoise_tv_chambolle(noisy, weight=factor * sigma, channel_axis=-1)
-            for factor in TV_FACTORS
-        )
-        return min(found, key=lambda image: np.square(image - clean).mean())
-
-    def wavelets(noisy, sigma, clean):
-        settings = {"convert2ycbcr": True, "channel_axis": -1}
-        return restoration.denoise_wavelet(noisy, sigma=sigma, **settings)
-
     found = {
         "channels": by_channels,
         "first stage": lambda noisy, sigma, clean: fastcl.denoise_image(
             model, noisy, sigma, second_stage=False
         ),
         "fastcl": lambda noisy, sigma, clean: fastcl.denoise_image(model, noisy, sigma),
-        "NLM": nlm,
-        "TV": tv,
-        "wavelets": wavelets,
+        "NLM": lambda noisy, sigma, clean: nlm(noisy, sigma),
+        "TV": best_tv,
+        "wavelets": lambda noisy, sigma, clean: wavelets(noisy, sigma),
     }
-    try:
-        import bm3d
-    except ImportError:
-        print("BM3D is left out: the package bm3d is not installed")
-    else:
-        found["BM3D"] = lambda noisy, sigma, clean: bm3d.bm3d_rgb(noisy, sigma)
+    bm3d = find_bm3d()
+    if bm3d is not None:
+        found["BM3D"] = lambda noisy, sigma, clean: bm3d(noisy, sigma)
     return found
-
-
-def psnr(image, clean):
-    """Peak signal-to-noise ratio in dB."""
-    return -10 * np.log10(np.square(image - clean).mean())
 
 
 def main():

@@ -1,11 +1,17 @@
 """The ready models of the package: learned from photographs that wheels of other packages hold.
 
     python benchmarks/ready_models.py [--grey] [--colour] [--out fastcl/denoising/models] [--quick]
+    python benchmarks/ready_models.py --compare [--sigma 25]
 
 Learns a prior of grey photographs, one of colour, or by default both, through a sketch of all their
 patches, and writes them without the maximum-entropy density, in single precision. Then the PSNR of
 the photographs that were held out, with the model as it was learned and as it was read back. Needs
 the extra "benchmark".
+
+With --compare, the table of README: the held-out photographs, denoised by the models of the package
+and by others. All but the last line are given the noise level; total variation and non-local means
+are at their best of several settings, chosen with the clean photograph, and their seconds are those
+of one setting.
 
 All photographs are in the public domain, or under CC0 or CC BY 2.0: see models/NOTICE. coffee and
 camera of scikit-image are held out. The other pictures that its wheel holds are textures, blurred,
@@ -17,6 +23,8 @@ from pathlib import Path
 
 import numpy as np
 from command import new_parser, require
+from denoisers import NLM_FACTORS, TV_FACTORS, best_nlm, best_tv, find_bm3d, psnr, wavelets
+from timing import machine
 
 import fastcl
 from fastcl.denoising.photographs import FOLDER, READY
@@ -72,9 +80,49 @@ def write(model, path):
     )
 
 
-def psnr(image, clean):
-    """Peak signal-to-noise ratio in dB."""
-    return -10 * np.log10(np.square(image - clean).mean())
+def show(model, path, clean):
+    """Print what the model does to a photograph, before and after it was written."""
+    for sigma in SIGMAS:
+        noisy = with_noise(clean, sigma)
+        figures = [
+            psnr(fastcl.denoise_image(each, noisy, sigma / 255), clean)
+            for each in (model, fastcl.load(path))
+        ]
+        words = f"{figures[0]:.4f} dB as learned, {figures[1]:.4f} dB as read back"
+        print(f"  sigma {sigma}: {psnr(noisy, clean):.2f} dB; {words}")
+
+
+def with_noise(clean, sigma):
+    return clean + sigma / 255 * np.random.default_rng(0).standard_normal(clean.shape)
+
+
+def compare(photographs, sigma):
+    """Print the table of photographs, name -> clean: dB and seconds of every method."""
+    bm3d = find_bm3d()
+    methods = {
+        "noisy": lambda noisy, level, clean: noisy,
+        "TV": best_tv,
+        "NLM": best_nlm,
+        "wavelets": lambda noisy, level, clean: wavelets(noisy, level),
+        "BM3D": bm3d and (lambda noisy, level, clean: bm3d(noisy, level)),
+        "fastcl": lambda noisy, level, clean: fastcl.denoise_image(noisy, level),
+        "fastcl, estimated": lambda noisy, level, clean: fastcl.denoise_image(noisy),
+    }
+    tries = {"TV": len(TV_FACTORS), "NLM": len(NLM_FACTORS)}
+    print(f"\n| sigma {sigma:g} |" + "".join(f" {name} (dB) | s |" for name in photographs))
+    print("|---|" + "---|---|" * len(photographs))
+    for method, denoise in methods.items():
+        if denoise is None:
+            continue
+        line = f"| {method} |"
+        for clean in photographs.values():
+            noisy = with_noise(clean, sigma)
+            denoise(noisy[:96, :96], sigma / 255, clean[:96, :96])  # compile
+            start = time.perf_counter()
+            found = denoise(noisy, sigma / 255, clean)
+            seconds = (time.perf_counter() - start) / tries.get(method, 1)
+            line += f" {psnr(found, clean):.2f} | {seconds:.1f} |"
+        print(line, flush=True)
 
 
 def main():
@@ -82,8 +130,17 @@ def main():
     for kind in READY:
         parser.add_argument(f"--{kind}", action="store_true", help=f"the model of {kind} alone")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder (%(default)s)")
+    parser.add_argument("--compare", action="store_true", help="learn nothing, print the table")
+    parser.add_argument("--sigma", type=float, default=25, help="of the table (%(default)s)")
     options = parser.parse_args()
     chosen = [kind for kind in READY if getattr(options, kind)] or READY
+    clean = {kind: held_out_photograph(kind) for kind in chosen}
+    if options.quick:
+        clean = {kind: photograph[:64, :64] for kind, photograph in clean.items()}
+    if options.compare:
+        print(machine())
+        compare({HELD_OUT[kind]: photograph for kind, photograph in clean.items()}, options.sigma)
+        return
     for kind in chosen:
         start = time.perf_counter()
         model = learn(kind, options.quick)
@@ -91,17 +148,8 @@ def main():
         write(model, path)
         size = path.stat().st_size / 2**20
         print(f"{path}: {size:.2f} MiB, learned in {time.perf_counter() - start:.0f} s; {model}")
-        clean = held_out_photograph(kind)
-        if options.quick:
-            clean = clean[:64, :64]
-        for sigma in SIGMAS:
-            noisy = clean + sigma / 255 * np.random.default_rng(0).standard_normal(clean.shape)
-            figures = [
-                psnr(fastcl.denoise_image(each, noisy, sigma / 255), clean)
-                for each in (model, fastcl.load(path))
-            ]
-            words = f"{figures[0]:.4f} dB as learned, {figures[1]:.4f} dB as read back"
-            print(f"{HELD_OUT[kind]} at sigma {sigma}: {psnr(noisy, clean):.2f} dB; {words}")
+        print(f"{HELD_OUT[kind]}:")
+        show(model, path, clean[kind])
 
 
 if __name__ == "__main__":
