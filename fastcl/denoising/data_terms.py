@@ -32,21 +32,22 @@ TOLERANCE = 1e-3  # of the norm of their residual, relative to the first
 class DataTerm:
     """A linear map A with its adjoint, and the data y.
 
-    `solve(r, weight)` is (A* A + weight)^-1 r or close to it, and `start` a first guess of x.
+    `solve(r, weight)` is (A* A + weight)^-1 r or close to it, and `start` a first guess of x. A
+    weight may be an array with one number per channel.
     """
 
     y: NDArray
     start: NDArray
     forward: Callable[[NDArray], NDArray]
     adjoint: Callable[[NDArray], NDArray]
-    solve: Callable[[NDArray, float], NDArray]
+    solve: Callable[[NDArray, NDArray], NDArray]
 
-    def nearest(self, v: NDArray, weight: float) -> NDArray:
+    def nearest(self, v: NDArray, weight: float | NDArray) -> NDArray:
         """argmin_x ||A x - y||^2 + weight ||x - v||^2.
 
         It starts from v, which is right wherever the data say nothing.
         """
-        weight = max(weight, MIN_WEIGHT)
+        weight = to_device_of(np.maximum(weight, MIN_WEIGHT), v, v.dtype)
         x, residual = v, self.adjoint(self.y - self.forward(v))
         direction = self.solve(residual, weight)
         norm = inner(residual, direction)
@@ -80,9 +81,16 @@ def data_term(
     if hasattr(operator, "matvec") or hasattr(operator, "tocsr"):
         return _linear(y, operator, shape, channel_axis)
     array = to_host(as_array(operator, "operator"))
-    if array.dtype == bool and array.shape in (y.shape, sizes):
-        known = array if array.ndim == y.ndim else np.expand_dims(array, channels)
-        return _mask(y, known, channels)
+    shared = tuple(1 if axis in channels else size for axis, size in enumerate(y.shape))
+    if array.shape in (y.shape, sizes, shared):
+        if array.dtype == bool:
+            known = array if array.ndim == y.ndim else np.expand_dims(array, channels)
+            return _mask(y, known, channels)
+        if array.dtype.kind in "ui" or (array.sum() != 1 and np.isin(array, (0, 1)).all()):
+            raise ValueError(
+                f"operator of type {array.dtype} and of the shape of y looks like a mask: "
+                "pass it in bool, True where y is known"
+            )
     is_kernel = array.dtype != bool and shape is None and array.ndim == len(sizes)
     if is_kernel and all(1 <= k <= n for k, n in zip(array.shape, sizes, strict=True)):
         return _blur(y, array, channels, boundary == "valid")
@@ -102,7 +110,7 @@ def _mask(y: NDArray, known: NDArray, channels: tuple[int, ...]) -> DataTerm:
         raise ValueError("operator is a mask without True: nothing is known")
     known = np.broadcast_to(known, y.shape)
     ones = to_device_of(known, y)
-    y = as_values(np.where(ones, y, y.dtype.type(0)), "y")
+    y = as_values(np.where(ones, y, y.dtype.type(0)), "y where it is known")
     ones = ones.astype(y.dtype)
     distances = [FAR if axis in channels else 1 for axis in range(y.ndim)]
     nearest = distance_transform_edt(~known, distances, False, return_indices=True)
@@ -111,7 +119,7 @@ def _mask(y: NDArray, known: NDArray, channels: tuple[int, ...]) -> DataTerm:
         start=to_device_of(to_host(y)[tuple(nearest)], y),
         forward=lambda x: ones * x,
         adjoint=lambda r: ones * r,
-        solve=lambda r, weight: r / (ones + y.dtype.type(weight)),
+        solve=lambda r, weight: r / (ones + weight),
     )
 
 

@@ -116,7 +116,10 @@ Y = np.full((6, 7), 0.5)
     [
         (Y, np.ones((5, 7), bool), {}, "operator of type bool and shape (5, 7) does not fit y"),
         (Y, np.zeros((6, 7), bool), {}, "nothing is known"),
-        (np.where(Y == 0.5, np.nan, Y), np.ones((6, 7), bool), {}, "y holds NaN"),
+        (np.where(Y == 0.5, np.nan, Y), np.ones((6, 7), bool), {}, "y where it is known holds NaN"),
+        (Y, np.eye(6, 7), {}, "looks like a mask: pass it in bool"),
+        (Y, np.full((6, 7), 255, np.uint8), {}, "looks like a mask: pass it in bool"),
+        (np.ones((6, 7, 3)), np.ones((6, 7, 1)), {"channel_axis": 2}, "looks like a mask"),
         (np.full((6, 7), np.inf), np.ones((2, 2)), {}, "y holds NaN or infinity"),
         (Y, np.ones((3, 8)), {}, "must have shape (42, 42)"),
         (Y, np.ones((2, 2, 2)), {}, "does not fit y (6, 7)"),

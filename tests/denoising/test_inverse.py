@@ -8,7 +8,8 @@ from scipy import ndimage, signal
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 import fastcl
-from fastcl.denoising import inverse
+from fastcl.data.patches import extract_patches
+from fastcl.denoising import data_terms, inverse
 from fastcl.denoising.data_terms import data_term
 
 PHOTOGRAPH = photograph(11, (56, 60))
@@ -160,6 +161,93 @@ def test_colour_takes_one_mask_and_one_kernel_for_all_channels(rng):
     assert fastcl.restore(model, colour, BOX, 0.1, levels=[0.1]).shape == colour.shape
 
 
+def smooth_fields(shape, channels=1, seed=0):
+    """A smooth signal (C, *axes) whose channels have much in common."""
+    rng = np.random.default_rng(seed)
+    fields = ndimage.gaussian_filter(
+        rng.standard_normal((channels, *shape)), (0, *[2] * len(shape))
+    )
+    fields = 0.3 * fields / fields.std() + np.arange(channels).reshape(-1, *[1] * len(shape))
+    return fields if channels == 1 else 0.9 * fields[:1] + 0.2 * fields
+
+
+def gaussian_model(patch, channels, axis):
+    """A model with a Gaussian prior of the patches of such signals."""
+    sizes = {1: [3000], 2: [50, 50], 3: [14, 15, 16]}[len(patch)]
+    rows = extract_patches(smooth_fields(sizes, channels, seed=1), patch)
+    transform = fastcl.PatchTransform.fit(rows, patch, channels=channels)
+    prior = fastcl.Gaussian(np.zeros(transform.dim), np.eye(transform.dim))
+    return fastcl.SignalModel(transform, prior, channel_axis=axis)
+
+
+def decibels(x, found):
+    return -10 * np.log10(np.mean((found - x) ** 2))
+
+
+# Patches, channels, axis of the channels, dB that are gained over the start.
+KINDS = [((7,), 1, None, 3), ((3, 3), 3, -1, 8), ((4, 4), 2, 0, 8), ((3, 3, 3), 1, None, 8)]
+
+
+@pytest.mark.parametrize(("patch", "channels", "axis", "gain"), KINDS)
+@pytest.mark.parametrize("sigma", [0.0, 0.05])
+def test_models_of_other_signals_fill_in_what_is_missing(patch, channels, axis, gain, sigma, rng):
+    model = gaussian_model(patch, channels, axis)
+    x = smooth_fields({1: [200], 2: [24, 27], 3: [11, 12, 13]}[len(patch)], channels)
+    x = x[0] if axis is None else np.moveaxis(x, 0, axis)
+    known = rng.random(x.shape) < 0.5
+    masks = [(known, known)]
+    if axis is not None:  # the same for all channels
+        one = known.take([0], axis)
+        masks += [(mask, np.broadcast_to(one, x.shape)) for mask in (one, one.squeeze(axis))]
+    for mask, whole in masks:
+        y = np.where(whole, with_noise(x, sigma), np.nan)
+        found = fastcl.restore(model, y, mask, sigma, second_stage=False)
+        start = data_term(y, mask, "periodic", None, axis).start
+        assert decibels(x, found) > decibels(x, start) + gain
+        np.testing.assert_array_equal(
+            found, fastcl.restore(model, y, whole, sigma, second_stage=False)
+        )
+
+
+def test_a_model_of_sound_fills_in_what_is_missing(rng):
+    transform = fastcl.PatchTransform((4, 4), np.eye(16), np.ones(16))
+    scales = fastcl.GaussianScaleMixture(np.eye(16), [0.02, 0.2, 2.0], [0.8, 0.1, 0.1])
+    model = fastcl.SignalModel(transform, scales, rate=8000)
+    time = np.arange(3000)
+    x = np.sin(0.3 * time) + 0.5 * np.sin(0.71 * time)
+    known = rng.random(x.shape) < 0.6
+    known[1000:1020] = False
+    found = fastcl.restore(model, np.where(known, x, np.nan), known, 0)
+    straight = np.interp(time, time[known], x[known])
+    assert decibels(x, found) > decibels(x, straight) + 15
+
+
+@pytest.mark.parametrize("kind", ["mask", "periodic", "valid"])
+@pytest.mark.parametrize("axis", [0, -1])
+def test_each_channel_has_a_noise_of_its_own(kind, axis, rng, monkeypatch):
+    """With a denoiser that works channel by channel, so does all the rest."""
+    monkeypatch.setattr(data_terms, "TOLERANCE", 1e-9)
+    monkeypatch.setattr(data_terms, "N_STEPS", 1000)
+    y, sigmas = rng.random((3, 6, 7)), [0.02, 0.1, 0.5]
+    operator = y[0] < 0.6 if kind == "mask" else y[1, :2, :3]
+    settings = {"levels": [0.5, 0.3, 0.2], "boundary": "valid" if kind == "valid" else "periodic"}
+
+    def each(noisy, sigma):
+        return np.moveaxis([smooth(one, sigma) for one in np.moveaxis(noisy, axis, 0)], 0, axis)
+
+    given = np.moveaxis(y, 0, axis)
+    found = fastcl.restore(each, given, operator, sigmas, channel_axis=axis, **settings)
+    for channel, sigma in enumerate(sigmas):
+        expected = fastcl.restore(smooth, y[channel], operator, sigma, **settings)
+        assert_within(found.take(channel, axis), expected, 1e-6)
+    same = [
+        fastcl.restore(each, given, operator, sigma, channel_axis=axis, **settings)
+        for sigma in (0.1, [0.1], [0.1] * 3)
+    ]
+    for other in same[1:]:
+        assert_within(other, same[0], 1e-6)
+
+
 def test_on_a_device(backend, model):
     for kind in ("mask", "valid"):
         y, operator, sigma, options, _ = problem(kind)
@@ -205,6 +293,8 @@ def test_the_data_are_checked_before_any_work(model):
         ((model, y, known[:5], 0.1), "does not fit y"),
         ((model, y[:3], known[:3], 0.1), "y of 3 x 7 pixels is smaller than a patch"),
         ((model, y[None], known[None], 0.1), "y must be a grey image"),
+        ((model, y, known, [0.1, 0.2]), "sigma must be a number, or one for each of 1 channels"),
+        ((smooth, y, known, [-0.1]), "sigma must be zero or above"),
         ((lambda x, s: x[1:], y, known, 0.1), "model returned shape"),
         ((lambda x, s: x * np.nan, y, known, 0.1), "model returned NaN or infinity"),
     ]:
@@ -214,6 +304,7 @@ def test_the_data_are_checked_before_any_work(model):
         ({"boundary": "zero"}, "boundary must be one of 'periodic', 'valid'"),
         ({"levels": []}, "levels is empty"),
         ({"levels": [0.1, 0]}, "levels must be above zero"),
+        ({"channel_axis": 0}, "channel_axis must be that of the model, None"),
     ]:
         with pytest.raises(ValueError, match=message):
             fastcl.restore(model, y, known, 0.1, **options)
