@@ -14,12 +14,13 @@ from ..data.image_formats import kept_dtype
 from ..data.npy_files import open_npy
 from ..data.readers import SignalFolder
 from ..data.signal_files import SignalFile, open_signal, outputs_of, write_signal
-from ..data.signals import AXES, check_photograph, check_size
-from ..denoising.audio import denoise_audio, sketch_audio
+from ..data.signals import AXES, check_size
+from ..denoising.audio import sketch_audio
+from ..denoising.colour import denoise_channels
 from ..denoising.noise_level import estimate_noise
 from ..denoising.patch_model import SignalModel
 from ..denoising.patch_sketch import PatchSketch, sketch_images, sketch_signals
-from ..denoising.photographs import check_image_noise, denoise_image, ready_path
+from ..denoising.photographs import denoise_image, ready_path
 from ..denoising.restoration import denoise_signal
 from ..denoising.spectral import estimate_audio_noise
 from .streams import warn
@@ -28,9 +29,6 @@ KINDS = {1: "sounds", 2: "photographs", 3: "volumes"}
 PATCHES = {1: 40, 2: 6, 3: 4}  # sides by default, by the number of axes
 MAX_CHANNELS = 4  # on the last axis of an array, if the model has none
 LEVELS = 255  # of which the noise of photographs is counted
-# Luminance, and two planes of chroma: orthonormal.
-OPPONENT = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
-GAINS = (3**-0.5, 3.0, 3.0)  # of the planes: to the mean of the channels, and to its contrast
 
 
 def axes_of(kept: SignalModel | PatchSketch) -> int:
@@ -118,36 +116,14 @@ def _denoised(
     model: SignalModel, signal: NDArray, sigma: float, settings: dict[str, Any]
 ) -> NDArray:
     """A signal, with its channels last, denoised with all of them together or one by one."""
+    axis = model.channel_axis
+    if axis is None and signal.ndim > model.n_axes:
+        return denoise_channels(model, signal, sigma, **settings)
     denoise: Any = denoise_image if model.n_axes == 2 else denoise_signal
-    denoise = denoise if model.rate is None else denoise_audio
-    n_axes, axis = axes_of(model), model.channel_axis
-    if axis is not None:
-        clean = denoise(model, np.moveaxis(signal, -1, axis), sigma, **settings)
-        return np.moveaxis(clean, axis, -1)
-    if signal.ndim == n_axes:
+    if axis is None:
         return denoise(model, signal, sigma, **settings)
-    if n_axes == 2 and signal.shape[-1] == 3:
-        return _denoise_by_planes(model, signal, sigma, settings)
-    channels = [denoise(model, part, sigma, **settings) for part in np.moveaxis(signal, -1, 0)]
-    return np.stack(channels, axis=-1)
-
-
-def _denoise_by_planes(
-    model: SignalModel, image: NDArray, sigma: float, settings: dict[str, Any]
-) -> NDArray:
-    """A photograph in colour, denoised as luminance and two planes of chroma by a model of grey.
-
-    The planes are orthonormal mixtures of the channels, so that their noise is white as well. Each
-    is brought to about the contrast of a grey photograph.
-    """
-    check_photograph(image, "noisy")
-    check_image_noise(sigma)
-    planes = np.moveaxis(image @ OPPONENT.T.astype(image.dtype), -1, 0)
-    clean = [
-        denoise_signal(model, gain * plane, gain * sigma, **settings) / gain
-        for plane, gain in zip(planes, GAINS, strict=True)
-    ]
-    return np.stack(clean, axis=-1) @ OPPONENT.astype(image.dtype)
+    clean = denoise(model, np.moveaxis(signal, -1, axis), sigma, **settings)
+    return np.moveaxis(clean, axis, -1)
 
 
 def check_finite(clean: NDArray, prior: str) -> None:
