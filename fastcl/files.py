@@ -34,6 +34,7 @@ HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
+RENAMED = {"image-model": "signal-model"}  # kinds in files -> what they are called now
 PLAIN = "biufcSU"  # dtype kinds that are accepted: any other can hold code, or has fields
 # Everything that NumPy and zipfile have been seen to raise on damaged bytes.
 DAMAGE = (
@@ -203,8 +204,9 @@ def read_versioned(path: PathLike) -> tuple[str, int, Arrays]:
 
 
 def _in_words(kind: str) -> str:
-    """A kind with its article: "an image model" for "image-model"."""
-    return f"{'an' if kind[:1] in 'aeiou' else 'a'} {kind.replace('-', ' ')}"
+    """A kind with its article: "a patch sketch" for "patch-sketch"."""
+    words = RENAMED.get(kind, kind).replace("-", " ")
+    return f"{'an' if words[:1] in 'aeiou' else 'a'} {words}"
 
 
 def _read_members(archive: zipfile.ZipFile, size: int) -> Arrays:

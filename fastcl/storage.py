@@ -15,7 +15,7 @@ from .priors.base import Prior
 
 
 def load(path: PathLike) -> Storable:
-    """Read back any saved object: a sketch, a prior, a measure, an image model.
+    """Read back any saved object: a sketch, a prior, a measure, a signal model.
 
     Objects of your own classes are read too, once the module that defines them is imported.
 

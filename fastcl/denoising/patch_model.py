@@ -156,7 +156,7 @@ def learn_patches(
     progress: bool = False,
     **settings: Any,
 ) -> SignalModel:
-    """Learn an `SignalModel` from a `PatchSketch`.
+    """Learn a `SignalModel` from a `PatchSketch`.
 
     Parameters
     ----------

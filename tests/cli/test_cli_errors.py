@@ -283,7 +283,7 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_work(
         ("denoise model.npz noisy.png -o old.png --sigma 256", "for 25 levels of 255"),
         ("sketch images -o old --scale 1", "--scale is for an array"),
         ("sketch rows2.npy -o old --patch 6", "--patch is for a folder of signals"),
-        ("learn model.npz -o old", "holds an image model, expected Sketch or PatchSketch"),
+        ("learn model.npz -o old", "holds a signal model, expected Sketch or PatchSketch"),
         ("learn s2.npz -o old --method max_entropy", "an array must be one of unbiased, naive"),
         ("learn images.npz -o old --method grid", "signals must be one of max_entropy, unbiased"),
         ("learn images.npz -o old --checkpoint new.npz", "--checkpoint is for networks"),
