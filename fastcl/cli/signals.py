@@ -65,7 +65,13 @@ def ready_for(path: Path) -> str:
             f"{file.name} is {what}, and fastcl has ready models of photographs alone: learn one "
             "with `fastcl sketch` and `fastcl learn`, and name it before the noisy file"
         )
-    return str(ready_path("grey" if file.channels is None else "colour"))
+    is_grey = file.channels is None or _is_grey(file.read())
+    return str(ready_path("grey" if is_grey else "colour"))
+
+
+def _is_grey(photograph: NDArray) -> bool:
+    """Whether all channels (H, W, C) are the same, and so is their noise."""
+    return bool((photograph == photograph[..., :1]).all())
 
 
 def denoise_file(model: SignalModel, options: Namespace, sigma: float | None) -> str:
@@ -80,6 +86,9 @@ def denoise_file(model: SignalModel, options: Namespace, sigma: float | None) ->
         raise ValueError(f"the output must end in {' or '.join(suffixes)}, got {options.out!r}")
     signal = file.read()
     n_axes = axes_of(model)
+    is_grey = (n_axes, signal.ndim, model.channel_axis) == (2, 3, None) and _is_grey(signal)
+    if is_grey:
+        signal = signal[..., 0]
     scale = LEVELS if n_axes == 2 else 1
     _warn_of_the_scale(sigma, n_axes, signal)
     _warn_of_the_depth(file, out)
@@ -89,6 +98,8 @@ def denoise_file(model: SignalModel, options: Namespace, sigma: float | None) ->
     settings["progress"] = not options.quiet
     clean = _denoised(model, signal, sigma / scale, settings)
     check_finite(clean, options.prior)
+    if is_grey:
+        clean = np.stack([clean] * (file.channels or 1), axis=-1)
     with files.replacing(out) as stream:
         write_signal(stream, clean, out.suffix.lower(), file, model.rate)
     done = f"denoised at sigma {sigma:g}"

@@ -132,6 +132,18 @@ def test_photographs_need_no_prior(signals, ready, tmp_path, capsys, kind):
     assert psnr(clean, np.load(tmp_path / "clean.npy")) > psnr(clean, with_noise(clean)) + 4
 
 
+def test_a_grey_photograph_may_be_kept_in_three_channels(signals, ready, tmp_path, capsys):
+    levels = as_levels(with_noise(photograph(100, (30, 34))))
+    iio.imwrite(tmp_path / "one.png", levels)
+    iio.imwrite(tmp_path / "three.png", np.stack([levels] * 3, axis=-1))
+    for prior in ("", f"{signals / 'model-grey.npz'} "):
+        for name in ("one", "three"):
+            assert run(tmp_path, f"denoise {prior}{name}.png -o {name}-clean.png") == 0
+            assert "channels by a model of one" not in capsys.readouterr().out
+        one, three = (iio.imread(tmp_path / f"{name}-clean.png") for name in ("one", "three"))
+        np.testing.assert_array_equal(three, np.stack([one] * 3, axis=-1))
+
+
 def test_options_may_stand_between_the_prior_and_the_noisy_file(signals, tmp_path, capsys):
     iio.imwrite(tmp_path / "noisy.png", as_levels(with_noise(photograph(100))))
     model = signals / "model-grey.npz"
