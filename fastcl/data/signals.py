@@ -72,7 +72,7 @@ def check_axes(shape: tuple[int, ...], name: str, n_axes: int, channel_axis: int
     if len(shape) != n_axes + has_channels:
         axes = AXES[n_axes].rstrip(",)") + ", C)" if has_channels else AXES[n_axes]
         words = WORDS.get((n_axes, has_channels), f"a signal {axes}")
-        is_colour = (n_axes, has_channels, len(shape)) == (2, False, 3)
+        is_colour = (n_axes, has_channels, len(shape)) == (2, False, 3) and shape[-1] <= 4
         hint = "; convert colour, with or without alpha, to grey first" if is_colour else ""
         raise ValueError(f"{name} must be {words}, got shape {shape}{hint}")
     if channel_axis is not None and not -len(shape) <= channel_axis < len(shape):

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..backend import to_host
 from ..data.signals import MAX_AXES, UNITS, as_signal, spatial_shape
-from ..validation import as_array, as_positive
+from ..validation import as_array, as_positive, check_lengths
 
 NORMAL_MEDIAN = 0.6744897501960817  # median of |N(0, 1)|
 RUN = 8  # equal samples along an axis that have no noise
@@ -154,6 +154,7 @@ class NoiseLevel:
                 f"{name} must be a number{kinds}, or a map of the shape {shape} of the signal, "
                 f"got shape {sigma.shape}"
             )
+        check_lengths(levels, name)
         if levels.size == len(levels):
             levels = levels.ravel()
             self.uniform = levels if np.ptp(levels) else float(levels[0])

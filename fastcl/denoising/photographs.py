@@ -180,7 +180,8 @@ def _denoise_image(
 
 def check_image_noise(sigma: Any) -> None:
     """ValueError for a noise of an image in [0, 1] that is above 1."""
-    largest = as_array(sigma, "sigma").max()
+    sigma = as_array(sigma, "sigma")
+    largest = sigma.max() if sigma.size else 0
     if largest > 1:
         raise ValueError(
             f"sigma must be on the scale of the image, [0, 1], got {largest:g}: "

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..data.signals import as_signal
 from ..measures.base import ReferenceMeasure
 from ..priors.base import Prior
-from ..validation import as_array, as_choice
+from ..validation import LIMITS, as_array, as_choice, check_lengths
 from .anscombe import denoise_poisson
 from .batches import denoise_each
 from .noise_level import NoiseLevel, estimate_noise
@@ -172,8 +172,18 @@ def as_noisy(
             f"{name} must have {channels} channels on axis {axis}, as those of the model, got "
             f"{len(signal)}"
         )
+    # Sounds are scaled in double precision.
+    dtype = signal.dtype if model.rate is None else np.dtype(np.float64)
+    largest = float(abs(signal).max())
+    if largest > LIMITS[dtype]:
+        raise ValueError(
+            f"{name} holds values up to {largest:g}, too large for {dtype}: change the unit"
+        )
     if sigma is None and model.rate is not None:
         sigma = estimate_audio_noise(signal, model.rate, channel_axis=0)
     elif sigma is None:
         sigma = estimate_noise(signal, channel_axis=0)
-    return signal, NoiseLevel(sigma, noisy.shape, axis)
+    level = NoiseLevel(sigma, noisy.shape, axis)
+    levels = level.uniform if level.variances is None else np.sqrt(level.variances)
+    check_lengths(np.asarray(levels), "sigma", dtype)
+    return signal, level

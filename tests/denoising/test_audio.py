@@ -249,6 +249,8 @@ PICTURES = fastcl.SignalModel(MODEL.transform, MODEL.prior)
         ({"noisy": "a"}, TypeError, "noisy must hold numbers"),
         ({"noisy": np.zeros(900), "sigma": None}, ValueError, "no noise to estimate: pass sigma"),
         ({"sigma": 0}, ValueError, "sigma must be above zero"),
+        ({"sigma": 1e-200}, ValueError, "sigma must be from 1e-150 to"),
+        ({"noisy": np.full(900, 1e200)}, ValueError, r"noisy holds values up to 1e\+200"),
         ({"sigma": np.ones(10)}, ValueError, "sigma of sound must be a number"),
         ({"strength": 0}, ValueError, "strength"),
         ({"estimator": "median"}, ValueError, "estimator"),

@@ -16,6 +16,9 @@ from fastcl.validation import as_array, as_count, as_generator, as_positive
 X = np.random.default_rng(0).standard_normal((20, 2))
 OMEGA = np.random.default_rng(1).standard_normal((5, 2))
 NORMAL = fastcl.Gaussian([0, 0], np.eye(2))
+IMAGES = fastcl.SignalModel(fastcl.PatchTransform(2, np.eye(4)[:, 1:3], np.ones(2)), NORMAL)
+STEREO = fastcl.PatchTransform((4, 4), np.eye(32)[:, 1:3], np.ones(2), channels=2)
+SOUNDS = fastcl.SignalModel(STEREO, NORMAL, channel_axis=-1, rate=8000)
 FUNCTIONS = {
     "sum": lambda x: fastcl.feature_sum(x, OMEGA),
     "adjoint": lambda x: fastcl.feature_adjoint(x, OMEGA, np.ones(5)),
@@ -25,6 +28,10 @@ FUNCTIONS = {
     "density": NORMAL.log_density,
     "energy": fastcl.MLPPrior(2, (4,), rng=0).energy,
     "denoise": lambda x: fastcl.denoise(NORMAL, x, 0.1),
+    "denoise_signal": lambda x: fastcl.denoise_signal(IMAGES, x, 0.1),
+    "denoise_image": lambda x: fastcl.denoise_image(IMAGES, x, 0.1),
+    "denoise_audio": lambda x: fastcl.denoise_audio(SOUNDS, x, 0.1),
+    "restore": lambda x: fastcl.restore(IMAGES, x, X > 0, 0.1, levels=[0.2]),
     "fit": lambda x: fastcl.GaussianScaleMixture.fit(x, 2, 2).covariance,
 }
 
