@@ -127,7 +127,7 @@ def estimate_audio_noise(signal: ArrayLike, rate: float, channel_axis: int | Non
     bins = frame_bins(rate)
     variances = [_quiet_variance(channel, bins) for channel in sound]
     if not np.all(variances):
-        raise ValueError("signal has no noise to estimate: pass sigma")
+        raise ValueError("the sound has no noise to estimate: pass sigma")
     return float(np.sqrt(np.mean(variances)))
 
 

@@ -261,27 +261,16 @@ def test_on_a_device(backend, model):
         assert_within(backend.host(found), expected, 1e-4)
 
 
-class Batches:
-    """A denoiser with deepinv's signature: `denoiser(x, sigma)` on batches (B, C, H, W)."""
-
-    def __init__(self, model):
-        self.model = model
-
-    def __call__(self, x, sigma):
-        return np.stack([self.model(image[0], float(sigma))[None] for image in x])
-
-
 def test_a_model_serves_the_plug_and_play_of_others(model):
     """Proximal gradient descent as deepinv runs it: a step along the data, then the denoiser."""
     batch = np.stack([PHOTOGRAPH[:30, :32], PHOTOGRAPH[10:40, 20:52]])[:, None]
     known = np.random.default_rng(3).random(batch.shape) < 0.6
     y = known * batch
-    denoiser = Batches(model)
     x = y
     for sigma in np.geomspace(0.3, 0.03, 8):
-        x = denoiser(x - known * (known * x - y), sigma)
+        x = model(x - known * (known * x - y), np.full(2, sigma))
     assert psnr(batch, x) > psnr(batch, y) + 6
-    again = fastcl.restore(denoiser, y, known, 0, levels=[0.1, 0.05])
+    again = fastcl.restore(model.__call__, y, known, 0, levels=[0.1, 0.05])
     assert again.shape == y.shape
 
 
