@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..backend import to_host
 from ..validation import as_array
 from .noise_level import place_levels
 
@@ -25,7 +26,7 @@ def denoise_each(
     """
     noisy = as_array(noisy, "noisy")
     if not (sigma is None or np.ndim(sigma) == 0):
-        sigma = as_array(sigma, "sigma")
+        sigma = to_host(as_array(sigma, "sigma"))
     more = noisy.ndim - n_axes - (channel_axis is not None)
     if more == 2 and channel_axis is None and noisy.shape[1] == 1:
         if np.ndim(sigma) == noisy.ndim and sigma.shape[1] == 1:
@@ -49,7 +50,7 @@ def _levels(sigma: Any, shape: tuple[int, ...], channel_axis: int | None) -> lis
         sigma = sigma[0]
     of_each = len(sigma) == count and place_levels(sigma[0], shape[1:], channel_axis) is not None
     of_all = place_levels(sigma, shape[1:], channel_axis) is not None
-    if of_each and of_all:
+    if of_each and of_all and count > 1:
         raise ValueError(
             f"sigma of shape {sigma.shape} may be one for each of {count} signals, or the same for "
             f"all: give it the {len(shape)} axes of noisy, of length 1 where it does not change"

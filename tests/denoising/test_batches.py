@@ -107,6 +107,15 @@ def test_a_sigma_with_two_meanings_is_refused(rng, name, count, shape):
     np.testing.assert_array_equal(found, one_by_one(model, batch, sigmas))
 
 
+def test_a_batch_of_one_has_one_sigma(rng):
+    model, shape = MODELS["colour in front"]
+    noisy = rng.standard_normal((1, *shape))
+    levels = rng.uniform(0.1, 0.4, (1, 1, 8, 9))
+    expected = model(noisy[0], np.broadcast_to(levels[0], shape))[None]
+    for given in (levels, levels[0], levels[0, 0]):
+        np.testing.assert_array_equal(model(noisy, given), expected)
+
+
 @pytest.mark.parametrize("shape", [(2,), (3, 4), (4, 2), (4, 8, 8), (2, 1, 1, 1), (0,)])
 def test_a_sigma_that_fits_nothing_is_refused(rng, shape):
     batch = rng.standard_normal((4, 3, 8, 9))
@@ -121,6 +130,16 @@ def test_a_level_is_broadcast_to_a_signal(rng):
         np.testing.assert_array_equal(model(noisy, placed), model(noisy, levels))
     rows = rng.uniform(0.1, 0.4, (1, 8, 1))
     np.testing.assert_array_equal(model(noisy, rows), model(noisy, np.broadcast_to(rows, shape)))
+
+
+@pytest.mark.parametrize("name", ["grey", "colour behind"])
+def test_a_batch_on_a_device_is_denoised_there(backend, rng, name):
+    model, shape = MODELS[name]
+    batch, sigmas = rng.standard_normal((2, *shape)), np.array([0.1, 0.4])
+    expected = model(batch, sigmas, second_stage=False)
+    for given in (sigmas, backend.array(sigmas)):
+        found = model(backend.array(batch), given, second_stage=False)
+        np.testing.assert_allclose(backend.host(found), expected, rtol=0, atol=1e-10)
 
 
 class Tensor:
