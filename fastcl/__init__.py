@@ -16,7 +16,8 @@ from .fourier.features import FeatureOperator, feature_adjoint, feature_sum
 from .measures.base import ReferenceMeasure
 from .measures.box import Box
 from .measures.mixtures import Gaussian, GaussianMixture
-from .measures.scale_mixtures import GaussianScaleMixture, MixtureOfScaleMixtures
+from .measures.gaussian_scale_mixtures import GaussianScaleMixture
+from .measures.scale_mixtures import MixtureOfScaleMixtures
 
 # sketches
 from .sketching.sketch import Sketch

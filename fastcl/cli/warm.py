@@ -25,8 +25,9 @@ from ..learning.adaptive import adapt_frequencies
 from ..learning.decoders import decode_mixture
 from ..learning.loop import learn
 from ..measures.box import Box
+from ..measures.gaussian_scale_mixtures import GaussianScaleMixture
 from ..measures.mixtures import Gaussian
-from ..measures.scale_mixtures import GaussianScaleMixture, MixtureOfScaleMixtures
+from ..measures.scale_mixtures import MixtureOfScaleMixtures
 from ..priors.gaussianised import GaussianisedPrior
 from ..priors.max_entropy import max_entropy
 from ..priors.mlp import MLPPrior

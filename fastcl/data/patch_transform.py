@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..backend import DeviceCache, product
-from ..files import Arrays, Storable, part_from, parts_of
-from ..measures.scale_mixtures import GaussianScaleMixture
+from ..files import Arrays, Storable
 from ..validation import as_array, as_count, as_vector
 from .signals import as_patch
 
@@ -20,8 +19,8 @@ class PatchTransform(Storable, kind="patch-transform"):
 
     The white coordinates belong to the leading principal axes, each divided by its standard
     deviation. The rest is what these axes leave: the *tail*, which is the other principal axes,
-    whose white coordinates count as a Gaussian scale mixture; and whatever is orthogonal to all of
-    them, such as the mean of every channel, which passes through unchanged.
+    whose white coordinates count as standard normal; and whatever is orthogonal to all of them,
+    such as the mean of every channel, which passes through unchanged.
 
     Parameters
     ----------
@@ -34,8 +33,6 @@ class PatchTransform(Storable, kind="patch-transform"):
     dim : int, optional
         Number d of leading axes that are modelled; by default all k.
     channels : int
-    tail : GaussianScaleMixture, optional
-        Of the white coordinates of the tail, (k - d); by default they are standard normal.
 
     Raises
     ------
@@ -61,7 +58,6 @@ class PatchTransform(Storable, kind="patch-transform"):
         stds: ArrayLike,
         dim: int | None = None,
         channels: int = 1,
-        tail: GaussianScaleMixture | None = None,
     ) -> None:
         self.patch = as_patch(patch)
         self.channels = as_count(channels, "channels")
@@ -79,12 +75,6 @@ class PatchTransform(Storable, kind="patch-transform"):
         self.dim = k if dim is None else as_count(dim, "dim")
         if self.dim > k:
             raise ValueError(f"dim must be at most the number of axes, {k}, got {dim}")
-        n_tail = k - self.dim
-        if tail is not None and tail.dim != n_tail:
-            raise ValueError(f"tail must have dimension {n_tail}, got {tail.dim}")
-        if tail is None and n_tail:
-            tail = GaussianScaleMixture(np.eye(n_tail), [1.0], [1.0])
-        self.tail = tail
         self._cache = DeviceCache()
 
     def __repr__(self) -> str:
@@ -133,11 +123,13 @@ class PatchTransform(Storable, kind="patch-transform"):
         order = slice(None, kept - 1 if kept else None, -1)
         axes, stds = vectors[:, order], np.sqrt(values[order])
         dim = stds.size if dim is None else min(as_count(dim, "dim"), stds.size)
-        tail = None
-        if dim < stds.size:
-            white = product(centred, axes[:, dim:] / stds[dim:]).astype(np.float32)
-            tail = GaussianScaleMixture.fit(white)
-        return cls(patch, axes, stds, dim, channels, tail)
+        return cls(patch, axes, stds, dim, channels)
+
+    def with_dim(self, dim: int | None = None) -> PatchTransform:
+        """The same with another number of axes that are modelled; by default all."""
+        if (self.all_stds.size if dim is None else dim) == self.dim:
+            return self
+        return PatchTransform(self.patch, self.axes, self.all_stds, dim, self.channels)
 
     @property
     def stds(self) -> NDArray[np.float64]:
@@ -158,16 +150,13 @@ class PatchTransform(Storable, kind="patch-transform"):
         def make() -> list[NDArray]:
             kept = self.axes if sigma > 0 else self.axes[:, : self.dim]
             rest = np.eye(len(kept)) - product(kept, kept.T)
-            axes, stds = self.axes[:, self.dim :], self.all_stds[self.dim :]
-            return [part.astype(patches.dtype) for part in (rest, axes / stds, (axes * stds).T)]
+            if sigma > 0 and self.dim < self.all_stds.size:
+                axes, variances = self.axes[:, self.dim :], self.all_stds[self.dim :] ** 2
+                rest += product(axes * (variances / (variances + sigma**2)), axes.T)
+            return [rest.astype(patches.dtype)]
 
-        matrices = self._cache(patches, f"rest in {patches.dtype}", make, sigma > 0)
-        rest = product(patches, matrices[0])
-        if sigma > 0 and self.tail is not None:
-            noise = sigma / self.all_stds[self.dim :]
-            tail = self.tail.posterior_mean(product(patches, matrices[1]), noise)
-            rest = rest + product(tail, matrices[2])
-        return self.whiten(patches), rest
+        (rest,) = self._cache(patches, f"rest in {patches.dtype}", make, sigma)
+        return self.whiten(patches), product(patches, rest)
 
     def inverse(self, coordinates: NDArray, rest: NDArray) -> NDArray:
         """The flat patches (n, D) with white coordinates (n, d) and a rest (n, D)."""
@@ -202,12 +191,11 @@ class PatchTransform(Storable, kind="patch-transform"):
             "deviations": self.all_stds,
             "dim": self.dim,
             "channels": self.channels,
-        } | ({} if self.tail is None else parts_of("tail", self.tail))
+        }
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> PatchTransform:
         """The transform whose `to_arrays` gave `arrays`."""
-        has_tail = any(name.startswith("tail.") for name in arrays)
         try:
             patch = np.asarray(arrays["patch"])
             return cls(
@@ -216,7 +204,6 @@ class PatchTransform(Storable, kind="patch-transform"):
                 arrays["deviations"],
                 int(arrays["dim"]) if "dim" in arrays else None,
                 int(arrays.get("channels", 1)),
-                part_from("tail", arrays, GaussianScaleMixture) if has_tail else None,
             )
         except (KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"not a patch transform: {error}") from None

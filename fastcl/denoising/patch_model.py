@@ -67,7 +67,8 @@ class SignalModel(files.Storable, kind="image-model"):
     prior : Prior or ReferenceMeasure
         The density of the white coordinates, which denoises patches.
     density : Prior or None
-        The maximum-entropy density to which `prior` was fitted, if it was.
+        The maximum-entropy density to which `prior` was fitted, if it was; of the axes that were
+        sketched.
     precisions : tuple of float
         For half-quadratic splitting with posterior means: the precision of the patches over that of
         the noise, pass by pass.
@@ -223,8 +224,13 @@ def _learn_mixture(
     inner = max_entropy(sketch, standard_normal(sketch.dim), **settings)
     density = GaussianisedPrior(inner, scale_mixture)
     normal_points = draw_samples(inner, n_samples, rng, progress=progress)
-    points = scale_mixture.degaussianise(normal_points)
-    mixture = MixtureOfScaleMixtures.fit(points, n_components, rng=rng, progress=progress)
+    points, pilot = scale_mixture.degaussianise(normal_points), patch_sketch.pilot
+    n_tail = 0
+    if pilot is not None:
+        points, n_tail = pilot.complete(points, rng), pilot.dim - pilot.head_dim
+    mixture = MixtureOfScaleMixtures.fit(
+        points, n_components, rng=rng, progress=progress, n_tail=n_tail
+    )
     model = _model_of(patch_sketch, mixture, density)
     model.interrupted = inner.interrupted
     return model
@@ -255,7 +261,7 @@ def _model_of(
     patch_sketch: PatchSketch, prior: Prior | ReferenceMeasure, density: Prior | None = None
 ) -> SignalModel:
     layout: dict[str, Any] = {"channel_axis": patch_sketch.channel_axis, "rate": patch_sketch.rate}
-    return SignalModel(patch_sketch.transform, prior, density, **layout)
+    return SignalModel(patch_sketch.transform.with_dim(prior.dim), prior, density, **layout)
 
 
 def learn_signal_prior(

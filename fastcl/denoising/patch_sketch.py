@@ -19,14 +19,16 @@ from ..data.signals import Signals, as_patch, check_photograph
 from ..data.sources import Patches
 from ..learning.adaptive import SearchEffort, adapt_frequencies
 from ..measures.base import ReferenceMeasure
+from ..measures.gaussian_scale_mixtures import GaussianScaleMixture
 from ..measures.mixtures import standard_normal
-from ..measures.scale_mixtures import GaussianScaleMixture
+from ..measures.scale_mixtures import MixtureOfScaleMixtures
 from ..sketching.checkpoint import POINTS_BETWEEN, OtherData, PassState, run_pass
 from ..sketching.sketch import Sketch
 from ..validation import as_count, as_generator
 
 SUBSAMPLE = 100_000
-MAX_DIM = 48  # axes that are sketched: beyond them patches are nearly Gaussian
+MAX_DIM = 48  # axes that are sketched: beyond them patches are nearly Gaussian, of varying size
+PILOT_COMPONENTS = 20  # of the mixture that says how the axes beyond them vary
 DITHER = 1 / 255  # width of the uniform noise that hides the rounding of 8-bit photographs
 
 
@@ -45,6 +47,10 @@ class PatchSketch(files.Storable, kind="patch-sketch"):
         The axis of the signals that has the channels.
     rate : float or None
         Of sounds, in samples per second.
+    pilot : MixtureOfScaleMixtures or None
+        If there are more axes than are sketched, a mixture that is fitted to all white coordinates
+        of the subsample, those beyond the sketch as its tail. It says how the tail follows from the
+        others.
 
     Raises
     ------
@@ -59,17 +65,26 @@ class PatchSketch(files.Storable, kind="patch-sketch"):
         sketch: Sketch,
         channel_axis: int | None = None,
         rate: float | None = None,
+        pilot: MixtureOfScaleMixtures | None = None,
     ) -> None:
-        dims = (transform.dim, reference.dim, sketch.dim)
+        dims = [transform.dim, reference.dim, sketch.dim]
+        if pilot is not None:
+            dims.append(pilot.head_dim)
         if len(set(dims)) > 1:
             raise ValueError(
-                f"transform, reference and sketch must share the dimension, got {dims}"
+                f"transform, reference, sketch and pilot must share the dimension, got {dims}"
+            )
+        if pilot is not None and pilot.dim != transform.all_stds.size:
+            raise ValueError(
+                f"pilot must have dimension {transform.all_stds.size}, that of all axes, "
+                f"got {pilot.dim}"
             )
         self.transform = transform
         self.reference = reference
         self.sketch = sketch
         self.channel_axis = channel_axis
         self.rate = rate
+        self.pilot = pilot
 
     def __repr__(self) -> str:
         parts = f"reference={self.reference}, sketch={self.sketch}"
@@ -92,16 +107,19 @@ class PatchSketch(files.Storable, kind="patch-sketch"):
             | files.parts_of("reference", self.reference)
             | files.parts_of("sketch", self.sketch)
             | layout_to_arrays(self.channel_axis, self.rate)
+            | ({} if self.pilot is None else files.parts_of("pilot", self.pilot))
         )
 
     @classmethod
     def from_arrays(cls, arrays: files.Arrays) -> PatchSketch:
         """The sketch whose `to_arrays` gave `arrays`."""
+        has_pilot = any(name.startswith("pilot.") for name in arrays)
         return cls(
             files.part_from("transform", arrays, PatchTransform),
             files.part_from("reference", arrays, ReferenceMeasure),
             files.part_from("sketch", arrays, Sketch),
             *layout_from_arrays(arrays),
+            files.part_from("pilot", arrays, MixtureOfScaleMixtures) if has_pilot else None,
         )
 
 
@@ -159,8 +177,9 @@ def sketch_signals(
     channel_axis : int, optional
         The axis of the channels, if there are any.
     dim : int
-        Largest number of principal axes that are sketched. The coordinates along the others count
-        as independent and Gaussian.
+        Largest number of principal axes that are sketched. Along the others, patches count as
+        independent and Gaussian, with variances that follow from the sketched coordinates as they
+        do in the subsample.
     keep_means : bool
         Whether the mean of every channel of a patch is kept apart, and is not denoised in itself.
     dither : float
@@ -374,14 +393,21 @@ def _fitted(
         signals.channels,
         settings.keep_means,
     )
-    white = transform.whiten(_dither(sample, settings.dither, rng))
+    white = transform.with_dim().whiten(_dither(sample, settings.dither, rng))
+    n_tail = white.shape[1] - transform.dim
+    pilot = None
+    if n_tail:
+        pilot = MixtureOfScaleMixtures.fit(
+            white, PILOT_COMPONENTS, rng=rng, progress=progress, n_tail=n_tail
+        )
+        white = np.ascontiguousarray(white[:, : transform.dim])
     reference = GaussianScaleMixture.fit(white)
     normal = standard_normal(transform.dim)
     points = reference.gaussianise(white)
     omega = adapt_frequencies(points, settings.m, normal, rng, progress, effort=settings.effort)
     sketch = Sketch(omega)
     sketch.domain = normal
-    return PatchSketch(transform, reference, sketch, signals.channel_axis, rate)
+    return PatchSketch(transform, reference, sketch, signals.channel_axis, rate, pilot)
 
 
 def _coordinates(

@@ -5,11 +5,12 @@
 // row it keeps the largest logarithm of a term so far, the sum of the terms relative to it, and the
 // mean on the same scale; sum and mean are scaled down when a larger term comes. No array holds the
 // terms of all components; the twin keeps one in the second-level cache. In shared memory rows are
-// the fastest axis, and arrays have `width` coordinates, d rounded up to a multiple of COLUMNS; the
-// arrays of a component are read through the cache. The order of additions does not depend on PER,
+// the fastest axis, and arrays have `width` coordinates, d rounded up to a multiple of COLUMNS, or
+// `tail_width`, the t coordinates of the tail rounded up; the arrays of a component are read through
+// the cache. The order of additions does not depend on PER,
 // so the result of a row is bitwise identical in any block.
 //
-// Multiply-adds per row and component: 2 d^2 + 2 J d, with one exponential per scale.
+// Multiply-adds per row and component: 2 d^2 + 2 J (d + t), with one exponential per scale.
 //
 // The rows of a block form GROUPS groups, taken by GROUPS neighbouring threads. COLUMNS is the
 // number of columns in a thread's tile of a product, and of scales whose terms a thread adds.
@@ -67,23 +68,54 @@ __device__ __forceinline__ void add_product(const T *a, const T *__restrict__ b,
     }
 }
 
-// Loads the points of a block, transposed, to rows (d, ROWS); zeros beyond n.
+// Loads `columns` columns of the points x (n, pitch) of a block, transposed, to rows (width, ROWS);
+// zeros beyond the columns, and beyond n.
 template <int ROWS, typename T>
-__device__ __forceinline__ void load_rows(const T *__restrict__ x, Index first, Index n, int d,
-                                          T *rows) {
-    for (int i = threadIdx.x; i < d * ROWS; i += blockDim.x) {
+__device__ __forceinline__ void load_rows(const T *__restrict__ x, Index first, Index n, int pitch,
+                                          int columns, int width, T *rows) {
+    for (int i = threadIdx.x; i < width * ROWS; i += blockDim.x) {
         const Index row = first + i % ROWS;
-        rows[i] = row < n ? x[row * d + i / ROWS] : T(0);
+        rows[i] = row < n && i / ROWS < columns ? x[row * pitch + i / ROWS] : T(0);
+    }
+}
+
+// sums_s -= sum_c precisions_sc coordinates_c^2 / 2 for a row of coordinates (width, ROWS), and the
+// scales from `first` on of precisions (J, padded).
+template <int ROWS, typename T>
+__device__ __forceinline__ void add_squares(const T *coordinates, int row, int width,
+                                            const T *__restrict__ precisions, int padded, int first,
+                                            int scales, T (&sums)[COLUMNS]) {
+    const T *from[COLUMNS];
+#pragma unroll
+    for (int s = 0; s < COLUMNS; ++s)
+        from[s] = precisions + Index(min(first + s, scales - 1)) * padded;
+#pragma unroll 1
+    for (int column = 0; column < width; column += COLUMNS) {
+        T squares[COLUMNS];
+#pragma unroll
+        for (int c = 0; c < COLUMNS; ++c) {
+            const T value = coordinates[(column + c) * ROWS + row];
+            squares[c] = value * value * T(-0.5);
+        }
+#pragma unroll
+        for (int s = 0; s < COLUMNS; ++s) {
+            const auto factors = load_columns(from[s] + column);
+#pragma unroll
+            for (int c = 0; c < COLUMNS; ++c)
+                sums[s] = fma(factors.values[c], squares[c], sums[s]);
+        }
     }
 }
 
 // Sets the coordinates (width, ROWS) of the rows in the basis (d, padded) of a component, and the
-// logarithms of its terms (J, ROWS): constants_j - sum_i precisions_ji coordinates_i^2 / 2.
+// logarithms of its terms (J, ROWS): constants_j - sum_i precisions_ji coordinates_i^2 / 2, less the
+// same of the tail (tail_width, ROWS).
 template <typename T, int PER>
-__device__ __forceinline__ void set_terms(const T *rows, const T *__restrict__ basis,
-                                          const T *__restrict__ precisions,
-                                          const T *__restrict__ constants, T *coordinates, T *terms,
-                                          int d, int scales, int padded, int width) {
+__device__ __forceinline__ void
+set_terms(const T *rows, const T *tail, const T *__restrict__ basis,
+          const T *__restrict__ precisions, const T *__restrict__ tail_precisions,
+          const T *__restrict__ constants, T *coordinates, T *terms, int d, int scales, int padded,
+          int padded_tail, int width, int tail_width) {
     constexpr int ROWS = Tile<T, PER>::ROWS;
     for (int tile = threadIdx.x; tile < GROUPS * (width / COLUMNS); tile += blockDim.x) {
         const int group = tile % GROUPS, column = tile / GROUPS * COLUMNS;
@@ -97,29 +129,11 @@ __device__ __forceinline__ void set_terms(const T *rows, const T *__restrict__ b
     const int tasks = ROWS * ((scales + COLUMNS - 1) / COLUMNS);
     for (int task = threadIdx.x; task < tasks; task += blockDim.x) {
         const int row = task % ROWS, first = task / ROWS * COLUMNS;
-        const T *from[COLUMNS];
         T sums[COLUMNS];
 #pragma unroll
-        for (int s = 0; s < COLUMNS; ++s) {
-            const int j = min(first + s, scales - 1);
-            from[s] = precisions + Index(j) * padded;
-            sums[s] = constants[j];
-        }
-        for (int column = 0; column < width; column += COLUMNS) {
-            T squares[COLUMNS];
-#pragma unroll
-            for (int c = 0; c < COLUMNS; ++c) {
-                const T value = coordinates[(column + c) * ROWS + row];
-                squares[c] = value * value * T(-0.5);
-            }
-#pragma unroll
-            for (int s = 0; s < COLUMNS; ++s) {
-                const auto factors = load_columns(from[s] + column);
-#pragma unroll
-                for (int c = 0; c < COLUMNS; ++c)
-                    sums[s] = fma(factors.values[c], squares[c], sums[s]);
-            }
-        }
+        for (int s = 0; s < COLUMNS; ++s) sums[s] = constants[min(first + s, scales - 1)];
+        add_squares<ROWS>(coordinates, row, width, precisions, padded, first, scales, sums);
+        add_squares<ROWS>(tail, row, tail_width, tail_precisions, padded_tail, first, scales, sums);
 #pragma unroll
         for (int s = 0; s < COLUMNS; ++s)
             if (first + s < scales) terms[(first + s) * ROWS + row] = sums[s];
@@ -149,33 +163,55 @@ __device__ __forceinline__ T add_terms(T *terms, int row, int scales, bool start
     return factor;
 }
 
+// sums_c += sum_j terms_j gains_jc for a row of terms (J, ROWS) and COLUMNS columns of
+// gains (J, padded).
+template <int ROWS, typename T>
+__device__ __forceinline__ void add_gains(const T *terms, int row, int scales,
+                                          const T *__restrict__ gains, int padded,
+                                          T (&sums)[COLUMNS]) {
+    for (int j = 0; j < scales; ++j) {
+        const auto values = load_columns(gains + Index(j) * padded);
+#pragma unroll
+        for (int c = 0; c < COLUMNS; ++c)
+            sums[c] = fma(terms[j * ROWS + row], values.values[c], sums[c]);
+    }
+}
+
 // log_density_i = log sum_kj exp(l_kj), responsibilities_ikj = exp(l_kj - log_density_i), with
-// l_kj = constants_kj - sum_c precisions_kjc (x_i bases_k)_c^2 / 2
+// l_kj = constants_kj - sum_c precisions_kjc (head_i bases_k)_c^2 / 2
+//                     - sum_c tail_precisions_kjc tail_ic^2 / 2, x_i = (head_i, tail_i)
 template <typename T, int PER>
 __global__ void __launch_bounds__(THREADS, 2)
-    mixture_responsibilities(const T *__restrict__ x,          // (n, d)
-                             const T *__restrict__ bases,      // (K, d, p)
-                             const T *__restrict__ precisions, // (K, J, p)
-                             const T *__restrict__ constants,  // (K, J)
-                             T *responsibilities,              // (n, K, J), at first logarithms
-                             T *__restrict__ log_density,      // (n,)
-                             Index n, int d, int components, int scales, int padded) {
+    mixture_responsibilities(const T *__restrict__ x,               // (n, d + t)
+                             const T *__restrict__ bases,           // (K, d, p)
+                             const T *__restrict__ precisions,      // (K, J, p)
+                             const T *__restrict__ tail_precisions, // (K, J, q)
+                             const T *__restrict__ constants,       // (K, J)
+                             T *responsibilities,         // (n, K, J), at first logarithms
+                             T *__restrict__ log_density, // (n,)
+                             Index n, int d, int t, int components, int scales, int padded,
+                             int padded_tail) {
     constexpr int ROWS = Tile<T, PER>::ROWS;
     const int width = (d + COLUMNS - 1) / COLUMNS * COLUMNS;
+    const int tail_width = (t + COLUMNS - 1) / COLUMNS * COLUMNS;
     T *rows = shared_memory<T>();          // (d, ROWS)
     T *coordinates = rows + d * ROWS;      // (width, ROWS)
-    T *terms = coordinates + width * ROWS; // (J, ROWS)
+    T *tail = coordinates + width * ROWS;  // (tail_width, ROWS)
+    T *terms = tail + tail_width * ROWS;   // (J, ROWS)
     T *largest = terms + scales * ROWS;    // (ROWS,)
     T *totals = largest + ROWS;            // (ROWS,)
     const Index first = Index(blockIdx.x) * ROWS, per_row = Index(components) * scales;
     const int count = int(min(Index(ROWS), n - first));
 
-    load_rows<ROWS>(x, first, n, d, rows);
+    load_rows<ROWS>(x, first, n, d + t, d, d, rows);
+    load_rows<ROWS>(x + d, first, n, d + t, t, tail_width, tail);
     __syncthreads();
     for (int k = 0; k < components; ++k) {
         const Index component = Index(k) * scales;
-        set_terms<T, PER>(rows, bases + Index(k) * d * padded, precisions + component * padded,
-                          constants + component, coordinates, terms, d, scales, padded, width);
+        set_terms<T, PER>(rows, tail, bases + Index(k) * d * padded,
+                          precisions + component * padded,
+                          tail_precisions + component * padded_tail, constants + component,
+                          coordinates, terms, d, scales, padded, padded_tail, width, tail_width);
         for (int i = threadIdx.x; i < count * scales; i += blockDim.x)
             responsibilities[(first + i / scales) * per_row + component + i % scales] =
                 terms[i % scales * ROWS + i / scales];
@@ -192,51 +228,67 @@ __global__ void __launch_bounds__(THREADS, 2)
         log_density[first + row] = largest[row] + log(totals[row]);
 }
 
-// out_i = sum_k (c_k * sum_j r_kj gains_kj) inverses_k, with c_k = x_i bases_k and the
-// responsibilities r_kj of x_i
+// The head of out_i is sum_k (c_k * sum_j r_kj gains_kj) inverses_k, with c_k = head_i bases_k and
+// the responsibilities r_kj of x_i; its tail is tail_i * sum_kj r_kj tail_gains_kj
 template <typename T, int PER>
 __global__ void __launch_bounds__(THREADS, 2)
-    mixture_means(const T *__restrict__ x,          // (n, d)
-                  const T *__restrict__ bases,      // (K, d, p)
-                  const T *__restrict__ precisions, // (K, J, p)
-                  const T *__restrict__ constants,  // (K, J)
-                  const T *__restrict__ gains,      // (K, J, p)
-                  const T *__restrict__ inverses,   // (K, p, p)
-                  T *__restrict__ out,              // (n, d)
-                  Index n, int d, int components, int scales, int padded) {
+    mixture_means(const T *__restrict__ x,               // (n, d + t)
+                  const T *__restrict__ bases,           // (K, d, p)
+                  const T *__restrict__ precisions,      // (K, J, p)
+                  const T *__restrict__ tail_precisions, // (K, J, q)
+                  const T *__restrict__ constants,       // (K, J)
+                  const T *__restrict__ gains,           // (K, J, p)
+                  const T *__restrict__ tail_gains,      // (K, J, q)
+                  const T *__restrict__ inverses,        // (K, p, p)
+                  T *__restrict__ out,                   // (n, d + t)
+                  Index n, int d, int t, int components, int scales, int padded,
+                  int padded_tail) {
     constexpr int ROWS = Tile<T, PER>::ROWS;
     const int width = (d + COLUMNS - 1) / COLUMNS * COLUMNS;
-    T *rows = shared_memory<T>();          // (d, ROWS)
-    T *coordinates = rows + d * ROWS;      // (width, ROWS)
-    T *terms = coordinates + width * ROWS; // (J, ROWS)
-    T *means = terms + scales * ROWS;      // (width, ROWS)
-    T *largest = means + width * ROWS;     // (ROWS,)
-    T *totals = largest + ROWS;            // (ROWS,)
-    T *factors = totals + ROWS;            // (ROWS,)
+    const int tail_width = (t + COLUMNS - 1) / COLUMNS * COLUMNS;
+    T *rows = shared_memory<T>();               // (d, ROWS)
+    T *coordinates = rows + d * ROWS;           // (width, ROWS)
+    T *tail = coordinates + width * ROWS;       // (tail_width, ROWS)
+    T *terms = tail + tail_width * ROWS;        // (J, ROWS)
+    T *means = terms + scales * ROWS;           // (width, ROWS)
+    T *tail_gain = means + width * ROWS;        // (tail_width, ROWS)
+    T *largest = tail_gain + tail_width * ROWS; // (ROWS,)
+    T *totals = largest + ROWS;                 // (ROWS,)
+    T *factors = totals + ROWS;                 // (ROWS,)
     const Index first = Index(blockIdx.x) * ROWS;
 
-    load_rows<ROWS>(x, first, n, d, rows);
+    load_rows<ROWS>(x, first, n, d + t, d, d, rows);
+    load_rows<ROWS>(x + d, first, n, d + t, t, tail_width, tail);
     for (int i = threadIdx.x; i < width * ROWS; i += blockDim.x) means[i] = 0;
+    for (int i = threadIdx.x; i < tail_width * ROWS; i += blockDim.x) tail_gain[i] = 0;
     __syncthreads();
     for (int k = 0; k < components; ++k) {
         const Index component = Index(k) * scales;
-        set_terms<T, PER>(rows, bases + Index(k) * d * padded, precisions + component * padded,
-                          constants + component, coordinates, terms, d, scales, padded, width);
+        set_terms<T, PER>(rows, tail, bases + Index(k) * d * padded,
+                          precisions + component * padded,
+                          tail_precisions + component * padded_tail, constants + component,
+                          coordinates, terms, d, scales, padded, padded_tail, width, tail_width);
         for (int row = threadIdx.x; row < ROWS; row += blockDim.x)
             factors[row] =
                 add_terms<ROWS, false>(terms, row, scales, k == 0, largest[row], totals[row]);
         __syncthreads();
-        // The component's part of the mean, in its own coordinates.
+        // The component's part of the mean, in its own coordinates, and of the gains of the tail.
+        for (int task = threadIdx.x; task < ROWS * (tail_width / COLUMNS); task += blockDim.x) {
+            const int row = task % ROWS, column = task / ROWS * COLUMNS;
+            T *to = tail_gain + column * ROWS + row;
+            T sums[COLUMNS];
+#pragma unroll
+            for (int c = 0; c < COLUMNS; ++c) sums[c] = to[c * ROWS] * factors[row];
+            add_gains<ROWS>(terms, row, scales, tail_gains + component * padded_tail + column,
+                            padded_tail, sums);
+#pragma unroll
+            for (int c = 0; c < COLUMNS; ++c) to[c * ROWS] = sums[c];
+        }
         for (int task = threadIdx.x; task < ROWS * (width / COLUMNS); task += blockDim.x) {
             const int row = task % ROWS, column = task / ROWS * COLUMNS;
-            const T *gain = gains + component * padded + column;
             T shrinkage[COLUMNS] = {};
-            for (int j = 0; j < scales; ++j) {
-                const auto values = load_columns(gain + Index(j) * padded);
-#pragma unroll
-                for (int c = 0; c < COLUMNS; ++c)
-                    shrinkage[c] = fma(terms[j * ROWS + row], values.values[c], shrinkage[c]);
-            }
+            add_gains<ROWS>(terms, row, scales, gains + component * padded + column, padded,
+                            shrinkage);
 #pragma unroll
             for (int c = 0; c < COLUMNS; ++c)
                 coordinates[(column + c) * ROWS + row] *= shrinkage[c];
@@ -262,6 +314,11 @@ __global__ void __launch_bounds__(THREADS, 2)
     }
     for (int i = threadIdx.x; i < d * ROWS; i += blockDim.x) {
         const Index row = first + i % ROWS;
-        if (row < n) out[row * d + i / ROWS] = means[i] / totals[i % ROWS];
+        if (row < n) out[row * (d + t) + i / ROWS] = means[i] / totals[i % ROWS];
+    }
+    for (int i = threadIdx.x; i < t * ROWS; i += blockDim.x) {
+        const Index row = first + i % ROWS;
+        if (row < n)
+            out[row * (d + t) + d + i / ROWS] = tail[i] * tail_gain[i] / totals[i % ROWS];
     }
 }

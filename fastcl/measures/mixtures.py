@@ -43,6 +43,21 @@ def too_far(name: str, dtype: np.dtype) -> ValueError:
     return ValueError(f"{name} is so far out that {dtype} overflows: change the unit of the data")
 
 
+def roots_of(covariances: NDArray) -> NDArray:
+    """Cholesky factors of covariances (k, d, d); ValueError if they are none."""
+    if not np.isfinite(covariances).all():
+        raise ValueError("covariances holds NaN or infinity")
+    variances = np.diagonal(covariances, axis1=1, axis2=2)
+    if (variances > 0).all():  # otherwise they are not positive definite, see below
+        check_lengths(np.sqrt(variances), "standard deviations")
+    if not np.allclose(covariances, covariances.swapaxes(1, 2), rtol=1e-10, atol=0):
+        raise ValueError("covariances must be symmetric positive definite")
+    try:
+        return np.linalg.cholesky(covariances)
+    except np.linalg.LinAlgError:
+        raise ValueError("covariances must be symmetric positive definite") from None
+
+
 class GaussianTerms(ReferenceMeasure):
     """A weighted sum of Gaussians: the base of every Gaussian mixture here.
 
@@ -61,6 +76,8 @@ class GaussianTerms(ReferenceMeasure):
     """
 
     strict = True
+    term_covariances: NDArray
+    _roots: NDArray
 
     def __init__(self, weights: NDArray, means: NDArray, covariances: NDArray) -> None:
         k, dim = means.shape
@@ -71,28 +88,23 @@ class GaussianTerms(ReferenceMeasure):
             )
         if not (weights > 0).all():
             raise ValueError("weights must be above zero")
-        if not np.isfinite(covariances).all():
-            raise ValueError("covariances holds NaN or infinity")
-        variances = np.diagonal(covariances, axis1=1, axis2=2)
-        if (variances > 0).all():  # otherwise they are not positive definite, see below
-            check_lengths(np.sqrt(variances), "standard deviations")
+        self._roots = roots_of(covariances)
         check_lengths(np.maximum(1, np.abs(means)), "magnitudes of means")
-        if not np.allclose(covariances, covariances.swapaxes(1, 2), rtol=1e-10, atol=0):
-            raise ValueError("covariances must be symmetric positive definite")
+        self.term_covariances = covariances
+        self._set_terms(weights, means)
+
+    def _set_terms(self, weights: NDArray, means: NDArray) -> None:
+        """Normalise checked weights, and keep them and the means."""
         with np.errstate(over="ignore"):
             total = weights.sum()
         if not np.isfinite(total):
             raise ValueError("the sum of weights overflows")
-        if abs(total - 1) > k * np.finfo(np.float64).eps:  # weights read from a file stay as saved
+        eps = weights.size * np.finfo(np.float64).eps
+        if abs(total - 1) > eps:  # weights read from a file stay as saved
             weights = weights / total
         self.term_weights = weights
         self.term_means = means
-        self.term_covariances = covariances
         self._cache = DeviceCache()
-        try:
-            self._roots = np.linalg.cholesky(covariances)
-        except np.linalg.LinAlgError:
-            raise ValueError("covariances must be symmetric positive definite") from None
 
     @property
     def dim(self) -> int:

@@ -3,19 +3,21 @@
 Their distribution is ``sum_kj weight_kj N(0, scale_j^2 C_k)``: a point is a Gaussian vector with
 one of K covariances, multiplied by one of J scales; centred image patches nearly follow such a
 distribution. In a basis that diagonalises both C_k and the noise, all scales of a component share
-one projection.
+one projection. The last coordinates, the tail, may be independent within a component: those along
+minor principal axes nearly are, and need no projection.
 """
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from ..backend import contiguous, kernel, product, typical_rows
+from ..backend import contiguous, kernel, product, to_device_of
 from ..files import Arrays
-from ..kernels.mixtures import LANES, MOMENT_PARTS
+from ..kernels.mixtures import MOMENT_PARTS
 from ..progress import progress_bar
 from ..validation import (
     as_array,
@@ -26,15 +28,13 @@ from ..validation import (
     as_vector,
     check_lengths,
 )
-from .mixtures import CHUNK_ROWS, GaussianTerms, too_far
+from .mixtures import CHUNK_ROWS, GaussianTerms, roots_of, too_far
 from .pointwise import OVERFLOW
-from .radial_map import map_radii, pull_back, radial_tables
+from .scale_mixture_starts import common_scales, first_covariances, pad_columns
 
 MIN_WEIGHT = 1e-12  # smallest weight of a term, because a fit may drive weights to zero
+PRIOR_SHARE = 1e-3  # of an average component, that the tail of each takes from all
 RIDGE = 1e-3  # share of the common covariance that a fit adds to the covariance of each component
-MAX_OFFSET = 10  # standard deviations between the mean and zero, for points that count as centred
-N_NEIGHBOURS = 3000  # points that give a component its first covariance
-MAX_CANDIDATES = 60_000  # points among which these neighbours are sought
 
 
 class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
@@ -48,12 +48,15 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         Above zero, shared by the components.
     weights : array (K, J)
         Not negative; normalised to sum to 1.
+    tails : array (K, t), optional
+        Variances of t further coordinates, in units of x squared. A component has these on the
+        diagonal of its covariance, after C_k, and zeros beside them.
 
     Raises
     ------
     TypeError, ValueError
         Shapes that do not fit, numbers that are not finite, scales not above zero, weights below
-        zero or all zero, covariances that are not positive definite.
+        zero or all zero, covariances that are not positive definite, tails not above zero.
 
     Notes
     -----
@@ -69,7 +72,13 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
     array([[4.66, 0.07]])
     """
 
-    def __init__(self, covariances: ArrayLike, scales: ArrayLike, weights: ArrayLike) -> None:
+    def __init__(
+        self,
+        covariances: ArrayLike,
+        scales: ArrayLike,
+        weights: ArrayLike,
+        tails: ArrayLike | None = None,
+    ) -> None:
         self.scales = as_vector(scales, "scales").copy()
         if self.scales.size == 0 or not (self.scales > 0).all():
             raise ValueError("scales must be above zero, and at least one")
@@ -90,15 +99,44 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         if abs(weights.sum() - 1) > 2 * weights.size * MIN_WEIGHT:
             weights = weights / weights.sum()
         self._covariances = covariances
+        self._tails = _as_tails(tails, len(covariances))
         self._weights = np.maximum(weights, MIN_WEIGHT)
-        terms = self.scales[:, None, None] ** 2 * covariances[:, None]
-        terms = terms.reshape(-1, *covariances.shape[1:])
-        super().__init__(self._weights.ravel(), np.zeros(terms.shape[:2]), terms)
+        for scale in (self.scales.min(), self.scales.max()):
+            roots_of(scale**2 * covariances)
+            if self._tails.size:
+                check_lengths(scale * np.sqrt(self._tails), "standard deviations")
+        dim = covariances.shape[1] + self._tails.shape[1]
+        self._set_terms(self._weights.ravel(), np.zeros((self._weights.size, dim)))
+
+    @cached_property
+    def term_covariances(self) -> NDArray:  # type: ignore[override]
+        """Covariances of the terms, (K J, d + t, d + t)."""
+        head = self.head_dim
+        whole = np.zeros((len(self._covariances), self.dim, self.dim))
+        whole[:, :head, :head] = self._covariances
+        tail = np.arange(head, self.dim)
+        whole[:, tail, tail] = self._tails
+        terms = self.scales[:, None, None] ** 2 * whole[:, None]
+        return terms.reshape(-1, *whole.shape[1:])
+
+    @cached_property
+    def _roots(self) -> NDArray:  # type: ignore[override]
+        return np.linalg.cholesky(self.term_covariances)
+
+    @property
+    def head_dim(self) -> int:
+        """Number d of coordinates before the tail."""
+        return self._covariances.shape[1]
 
     @property
     def covariances(self) -> NDArray:
         """C_k, (K, d, d)."""
         return self._covariances
+
+    @property
+    def tails(self) -> NDArray:
+        """Variances of the coordinates of the tail, (K, t)."""
+        return self._tails
 
     @property
     def weights(self) -> NDArray:
@@ -118,8 +156,9 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         n_iter: int = 20,
         rng: Any = None,
         progress: bool = False,
+        n_tail: int = 0,
     ) -> MixtureOfScaleMixtures:
-        """Fit to centred points x (n, d) by expectation-maximisation.
+        """Fit to centred points x (n, d + t) by expectation-maximisation.
 
         The scales are fixed, spread geometrically over the radii of the points. Each component
         starts from the points whose directions are closest to that of a point chosen at random.
@@ -127,7 +166,7 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
 
         Parameters
         ----------
-        x : array (n, d)
+        x : array (n, d + t)
         n_components, n_scales : int
             K and J.
         n_iter : int
@@ -135,12 +174,14 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         rng : int or numpy.random.Generator, optional
         progress : bool
             Whether to show a progress bar, if tqdm is installed.
+        n_tail : int
+            Number t of columns at the end that are the tail, which is fitted last.
 
         Raises
         ------
         TypeError, ValueError
             x not finite, empty, with a mean ten standard deviations from zero, or with columns that
-            follow from others; a count below 1.
+            follow from others; a count below 1; a tail of all columns.
         """
         x = as_points(x, "x")
         if x.any():
@@ -148,19 +189,30 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         n_components = as_count(n_components, "n_components")
         n_iter = as_count(n_iter, "n_iter")
         rng = as_generator(rng)
-        common, scales = _common_scales(x, as_count(n_scales, "n_scales"))
-        covariances = _first_covariances(x, common, n_components, rng)
+        head = x.shape[1] - as_count(n_tail, "n_tail", least=0)
+        if head < 1:
+            raise ValueError(f"n_tail must be below the number of columns, {x.shape[1]}")
+        heads = np.ascontiguousarray(x[:, :head])
+        common, scales = common_scales(heads, as_count(n_scales, "n_scales"))
+        covariances = first_covariances(heads, common, n_components, rng)
         weights = np.ones((n_components, scales.size))
         with progress_bar(progress, n_iter, "mixture", "step") as bar:
             for _ in range(n_iter):
-                covariances, weights = cls(covariances, scales, weights)._maximise(x, common)
+                covariances, weights = cls(covariances, scales, weights)._maximise(heads, common)
                 bar.update(1)
-        return cls(covariances, scales, weights)
+        tails = None
+        if n_tail:
+            tails = cls(covariances, scales, weights)._tails_of(x)
+            if not (tails > 0).all():
+                raise ValueError("x has columns of its tail that are zero: drop them")
+        return cls(covariances, scales, weights, tails)
 
     def _maximise(self, x: NDArray, common: NDArray) -> tuple[NDArray, NDArray]:
         """(covariances, weights) after one step of expectation-maximisation on x (n, d)."""
         weights, moments = self._statistics(x)
-        return _covariances_of(weights, moments, common), weights
+        covariances = moments / np.maximum(weights.sum(axis=1), 1)[:, None, None]
+        covariances = (covariances + covariances.swapaxes(1, 2)) / 2 + RIDGE * common
+        return covariances, weights
 
     @np.errstate(under="ignore")
     def _statistics(self, x: NDArray) -> tuple[NDArray, NDArray]:
@@ -173,13 +225,34 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         for start in range(0, len(x), CHUNK_ROWS):
             chunk = x[start : start + CHUNK_ROWS]
             responsibilities = self._responsibilities(chunk)[0]
-            padded = _padded(chunk, x.dtype)
+            padded = pad_columns(chunk, x.dtype)
             weights += responsibilities.sum(axis=0, dtype=np.float64)
             partial = np.empty((len(moments), MOMENT_PARTS, *padded.shape[1:] * 2))
             precision_weights = self._precision_weights(responsibilities)
             kernel("mixture_moments", like=x)(padded, precision_weights, partial)
             moments += partial.sum(axis=1)[:, : self.dim, : self.dim]
         return weights, moments
+
+    @np.errstate(under="ignore")
+    def _tails_of(self, x: NDArray) -> NDArray:
+        """Variances (K, t) of the columns of x (n, d + t) after those of this mixture.
+
+        The responsibilities are those of the first d columns alone: a component stands for a shape
+        of these, and the tail would outvote them. A component has as much energy in its tail as its
+        points have. (The likelihood would divide each point by its scale, and take the noise floor
+        of the smallest for a shape.) One with few points leans on all.
+        """
+        squared_scales, head_dim = self.scales**2, self.dim
+        sizes = np.zeros((len(self._weights), 1))
+        squares = np.zeros((len(sizes), x.shape[1] - head_dim))
+        for start in range(0, len(x), CHUNK_ROWS):
+            head, tail = np.split(x[start : start + CHUNK_ROWS], [head_dim], axis=1)
+            responsibilities = self._responsibilities(head)[0]
+            sizes[:, 0] += responsibilities.sum(axis=0, dtype=np.float64) @ squared_scales
+            squares += product(responsibilities.sum(axis=2).T, np.square(tail))
+        common = squares.sum(axis=0) / sizes.sum()
+        few = PRIOR_SHARE * sizes.mean()
+        return (squares + few * common) / (sizes + few)
 
     def _responsibilities(self, x: NDArray) -> tuple[NDArray, NDArray]:
         """(posterior probabilities (n, K, J) of the terms, log-density (n,)) for a chunk (n, d)."""
@@ -197,19 +270,25 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         return weighted.reshape(len(responsibilities), -1).T
 
     def _factors(self, like: NDArray) -> tuple[NDArray, ...]:
-        """(bases, precisions, constants) for `mixture_responsibilities`, cached."""
+        """What `mixture_responsibilities` needs besides the points, cached."""
         dtype = like.dtype
 
         def make() -> tuple[NDArray, ...]:
             roots = np.linalg.cholesky(self._covariances)
             determinants = 2 * np.log(np.diagonal(roots, axis1=1, axis2=2)).sum(axis=1)
+            determinants += np.log(self._tails).sum(axis=1)
             constants = np.log(self._weights)
             constants -= (determinants[:, None] + self.dim * np.log(2 * np.pi)) / 2
             constants -= self.dim * np.log(self.scales)
-            shape = (len(roots), self.scales.size, self.dim)
-            precisions = np.broadcast_to(self.scales[:, None] ** -2.0, shape)
-            bases = np.linalg.inv(roots).swapaxes(1, 2)
-            return _padded(bases, dtype), _padded(precisions, dtype), constants.astype(dtype)
+            inverse_squares = self.scales[:, None] ** -2.0
+            shape = (len(roots), self.scales.size, self.head_dim)
+            precisions = np.broadcast_to(inverse_squares, shape)
+            return (
+                pad_columns(np.linalg.inv(roots).swapaxes(1, 2), dtype),
+                pad_columns(precisions, dtype),
+                pad_columns(inverse_squares / self._tails[:, None], dtype),
+                constants.astype(dtype),
+            )
 
         return self._cache(like, f"terms in {dtype}", make)
 
@@ -220,18 +299,21 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
     def _energy_parts(self, x: NDArray) -> tuple[NDArray, NDArray, NDArray]:
         responsibilities, log_density = self._responsibilities(x)
         gradient, curvature = np.zeros(x.shape, like=x), np.zeros(x.shape, like=x)
-        pairs = zip(self._precision_weights(responsibilities), self._factors(x)[0], strict=True)
-        for weight, basis in pairs:
+        head, weights = self.head_dim, self._precision_weights(responsibilities)
+        for weight, basis in zip(weights, self._factors(x)[0], strict=True):
             precision = product(basis, basis.T)
-            gradient += weight[:, None] * product(x, precision)
-            curvature += weight[:, None] * np.diag(precision)
+            gradient[:, :head] += weight[:, None] * product(x[:, :head], precision)
+            curvature[:, :head] += weight[:, None] * np.diag(precision)
+        curvature[:, head:] = product(weights.T, to_device_of(1 / self._tails, x))
+        gradient[:, head:] = curvature[:, head:] * x[:, head:]
         return -log_density, gradient, curvature
 
     @np.errstate(under="ignore", **OVERFLOW)
     def posterior_mean(self, y: ArrayLike, noise: NDArray) -> NDArray:
-        """E[x | y] (n, d) for y = x + N(0, diag(noise^2)).
+        """E[x | y] (n, d + t) for y = x + N(0, diag(noise^2)).
 
-        noise is (d,), or a number; or else the covariance (d, d) of the noise.
+        noise is (d + t,), or a number; or else the covariance (d + t, d + t) of the noise, which
+        then counts as independent along the tail.
         """
         y = as_points(y, "y", self.dim)
         if type(noise) is not np.ndarray or noise.shape != (self.dim, self.dim):
@@ -244,35 +326,65 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         return out
 
     def _mean_factors(self, like: NDArray, noise: NDArray) -> tuple[NDArray, ...]:
-        """(bases, precisions, constants, gains, inverses) for `mixture_means`, cached.
+        """What `mixture_means` needs besides the points, cached.
 
         In the basis of a component, its covariance is diagonal and that of the noise is I. `noise`
-        is (d,), standard deviations, or (d, d), their covariance.
+        is (d + t,), standard deviations, or (d + t, d + t), their covariance.
         """
-        dtype = like.dtype
+        dtype, head = like.dtype, self.head_dim
 
         def make() -> tuple[NDArray, ...]:
             if noise.ndim == 1:
-                values, vectors = np.linalg.eigh(self._covariances / (noise[:, None] * noise))
-                bases, inverses = vectors / noise[:, None], vectors.swapaxes(1, 2) * noise
+                stds, tail_noise = noise[:head], noise[head:] ** 2
+                values, vectors = np.linalg.eigh(self._covariances / (stds[:, None] * stds))
+                bases, inverses = vectors / stds[:, None], vectors.swapaxes(1, 2) * stds
             else:
-                root = np.linalg.cholesky(noise)
+                root, tail_noise = np.linalg.cholesky(noise[:head, :head]), np.diag(noise)[head:]
                 whitening = np.linalg.inv(root)
                 values, vectors = np.linalg.eigh(whitening @ self._covariances @ whitening.T)
                 bases, inverses = whitening.T @ vectors, vectors.swapaxes(1, 2) @ root.T
             variances = self.scales[:, None] ** 2 * np.maximum(values, 0)[:, None, :]
             precisions = 1 / (1 + variances)
+            tails = self.scales[:, None] ** 2 * self._tails[:, None, :]
+            tail_gains = tails / (tails + tail_noise)
             constants = np.log(self._weights) + np.log(precisions).sum(axis=2) / 2
-            inverses = _padded(_padded(inverses, dtype).swapaxes(1, 2), dtype).swapaxes(1, 2)
+            constants += np.log1p(-tail_gains).sum(axis=2) / 2
+            inverses = pad_columns(pad_columns(inverses, dtype).swapaxes(1, 2), dtype)
             return (
-                _padded(bases, dtype),
-                _padded(precisions, dtype),
+                pad_columns(bases, dtype),
+                pad_columns(precisions, dtype),
+                pad_columns(1 / (tails + tail_noise), dtype),
                 constants.astype(dtype),
-                _padded(variances * precisions, dtype),
-                np.ascontiguousarray(inverses),
+                pad_columns(variances * precisions, dtype),
+                pad_columns(tail_gains, dtype),
+                np.ascontiguousarray(inverses.swapaxes(1, 2)),
             )
 
         return self._cache(like, f"means in {dtype}", make, noise.tobytes())
+
+    def complete(self, head: ArrayLike, rng: Any = None) -> NDArray:
+        """Points (n, d + t) with the given `head` (n, d), and a tail drawn from its law given that.
+
+        Raises
+        ------
+        TypeError, ValueError
+            A head of another dimension than d, or not finite.
+        """
+        head, rng = as_points(head, "head", self.head_dim), as_generator(rng)
+        marginal = MixtureOfScaleMixtures(self._covariances, self.scales, self._weights)
+        stds = self.scales[:, None] * np.sqrt(self._tails)[:, None]  # (K, J, t)
+        stds = stds.reshape(-1, self._tails.shape[1]).astype(head.dtype)
+        points = np.empty((len(head), self.dim), head.dtype)
+        points[:, : self.head_dim] = head
+        for start in range(0, len(head), CHUNK_ROWS):
+            chunk = points[start : start + CHUNK_ROWS]
+            shares = marginal._responsibilities(chunk[:, : self.head_dim])[0]
+            cumulative = shares.reshape(len(chunk), -1).cumsum(axis=1, dtype=np.float64)
+            levels = rng.random(len(chunk)) * cumulative[:, -1]
+            term = np.minimum((cumulative < levels[:, None]).sum(axis=1), len(stds) - 1)
+            normals = rng.standard_normal((len(chunk), stds.shape[1]), dtype=head.dtype)
+            chunk[:, self.head_dim :] = stds[term] * normals
+        return points
 
     def to_arrays(self) -> Arrays:
         """The parts that a file keeps: name -> array."""
@@ -280,200 +392,22 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
             "covariances": self._covariances,
             "scales": self.scales,
             "weights": self._weights,
-        }
+        } | ({"tails": self._tails} if self._tails.size else {})
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> MixtureOfScaleMixtures:
         """The mixture whose `to_arrays` gave `arrays`."""
-        return cls(arrays["covariances"], arrays["scales"], arrays["weights"])
+        tails = arrays.get("tails")
+        return cls(arrays["covariances"], arrays["scales"], arrays["weights"], tails)
 
 
-def _first_covariances(
-    x: NDArray, common: NDArray, n_components: int, rng: np.random.Generator
-) -> NDArray:
-    """First covariances (K, d, d) of a fit, each that of points with similar directions."""
-    if n_components == 1:
-        return common[None]
-    x = typical_rows(x, MAX_CANDIDATES)
-    white = product(x, np.linalg.inv(np.linalg.cholesky(common)).T)
-    lengths = np.linalg.norm(white, axis=1)
-    use = lengths > 0
-    directions = white[use] / lengths[use, None]
-    scaled = x[use] / lengths[use, None]
-    replace = len(directions) < n_components
-    chosen = directions[rng.choice(len(directions), n_components, replace=replace)]
-    covariances = []
-    for cosines in np.abs(product(directions, chosen.T)).T:
-        near = scaled[np.argsort(-cosines, kind="stable")[:N_NEIGHBOURS]]
-        covariances.append(x.shape[1] * product(near.T, near) / len(near) + 0.05 * common)
-    return np.array(covariances)
-
-
-def _covariances_of(weights: NDArray, moments: NDArray, common: NDArray) -> NDArray:
-    """The covariances (K, d, d) that maximise the likelihood given the statistics, with a ridge."""
-    covariances = moments / np.maximum(weights.sum(axis=1), 1)[:, None, None]
-    return (covariances + covariances.swapaxes(1, 2)) / 2 + RIDGE * common
-
-
-def _padded(a: NDArray, dtype: DTypeLike) -> NDArray:
-    """`a` in `dtype`, with zero columns up to a multiple of LANES, as the kernels need it."""
-    return np.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, -a.shape[-1] % LANES)]).astype(dtype, order="C")
-
-
-def _check_centred(x: NDArray) -> None:
-    """ValueError if x (n, d) is so far from zero that its second moments hide how it varies."""
-    means = x.mean(axis=0, dtype=np.float64)
-    stds = x.std(axis=0, dtype=np.float64)
-    far = np.abs(means) > MAX_OFFSET * stds
-    if far.any() and (stds > 0).all():
-        raise ValueError(
-            f"x is not centred: column {far.argmax()} has mean {means[far.argmax()]:.3g} "
-            f"and standard deviation {stds[far.argmax()]:.3g}; subtract the means"
-        )
-
-
-@np.errstate(under="ignore")
-def _common_scales(x: NDArray, n_scales: int) -> tuple[NDArray, NDArray]:
-    """(second moments (d, d) of x, `n_scales` scales spread over the radii of whitened x)."""
-    _check_centred(x)
-    stds = np.sqrt(np.square(x, dtype=np.float64).mean(axis=0))
-    for units in (np.ones_like(stds), np.where(stds > 0, stds, 1)):
-        scaled = (x / units).astype(x.dtype)
-        covariance = product(scaled.T, scaled).astype(np.float64) / len(x)
-        values, vectors = np.linalg.eigh(covariance)
-        if values[0] > values[-1] * np.finfo(np.float64).eps * 10 * x.shape[1]:
-            break  # otherwise it may be the units that make a column look like none
-    else:
-        raise ValueError(
-            "x spans fewer dimensions than it has columns: take more points, or drop columns that "
-            "follow from others"
-        )
-    radii = np.sqrt((product(scaled, vectors) ** 2 / values).mean(axis=1))
-    covariance *= units[:, None] * units
-    low, high = np.quantile(radii, [0.002, 0.9995])
-    if n_scales == 1:
-        return covariance, np.ones(1)
-    return covariance, np.geomspace(max(low, 1e-3 * high), high, n_scales)
-
-
-class GaussianScaleMixture(MixtureOfScaleMixtures, kind="gaussian_scale_mixture"):
-    """A Gaussian of random size: ``sum_j weight_j N(0, scale_j^2 C)``; its tails are heavy.
-
-    Parameters
-    ----------
-    covariance : array (d, d)
-        C, symmetric positive definite.
-    scales, weights : array (J,)
-        Above zero; the weights are normalised to sum to 1.
-
-    Raises
-    ------
-    TypeError, ValueError
-        Shapes that do not fit, numbers that are not finite, scales or weights not above zero, a
-        covariance that is not positive definite.
-
-    Notes
-    -----
-    Portilla et al., "Image denoising using scale mixtures of Gaussians in the wavelet domain",
-    IEEE TIP 2003.
-
-    Examples
-    --------
-    >>> import numpy as np, fastcl
-    >>> x = np.random.default_rng(0).standard_t(3, (10000, 1))
-    >>> heavy = fastcl.GaussianScaleMixture.fit(x)
-    >>> plain = fastcl.Gaussian([0.0], [[x.var()]])
-    >>> bool(heavy.log_density(x).mean() > plain.log_density(x).mean() + 0.05)
-    True
-    """
-
-    def __init__(self, covariance: ArrayLike, scales: ArrayLike, weights: ArrayLike) -> None:
-        covariance = as_array(covariance, "covariance").astype(np.float64)
-        if covariance.ndim != 2 or covariance.shape[0] != covariance.shape[1]:
-            raise ValueError(f"covariance must be square, got shape {covariance.shape}")
-        weights = as_vector(weights, "weights")
-        if not (weights > 0).all():
-            raise ValueError("weights must be above zero")
-        super().__init__(covariance[None], scales, weights[None])
-        self.covariance = covariance
-
-    @property
-    def weights(self) -> NDArray:
-        """Weights of the scales, (J,), which sum to 1."""
-        return self.term_weights
-
-    def __repr__(self) -> str:
-        return f"GaussianScaleMixture(scales={self.scales.size}, dim={self.dim})"
-
-    @classmethod
-    def fit(  # type: ignore[override]
-        cls, x: ArrayLike, n_scales: int = 12, n_iter: int = 60
-    ) -> GaussianScaleMixture:
-        """Fit to centred points x (n, d) by expectation-maximisation.
-
-        Only the covariance and the weights are fitted; the scales are spread geometrically over
-        the radii of the points. A subsample of a few thousand points is enough. Errors are those
-        of `MixtureOfScaleMixtures.fit`.
-        """
-        mixture = MixtureOfScaleMixtures.fit(x, 1, n_scales, n_iter, rng=0)
-        weights = mixture.weights[0]
-        kept = weights > 1e-6
-        return cls(mixture.covariances[0], mixture.scales[kept], weights[kept])
-
-    def gaussianise(self, x: ArrayLike) -> NDArray:
-        """T(x), (n, d), which is standard normal if x follows this distribution.
-
-        The points are whitened, ``v = W^T x`` with ``W W^T`` the inverse of C, and every radius is
-        mapped to the quantile of the chi distribution with the same probability:
-        ``T(x) = v / |v| F_chi^-1(F(|v|))``, where F is the distribution function of |v|.
-        """
-
-        def stretch(chunk: NDArray) -> NDArray:
-            whitening, _, table, _ = self._radial(chunk)
-            return map_radii(product(chunk, whitening), table)
-
-        return self._by_chunks(x, stretch)
-
-    def degaussianise(self, u: ArrayLike) -> NDArray:
-        """The points x (n, d) with ``gaussianise(x) = u``."""
-
-        def stretch(chunk: NDArray) -> NDArray:
-            _, roots, _, inverse = self._radial(chunk)
-            return product(map_radii(chunk, inverse), roots.T)
-
-        return self._by_chunks(u, stretch, "u")
-
-    @np.errstate(under="ignore", **OVERFLOW)
-    def pull_back(self, x: ArrayLike, gradient: NDArray) -> NDArray:
-        """Chain rule for T: the gradient (n, d) at x, from the gradient (n, d) at T(x)."""
-        x, gradient = as_points(x, "x", self.dim), as_points(gradient, "gradient", self.dim)
-        if len(gradient) != len(x):
-            raise ValueError(f"gradient must have {len(x)} rows, one per point of x")
-        whitening, _, table, _ = self._radial(x)
-        v = product(x.astype(np.float64), whitening)
-        pulled = product(pull_back(v, gradient, table), whitening.T).astype(x.dtype)
-        if not np.isfinite(pulled).all():
-            raise too_far("x or gradient", x.dtype)
-        return pulled
-
-    def _radial(self, like: NDArray) -> tuple[NDArray, ...]:
-        """(W, Cholesky factor of C, table of the radial map, table of its inverse)."""
-
-        def make() -> tuple[NDArray, ...]:
-            roots = np.linalg.cholesky(self.covariance)
-            return (
-                np.linalg.inv(roots).T,
-                roots,
-                *radial_tables(self.scales, self.weights, self.dim),
-            )
-
-        return self._cache(like, "radial", make)
-
-    def to_arrays(self) -> Arrays:
-        """The parts that a file keeps: name -> array."""
-        return {"covariance": self.covariance, "scales": self.scales, "weights": self.weights}
-
-    @classmethod
-    def from_arrays(cls, arrays: Arrays) -> GaussianScaleMixture:
-        """The mixture whose `to_arrays` gave `arrays`."""
-        return cls(arrays["covariance"], arrays["scales"], arrays["weights"])
+def _as_tails(tails: ArrayLike | None, components: int) -> NDArray[np.float64]:
+    """Checked variances (K, t) of a tail, without columns if there is none."""
+    if tails is None:
+        return np.empty((components, 0))
+    array = as_array(tails, "tails").astype(np.float64)
+    if array.ndim != 2 or len(array) != components:
+        raise ValueError(f"tails must have shape ({components}, t), got {array.shape}")
+    if not (np.isfinite(array).all() and (array > 0).all()):
+        raise ValueError("tails must be finite and above zero")
+    return array

@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ..files import Arrays, part_from, parts_of
 from ..measures.box import Box
+from ..measures.gaussian_scale_mixtures import GaussianScaleMixture
 from ..measures.mixtures import Gaussian
-from ..measures.scale_mixtures import GaussianScaleMixture
 from .base import Prior
 
 

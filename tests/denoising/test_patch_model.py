@@ -266,3 +266,59 @@ def test_a_sketch_with_another_reference_is_not_learned_from(trained):
     for method in ("max_entropy", "unbiased"):
         with pytest.raises(ValueError, match="has no Gaussian scale mixture"):
             fastcl.learn_patches(sketch, method)
+
+
+@pytest.fixture(scope="module")
+def truncated():
+    """(sketch of 6 of 24 axes, its model, an image): texture, which is strong along all axes."""
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:60, :90] / 10.0
+    smooth = 0.5 + 0.05 * np.sin(rows + columns / 3)
+    texture = np.where(columns > 5, rng.standard_normal((60, 90)) / 6, 0)
+    image = np.stack([smooth + texture, smooth + texture / 2, smooth**2 + texture], axis=-1)
+    image = np.clip(image, 0, 1)
+    sketch = fastcl.sketch_images([image], 3, 60, 0, channel_axis=-1, dim=6, subsample=4000)
+    model = fastcl.learn_patches(sketch, rng=0, n_iter=5, n_components=4, n_samples=4000)
+    return sketch, model, image
+
+
+@pytest.mark.slow
+def test_axes_beyond_the_sketch_are_the_tail_of_the_mixture(truncated, tmp_path):
+    sketch, model, image = truncated
+    assert (sketch.transform.dim, sketch.pilot.head_dim, sketch.pilot.dim) == (6, 6, 24)
+    assert (model.transform.dim, model.prior.head_dim, model.prior.dim) == (24, 6, 24)
+    assert model.density.dim == 6
+    patches = np.lib.stride_tricks.sliding_window_view(image, (3, 3), axis=(0, 1)).reshape(-1, 27)
+    white = model.transform.whiten(patches)
+    prior = model.prior
+    # A patch of texture has long coordinates along all axes: a tail of one size says less.
+    head = fastcl.MixtureOfScaleMixtures(prior.covariances, prior.scales, prior.weights)
+    normal = fastcl.Gaussian(np.zeros(18), np.eye(18))
+    apart = head.log_density(white[:, :6]) + normal.log_density(white[:, 6:])
+    assert prior.log_density(white).mean() > apart.mean() + 2
+    sketch.save(tmp_path / "sketch.npz")
+    again = fastcl.learn_patches(
+        fastcl.load(tmp_path / "sketch.npz"), rng=0, n_iter=5, n_components=4, n_samples=4000
+    )
+    np.testing.assert_array_equal(again.prior.tails, model.prior.tails)
+
+
+@pytest.mark.slow
+def test_a_network_leaves_the_tail_to_the_transform(truncated):
+    sketch, _, image = truncated
+    settings = {"method": "naive", "widths": (4,), "n_iter": 2, "n_points": 100}
+    model = fastcl.learn_patches(sketch, rng=0, **settings)
+    assert model.transform is sketch.transform
+    noisy = image + 0.05
+    assert np.isfinite(fastcl.denoise_image(model, noisy, 0.05, second_stage=False)).all()
+
+
+def test_a_pilot_of_other_axes_is_refused(truncated):
+    sketch, _, _ = truncated
+    parts = sketch.transform, sketch.reference, sketch.sketch
+    for pilot, message in (
+        (fastcl.MixtureOfScaleMixtures([np.eye(5)], [1.0], [[1.0]], np.ones((1, 19))), "share"),
+        (fastcl.MixtureOfScaleMixtures([np.eye(6)], [1.0], [[1.0]], np.ones((1, 17))), "axes"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            fastcl.PatchSketch(*parts, pilot=pilot)

@@ -8,7 +8,7 @@ from problems import COVARIANCE, crossed, make_scale_mixture
 import fastcl
 from fastcl.backend import kernel
 from fastcl.kernels.mixtures import MOMENT_PARTS, MOMENT_ROWS
-from fastcl.measures import scale_mixtures
+from fastcl.measures import scale_mixture_starts, scale_mixtures
 
 DOUBLE = np.finfo(np.float64).eps
 N_ERRORS = 5  # standard errors: a normal mean is farther with probability 6e-7
@@ -98,7 +98,7 @@ def test_same_seed_gives_the_same_fit_and_another_seed_does_not():
 )
 def test_moments_of_a_fit_are_weighted_sums(dtype, n, d, k):
     rng = np.random.default_rng([n, d, k])
-    x = scale_mixtures._padded(rng.standard_normal((n, d)), dtype)
+    x = scale_mixture_starts.pad_columns(rng.standard_normal((n, d)), dtype)
     weights = rng.random((k, n)).astype(dtype)
     partial = np.full((k, MOMENT_PARTS, *x.shape[1:] * 2), np.nan)
     kernel("mixture_moments", like=x)(x, weights, partial)
@@ -213,9 +213,9 @@ def test_points_far_from_zero_are_refused(rng, dtype, kind):
 
 
 def test_components_start_from_points_of_all_the_file(rng, monkeypatch):
-    monkeypatch.setattr(scale_mixtures, "MAX_CANDIDATES", 500)
-    monkeypatch.setattr(scale_mixtures, "N_NEIGHBOURS", 50)
+    monkeypatch.setattr(scale_mixture_starts, "MAX_CANDIDATES", 500)
+    monkeypatch.setattr(scale_mixture_starts, "N_NEIGHBOURS", 50)
     x = crossed(rng, 4000)
     x = x[np.argsort(np.abs(x[:, 0]) > np.abs(x[:, 1]), kind="stable")]  # one arm, then the other
-    first = scale_mixtures._first_covariances(x, x.T @ x / len(x), 10, rng)
+    first = scale_mixture_starts.first_covariances(x, x.T @ x / len(x), 10, rng)
     assert 0 < (first[:, 0, 0] > first[:, 1, 1]).sum() < 10

@@ -8,7 +8,7 @@ from round_trips import through_arrays
 
 import fastcl
 from fastcl.kernels.launchers import mixtures as launchers
-from fastcl.measures import scale_mixtures
+from fastcl.kernels.mixtures import LANES
 
 EPS = {dtype: np.finfo(dtype).eps for dtype in (np.float32, np.float64)}
 DOUBLE = EPS[np.float64]
@@ -146,7 +146,7 @@ def posterior_bound(mixture, y, noise, eps):
     """
     k, j = mixture.weights.shape
     d = mixture.dim
-    padded = d + -d % scale_mixtures.LANES
+    padded = d + -d % LANES
     logs, errors, means = [], [], []
     magnitudes = np.zeros(y.shape)
     values, vectors = np.linalg.eigh(mixture.covariances / (noise[:, None] * noise))

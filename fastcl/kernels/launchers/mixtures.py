@@ -25,13 +25,15 @@ VARIANTS = {
 
 def _launch(name: str, arrays: tuple[Array, ...], vectors: int) -> None:
     """Launch a kernel whose blocks keep each row, `vectors` vectors more, and its terms."""
-    x, precisions = arrays[0], arrays[2]
-    (n, dim), (components, scales, padded) = x.shape, precisions.shape
-    tiles = -(-dim // COLUMNS)
-    row_bytes = (dim + vectors * tiles * COLUMNS + scales + 3) * x.dtype.itemsize
+    x, bases, precisions, tail_precisions = arrays[:4]
+    (n, whole), (components, scales, padded) = x.shape, precisions.shape
+    dim, padded_tail = bases.shape[1], tail_precisions.shape[2]
+    tiles, tail_tiles = -(-dim // COLUMNS), -(-(whole - dim) // COLUMNS)
+    columns = dim + vectors * (tiles + tail_tiles) * COLUMNS
+    row_bytes = (columns + scales + 3) * x.dtype.itemsize
     if GROUPS * row_bytes > shared_bytes():
         raise ValueError(
-            f"no CUDA kernel for {scales} scales in dimension {dim}: pass NumPy arrays"
+            f"no CUDA kernel for {scales} scales in dimension {whole}: pass NumPy arrays"
         )
     choices = [GROUPS * rows for rows in ROWS[x.dtype]]
     fitting = [
@@ -40,7 +42,8 @@ def _launch(name: str, arrays: tuple[Array, ...], vectors: int) -> None:
     rows = (fitting or choices[-1:])[0]
     rounds = -(-GROUPS * tiles // THREADS)
     threads = WARP * -(-GROUPS * tiles // (WARP * rounds))
-    arguments = (*arrays, np.int64(n), *map(np.int32, (dim, components, scales, padded)))
+    sizes = (dim, whole - dim, components, scales, padded, padded_tail)
+    arguments = (*arrays, np.int64(n), *map(np.int32, sizes))
     template = (TYPES[x.dtype], rows // GROUPS)
     launch("mixtures", name, template, -(-n // rows), threads, arguments, rows * row_bytes)
 
@@ -49,12 +52,13 @@ def mixture_responsibilities(
     x: Array,
     bases: Array,
     precisions: Array,
+    tail_precisions: Array,
     constants: Array,
     responsibilities: Array,
     log_density: Array,
 ) -> None:
     """Twin of `mixtures.mixture_responsibilities`."""
-    arrays = (x, bases, precisions, constants, responsibilities, log_density)
+    arrays = (x, bases, precisions, tail_precisions, constants, responsibilities, log_density)
     _launch("mixture_responsibilities", arrays, 1)
 
 
@@ -62,10 +66,13 @@ def mixture_means(
     x: Array,
     bases: Array,
     precisions: Array,
+    tail_precisions: Array,
     constants: Array,
     gains: Array,
+    tail_gains: Array,
     inverses: Array,
     out: Array,
 ) -> None:
     """Twin of `mixtures.mixture_means`."""
-    _launch("mixture_means", (x, bases, precisions, constants, gains, inverses, out), 2)
+    factors = (bases, precisions, tail_precisions, constants, gains, tail_gains, inverses)
+    _launch("mixture_means", (x, *factors, out), 2)
