@@ -31,6 +31,7 @@ import fastcl
 from fastcl.data.readers import ImageFolder
 
 NAMES = ("astronaut", "chelsea", "coffee", "rocket")
+COMPONENTS = {"colour": 60, "grey": 40}  # of the mixtures
 QUICK = {"m": 100, "patch": 3, "n_iter": 10, "n_components": 4, "n_samples": 5000}
 QUICK_SIDE = 64  # pixels
 
@@ -46,13 +47,13 @@ def parse_options():
 def learned(folder, colour, quick):
     """A prior of the photographs of a folder, of which a quick run takes the first four."""
     start = time.perf_counter()
-    photographs, settings = folder, {}
+    kind = "colour" if colour else "grey"
+    photographs, settings = folder, {"n_components": COMPONENTS[kind]}
     if quick:
         opened = ImageFolder(folder, colour=colour)
         photographs, settings = [opened[k] for k in range(4)], QUICK
     axis = -1 if colour else None
     model = fastcl.learn_image_prior(photographs, channel_axis=axis, rng=0, **settings)
-    kind = "colour" if colour else "grey"
     print(f"learned {kind} in {time.perf_counter() - start:.0f} s: {model}")
     return model
 

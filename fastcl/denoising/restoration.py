@@ -23,6 +23,7 @@ from .splitting import Splitting
 NOISES = ("gaussian", "poisson")
 SCALES = 2  # scales of a signal with a second stage
 SMALLEST = 4  # patches along the smallest side of a half signal
+STRONG = 1.8  # standard deviations of the samples of a patch, beyond which noise counts as strong
 
 
 def denoise_signal(
@@ -154,9 +155,12 @@ def _in_stages(
     def denoise_uniform(scaled: NDArray, sigma: Any) -> NDArray:
         return splitting(scaled, NoiseLevel(sigma, scaled.shape, 0))
 
-    least = SMALLEST * max(splitting.model.transform.patch)
+    transform = splitting.model.transform
+    least = SMALLEST * max(transform.patch)
     pilot = denoise_scales(denoise_uniform, signal, level.uniform, SCALES, least)
-    return refine(signal, pilot, level.uniform)
+    spread = np.sqrt(np.square(transform.all_stds).sum() / len(transform.axes))
+    rms = np.sqrt(np.mean(np.square(level.uniform)))
+    return refine(signal, pilot, level.uniform, bool(rms > STRONG * spread))
 
 
 def as_noisy(

@@ -14,35 +14,38 @@ from numpy.typing import NDArray
 
 from ..backend import contiguous, kernel, to_device_of, to_host
 
-SIDE = 6  # of the patches
-GROUP = 64  # patches of a group
-HALF = 10  # largest distance of a similar patch along an axis
+SIDES = (6, 8)  # of the patches: under moderate and under strong noise
+GROUP = 40  # patches of a group
+ROUNDS = 4
+HALF = 14  # largest distance of a similar patch along an axis
 STRIDE = 3  # distance of neighbouring reference patches
 SLAB = 16  # reference positions along the first axis that share one partial sum
 
 
-def refine(noisy: NDArray, pilot: NDArray, sigma: Any) -> NDArray:
+def refine(noisy: NDArray, pilot: NDArray, sigma: Any, is_strong: bool = False) -> NDArray:
     """The signal (C, *axes) denoised in groups of patches that are similar in the pilot.
 
-    The result of a first round is the pilot of a second one; their mean is returned. sigma is a
-    number or one per channel. Memory: eight times the signal. On the host.
+    The result of a round is the pilot of the next one. sigma is a number or one per channel;
+    `is_strong` says that the noise hides most of what a patch holds. Memory: eight times the
+    signal. On the host.
     """
     levels = np.broadcast_to(sigma, len(noisy)).astype(noisy.dtype)
     units = levels.reshape(-1, *[1] * (noisy.ndim - 1))
     given = np.ascontiguousarray(to_host(noisy) / units)
-    first = refine_once(given, np.ascontiguousarray(to_host(pilot) / units))
-    second = refine_once(given, first)
-    return to_device_of((first + second) * (units / 2), noisy)
+    found = np.ascontiguousarray(to_host(pilot) / units)
+    for _ in range(ROUNDS):
+        found = refine_once(given, found, SIDES[is_strong])
+    return to_device_of(found * units, noisy)
 
 
-def refine_once(noisy: NDArray, pilot: NDArray) -> NDArray:
-    """One round, for noise with standard deviation one."""
+def refine_once(noisy: NDArray, pilot: NDArray, side: int) -> NDArray:
+    """One round with patches of this side, for noise with standard deviation one."""
     shape = noisy.shape[1:]
     # Slabs are cut along the first axis, and neighbours are compared along the last.
     sizes = {1: (1, 1, *shape), 2: (shape[0], 1, shape[-1]), 3: shape}[len(shape)]
-    patch = tuple(min(SIDE, size) for size in sizes)
+    patch = tuple(min(side, size) for size in sizes)
     half = tuple(HALF if size > 1 else 0 for size in sizes)
-    xs, ys, zs = (_references(size - side + 1) for size, side in zip(sizes, patch, strict=True))
+    xs, ys, zs = (_references(size - length + 1) for size, length in zip(sizes, patch, strict=True))
     tasks = -(-len(xs) // SLAB)
     rows = min(sizes[0], (SLAB - 1) * STRIDE + 2 * half[0] + patch[0])
     slab = (rows, *sizes[1:])

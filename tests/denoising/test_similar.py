@@ -52,11 +52,11 @@ def in_loops(noisy, pilot, side, group, half, stride):
 @pytest.mark.parametrize("slab", [1, 3, 16])
 def test_groups_equal_those_of_loops(rng, monkeypatch, shape, slab):
     monkeypatch.setattr(similar, "SLAB", slab)
-    for name, value in {"SIDE": 3, "GROUP": 9, "HALF": 4}.items():
+    for name, value in {"GROUP": 9, "HALF": 4}.items():
         monkeypatch.setattr(similar, name, value)
     pilot = 5 * gaussian_filter(rng.standard_normal(shape), (0, *[1.5] * (len(shape) - 1)))
     noisy = pilot + rng.standard_normal(shape)
-    found = refine_once(noisy, pilot)
+    found = refine_once(noisy, pilot, 3)
     # Solving systems with condition numbers up to a thousand.
     assert_within(found, in_loops(noisy, pilot, 3, 9, 4, similar.STRIDE), 1e-9)
 
