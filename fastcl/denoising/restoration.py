@@ -92,9 +92,10 @@ def denoise_signal(
     Notes
     -----
     Memory: a few signals; a few copies of one tile of at most 32768 patches (262144 on a device)
-    and four million numbers; and for MAP estimates one number per term of the mixture for 16384
-    patches (65536 on a device). Under a prior other than a mixture, the noise of channels with
-    levels of their own counts as independent in the white coordinates.
+    and four million numbers; for MAP estimates one number per term of the mixture for 16384 patches
+    (65536 on a device); for a mixture and a strength other than 1 a GiB. Under a prior other than a
+    mixture, the noise of channels with levels of their own counts as independent in the white
+    coordinates.
 
     Examples
     --------

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ..backend import is_device, to_device_of
 from ..data.patches import Tile, add_patches, extract_patches, patch_counts, patch_tiles
+from ..measures.mixtures import GaussianTerms
 from ..measures.scale_mixtures import MixtureOfScaleMixtures
 from ..progress import progress_bar
 from ..validation import as_choice, as_count, as_positive
@@ -30,6 +31,7 @@ MAP_PRECISIONS = (4.0, 16.0, 64.0)  # beta for MAP estimates, pass by pass
 SOUND_PRECISIONS = (1.0,)  # of one pass: further ones do not gain
 SOUND_STRIDE = 2
 CHUNK_PATCHES = 8192  # patches whose posterior means are sampled at a time
+CHUNK_NUMBERS = 1 << 25  # of these patches under every term of a mixture, 256 MiB
 LEVEL_RATIO = 2**0.125  # between the levels to which a map of the noise is rounded
 
 
@@ -129,7 +131,10 @@ class Splitting:
         if known is not None:
             return known
         normals = to_device_of(self.normals, y)
-        chunks = [y[i : i + CHUNK_PATCHES] for i in range(0, len(y), CHUNK_PATCHES)]
+        size = CHUNK_PATCHES
+        if isinstance(prior, GaussianTerms):
+            size = min(size, max(CHUNK_NUMBERS // (prior.term_weights.size * prior.dim), 1))
+        chunks = [y[i : i + size] for i in range(0, len(y), size)]
         means = [posterior_mean(prior, chunk, noise, strength, normals)[0] for chunk in chunks]
         return np.concatenate(means)
 

@@ -1,6 +1,7 @@
 """Signals of any shape: one pass written out in loops, batches, levels and maps of the noise."""
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -281,3 +282,20 @@ def test_counts_are_denoised_through_anscombes_transform(rng, kind):
     for denoise in (fastcl.denoise_signal, fastcl.denoise_image):
         found = denoise(model, counts, noise="poisson")
         np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+@pytest.mark.slow
+def test_memory_of_many_terms_is_bounded_at_any_strength(rng):
+    covariances = np.eye(24) * np.linspace(0.5, 2, 40)[:, None, None]
+    prior = fastcl.MixtureOfScaleMixtures(covariances, np.geomspace(0.3, 3, 10), np.ones((40, 10)))
+    transform = PatchTransform((5, 5), np.eye(25)[:, :24], np.ones(24))
+    model = SignalModel(transform, prior, precisions=[1.0])
+    noisy = rng.standard_normal((100, 100))
+    tracemalloc.start()
+    try:
+        fastcl.denoise_signal(model, noisy, 0.5, strength=0.9, n_samples=2)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # The means of 8192 patches under 400 terms alone would take 630 MiB.
+    assert peak < 600 << 20
