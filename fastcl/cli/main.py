@@ -95,7 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
             "demo",
             run_demo,
             _add_demo_arguments,
-            "Learn from real photographs and denoise another one, in about five minutes.",
+            "Learn from a spiral and from a song; denoise points, a photograph and another song.",
         ),
         (
             "sketch",
@@ -139,7 +139,7 @@ def _add_demo_arguments(command: Any) -> None:
         "--out",
         default="fastcl-demo",
         metavar="DIR",
-        help="folder for the pictures (default: %(default)s)",
+        help="folder for pictures and sounds (default: %(default)s)",
     )
     command.add_argument(
         "--iterations",

@@ -67,7 +67,7 @@ def save_figure(figure: Figure, path: PathLike) -> None:
 
 
 def show_image(axes: Axes, image: NDArray, title: str = "") -> None:
-    """Draw a grey image with values in [0, 1], without interpolation between pixels."""
+    """Draw an image, grey or in colour, with values in [0, 1], pixel by pixel."""
     axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set(title=title, xticks=[], yticks=[])
 

@@ -1,6 +1,5 @@
 """The demonstrations on small data, and short runs of the comparison of methods."""
 
-import re
 from functools import partial
 from unittest import mock
 
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 import skimage.data
 from pictures import do_little
+from scipy.io import wavfile
 
 import fastcl
 from fastcl.cli import bench, demo
@@ -54,54 +54,63 @@ def test_more_steps_of_the_spiral_fit_better(tmp_path):
 
 
 @pytest.fixture
-def small_photographs(monkeypatch):
-    """Arguments of `photograph_demo`: crops of photographs, few moments; few steps besides."""
+def small_signals(monkeypatch):
+    """Few moments and few steps for the song; returns arguments of `photograph_demo`."""
     do_little(monkeypatch)
-    monkeypatch.setattr(demo, "sketch_images", partial(fastcl.sketch_images, patch=3))
-    few_steps = {"n_points": 500, "n_iter": 20, "n_components": 3}
-    monkeypatch.setattr(demo, "learn_patches", partial(fastcl.learn_patches, **few_steps))
-    return {
-        "photographs": [image[100:180, 100:200] for image in demo.training_photographs()[:2]],
-        "clean": skimage.data.camera()[60:140, 180:276],
-        "m": 40,
-        "window": (slice(None), slice(None)),
-    }
+    few_steps = {"n_points": 500, "n_iter": 5, "n_components": 3, "n_samples": 4000}
+    monkeypatch.setattr(demo, "SONG_LEARNING", few_steps)
+    monkeypatch.setattr(demo, "SONG_M", 40)
+    monkeypatch.setattr(demo, "denoise_image", partial(fastcl.denoise_image, small_colour()))
+    return {"clean": skimage.data.coffee()[100:180, 200:300]}
 
 
-def test_photograph_demo_denoises_and_draws(small_photographs, tmp_path):
+def small_colour():
+    """A model of colour: the scale mixture of patches of a photograph."""
+    images = [skimage.data.astronaut()[100:200, 150:250] / 255]
+    sketch = fastcl.sketch_images(images, 3, 20, rng=0, channel_axis=-1)
+    return fastcl.SignalModel(sketch.transform, sketch.reference, channel_axis=-1)
+
+
+def test_photograph_demo_denoises_and_draws(small_signals, tmp_path):
     lines = []
-    results = demo.photograph_demo(
-        tmp_path, **small_photographs, progress=False, report=lines.append
-    )
-    assert set(results) == {"seconds", "noisy", "TV", "fastcl"}
-    # Ten thousand pixels: 0.1 dB is two standard errors.
-    assert abs(results["noisy"]["psnr"] + 20 * np.log10(25 / 255)) < 0.3
-    # The demonstration gains more than 8 dB, with more photographs and hundreds more steps.
-    assert results["fastcl"]["psnr"] > results["noisy"]["psnr"] + 5
+    results = demo.photograph_demo(tmp_path, **small_signals, progress=False, report=lines.append)
+    assert set(results) == {"noisy", "TV", "fastcl"}
+    # Twenty-four thousand samples: 0.1 dB is three standard errors.
+    assert abs(results["noisy"]["psnr"] + 20 * np.log10(25 / 255)) < 0.2
+    assert results["fastcl"]["psnr"] > results["noisy"]["psnr"] + 7
     assert results["fastcl"]["ssim"] > results["noisy"]["ssim"]
     text = "\n".join(lines)
     for name in ("noisy", "TV", "fastcl"):
         assert f"{results[name]['psnr']:.2f}" in text
-    assert re.search(r"million patches of \d+ x \d+ in a sketch of", text)
-    assert_is_a_picture(tmp_path / "photographs.png")
+    assert_is_a_picture(tmp_path / "photograph.png")
 
 
-def test_the_photograph_to_denoise_is_not_learned_from():
-    camera = skimage.data.camera() / 255
-    for photograph in demo.training_photographs():
-        assert photograph.ndim == 2
-        assert 0 <= photograph.min() < photograph.max() <= 1
-        assert photograph.shape != camera.shape or np.abs(photograph - camera).mean() > 0.05
+def test_song_demo_denoises_draws_and_writes_sounds(small_signals, tmp_path):
+    lines = []
+    results = demo.song_demo(tmp_path, 3, progress=False, report=lines.append)
+    assert results["fastcl"] > results["noisy"] + 4
+    assert f"{results['fastcl']:.1f} dB" in "\n".join(lines)
+    assert_is_a_picture(tmp_path / "song.png")
+    songs = {}
+    for name in ("noisy", "fastcl", "clean"):
+        rate, songs[name] = wavfile.read(tmp_path / f"song-{name}.wav")
+        assert (rate, songs[name].dtype, songs[name].shape) == (16000, np.int16, (16000,))
+    ratio = demo.signal_to_noise(songs["clean"].astype(float), songs["fastcl"])
+    assert ratio == pytest.approx(results["fastcl"], abs=0.1)
 
 
-def test_run_makes_the_folder_and_returns_both(small_photographs, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_run_makes_the_folder_and_returns_all(small_signals, tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "spiral_demo", partial(demo.spiral_demo, **SMALL_SPIRAL))
-    photographs = partial(demo.photograph_demo, **small_photographs)
-    monkeypatch.setattr(demo, "photograph_demo", photographs)
+    photograph = partial(demo.photograph_demo, **small_signals)
+    monkeypatch.setattr(demo, "photograph_demo", photograph)
+    monkeypatch.setattr(demo, "song_demo", partial(demo.song_demo, seconds=1.5))
     lines, folder = [], tmp_path / "new" / "folder"
     results = demo.run(folder, n_iter=2, progress=False, report=lines.append)
-    assert set(results) == {"spiral", "photographs", "seconds", "peak_mib"}
-    assert sorted(file.name for file in folder.iterdir()) == ["photographs.png", "spiral.png"]
+    assert set(results) == {"spiral", "photograph", "song", "seconds", "peak_mib"}
+    sounds = [f"song-{name}.wav" for name in ("clean", "fastcl", "noisy")]
+    expected = ["photograph.png", *sounds, "song.png", "spiral.png"]
+    assert sorted(file.name for file in folder.iterdir()) == expected
     assert str(folder) in lines[-1]
 
 

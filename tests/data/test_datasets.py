@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastcl.data.datasets import make_spiral, two_gaussians
+from fastcl.data.datasets import SCALE, make_song, make_spiral, two_gaussians
 
 
 @pytest.mark.parametrize("turns", [1.5, 3.0])
@@ -43,6 +43,37 @@ def test_spiral_follows_the_seed():
 def test_bad_arguments_of_the_spiral_are_named(arguments, error, name):
     with pytest.raises(error, match=f"^{name} "):
         make_spiral(**{"n": 5} | arguments)
+
+
+def test_a_song_holds_the_harmonics_of_its_notes():
+    rate = 8000
+    song = make_song(4, rate, rng=0)
+    assert (song.shape, song.dtype, np.abs(song).max()) == ((4 * rate,), np.float64, 1)
+    # In frames of 128 ms the lines of a tone are 8 Hz wide; vibrato moves them by one per cent.
+    frames = np.lib.stride_tricks.sliding_window_view(song, 1024)[::512]
+    spectra = np.abs(np.fft.rfft(frames * np.hanning(1024), axis=1)) ** 2
+    frequencies = np.fft.rfftfreq(1024, 1 / rate)
+    loud = spectra[spectra.sum(axis=1) > 0.1 * spectra.sum(axis=1).max()]
+    combs = []
+    for pitch in SCALE:
+        distance = np.abs(frequencies - pitch * np.round(frequencies / pitch))
+        is_line = (distance < 8 + 0.01 * frequencies) & (frequencies > 100) & (frequencies < 1000)
+        combs.append(loud[:, is_line].sum(axis=1) / loud.sum(axis=1))
+    # Most frames lie within one note; the others hold two, or a hiss.
+    assert np.median(np.max(combs, axis=0)) > 0.75
+    silent = np.abs(song) < 1e-9
+    assert 0.02 < silent.mean() < 0.5
+
+
+def test_a_song_follows_the_seed():
+    song = make_song(0.5, 8000, rng=3)
+    np.testing.assert_array_equal(song, make_song(0.5, 8000, rng=np.random.default_rng(3)))
+    assert (song != make_song(0.5, 8000, rng=4)).any()
+    for bad, name in ((0, "seconds"), (-1.0, "seconds"), (np.inf, "seconds")):
+        with pytest.raises(ValueError, match=f"^{name} "):
+            make_song(bad)
+    with pytest.raises(TypeError, match=r"^rate "):
+        make_song(1, 8000.5)
 
 
 @pytest.mark.parametrize("dim", [1, 2, 7])

@@ -73,10 +73,10 @@ def do_little(patch):
         few = few_patches | few_samples(**settings)
         return learn_image_prior(images, *args, **few | settings)
 
-    for module in (fastcl, signals, demo):
-        patch.setattr(module, "sketch_images", sketch_little)
     for module in (fastcl, signals):
+        patch.setattr(module, "sketch_images", sketch_little)
         patch.setattr(module, "sketch_signals", sketch_signals_little)
+    for module in (fastcl, signals, demo):
         patch.setattr(module, "sketch_audio", sketch_audio_little)
     for module in (fastcl, commands, demo):
         patch.setattr(module, "learn_patches", learn_little)
