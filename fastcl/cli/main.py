@@ -245,7 +245,9 @@ def _add_denoise_arguments(command: Any) -> None:
         metavar="PRIOR.npz",
         help="for photographs, fastcl has priors of its own",
     )
-    command.add_argument("noisy", metavar="NOISY.png|.wav|.tif|.npy")
+    command.add_argument(
+        "noisy", metavar="NOISY.png|.wav|.tif|.npy", help="without a prior, a photograph"
+    )
     command.add_argument(
         "-o", "--out", required=True, metavar="CLEAN", help="a file of the same kind, or .npy"
     )
