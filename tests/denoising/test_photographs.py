@@ -91,6 +91,7 @@ def test_a_ready_model_is_read_once_and_when_it_is_needed(small, tmp_path):
 
 CLEAN = {  # parts of the photographs that were held out, and what is left of noise of 25 levels
     "grey": (skimage.data.camera()[100:164, 180:276] / 255, 28.5),
+    "colour": (skimage.data.coffee()[100:164, 180:276] / 255, 33.5),
 }
 
 
