@@ -75,7 +75,7 @@ def make_song(
 
     Returns
     -------
-    float64 array (seconds * rate,), of largest magnitude 1
+    float64 array (seconds * rate,), of largest magnitude 1; zeros if all its notes are rests
     """
     seconds = as_positive(seconds, "seconds")
     rate = as_count(rate, "rate")
@@ -102,4 +102,4 @@ def make_song(
     loudness, hiss = gaussian_filter1d([loudness, hiss], 0.012 * rate)
     noise = np.diff(rng.standard_normal(t.size), prepend=0.0)
     song = loudness * (voice + 0.005 * noise) + hiss * noise
-    return song / np.abs(song).max()
+    return song / max(np.abs(song).max(), np.finfo(np.float64).tiny)

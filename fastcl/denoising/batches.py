@@ -46,9 +46,10 @@ def _levels(sigma: Any, shape: tuple[int, ...], channel_axis: int | None) -> lis
     count = shape[0]
     if sigma is None or np.ndim(sigma) == 0 or sigma.size == 1:
         return [sigma] * count
-    if sigma.ndim == len(shape) and len(sigma) == 1:
-        sigma = sigma[0]
-    of_each = len(sigma) == count and place_levels(sigma[0], shape[1:], channel_axis) is not None
+    for_all = sigma.ndim == len(shape) and len(sigma) == 1
+    sigma = sigma[0] if for_all else sigma
+    of_each = not for_all and len(sigma) == count
+    of_each = of_each and place_levels(sigma[0], shape[1:], channel_axis) is not None
     of_all = place_levels(sigma, shape[1:], channel_axis) is not None
     if of_each and of_all and count > 1:
         raise ValueError(

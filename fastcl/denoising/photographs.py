@@ -6,6 +6,7 @@ says from which photographs.
 
 from __future__ import annotations
 
+import copy
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, overload
@@ -33,7 +34,7 @@ def ready_model(kind: str = "grey") -> SignalModel:
     Returns
     -------
     SignalModel
-        The same object at every call.
+        A new object at every call, so that its `channel_axis` may be set.
 
     Raises
     ------
@@ -46,7 +47,7 @@ def ready_model(kind: str = "grey") -> SignalModel:
     >>> fastcl.ready_model("grey").transform.patch
     (6, 6)
     """
-    return _read(ready_path(kind))
+    return copy.copy(_read(ready_path(kind)))
 
 
 def ready_path(kind: str) -> Path:
@@ -103,7 +104,7 @@ def denoise_image(*given: Any, **settings: Any) -> NDArray:
         As in `denoise_signal`.
     data_range : float, optional
         White, in units of `noisy`, for images in any others than [0, 1]: noisy and sigma are
-        divided by it, integers too, and the result is multiplied by it.
+        divided by it, integers too, and the result is multiplied by it. Not for counts of photons.
     **settings
         As in `denoise_signal`.
 
@@ -129,6 +130,11 @@ def denoise_image(*given: Any, **settings: Any) -> NDArray:
             raise TypeError("noisy is missing: denoise_image needs an image")
         noisy = as_array(given[0] if given else settings.pop("noisy"), "noisy")
         given = (_ready_for(noisy), noisy, *given[1:])
+    if len(given) > 5:
+        raise TypeError(
+            "denoise_image takes noisy, sigma, strength and estimator by position, after the model "
+            "if there is one, and the rest by name"
+        )
     return _denoise_image(*given, **settings)
 
 
@@ -146,7 +152,7 @@ def _ready_for(noisy: NDArray) -> SignalModel:
         return ready_model("colour")
     raise ValueError(
         f"noisy must be (H, W), or (H, W, 3) in colour, got shape {noisy.shape}: leave out alpha, "
-        "or pass a model of such images first"
+        "pass the images of a batch one by one, or a model of such images first"
     )
 
 
@@ -164,12 +170,14 @@ def _denoise_image(
     if isinstance(model, SignalModel) and (model.n_axes != 2 or model.rate is not None):
         kind = "sound" if model.rate is not None else f"signals with {model.n_axes} axes"
         raise ValueError(f"model is one of {kind}, not of images: use denoise_signal")
+    counts = settings.get("noise") == "poisson"
+    if data_range is not None and counts:
+        raise ValueError('data_range has no meaning with noise="poisson": leave it out')
     if data_range is not None:
         white = as_positive(data_range, "data_range")
         noisy = as_array(noisy, "noisy") / white
         sigma = None if sigma is None else as_array(sigma, "sigma") / white
         return white * _denoise_image(model, noisy, sigma, strength, estimator, **settings)
-    counts = settings.get("noise") == "poisson"
     if isinstance(model, SignalModel) and not counts:
         signal = as_signal(noisy, "noisy", 2, model.channel_axis, model.transform.patch)
         check_photograph(signal, "noisy")

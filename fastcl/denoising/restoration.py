@@ -93,9 +93,9 @@ def denoise_signal(
     -----
     Memory: a few signals; a few copies of one tile of at most 32768 patches (262144 on a device)
     and four million numbers; for MAP estimates one number per term of the mixture for 16384 patches
-    (65536 on a device); for a mixture and a strength other than 1 a GiB. Under a prior other than a
-    mixture, the noise of channels with levels of their own counts as independent in the white
-    coordinates.
+    (65536 on a device); about 1 GiB for a mixture at a strength other than 1. At such a strength,
+    or under a prior other than a mixture, the noise of channels with levels of their own counts as
+    independent in the white coordinates.
 
     Examples
     --------

@@ -108,7 +108,7 @@ def estimate_audio_noise(signal: ArrayLike, rate: float, channel_axis: int | Non
     Raises
     ------
     TypeError, ValueError
-        As in `denoise_audio`; or a signal without any noise.
+        A rate below 250 Hz; a signal with other axes, not finite, or without any noise.
 
     Notes
     -----

@@ -116,7 +116,8 @@ class Splitting:
         coordinates, rest = transform.forward(patches, rms)
         noise = transform.white_noise(level)
         is_mean = self.estimator == "mean"
-        if noise.ndim == 2 and not (is_mean and isinstance(prior, MixtureOfScaleMixtures)):
+        is_closed = is_mean and self.strength == 1 and isinstance(prior, MixtureOfScaleMixtures)
+        if noise.ndim == 2 and not is_closed:
             noise = np.sqrt(np.diag(noise))
         if is_mean:
             clean = self._mean(coordinates, noise)

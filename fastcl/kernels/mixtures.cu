@@ -7,8 +7,8 @@
 // terms of all components; the twin keeps one in the second-level cache. In shared memory rows are
 // the fastest axis, and arrays have `width` coordinates, d rounded up to a multiple of COLUMNS, or
 // `tail_width`, the t coordinates of the tail rounded up; the arrays of a component are read through
-// the cache. The order of additions does not depend on PER,
-// so the result of a row is bitwise identical in any block.
+// the cache. The order of additions does not depend on PER, so the result of a row is bitwise
+// identical in any block.
 //
 // Multiply-adds per row and component: 2 d^2 + 2 J (d + t), with one exponential per scale.
 //
@@ -108,8 +108,8 @@ __device__ __forceinline__ void add_squares(const T *coordinates, int row, int w
 }
 
 // Sets the coordinates (width, ROWS) of the rows in the basis (d, padded) of a component, and the
-// logarithms of its terms (J, ROWS): constants_j - sum_i precisions_ji coordinates_i^2 / 2, less the
-// same of the tail (tail_width, ROWS).
+// logarithms of its terms (J, ROWS): constants_j - sum_i precisions_ji coordinates_i^2 / 2, minus
+// the same sum over the tail (tail_width, ROWS).
 template <typename T, int PER>
 __device__ __forceinline__ void
 set_terms(const T *rows, const T *tail, const T *__restrict__ basis,

@@ -13,7 +13,7 @@ N_NEIGHBOURS = 3000  # points that give a component its first covariance
 MAX_CANDIDATES = 60_000  # points among which these neighbours are sought
 
 
-def _check_centred(x: NDArray) -> None:
+def check_centred(x: NDArray) -> None:
     """ValueError if x (n, d) is so far from zero that its second moments hide how it varies."""
     means = x.mean(axis=0, dtype=np.float64)
     stds = x.std(axis=0, dtype=np.float64)
@@ -28,7 +28,6 @@ def _check_centred(x: NDArray) -> None:
 @np.errstate(under="ignore")
 def common_scales(x: NDArray, n_scales: int) -> tuple[NDArray, NDArray]:
     """(second moments (d, d) of x, `n_scales` scales spread over the radii of whitened x)."""
-    _check_centred(x)
     stds = np.sqrt(np.square(x, dtype=np.float64).mean(axis=0))
     for units in (np.ones_like(stds), np.where(stds > 0, stds, 1)):
         scaled = (x / units).astype(x.dtype)

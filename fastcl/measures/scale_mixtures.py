@@ -30,10 +30,10 @@ from ..validation import (
 )
 from .mixtures import CHUNK_ROWS, GaussianTerms, roots_of, too_far
 from .pointwise import OVERFLOW
-from .scale_mixture_starts import common_scales, first_covariances, pad_columns
+from .scale_mixture_starts import check_centred, common_scales, first_covariances, pad_columns
 
 MIN_WEIGHT = 1e-12  # smallest weight of a term, because a fit may drive weights to zero
-PRIOR_SHARE = 1e-3  # of an average component, that the tail of each takes from all
+PRIOR_SHARE = 1e-3  # weight of the pooled tail, relative to that of an average component
 RIDGE = 1e-3  # share of the common covariance that a fit adds to the covariance of each component
 
 
@@ -192,6 +192,7 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         head = x.shape[1] - as_count(n_tail, "n_tail", least=0)
         if head < 1:
             raise ValueError(f"n_tail must be below the number of columns, {x.shape[1]}")
+        check_centred(x)
         heads = np.ascontiguousarray(x[:, :head])
         common, scales = common_scales(heads, as_count(n_scales, "n_scales"))
         covariances = first_covariances(heads, common, n_components, rng)
@@ -239,8 +240,9 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
 
         The responsibilities are those of the first d columns alone: a component stands for a shape
         of these, and the tail would outvote them. A component has as much energy in its tail as its
-        points have. (The likelihood would divide each point by its scale, and take the noise floor
-        of the smallest for a shape.) One with few points leans on all.
+        points have. The likelihood would divide each point by its scale, so that the smallest ones,
+        which are mostly noise, would dominate. A component with few points is shrunk towards the
+        average of all.
         """
         squared_scales, head_dim = self.scales**2, self.dim
         sizes = np.zeros((len(self._weights), 1))
@@ -309,7 +311,7 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         return -log_density, gradient, curvature
 
     @np.errstate(under="ignore", **OVERFLOW)
-    def posterior_mean(self, y: ArrayLike, noise: NDArray) -> NDArray:
+    def posterior_mean(self, y: ArrayLike, noise: ArrayLike) -> NDArray:
         """E[x | y] (n, d + t) for y = x + N(0, diag(noise^2)).
 
         noise is (d + t,), or a number; or else the covariance (d + t, d + t) of the noise, which
@@ -319,6 +321,8 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         if type(noise) is not np.ndarray or noise.shape != (self.dim, self.dim):
             noise = as_noise_level(noise, self.dim, "noise")
             check_lengths(noise, "noise")
+        elif not (np.isfinite(noise).all() and (np.diag(noise) > 0).all()):
+            raise ValueError("noise must be finite, with variances above zero")
         out = np.empty_like(y)
         kernel("mixture_means", like=y)(y, *self._mean_factors(y, noise), out)
         if not np.isfinite(out).all():
@@ -360,10 +364,12 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
                 np.ascontiguousarray(inverses.swapaxes(1, 2)),
             )
 
-        return self._cache(like, f"means in {dtype}", make, noise.tobytes())
+        return self._cache(like, f"means in {dtype}", make, (noise.ndim, noise.tobytes()))
 
     def complete(self, head: ArrayLike, rng: Any = None) -> NDArray:
-        """Points (n, d + t) with the given `head` (n, d), and a tail drawn from its law given that.
+        """Points (n, d + t): `head` (n, d), and a tail drawn from its distribution given the head.
+
+        On the host.
 
         Raises
         ------
@@ -373,13 +379,13 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         head, rng = as_points(head, "head", self.head_dim), as_generator(rng)
         marginal = MixtureOfScaleMixtures(self._covariances, self.scales, self._weights)
         stds = self.scales[:, None] * np.sqrt(self._tails)[:, None]  # (K, J, t)
-        stds = stds.reshape(-1, self._tails.shape[1]).astype(head.dtype)
+        stds = stds.reshape(self._weights.size, -1).astype(head.dtype)
         points = np.empty((len(head), self.dim), head.dtype)
         points[:, : self.head_dim] = head
         for start in range(0, len(head), CHUNK_ROWS):
             chunk = points[start : start + CHUNK_ROWS]
-            shares = marginal._responsibilities(chunk[:, : self.head_dim])[0]
-            cumulative = shares.reshape(len(chunk), -1).cumsum(axis=1, dtype=np.float64)
+            responsibilities = marginal._responsibilities(chunk[:, : self.head_dim])[0]
+            cumulative = responsibilities.reshape(len(chunk), -1).cumsum(axis=1, dtype=np.float64)
             levels = rng.random(len(chunk)) * cumulative[:, -1]
             term = np.minimum((cumulative < levels[:, None]).sum(axis=1), len(stds) - 1)
             normals = rng.standard_normal((len(chunk), stds.shape[1]), dtype=head.dtype)

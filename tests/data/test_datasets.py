@@ -98,3 +98,9 @@ def test_two_gaussians_stand_on_the_diagonal(dim):
 def test_two_gaussians_of_no_dimension_are_refused(dim):
     with pytest.raises((ValueError, TypeError), match="dim"):
         two_gaussians(dim)
+
+
+@pytest.mark.parametrize("seconds", [0.001, 0.05, 0.2])
+def test_songs_of_nothing_but_rests_are_silent(seconds):
+    peaks = {np.abs(make_song(seconds, rng=seed)).max() for seed in range(30)}
+    assert peaks <= {0.0, 1.0}

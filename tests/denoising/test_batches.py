@@ -107,6 +107,15 @@ def test_a_sigma_with_two_meanings_is_refused(rng, name, count, shape):
     np.testing.assert_array_equal(found, one_by_one(model, batch, sigmas))
 
 
+def test_levels_of_channels_count_for_all_with_an_axis_of_one(rng):
+    model, shape = MODELS["colour in front"]
+    noisy = rng.standard_normal((3, *shape))
+    levels = np.array([0.1, 0.5, 1.0])
+    expected = [fastcl.denoise_signal(model, one, levels) for one in noisy]
+    found = fastcl.denoise_signal(model, noisy, levels.reshape(1, 3, 1, 1))
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_a_batch_of_one_has_one_sigma(rng):
     model, shape = MODELS["colour in front"]
     noisy = rng.standard_normal((1, *shape))

@@ -284,6 +284,18 @@ def test_counts_are_denoised_through_anscombes_transform(rng, kind):
         np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
+def test_levels_of_channels_go_with_every_strength(rng):
+    model = model_for((2, 2), 3, 0)
+    noisy = rng.standard_normal((3, 8, 9))
+    one, other = (
+        fastcl.denoise_signal(model, noisy, levels, 0.7, n_samples=50, second_stage=False)
+        for levels in (0.5, [0.5, 0.5, 0.5])
+    )
+    np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-9)
+    uneven = fastcl.denoise_signal(model, noisy, [0.1, 0.5, 1.0], 0.7, second_stage=False)
+    assert np.isfinite(uneven).all()
+
+
 @pytest.mark.slow
 def test_memory_of_many_terms_is_bounded_at_any_strength(rng):
     covariances = np.eye(24) * np.linspace(0.5, 2, 40)[:, None, None]

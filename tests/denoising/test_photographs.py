@@ -62,7 +62,7 @@ def test_the_model_may_be_left_out(small, kind):
         ((), {}, TypeError, "noisy is missing"),
         ((), {"sigma": 0.1}, TypeError, "noisy is missing"),
         ((COLOUR[..., [0, 1, 2, 2]],), {}, ValueError, r"noisy must be .* \(40, 48, 4\): leave"),
-        ((np.moveaxis(COLOUR, -1, 0), 0.1), {}, ValueError, "or pass a model of such images"),
+        ((np.moveaxis(COLOUR, -1, 0), 0.1), {}, ValueError, "or a model of such images"),
         ((GREY[0],), {}, ValueError, r"noisy must be \(H, W\), or"),
         ((GREY, 25), {}, ValueError, "sigma must be on the scale of the image"),
         ((GREY.astype(str),), {}, TypeError, "noisy must hold numbers"),
@@ -71,6 +71,8 @@ def test_the_model_may_be_left_out(small, kind):
         ((GREY,), {"noisy": GREY}, TypeError, "multiple values for argument 'noisy'"),
         ((GREY, 0.1), {"sigma": 0.1}, TypeError, "multiple values for argument 'sigma'"),
         ((GREY, 0.1), {"sigmas": 0.1}, TypeError, "sigmas"),
+        ((GREY, 0.1, 1.0, "mean", 5), {}, TypeError, "the rest by name"),
+        ((GREY,), {"noise": "poisson", "data_range": 255}, ValueError, "data_range has no meaning"),
     ],
 )
 def test_other_arguments_are_refused(small, given, settings, error, words):
@@ -80,7 +82,9 @@ def test_other_arguments_are_refused(small, given, settings, error, words):
 
 def test_a_ready_model_is_read_once_and_when_it_is_needed(small, tmp_path):
     (tmp_path / "colour.npz").unlink()
-    assert fastcl.ready_model() is fastcl.ready_model("grey")
+    assert fastcl.ready_model().prior is fastcl.ready_model("grey").prior
+    fastcl.ready_model("grey").channel_axis = 0  # of a copy
+    assert fastcl.ready_model("grey").channel_axis is None
     assert fastcl.ready_model("grey").transform.channels == 1
     for bad in ("gray", "Colour", None, 1):
         with pytest.raises(ValueError, match="kind must be one of 'grey', 'colour'"):

@@ -177,3 +177,31 @@ def test_a_tail_of_zeros_is_refused():
     x = np.pad(RNG.standard_normal((50, 2)), [(0, 0), (0, 1)])
     with pytest.raises(ValueError, match="x has columns of its tail that are zero"):
         fastcl.MixtureOfScaleMixtures.fit(x, 1, n_tail=1)
+
+
+def test_a_mixture_without_a_tail_completes_points_to_themselves():
+    x = RNG.standard_normal((20, 2))
+    completed = fastcl.MixtureOfScaleMixtures([np.eye(2)], [1.0], [[1.0]]).complete(x, rng=0)
+    np.testing.assert_array_equal(completed, x)
+
+
+def test_a_tail_far_from_zero_is_refused():
+    x = RNG.normal([0, 0, 30], 1, (500, 3))
+    with pytest.raises(ValueError, match="x is not centred: column 2"):
+        fastcl.MixtureOfScaleMixtures.fit(x, 1, n_tail=1)
+
+
+def test_deviation_and_covariance_of_one_coordinate_are_told_apart():
+    mixture = fastcl.MixtureOfScaleMixtures([[[1.0]]], [1.0], [[1.0]])
+    y = np.ones((1, 1))
+    for _ in range(2):
+        np.testing.assert_allclose(mixture.posterior_mean(y, np.array([2.0])), [[1 / 5]])
+        np.testing.assert_allclose(mixture.posterior_mean(y, np.array([[2.0]])), [[1 / 3]])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0, -1.0])
+def test_bad_covariances_of_the_noise_are_named(bad):
+    noise = np.eye(22)
+    noise[20, 20] = bad
+    with pytest.raises(ValueError, match="noise must be finite, with variances above zero"):
+        make(5, 17, 4, 2).posterior_mean(np.ones((3, 22)), noise)
