@@ -352,7 +352,7 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
             tails = self.scales[:, None] ** 2 * self._tails[:, None, :]
             tail_gains = tails / (tails + tail_noise)
             constants = np.log(self._weights) + np.log(precisions).sum(axis=2) / 2
-            constants += np.log1p(-tail_gains).sum(axis=2) / 2
+            constants += np.log(tail_noise / (tails + tail_noise)).sum(axis=2) / 2
             inverses = pad_columns(pad_columns(inverses, dtype).swapaxes(1, 2), dtype)
             return (
                 pad_columns(bases, dtype),

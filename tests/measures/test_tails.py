@@ -64,6 +64,12 @@ def test_blocks_of_all_sizes_give_the_same_bits(backend, monkeypatch):
     np.testing.assert_array_equal(results[0], results[1])
 
 
+def test_noise_far_below_the_tail_leaves_points_as_they_are():
+    mixture = make(3, 2, 2, 3)
+    y = mixture.sample(20, rng=1)
+    np.testing.assert_allclose(mixture.posterior_mean(y, 1e-10), y, rtol=1e-9)
+
+
 @SIZES
 def test_samples_and_sketches_are_those_of_whole_covariances(d, t, k, j):
     mixture = make(d, t, k, j)
@@ -97,7 +103,7 @@ def test_completed_points_follow_the_mixture():
     x = mixture.sample(n, rng=1)
     completed = mixture.complete(x[:, :2], rng=2)
     np.testing.assert_array_equal(completed[:, :2], x[:, :2])
-    # The law of the tail given the head: its squares have the same mean times any function of it.
+    # The squares of the tail, times any function of the head, have the same mean.
     for weight in (np.ones(n), np.linalg.norm(x[:, :2], axis=1)):
         found, expected = (weight[:, None] * points[:, 2:] ** 2 for points in (completed, x))
         error = np.sqrt((found.var(axis=0) + expected.var(axis=0)) / n)
