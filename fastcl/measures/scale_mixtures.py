@@ -33,6 +33,7 @@ from .pointwise import OVERFLOW
 from .scale_mixture_starts import check_centred, common_scales, first_covariances, pad_columns
 
 MIN_WEIGHT = 1e-12  # smallest weight of a term, because a fit may drive weights to zero
+MAX_EXCESS = 4  # of a tail's variance of greatest likelihood over that with the points' energy
 PRIOR_SHARE = 1e-3  # weight of the pooled tail, relative to that of an average component
 RIDGE = 1e-3  # share of the common covariance that a fit adds to the covariance of each component
 
@@ -239,22 +240,25 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         """Variances (K, t) of the columns of x (n, d + t) after those of this mixture.
 
         The responsibilities are those of the first d columns alone: a component stands for a shape
-        of these, and the tail would outvote them. A component has as much energy in its tail as its
-        points have. The likelihood would divide each point by its scale, so that the smallest ones,
-        which are mostly noise, would dominate. A component with few points is shrunk towards the
+        of these, and the tail would outvote them. The variances are those of greatest likelihood,
+        which divides each point by its scale, so that noise on the points of the smallest scales
+        may dominate: MAX_EXCESS bounds them relative to those with which a component has as much
+        energy in its tail as its points have. A component with few points is shrunk towards the
         average of all.
         """
-        squared_scales, head_dim = self.scales**2, self.dim
-        sizes = np.zeros((len(self._weights), 1))
-        squares = np.zeros((len(sizes), x.shape[1] - head_dim))
+        powers = np.stack((np.ones_like(self.scales), self.scales**2), axis=1)
+        sizes = np.zeros((2, len(self._weights), 1))  # likelihood, energy
+        squares = np.zeros((2, len(self._weights), x.shape[1] - self.dim))
         for start in range(0, len(x), CHUNK_ROWS):
-            head, tail = np.split(x[start : start + CHUNK_ROWS], [head_dim], axis=1)
+            head, tail = np.split(x[start : start + CHUNK_ROWS], [self.dim], axis=1)
             responsibilities = self._responsibilities(head)[0]
-            sizes[:, 0] += responsibilities.sum(axis=0, dtype=np.float64) @ squared_scales
-            squares += product(responsibilities.sum(axis=2).T, np.square(tail))
-        common = squares.sum(axis=0) / sizes.sum()
-        few = PRIOR_SHARE * sizes.mean()
-        return (squares + few * common) / (sizes + few)
+            sizes[..., 0] += (responsibilities.sum(axis=0, dtype=np.float64) @ powers).T
+            shares = self._precision_weights(responsibilities), responsibilities.sum(axis=2).T
+            squares += [product(share, np.square(tail)) for share in shares]
+        few = PRIOR_SHARE * sizes.mean(axis=1, keepdims=True)
+        squares += few * squares.sum(axis=1, keepdims=True) / sizes.sum(axis=1, keepdims=True)
+        likeliest, energetic = squares / (sizes + few)
+        return np.minimum(likeliest, MAX_EXCESS * energetic)
 
     def _responsibilities(self, x: NDArray) -> tuple[NDArray, NDArray]:
         """(posterior probabilities (n, K, J) of the terms, log-density (n,)) for a chunk (n, d)."""

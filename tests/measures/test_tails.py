@@ -124,16 +124,34 @@ def test_a_fit_finds_the_tails_of_shapes_that_the_head_tells_apart():
     np.testing.assert_array_equal(found.covariances, head.covariances)
 
 
-def test_a_component_has_the_energy_of_its_points_in_its_tail():
-    scales = RNG.choice([0.5, 2.0], 20_000)
-    x = scales[:, None] * RNG.standard_normal((20_000, 4)) * [1, 1, 2, 3]
-    mixture = fastcl.MixtureOfScaleMixtures(
-        [np.eye(2), 1e14 * np.eye(2)], [0.5, 2.0], np.ones((2, 2))
-    )
-    noisy = x + [0, 0, 0, 0.1] * RNG.standard_normal(x.shape)
-    first, unused = mixture._tails_of(noisy)
-    np.testing.assert_allclose(first, [4, 9], rtol=0.05)
-    np.testing.assert_allclose(unused, first, rtol=1e-3)  # without points of its own
+def tails_of_two_scales(noise):
+    """(tails of two components, points, their scales), with noise on the last column.
+
+    The head tells the scales apart. The second component has no points of its own.
+    """
+    scales, d = RNG.choice([0.1, 2.0], 20_000), 16
+    x = scales[:, None] * RNG.standard_normal((20_000, d + 2)) * [*np.ones(d), 2, 3]
+    x[:, -1] += noise * RNG.standard_normal(len(x))
+    covariances = np.eye(d) * [[[1]], [[1e14]]]
+    mixture = fastcl.MixtureOfScaleMixtures(covariances, [0.1, 2.0], np.ones((2, 2)))
+    return mixture._tails_of(x), x[:, d:], scales
+
+
+@pytest.mark.parametrize("noise", [0, 0.1])
+def test_tails_are_those_of_greatest_likelihood(noise):
+    (first, unused), x, scales = tails_of_two_scales(noise)
+    expected = np.mean((x / scales[:, None]) ** 2, axis=0)
+    np.testing.assert_allclose(first, expected, rtol=1e-3)
+    np.testing.assert_allclose(unused, first, rtol=1e-3)
+
+
+def test_noise_on_small_points_does_not_inflate_the_tail():
+    (first, unused), x, scales = tails_of_two_scales(noise=3)
+    likeliest = np.mean((x / scales[:, None]) ** 2, axis=0)
+    energetic = np.mean(x**2, axis=0) / np.mean(scales**2)
+    assert likeliest[1] > 30 * energetic[1]
+    np.testing.assert_allclose(first, [likeliest[0], 4 * energetic[1]], rtol=1e-3)
+    np.testing.assert_allclose(unused, first, rtol=1e-3)
 
 
 def test_a_tail_does_not_change_with_the_number_of_threads(on_threads):
