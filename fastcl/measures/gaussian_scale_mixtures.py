@@ -58,7 +58,7 @@ class GaussianScaleMixture(MixtureOfScaleMixtures, kind="gaussian_scale_mixture"
     @property
     def weights(self) -> NDArray:
         """Weights of the scales, (J,), which sum to 1."""
-        return self.term_weights
+        return self._weights[0]
 
     def __repr__(self) -> str:
         return f"GaussianScaleMixture(scales={self.scales.size}, dim={self.dim})"
