@@ -167,8 +167,9 @@ def denoise_audio(
     Notes
     -----
     The patches of two lapped transforms, half a frame apart, are replaced by their posterior means.
-    The length of the frames is that which leaves the least energy below three sigma. The second
-    stage is the empirical Wiener filter of Ghael, Sayeed and Baraniuk, SPIE 1997, as in BM3D.
+    The length of the frames is that which leaves the least energy below three sigma. In the second
+    stage, stretches of 8 ms and more are denoised in groups of 40 that are similar in the result of
+    the first, and at most 64 ms apart.
     Memory: some ten copies of the sound.
 
     Examples

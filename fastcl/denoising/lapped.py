@@ -1,4 +1,4 @@
-"""Lapped transforms of sound: orthonormal for patches, redundant for the last stage.
+"""Lapped transforms of sound.
 
 The lapped cosine transform (MDCT, Princen and Bradley 1986) cuts a signal into frames of `bins`
 samples and gives each as many coefficients. Frame n holds, for the samples t of a window of 2 bins,
@@ -12,15 +12,13 @@ frames, and a click one along the bins.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import scipy
 from numpy.typing import DTypeLike, NDArray
 
 CAP = 3.0  # standard deviations of the noise above which a coefficient is signal
-OVERLAP = 4  # frames of the last stage that cover a sample
-CHUNK_VALUES = 1 << 20  # numbers in the frames of the last stage that are held at a time
 
 
 def frame_count(length: int, bins: int) -> int:
@@ -89,56 +87,3 @@ def choose_bins(signal: NDArray, sigma: NDArray, candidates: Sequence[int]) -> i
 
     usable = [bins for bins in candidates if 2 * bins <= signal.shape[-1]] or candidates[:1]
     return min(usable, key=buried) if len(usable) > 1 else usable[0]
-
-
-def empirical_wiener(noisy: NDArray, pilot: NDArray, candidates: Sequence[int]) -> NDArray:
-    """Wiener's filter of signals (C, T) in long frames, with the spectra P of a pilot estimate.
-
-    The noise has standard deviation 1: every coefficient of the noisy signal is multiplied by
-    |P|^2 / (|P|^2 + noise). The length of the frames, a multiple of OVERLAP, is the candidate for
-    which this predicts the least risk.
-    """
-
-    def risk(size: int) -> float:
-        return sum(float(gains.sum()) for _, gains in _gains(pilot, size))
-
-    usable = [size for size in candidates if size <= noisy.shape[-1]] or candidates[:1]
-    size = min(usable, key=risk) if len(usable) > 1 else usable[0]
-    hop = size // OVERLAP
-    window = _window(size, noisy.dtype)
-    padded = _padded(noisy, size)
-    out = np.zeros_like(padded)
-    for start, gains in _gains(pilot, size):
-        frames = _frames(padded, size)[:, start : start + gains.shape[1]]
-        clean = scipy.fft.irfft(gains * scipy.fft.rfft(frames * window), size) * window
-        for part in range(OVERLAP):
-            rows = clean[..., part * hop : (part + 1) * hop].reshape(len(out), -1)
-            first = (start + part) * hop
-            out[:, first : first + rows.shape[1]] += rows
-    return out[:, size : size + noisy.shape[-1]] / (OVERLAP / 2)
-
-
-def _gains(pilot: NDArray, size: int) -> Iterator[tuple[int, NDArray]]:
-    """(number of the first frame, gains (C, frames, size / 2 + 1)), for some frames at a time."""
-    window = _window(size, pilot.dtype)
-    frames = _frames(_padded(pilot, size), size)
-    step = max(1, CHUNK_VALUES // (size * len(pilot)))
-    for start in range(0, frames.shape[1], step):
-        power = np.abs(scipy.fft.rfft(frames[:, start : start + step] * window)) ** 2
-        yield start, power / (power + size / 2)  # the noise: the sum of the squares of the window
-
-
-def _padded(signal: NDArray, size: int) -> NDArray:
-    """Signals (C, T) with zeros around, so that OVERLAP frames cover every sample."""
-    after = size + -signal.shape[-1] % (size // OVERLAP)
-    return np.pad(signal, [(0, 0), (size, after)])
-
-
-def _frames(padded: NDArray, size: int) -> NDArray:
-    windows = np.lib.stride_tricks.sliding_window_view(padded, size, axis=1)
-    return windows[:, :: size // OVERLAP]
-
-
-def _window(size: int, dtype: DTypeLike) -> NDArray:
-    """The root of Hann's window: its squares, OVERLAP of them shifted, add up to OVERLAP / 2."""
-    return np.sin(np.pi * np.arange(size) / size).astype(dtype)

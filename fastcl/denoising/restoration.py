@@ -16,7 +16,7 @@ from .batches import denoise_each
 from .noise_level import NoiseLevel, estimate_noise
 from .patch_model import SignalModel
 from .scales import denoise_scales
-from .similar import refine
+from .similar import SIDES, Search, refine
 from .spectral import denoise_sound, estimate_audio_noise
 from .splitting import Splitting
 
@@ -69,9 +69,9 @@ def denoise_signal(
         They are denoised through Anscombe's transform and its exact unbiased inverse, on a model of
         values in [0, 1]. See Makitalo and Foi, IEEE TIP 2011.
     second_stage : bool, optional
-        Whether to denoise once more with the first estimate as a pilot: in groups of similar
-        patches, after a first stage at two scales; or sound in long frames. By default that is done
-        for photographs in colour and for sound, and never under a map of the noise.
+        Whether to denoise once more in groups of patches that are similar in the first estimate,
+        which for images is one at two scales. By default that is done for photographs in colour and
+        for sound, and never under a map of the noise.
     stride : int, optional
         Distance of neighbouring patches along each axis, at most their smallest side: 1 by default,
         2 for sound. With 2, an image takes a quarter of the time, and loses some of the quality.
@@ -161,7 +161,7 @@ def _in_stages(
     pilot = denoise_scales(denoise_uniform, signal, level.uniform, SCALES, least)
     spread = np.sqrt(np.square(transform.all_stds).sum() / len(transform.axes))
     rms = np.sqrt(np.mean(np.square(level.uniform)))
-    return refine(signal, pilot, level.uniform, bool(rms > STRONG * spread))
+    return refine(signal, pilot, level.uniform, Search(SIDES[int(rms > STRONG * spread)]))
 
 
 def as_noisy(

@@ -7,61 +7,81 @@ Sciences 2013, of which this is the second step, with the estimate by the prior 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..backend import contiguous, kernel, to_device_of, to_host
 
-SIDES = (6, 8)  # of the patches: under moderate and under strong noise
+SIDES = (6, 8)  # of the patches of images: under moderate and under strong noise
 GROUP = 40  # patches of a group
-ROUNDS = 4
-HALF = 14  # largest distance of a similar patch along an axis
-STRIDE = 3  # distance of neighbouring reference patches
 SLAB = 16  # reference positions along the first axis that share one partial sum
 
 
-def refine(noisy: NDArray, pilot: NDArray, sigma: Any, is_strong: bool = False) -> NDArray:
+class Search(NamedTuple):
+    """How groups are found; the defaults are for images.
+
+    Attributes
+    ----------
+    side : int
+        Of the patches.
+    half : int
+        Largest distance of a similar patch along an axis.
+    stride : int
+        Distance of neighbouring reference patches.
+    rounds : int
+        How often: the result of a round is the pilot of the next one.
+    """
+
+    side: int = SIDES[0]
+    half: int = 14
+    stride: int = 3
+    rounds: int = 4
+
+
+def refine(noisy: NDArray, pilot: NDArray, sigma: Any, search: Search) -> NDArray:
     """The signal (C, *axes) denoised in groups of patches that are similar in the pilot.
 
-    The result of a round is the pilot of the next one. sigma is a number or one per channel;
-    `is_strong` says that the noise hides most of what a patch holds. Memory: eight times the
-    signal. On the host.
+    sigma is a number or one per channel. Memory: eight times the signal. On the host.
     """
     levels = np.broadcast_to(sigma, len(noisy)).astype(noisy.dtype)
     units = levels.reshape(-1, *[1] * (noisy.ndim - 1))
     given = np.ascontiguousarray(to_host(noisy) / units)
     found = np.ascontiguousarray(to_host(pilot) / units)
-    for _ in range(ROUNDS):
-        found = refine_once(given, found, SIDES[is_strong])
+    for _ in range(search.rounds):
+        found = refine_once(given, found, search)
     return to_device_of(found * units, noisy)
 
 
-def refine_once(noisy: NDArray, pilot: NDArray, side: int) -> NDArray:
-    """One round with patches of this side, for noise with standard deviation one."""
-    shape = noisy.shape[1:]
+def refine_once(noisy: NDArray, pilot: NDArray, search: Search) -> NDArray:
+    """One round, for noise with standard deviation one."""
+    shape, stride = noisy.shape[1:], search.stride
     # Slabs are cut along the first axis, and neighbours are compared along the last.
     sizes = {1: (1, 1, *shape), 2: (shape[0], 1, shape[-1]), 3: shape}[len(shape)]
-    patch = tuple(min(side, size) for size in sizes)
-    half = tuple(HALF if size > 1 else 0 for size in sizes)
-    xs, ys, zs = (_references(size - length + 1) for size, length in zip(sizes, patch, strict=True))
-    tasks = -(-len(xs) // SLAB)
-    rows = min(sizes[0], (SLAB - 1) * STRIDE + 2 * half[0] + patch[0])
-    slab = (rows, *sizes[1:])
+    patch = tuple(min(search.side, size) for size in sizes)
+    half = tuple(search.half if size > 1 else 0 for size in sizes)
+    places = [
+        _references(size - length + 1, stride) for size, length in zip(sizes, patch, strict=True)
+    ]
+    cut = 2 if sizes[:2] == (1, 1) else 0  # the axis that slabs are cut along, as in the kernel
+    tasks = -(-len(places[cut]) // SLAB)
+    rows = min(sizes[cut], (SLAB - 1) * stride + 2 * half[cut] + patch[cut])
+    slab = tuple(rows if axis == cut else size for axis, size in enumerate(sizes))
     total = np.empty((tasks, len(noisy) * math.prod(slab)), noisy.dtype)
     weights = np.empty((tasks, math.prod(slab)), noisy.dtype)
     flat = [contiguous(signal, noisy.dtype).reshape(-1) for signal in (noisy, pilot)]
     offsets, out_offsets = (_offsets(len(noisy), axes, patch) for axes in (sizes, slab))
     kernel("denoise_similar", like=noisy)(
-        *flat, xs, ys, zs, sizes, patch, half, GROUP, offsets, SLAB, out_offsets, total, weights
+        *flat, *places, sizes, patch, half, GROUP, offsets, SLAB, out_offsets, total, weights
     )
     out, counts = np.zeros((len(noisy), *sizes), noisy.dtype), np.zeros(sizes, noisy.dtype)
     for k in range(tasks):
-        first = max(xs[k * SLAB] - half[0], 0)
-        stop = min(first + rows, sizes[0])
-        out[:, first:stop] += total[k].reshape(-1, *slab)[:, : stop - first]
-        counts[first:stop] += weights[k].reshape(slab)[: stop - first]
+        first = max(places[cut][k * SLAB] - half[cut], 0)
+        found, weight = total[k].reshape(-1, *slab), weights[k].reshape(slab)
+        for whole, part in ((out, found), (counts[None], weight[None])):
+            whole, part = (np.moveaxis(each, cut + 1, 0) for each in (whole, part))
+            whole[first : first + rows] += part[: sizes[cut] - first]
     return (out / counts).reshape(noisy.shape)
 
 
@@ -71,6 +91,6 @@ def _offsets(channels: int, sizes: tuple[int, ...], patch: tuple[int, ...]) -> N
     return np.asarray(np.ravel_multi_index(tuple(places), (channels, *sizes)), np.int64)
 
 
-def _references(count: int) -> NDArray[np.int64]:
-    """Positions of the reference patches along an axis: every STRIDE-th, and the last."""
-    return np.unique(np.append(np.arange(0, count, STRIDE), count - 1))
+def _references(count: int, stride: int) -> NDArray[np.int64]:
+    """Positions of the reference patches along an axis: every `stride`-th, and the last."""
+    return np.unique(np.append(np.arange(0, count, stride), count - 1))

@@ -1,9 +1,9 @@
 """Sound, denoised in the coefficients of lapped transforms, and the level of its noise.
 
 A prior of the coefficients in frames of one length holds at other lengths too: a sound is denoised
-in frames of 16 to 128 ms, those that suit it best. The second stage is a filter in long frames
-whose pilot is that estimate. Sounds are first scaled to a root mean square of 1, so that their
-units do not matter.
+in frames of 16 to 128 ms, those that suit it best. The second stage takes that estimate as the
+pilot of groups of similar stretches of the samples themselves, such as the periods of a voice.
+Sounds are first scaled to a root mean square of 1, so that their units do not matter.
 """
 
 from __future__ import annotations
@@ -14,18 +14,20 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
 
-from ..backend import product, to_device_of, to_host
+from ..backend import to_device_of, to_host
 from ..data.patches import patch_counts
 from ..data.signals import as_signal
 from ..validation import as_positive
-from .lapped import choose_bins, empirical_wiener, lapped, unlapped
+from .lapped import choose_bins, lapped, unlapped
 from .noise_level import NoiseLevel, in_runs
+from .similar import Search, refine
 from .splitting import Splitting
 
 FRAME = 0.016  # seconds: a frame for learning
 PATCH = (4, 4)  # frames, bins
 LENGTHS = (1, 2, 4, 8)  # of the frames for denoising, in those for learning
-LONG_LENGTHS = (4, 8, 16)  # of the frames of the second stage
+REACH = 4  # largest distance of similar stretches, in frames for learning
+ROUNDS = 3  # of the second stage
 MIN_LEVEL = 0.03  # least power that a sound is taken to have, in units of that of its noise
 BLOCK = (4, 16)  # frames, bins: blocks for the level of the noise
 QUIET = 0.05  # share of the blocks that have nothing but noise
@@ -45,18 +47,23 @@ def denoise_sound(
     level = np.sqrt(max(power, MIN_LEVEL * variance))
     unit, sigma = centred / sound.dtype.type(level), noise.uniform / level
     shortest = frame_bins(splitting.model.rate)
-    clean = _first_stage(splitting, unit, sigma, shortest)
+    levels = np.broadcast_to(np.asarray(sigma, np.float64), len(sound))
+    candidates = [shortest * length for length in LENGTHS]
+    bins = choose_bins(unit, levels, candidates)
+    clean = _first_stage(splitting, unit, sigma, bins)
     if second_stage:
-        clean = _second_stage(unit, clean, sigma, shortest)
+        side = max(shortest // 2, bins // 4)
+        search = Search(side, REACH * shortest, max(side // 2, 1), ROUNDS)
+        # Single precision is enough here too.
+        clean = refine(unit.astype(np.float32), clean.astype(np.float32), sigma, search)
     clean = clean * sound.dtype.type(level) + means.astype(sound.dtype)
     return to_device_of(np.ascontiguousarray(clean), noisy)
 
 
 def _first_stage(
-    splitting: Splitting, sound: NDArray, sigma: float | NDArray, shortest: int
+    splitting: Splitting, sound: NDArray, sigma: float | NDArray, bins: int
 ) -> NDArray:
     """Half-quadratic splitting on two lapped transforms, half a frame apart."""
-    bins = choose_bins(sound, _of_channels(sigma, sound), [shortest * length for length in LENGTHS])
     clean = np.zeros_like(sound)
     for shift in (0, bins // 2):
         # Single precision is enough for an estimate, and twice as fast.
@@ -67,23 +74,6 @@ def _first_stage(
         estimate = mixed + (mixed - coefficients) / counts.astype(np.float32)
         clean += unlapped(estimate, shift, sound.shape[1]) / 2
     return clean
-
-
-def _second_stage(sound: NDArray, pilot: NDArray, sigma: float | NDArray, shortest: int) -> NDArray:
-    """Wiener filters along the principal axes of the channels, in units of the noise.
-
-    What the channels share is filtered once.
-    """
-    units = _of_channels(sigma, sound)[:, None].astype(sound.dtype)
-    pilot = pilot / units
-    axes = np.linalg.eigh(product(pilot, pilot.T))[1]
-    sizes = [shortest * length for length in LONG_LENGTHS]
-    filtered = empirical_wiener(product(axes.T, sound / units), product(axes.T, pilot), sizes)
-    return product(axes, filtered) * units
-
-
-def _of_channels(sigma: float | NDArray, sound: NDArray) -> NDArray[np.float64]:
-    return np.broadcast_to(np.asarray(sigma, np.float64), len(sound))
 
 
 def estimate_audio_noise(signal: ArrayLike, rate: float, channel_axis: int | None = None) -> float:

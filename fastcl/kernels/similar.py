@@ -187,14 +187,19 @@ def denoise_similar(
     tasks, noisy, pilot, xs, ys, zs, sizes, patch, half, group, offsets, slab, out_offsets, total,
     weights,
 ):  # fmt: skip
-    # Task k has the reference patches at xs[k * slab : (k + 1) * slab]; its results begin at the
-    # first position along the first axis that they can reach
+    # Task k has the reference patches at xs[k * slab : (k + 1) * slab], or at those of zs if the
+    # signal has that axis alone; its results begin at the first position that they can reach
     # noisy, pilot (samples,), xs, ys, zs (references,), total (tasks, samples of a slab),
     # weights (tasks, samples of a slab in one channel)
+    of_last = sizes[0] == 1 and sizes[1] == 1
     for k in share(tasks, total.shape[0]):
-        part = xs[k * slab : (k + 1) * slab]
-        skip = max(part[0] - half[0], 0) * sizes[1] * sizes[2]
+        part = slice(k * slab, (k + 1) * slab)
+        some_xs, some_zs = (xs, zs[part]) if of_last else (xs[part], zs)
+        if of_last:
+            skip = max(some_zs[0] - half[2], 0)
+        else:
+            skip = max(some_xs[0] - half[0], 0) * sizes[1] * sizes[2]
         similar_slab(
-            noisy, pilot, part, ys, zs, sizes, patch, half, group, offsets, skip, out_offsets,
-            total[k], weights[k],
+            noisy, pilot, some_xs, ys, some_zs, sizes, patch, half, group, offsets, skip,
+            out_offsets, total[k], weights[k],
         )  # fmt: skip

@@ -150,7 +150,7 @@ def test_every_patch_counts_the_same_at_every_stride(learned):
 
 
 def test_the_settings_of_denoise_signal_hold_for_sound(learned, monkeypatch):
-    monkeypatch.setattr(restoration, "refine", lambda *given: pytest.fail("as a photograph"))
+    monkeypatch.setattr(restoration, "_in_stages", lambda *given: pytest.fail("as a photograph"))
     clean = np.stack([tones(9), 0.5 * tones(9)], axis=-1)
     noisy = with_noise(clean, 0.1)
     for model, x, y in ((learned.mono, clean[:, 0], noisy[:, 0]), (learned.stereo, clean, noisy)):

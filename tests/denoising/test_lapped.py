@@ -1,18 +1,10 @@
-"""The lapped transform against its formula, and the filter in long frames against plain loops."""
+"""The lapped transform against its formula, and the choice of its frames."""
 
 import numpy as np
 import pytest
 from bounds import assert_within
 
-from fastcl.denoising import lapped as module
-from fastcl.denoising.lapped import (
-    OVERLAP,
-    choose_bins,
-    empirical_wiener,
-    frame_count,
-    lapped,
-    unlapped,
-)
+from fastcl.denoising.lapped import choose_bins, frame_count, lapped, unlapped
 
 EPS = np.finfo(float).eps
 CASES = [(2, 0, 1), (4, 1, 3), (4, 2, 31), (6, 3, 257), (16, 5, 1021), (128, 64, 300), (128, 0, 1)]
@@ -61,43 +53,3 @@ def test_long_frames_are_chosen_for_a_tone_and_short_ones_for_clicks(rng):
     # Windows longer than the signal do not count.
     assert choose_bins(tone[:, :1000], sigma, candidates) < 512
     assert choose_bins(tone[:, :10], sigma, candidates) == 32
-
-
-def wiener_by_loops(noisy, pilot, size):
-    hop, out = size // OVERLAP, np.zeros(noisy.size + 2 * size)
-    window = np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size))
-    padded, guide = np.pad(noisy, size), np.pad(pilot, size)
-    padded, guide = (np.pad(each, (0, size)) for each in (padded, guide))
-    for start in range(0, noisy.size + size, hop):
-        frame = slice(start, start + size)
-        power = np.abs(np.fft.rfft(guide[frame] * window)) ** 2
-        gains = power / (power + (window**2).sum())
-        clean = np.fft.irfft(gains * np.fft.rfft(padded[frame] * window), size) * window
-        out[frame] += clean[: max(out.size - start, 0)]
-    return out[size:-size] / (OVERLAP / 2)
-
-
-@pytest.mark.parametrize("chunk", [1, 500, 1 << 20])
-@pytest.mark.parametrize(("size", "length"), [(8, 1), (16, 31), (64, 1021), (256, 100)])
-def test_the_filter_is_that_of_plain_loops(monkeypatch, rng, size, length, chunk):
-    monkeypatch.setattr(module, "CHUNK_VALUES", chunk)
-    noisy, pilot = rng.standard_normal((2, 3, length))
-    expected = [wiener_by_loops(*each, size) for each in zip(noisy, pilot, strict=True)]
-    found = empirical_wiener(noisy, pilot, [size])
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13 * np.abs(noisy).max())
-
-
-def test_the_filter_keeps_what_the_pilot_has_and_nothing_else(rng):
-    noisy = rng.standard_normal((1, 2000))
-    assert_within(empirical_wiener(noisy, 1e9 * noisy, [64, 256]), noisy, 1e-12)
-    assert not empirical_wiener(noisy, 0 * noisy, [64, 256]).any()
-
-
-def test_the_frames_of_the_filter_suit_the_pilot():
-    n = 4000
-    tone = 3 * np.sin(0.3 * np.arange(n))[None]
-    clicks = np.zeros((1, n))
-    clicks[0, 50::700] = 15
-    for pilot, best in [(tone, 512), (clicks, 32)]:
-        chosen = empirical_wiener(pilot, pilot, [32, 128, 512])
-        np.testing.assert_array_equal(chosen, empirical_wiener(pilot, pilot, [best]))

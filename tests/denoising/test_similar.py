@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 import fastcl
 from fastcl.denoising import restoration, similar
 from fastcl.denoising.scales import denoise_scales
-from fastcl.denoising.similar import refine, refine_once
+from fastcl.denoising.similar import Search, refine, refine_once
 
 
 def in_loops(noisy, pilot, side, group, half, stride):
@@ -49,36 +49,36 @@ def in_loops(noisy, pilot, side, group, half, stride):
     [(1, 17, 23), (3, 12, 14), (1, 40), (2, 25), (1, 7, 8, 9), (1, 4, 5), (1, 1, 30), (2, 2)],
     ids=str,
 )
-@pytest.mark.parametrize("slab", [1, 3, 16])
-def test_groups_equal_those_of_loops(rng, monkeypatch, shape, slab):
+@pytest.mark.parametrize(("slab", "stride"), [(1, 3), (3, 2), (16, 3)])
+def test_groups_equal_those_of_loops(rng, monkeypatch, shape, slab, stride):
     monkeypatch.setattr(similar, "SLAB", slab)
-    for name, value in {"GROUP": 9, "HALF": 4}.items():
-        monkeypatch.setattr(similar, name, value)
+    monkeypatch.setattr(similar, "GROUP", 9)
     pilot = 5 * gaussian_filter(rng.standard_normal(shape), (0, *[1.5] * (len(shape) - 1)))
     noisy = pilot + rng.standard_normal(shape)
-    found = refine_once(noisy, pilot, 3)
+    found = refine_once(noisy, pilot, Search(3, half=4, stride=stride))
     # Solving systems with condition numbers up to a thousand.
-    assert_within(found, in_loops(noisy, pilot, 3, 9, 4, similar.STRIDE), 1e-9)
+    assert_within(found, in_loops(noisy, pilot, 3, 9, 4, stride), 1e-9)
 
 
 def test_float32_is_close(rng):
     pilot = 5 * gaussian_filter(rng.standard_normal((1, 40, 30)), (0, 2, 2))
     noisy = pilot + rng.standard_normal(pilot.shape)
-    found = refine(noisy.astype(np.float32), pilot.astype(np.float32), 1.0)
+    found = refine(noisy.astype(np.float32), pilot.astype(np.float32), 1.0, Search())
     assert found.dtype == np.float32
     # Rounding may choose other patches where distances are nearly equal.
-    assert np.median(np.abs(found - refine(noisy, pilot, 1.0))) < 1e-3
+    assert np.median(np.abs(found - refine(noisy, pilot, 1.0, Search()))) < 1e-3
 
 
-def test_slabs_and_threads_do_not_change_a_bit(rng, monkeypatch):
-    pilot = rng.standard_normal((2, 60, 33))
+@pytest.mark.parametrize("shape", [(2, 60, 33), (2, 700)], ids=str)
+def test_threads_do_not_change_a_bit(rng, shape):
+    pilot = rng.standard_normal(shape)
     noisy = pilot + rng.standard_normal(pilot.shape)
     before = fastcl.get_num_threads()
     try:
         results = []
         for threads in (1, 2, 3):
             fastcl.set_num_threads(threads)
-            results.append(refine(noisy, pilot, 1.0))
+            results.append(refine(noisy, pilot, 1.0, Search()))
     finally:
         fastcl.set_num_threads(before)
     for result in results[1:]:
@@ -87,7 +87,7 @@ def test_slabs_and_threads_do_not_change_a_bit(rng, monkeypatch):
 
 def test_flat_pilots_and_equal_distances_are_no_trouble(rng):
     noisy = rng.standard_normal((1, 30, 30))
-    found = refine(noisy, np.zeros_like(noisy), 1.0)
+    found = refine(noisy, np.zeros_like(noisy), 1.0, Search())
     # A group of equal patches has no covariance: its mean is all that is left.
     np.testing.assert_allclose(found, 0, atol=1e-12)
 
@@ -97,9 +97,9 @@ def test_levels_of_channels_are_their_units(rng):
     noisy = pilot + 0.1 * rng.standard_normal(pilot.shape)
     units = np.array([1.0, 2.0, 4.0])
     scaled = units[:, None, None]
-    expected = refine(noisy, pilot, 0.1) * scaled
+    expected = refine(noisy, pilot, 0.1, Search()) * scaled
     np.testing.assert_allclose(
-        refine(noisy * scaled, pilot * scaled, 0.1 * units), expected, rtol=1e-9
+        refine(noisy * scaled, pilot * scaled, 0.1 * units, Search()), expected, rtol=1e-9
     )
 
 
