@@ -2,9 +2,13 @@
 
 For a reference patch, the most similar patches near it are those that differ least in the pilot.
 With the mean m and the covariance C of the group in the pilot, a noisy patch y of the group becomes
-m + C (C + I)^-1 (y - m), for noise with standard deviation one. A group may have fewer patches than
-a patch has numbers, so that the inverse is that of a matrix between patches: with centred patches P
-(g, s) of the pilot and Y = y - m, the result is m + Y P^T (P P^T + (g - 1) I)^-1 P.
+m + F (y - m), F = C (C + I)^-1, for noise with standard deviation one. A group may have fewer
+patches than a patch has numbers, so that the inverse is that of a matrix between patches: with
+centred patches P (g, s) of the pilot and Y = y - m, the result is Y P^T (P P^T + (g - 1) I)^-1 P.
+
+The pilot lacks some of the signal. Where the residual Y - Y F has more energy E in a group than the
+g ||I - F||^2 of the noise alone, it is no mere noise, and Wiener's share of it, 1 - g ||I - F||^2 /
+E, is added to the result.
 
 Signals are flat, with up to three axes of `sizes`. A patch that starts at k has the samples at
 k + offsets.
@@ -69,51 +73,69 @@ def choose_least(distances, chosen):
 
 
 @jit
-def solve_in_place(system, group):
-    # right = left^-1 right for a positive definite left, by elimination without pivots
-    # system (g, 2 g): left and right side by side
-    for k in range(group):
-        for i in range(k + 1, group):
+def invert_in_place(system, size):
+    # The right half of system (., 2 .) becomes the inverse of the left one, of which the first
+    # `size` rows and columns count: positive definite, by elimination without pivots
+    for k in range(size):
+        for j in range(size, 2 * size):
+            system[k, j] = j - size == k
+    for k in range(size):
+        for i in range(k + 1, size):
             factor = system[i, k] / system[k, k]
-            for j in range(k + 1, 2 * group):
+            for j in range(k + 1, size + k + 1):
                 system[i, j] -= factor * system[k, j]
-    for k in range(group - 1, -1, -1):
-        for i in range(k + 1, group):
+    for k in range(size - 1, -1, -1):
+        for i in range(k + 1, size):
             factor = system[k, i]
-            for j in range(group, 2 * group):
+            for j in range(size, 2 * size):
                 system[k, j] -= factor * system[i, j]
         pivot = system[k, k]
-        for j in range(group, 2 * group):
+        for j in range(size, 2 * size):
             system[k, j] /= pivot
 
 
 @jit
-def denoise_group(noisy, centred, transposed, group, system, products, out):
-    # out = Y P^T (P P^T + (g - 1) I)^-1 P
-    # noisy Y, centred P, out (g, p), transposed (p, g), system (g, 2 g), products (g, g), of which
-    # the first `group` rows count: products always take all, and so have one layout
+def denoise_group(noisy, centred, transposed, group, size, system, products, out):
+    # out = Y P^T W P + gamma (Y - Y P^T W P), with W = (P P^T + c I)^-1, c = g - 1, and Wiener's
+    # factor gamma of what the pilot lacks
+    # noisy Y, centred P, out (g, p), transposed (p, g), system (g, 2 g), products (2, g, g), of
+    # which the first `group` rows count: products always take all, and so have one layout; of the
+    # columns of Y and P the first `size` count
     for k in range(centred.shape[0]):
         for s in range(centred.shape[1]):
             if k >= group:
                 centred[k, s] = 0
             transposed[s, k] = centred[k, s]
     products[:] = 0
-    add_product(centred, transposed, products)
+    add_product(centred, transposed, products[0])
+    ridge = max(group - 1, 1)
     for i in range(group):
         for j in range(group):
-            system[i, j] = products[i, j]
-        system[i, i] += max(group - 1, 1)
-    products[:] = 0
-    add_product(noisy, transposed, products)
+            system[i, j] = products[0, i, j]
+        system[i, i] += ridge
+    invert_in_place(system, group)
+    squares = system.dtype.type(0)
+    products[0] = 0
     for i in range(group):
         for j in range(group):
-            system[j, group + i] = products[i, j]
-    solve_in_place(system, group)
-    for i in range(group):
-        for j in range(group):
-            products[j, i] = system[i, group + j]
+            value = system[i, group + j]
+            products[0, i, j] = value
+            squares += value * value
+    add_product(noisy, transposed, products[1])
+    system[:, : system.shape[0]] = 0
+    add_product(products[1], products[0], system[:, : system.shape[0]])
     out[:] = 0
-    add_product(products, centred, out)
+    add_product(system[:, : system.shape[0]], centred, out)
+    # The squares of the residual, and what they would be with noise alone
+    residual = system.dtype.type(0)
+    for i in range(group):
+        for s in range(size):
+            residual += (noisy[i, s] - out[i, s]) ** 2
+    of_noise = group * (size - group + ridge * ridge * squares)
+    gain = max(1 - of_noise / max(residual, of_noise), 0)
+    for i in range(group):
+        for s in range(size):
+            out[i, s] += gain * (noisy[i, s] - out[i, s])
 
 
 @jit
@@ -148,7 +170,7 @@ def similar_slab(
     y_rows, p_rows = np.zeros((group, padded), noisy.dtype), np.zeros((group, padded), noisy.dtype)
     transposed = np.empty((padded, group), noisy.dtype)
     system = np.empty((group, 2 * group), noisy.dtype)
-    products = np.empty((group, group), noisy.dtype)
+    products = np.empty((2, group, group), noisy.dtype)
     out = np.empty((group, padded), noisy.dtype)
     total[:] = 0
     weights[:] = 0
@@ -173,7 +195,7 @@ def similar_slab(
                     for s in range(size):
                         y_rows[k, s] -= mean[s]
                         p_rows[k, s] -= mean[s]
-                denoise_group(y_rows, p_rows, transposed, found, system, products, out)
+                denoise_group(y_rows, p_rows, transposed, found, size, system, products, out)
                 for k in range(found):
                     start = places[chosen[k]] - skip
                     for s in range(size):
