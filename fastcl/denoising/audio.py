@@ -168,8 +168,8 @@ def denoise_audio(
     -----
     The patches of two lapped transforms, half a frame apart, are replaced by their posterior means.
     The length of the frames is that which leaves the least energy below three sigma. In the second
-    stage, stretches of 8 ms and more are denoised in groups of 40 that are similar in the result of
-    the first, and at most 64 ms apart.
+    stage, stretches of 8 or 16 ms are denoised in groups: with each go the 39 within 64 ms that are
+    most similar to it in the result of the first. Its time grows as the square of the rate.
     Memory: some ten copies of the sound.
 
     Examples

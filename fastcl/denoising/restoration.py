@@ -69,9 +69,9 @@ def denoise_signal(
         They are denoised through Anscombe's transform and its exact unbiased inverse, on a model of
         values in [0, 1]. See Makitalo and Foi, IEEE TIP 2011.
     second_stage : bool, optional
-        Whether to denoise once more in groups of patches that are similar in the first estimate,
-        which for images is one at two scales. By default that is done for photographs in colour and
-        for sound, and never under a map of the noise.
+        Whether to denoise once more, in groups of patches that are similar in the first estimate
+        (for images, that of two scales). By default this is done for photographs in colour and for
+        sound, and never under a map of the noise.
     stride : int, optional
         Distance of neighbouring patches along each axis, at most their smallest side: 1 by default,
         2 for sound. With 2, an image takes a quarter of the time, and loses some of the quality.

@@ -16,7 +16,7 @@ from ..backend import contiguous, kernel, to_device_of, to_host
 
 SIDES = (6, 8)  # of the patches of images: under moderate and under strong noise
 GROUP = 40  # patches of a group
-SLAB = 16  # reference positions along the first axis that share one partial sum
+SLAB = 16  # reference positions along one axis that share one partial sum
 
 
 class Search(NamedTuple):
@@ -57,14 +57,16 @@ def refine(noisy: NDArray, pilot: NDArray, sigma: Any, search: Search) -> NDArra
 def refine_once(noisy: NDArray, pilot: NDArray, search: Search) -> NDArray:
     """One round, for noise with standard deviation one."""
     shape, stride = noisy.shape[1:], search.stride
-    # Slabs are cut along the first axis, and neighbours are compared along the last.
+    # Neighbours are compared along the last axis.
     sizes = {1: (1, 1, *shape), 2: (shape[0], 1, shape[-1]), 3: shape}[len(shape)]
     patch = tuple(min(search.side, size) for size in sizes)
     half = tuple(search.half if size > 1 else 0 for size in sizes)
     places = [
         _references(size - length + 1, stride) for size, length in zip(sizes, patch, strict=True)
     ]
-    cut = 2 if sizes[:2] == (1, 1) else 0  # the axis that slabs are cut along, as in the kernel
+    cut = (
+        2 if sizes[:2] == (1, 1) else 0
+    )  # slabs are cut along the first axis that there is, as in the kernel
     tasks = -(-len(places[cut]) // SLAB)
     rows = min(sizes[cut], (SLAB - 1) * stride + 2 * half[cut] + patch[cut])
     slab = tuple(rows if axis == cut else size for axis, size in enumerate(sizes))

@@ -26,8 +26,10 @@ from .splitting import Splitting
 FRAME = 0.016  # seconds: a frame for learning
 PATCH = (4, 4)  # frames, bins
 LENGTHS = (1, 2, 4, 8)  # of the frames for denoising, in those for learning
+EXACT = 1e-4  # noise of a lower level than this, for a sound of level 1, needs double precision
 REACH = 4  # largest distance of similar stretches, in frames for learning
 ROUNDS = 3  # of the second stage
+WEAK = 0.75  # share of the noise that the first stage takes out, where noise is weak, at most
 MIN_LEVEL = 0.03  # least power that a sound is taken to have, in units of that of its noise
 BLOCK = (4, 16)  # frames, bins: blocks for the level of the noise
 QUIET = 0.05  # share of the blocks that have nothing but noise
@@ -50,12 +52,15 @@ def denoise_sound(
     levels = np.broadcast_to(np.asarray(sigma, np.float64), len(sound))
     candidates = [shortest * length for length in LENGTHS]
     bins = choose_bins(unit, levels, candidates)
+    if levels.min() > EXACT:  # twice as fast
+        unit = unit.astype(np.float32)
     clean = _first_stage(splitting, unit, sigma, bins)
     if second_stage:
-        side = max(shortest // 2, bins // 4)
-        search = Search(side, REACH * shortest, max(side // 2, 1), ROUNDS)
-        # Single precision is enough here too.
-        clean = refine(unit.astype(np.float32), clean.astype(np.float32), sigma, search)
+        side = shortest // 2
+        # Under weak noise a group is too small to span long stretches.
+        if np.mean(np.square((unit - clean) / levels[:, None])) > WEAK:
+            side = max(side, bins // 8)
+        clean = refine(unit, clean, sigma, Search(side, REACH * shortest, side // 2, ROUNDS))
     clean = clean * sound.dtype.type(level) + means.astype(sound.dtype)
     return to_device_of(np.ascontiguousarray(clean), noisy)
 
@@ -66,12 +71,11 @@ def _first_stage(
     """Half-quadratic splitting on two lapped transforms, half a frame apart."""
     clean = np.zeros_like(sound)
     for shift in (0, bins // 2):
-        # Single precision is enough for an estimate, and twice as fast.
-        coefficients = lapped(sound, bins, shift).astype(np.float32)
+        coefficients = lapped(sound, bins, shift)
         mixed = splitting(coefficients, NoiseLevel(sigma, coefficients.shape, 0))
         # Take out the noisy coefficients, which the pass counts as one more patch.
         counts = patch_counts(coefficients.shape[1:], PATCH, splitting.stride)
-        estimate = mixed + (mixed - coefficients) / counts.astype(np.float32)
+        estimate = mixed + (mixed - coefficients) / counts.astype(sound.dtype)
         clean += unlapped(estimate, shift, sound.shape[1]) / 2
     return clean
 

@@ -6,9 +6,9 @@ m + F (y - m), F = C (C + I)^-1, for noise with standard deviation one. A group 
 patches than a patch has numbers, so that the inverse is that of a matrix between patches: with
 centred patches P (g, s) of the pilot and Y = y - m, the result is Y P^T (P P^T + (g - 1) I)^-1 P.
 
-The pilot lacks some of the signal. Where the residual Y - Y F has more energy E in a group than the
-g ||I - F||^2 of the noise alone, it is no mere noise, and Wiener's share of it, 1 - g ||I - F||^2 /
-E, is added to the result.
+The pilot has lost some of the signal. Noise alone would leave the energy N = g ||I - F||^2 in the
+residual Y - Y F of a group; if there is more, E, the residual times 1 - N / E, Wiener's factor, is
+added to the result.
 
 Signals are flat, with up to three axes of `sizes`. A patch that starts at k has the samples at
 k + offsets.
@@ -23,7 +23,7 @@ from .threads import parallel, share
 from .tile import add_product, jit
 
 LANES = 16  # numbers in the widest vector
-BISECTIONS = 24  # of the distance that the most similar patches have at most
+BISECTIONS = 40  # of the distance that the most similar patches have at most
 
 
 @jit
@@ -42,30 +42,34 @@ def patch_distances(pilot, at, places, row, offsets, distances):
 
 
 @jit
-def choose_least(distances, chosen):
-    # Indices of the `chosen.size` least distances, above -2, in order; returns how many there are
-    if distances.size <= chosen.size:
-        for k in range(distances.size):
+def choose_least(distances, own, chosen):
+    # Indices of the `chosen.size` least distances, `own` among them; returns how many there are
+    count = distances.size
+    if count <= chosen.size:
+        for k in range(count):
             chosen[k] = k
-        return distances.size
-    low, high = distances.dtype.type(-2), distances[0]
-    for k in range(distances.size):
+        return count
+    distances[own] = -1
+    low, high = distances.dtype.type(-1), distances.dtype.type(0)
+    for k in range(count):
         high = max(high, distances[k])
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
         below = 0
-        for k in range(distances.size):
+        for k in range(count):
             below += distances[k] <= middle
         if below < chosen.size:
             low = middle
         else:
             high = middle
-    left = chosen.size  # places for distances between low and high, which are nearly equal
-    for k in range(distances.size):
-        left -= distances[k] <= low
+            if below == chosen.size:
+                break
+    left = chosen.size - 1  # places for distances between low and high, which are nearly equal
+    for k in range(count):
+        left -= distances[k] <= low and k != own
     found = 0
-    for k in range(distances.size):
-        if distances[k] <= low or (distances[k] <= high and left > 0):
+    for k in range(count):
+        if k == own or distances[k] <= low or (distances[k] <= high and left > 0):
             left -= distances[k] > low
             chosen[found] = k
             found += 1
@@ -73,66 +77,68 @@ def choose_least(distances, chosen):
 
 
 @jit
-def invert_in_place(system, size):
-    # The right half of system (., 2 .) becomes the inverse of the left one, of which the first
-    # `size` rows and columns count: positive definite, by elimination without pivots
-    for k in range(size):
-        for j in range(size, 2 * size):
-            system[k, j] = j - size == k
+def solve_in_place(system, size):
+    # right = left^-1 right for a positive definite left, by elimination without pivots
+    # system (., .): left (size, size), and beside it right (size, 2 size)
+    width = 3 * size
     for k in range(size):
         for i in range(k + 1, size):
             factor = system[i, k] / system[k, k]
-            for j in range(k + 1, size + k + 1):
+            for j in range(k + 1, width):
                 system[i, j] -= factor * system[k, j]
     for k in range(size - 1, -1, -1):
         for i in range(k + 1, size):
             factor = system[k, i]
-            for j in range(size, 2 * size):
+            for j in range(size, width):
                 system[k, j] -= factor * system[i, j]
         pivot = system[k, k]
-        for j in range(size, 2 * size):
+        for j in range(size, width):
             system[k, j] /= pivot
 
 
 @jit
 def denoise_group(noisy, centred, transposed, group, size, system, products, out):
-    # out = Y P^T W P + gamma (Y - Y P^T W P), with W = (P P^T + c I)^-1, c = g - 1, and Wiener's
-    # factor gamma of what the pilot lacks
-    # noisy Y, centred P, out (g, p), transposed (p, g), system (g, 2 g), products (2, g, g), of
-    # which the first `group` rows count: products always take all, and so have one layout; of the
-    # columns of Y and P the first `size` count
+    # out = Y F + gain (Y - Y F), F = P^T W P, W = (P P^T + c I)^-1, c = g - 1 and what hides the
+    # rounding of P P^T
+    # noisy Y, centred P, out (g, p), transposed (p, g), system (g, 3 g), products (g, g), of which
+    # the first `group` rows count: products always take all, and so have one layout; of the columns
+    # of Y and P the first `size` count
     for k in range(centred.shape[0]):
         for s in range(centred.shape[1]):
             if k >= group:
                 centred[k, s] = 0
             transposed[s, k] = centred[k, s]
     products[:] = 0
-    add_product(centred, transposed, products[0])
-    ridge = max(group - 1, 1)
+    add_product(centred, transposed, products)
+    trace = system.dtype.type(0)
+    for i in range(group):
+        trace += products[i, i]
+    ridge = max(group - 1, 1) + 4 * np.finfo(system.dtype).eps * trace
     for i in range(group):
         for j in range(group):
-            system[i, j] = products[0, i, j]
+            system[i, j] = products[i, j]
+            system[i, 2 * group + j] = i == j
         system[i, i] += ridge
-    invert_in_place(system, group)
-    squares = system.dtype.type(0)
-    products[0] = 0
+    products[:] = 0
+    add_product(noisy, transposed, products)
     for i in range(group):
         for j in range(group):
-            value = system[i, group + j]
-            products[0, i, j] = value
-            squares += value * value
-    add_product(noisy, transposed, products[1])
-    system[:, : system.shape[0]] = 0
-    add_product(products[1], products[0], system[:, : system.shape[0]])
+            system[j, group + i] = products[i, j]
+    solve_in_place(system, group)  # now W P Y^T, and W
+    squares = system.dtype.type(0)
+    for i in range(group):
+        for j in range(group):
+            products[j, i] = system[i, group + j]
+            squares += system[i, 2 * group + j] ** 2
     out[:] = 0
-    add_product(system[:, : system.shape[0]], centred, out)
-    # The squares of the residual, and what they would be with noise alone
+    add_product(products, centred, out)
     residual = system.dtype.type(0)
     for i in range(group):
         for s in range(size):
             residual += (noisy[i, s] - out[i, s]) ** 2
-    of_noise = group * (size - group + ridge * ridge * squares)
-    gain = max(1 - of_noise / max(residual, of_noise), 0)
+    # Noise alone would leave ||I - F||^2 in every patch
+    of_noise = group * max(size - group + ridge * ridge * squares, 0)
+    gain = 1 - of_noise / residual if residual > of_noise else system.dtype.type(0)
     for i in range(group):
         for s in range(size):
             out[i, s] += gain * (noisy[i, s] - out[i, s])
@@ -169,8 +175,8 @@ def similar_slab(
     distances, mean = np.empty(window, noisy.dtype), np.empty(size, noisy.dtype)
     y_rows, p_rows = np.zeros((group, padded), noisy.dtype), np.zeros((group, padded), noisy.dtype)
     transposed = np.empty((padded, group), noisy.dtype)
-    system = np.empty((group, 2 * group), noisy.dtype)
-    products = np.empty((2, group, group), noisy.dtype)
+    system = np.empty((group, 3 * group), noisy.dtype)
+    products = np.empty((group, group), noisy.dtype)
     out = np.empty((group, padded), noisy.dtype)
     total[:] = 0
     weights[:] = 0
@@ -180,8 +186,7 @@ def similar_slab(
                 count, row, own = nearby_places(x, y, z, sizes, patch, half, places)
                 at = (x * sizes[1] + y) * sizes[2] + z
                 patch_distances(pilot, at, places[:count], row, offsets, distances[:count])
-                distances[own] = -1  # before all others, so that the groups cover every sample
-                found = choose_least(distances[:count], chosen)
+                found = choose_least(distances[:count], own, chosen)
                 mean[:] = 0
                 for k in range(found):
                     start = places[chosen[k]]

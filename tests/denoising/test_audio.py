@@ -141,6 +141,14 @@ def test_noise_alone_nearly_vanishes(learned):
     assert fastcl.denoise_audio(learned.mono, noise, 0.1).std() < 0.02
 
 
+@pytest.mark.parametrize("sigma", [1e-2, 1e-4, 1e-7])
+def test_weak_noise_never_grows(learned, sigma):
+    clean = tones(9)
+    clean[clean.size // 3 : clean.size // 2] = 0
+    found = fastcl.denoise_audio(learned.mono, with_noise(clean, sigma), sigma)
+    assert np.square(found - clean).mean() < 1.05 * sigma**2
+
+
 def test_every_patch_counts_the_same_at_every_stride(learned):
     noisy = with_noise(tones(9), 0.1)
     every, some = (
