@@ -64,9 +64,8 @@ def refine_once(noisy: NDArray, pilot: NDArray, search: Search) -> NDArray:
     places = [
         _references(size - length + 1, stride) for size, length in zip(sizes, patch, strict=True)
     ]
-    cut = (
-        2 if sizes[:2] == (1, 1) else 0
-    )  # slabs are cut along the first axis that there is, as in the kernel
+    # Slabs are cut along the first axis that there is, as in the kernel.
+    cut = 2 if sizes[:2] == (1, 1) else 0
     tasks = -(-len(places[cut]) // SLAB)
     rows = min(sizes[cut], (SLAB - 1) * stride + 2 * half[cut] + patch[cut])
     slab = tuple(rows if axis == cut else size for axis, size in enumerate(sizes))

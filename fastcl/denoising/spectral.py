@@ -26,10 +26,10 @@ from .splitting import Splitting
 FRAME = 0.016  # seconds: a frame for learning
 PATCH = (4, 4)  # frames, bins
 LENGTHS = (1, 2, 4, 8)  # of the frames for denoising, in those for learning
-EXACT = 1e-4  # noise of a lower level than this, for a sound of level 1, needs double precision
+MIN_SINGLE = 1e-4  # least noise, relative to the sound, at which single precision is enough
 REACH = 4  # largest distance of similar stretches, in frames for learning
 ROUNDS = 3  # of the second stage
-WEAK = 0.75  # share of the noise that the first stage takes out, where noise is weak, at most
+MIN_REMOVED = 0.75  # share of the noise that the first stage must remove for long stretches
 MIN_LEVEL = 0.03  # least power that a sound is taken to have, in units of that of its noise
 BLOCK = (4, 16)  # frames, bins: blocks for the level of the noise
 QUIET = 0.05  # share of the blocks that have nothing but noise
@@ -52,13 +52,13 @@ def denoise_sound(
     levels = np.broadcast_to(np.asarray(sigma, np.float64), len(sound))
     candidates = [shortest * length for length in LENGTHS]
     bins = choose_bins(unit, levels, candidates)
-    if levels.min() > EXACT:  # twice as fast
+    if levels.min() > MIN_SINGLE:  # twice as fast
         unit = unit.astype(np.float32)
     clean = _first_stage(splitting, unit, sigma, bins)
     if second_stage:
         side = shortest // 2
-        # Under weak noise a group is too small to span long stretches.
-        if np.mean(np.square((unit - clean) / levels[:, None])) > WEAK:
+        # Where the noise is weak, a group is too small to span long stretches.
+        if np.mean(np.square((unit - clean) / levels[:, None])) > MIN_REMOVED:
             side = max(side, bins // 8)
         clean = refine(unit, clean, sigma, Search(side, REACH * shortest, side // 2, ROUNDS))
     clean = clean * sound.dtype.type(level) + means.astype(sound.dtype)

@@ -79,7 +79,7 @@ def choose_least(distances, own, chosen):
 @jit
 def solve_in_place(system, size):
     # right = left^-1 right for a positive definite left, by elimination without pivots
-    # system (., .): left (size, size), and beside it right (size, 2 size)
+    # system: left (size, size) in its first rows and columns, then right (size, 2 size)
     width = 3 * size
     for k in range(size):
         for i in range(k + 1, size):
@@ -98,8 +98,8 @@ def solve_in_place(system, size):
 
 @jit
 def denoise_group(noisy, centred, transposed, group, size, system, products, out):
-    # out = Y F + gain (Y - Y F), F = P^T W P, W = (P P^T + c I)^-1, c = g - 1 and what hides the
-    # rounding of P P^T
+    # out = Y F + gain (Y - Y F), F = P^T W P, W = (P P^T + c I)^-1, where c is g - 1 and a little
+    # more, so that rounding does not make the matrix singular
     # noisy Y, centred P, out (g, p), transposed (p, g), system (g, 3 g), products (g, g), of which
     # the first `group` rows count: products always take all, and so have one layout; of the columns
     # of Y and P the first `size` count

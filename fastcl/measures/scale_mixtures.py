@@ -33,7 +33,7 @@ from .pointwise import OVERFLOW
 from .scale_mixture_starts import check_centred, common_scales, first_covariances, pad_columns
 
 MIN_WEIGHT = 1e-12  # smallest weight of a term, because a fit may drive weights to zero
-MAX_EXCESS = 4  # of a tail's variance of greatest likelihood over that with the points' energy
+MAX_EXCESS = 4  # largest ratio of a tail's most likely variance to the one that keeps the energy
 PRIOR_SHARE = 1e-3  # weight of the pooled tail, relative to that of an average component
 RIDGE = 1e-3  # share of the common covariance that a fit adds to the covariance of each component
 
