@@ -4,11 +4,11 @@ For a reference patch, the most similar patches near it are those that differ le
 With the mean m and the covariance C of the group in the pilot, a noisy patch y of the group becomes
 m + F (y - m), F = C (C + I)^-1, for noise with standard deviation one. A group may have fewer
 patches than a patch has numbers, so that the inverse is that of a matrix between patches: with
-centred patches P (g, s) of the pilot and Y = y - m, the result is Y P^T (P P^T + (g - 1) I)^-1 P.
+centred patches P (g, s) of the pilot, F = P^T (P P^T + (g - 1) I)^-1 P.
 
 The pilot has lost some of the signal. Noise alone would leave the energy N = g ||I - F||^2 in the
-residual Y - Y F of a group; if there is more, E, the residual times 1 - N / E, Wiener's factor, is
-added to the result.
+residual Y - Y F of a group, where Y = y - m. If there is more, E, the residual times 1 - N / E,
+Wiener's factor, is added to the result.
 
 Signals are flat, with up to three axes of `sizes`. A patch that starts at k has the samples at
 k + offsets.
