@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backend import contiguous, kernel, to_device_of, to_host
+from ..kernels.similar import LANES
 
 SIDES = (6, 8)  # of the patches of images: under moderate and under strong noise
 GROUP = 40  # patches of a group
@@ -71,7 +72,9 @@ def refine_once(noisy: NDArray, pilot: NDArray, search: Search) -> NDArray:
     slab = tuple(rows if axis == cut else size for axis, size in enumerate(sizes))
     total = np.empty((tasks, len(noisy) * math.prod(slab)), noisy.dtype)
     weights = np.empty((tasks, math.prod(slab)), noisy.dtype)
-    flat = [contiguous(signal, noisy.dtype).reshape(-1) for signal in (noisy, pilot)]
+    # The kernel reads some numbers past the last one.
+    padded = np.append(pilot.reshape(-1), np.zeros(LANES, pilot.dtype))
+    flat = contiguous(noisy, noisy.dtype).reshape(-1), contiguous(padded, noisy.dtype)
     offsets, out_offsets = (_offsets(len(noisy), axes, patch) for axes in (sizes, slab))
     kernel("denoise_similar", like=noisy)(
         *flat, *places, sizes, patch, half, GROUP, offsets, SLAB, out_offsets, total, weights

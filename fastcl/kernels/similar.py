@@ -13,8 +13,8 @@ Wiener's factor, is added to the result.
 Signals are flat, with up to three axes of `sizes`. A patch that starts at k has the samples at
 k + offsets.
 
-Letters in shapes: g patches of a group, s numbers in a patch, p the same padded to a multiple of
-LANES.
+Letters in shapes: g patches of a group, padded to a multiple of BLOCK, s numbers in a patch, p the
+same padded to a multiple of LANES, w >= 3 g columns of a system, also a multiple of LANES.
 """
 
 import numpy as np
@@ -23,22 +23,29 @@ from .threads import parallel, share
 from .tile import add_product, jit
 
 LANES = 16  # numbers in the widest vector
+BLOCK = 8  # rows that are eliminated at a time
 BISECTIONS = 40  # of the distance that the most similar patches have at most
 
 
 @jit
-def patch_distances(pilot, at, places, row, offsets, distances):
+def patch_distances(pilot, at, places, row, offsets, sums, distances):
     # distances_k = sum_s (pilot[places_k + offsets_s] - pilot[at + offsets_s])^2, for places that
-    # come in rows of `row` neighbours
-    # places, distances (g,), offsets (s,)
-    distances[:] = 0
+    # come in rows of `row` neighbours; LANES numbers follow the last sample of the pilot
+    # places, distances (places,), offsets (s,), sums: a row for each, padded to a multiple of LANES
+    rows = places.size // row
+    padded = (row + LANES - 1) // LANES * LANES
+    sums[:rows] = 0
     for s in range(offsets.size):
         value = pilot[at + offsets[s]]
-        for first in range(0, places.size, row):
-            start = places[first] + offsets[s]
-            for k in range(row):
-                difference = pilot[start + k] - value
-                distances[first + k] += difference * difference
+        for i in range(rows):
+            start = places[i * row] + offsets[s]
+            near, row_sums = pilot[start : start + padded], sums[i]
+            for k in range(padded):
+                difference = near[k] - value
+                row_sums[k] += difference * difference
+    for i in range(rows):
+        for k in range(row):
+            distances[i * row + k] = sums[i, k]
 
 
 @jit
@@ -77,33 +84,54 @@ def choose_least(distances, own, chosen):
 
 
 @jit
-def solve_in_place(system, size):
-    # right = left^-1 right for a positive definite left, by elimination without pivots
-    # system: left (size, size) in its first rows and columns, then right (size, 2 size)
-    width = 3 * size
-    for k in range(size):
-        for i in range(k + 1, size):
-            factor = system[i, k] / system[k, k]
-            for j in range(k + 1, width):
-                system[i, j] -= factor * system[k, j]
-    for k in range(size - 1, -1, -1):
-        for i in range(k + 1, size):
-            factor = system[k, i]
-            for j in range(size, width):
-                system[k, j] -= factor * system[i, j]
-        pivot = system[k, k]
-        for j in range(size, width):
-            system[k, j] /= pivot
+def invert_block(block, inverse):
+    # inverse = block^-1 for a positive definite block (BLOCK, BLOCK), which is lost
+    for i in range(BLOCK):
+        for j in range(BLOCK):
+            inverse[i, j] = i == j
+    for k in range(BLOCK):
+        scale = 1 / block[k, k]
+        for j in range(BLOCK):
+            block[k, j] *= scale
+            inverse[k, j] *= scale
+        for i in range(BLOCK):
+            factor = block[i, k]
+            if i != k:
+                for j in range(BLOCK):
+                    block[i, j] -= factor * block[k, j]
+                    inverse[i, j] -= factor * inverse[k, j]
 
 
 @jit
-def denoise_group(noisy, centred, transposed, group, size, system, products, out):
+def solve_in_place(system, rows, factors, block, inverse):
+    # right = left^-1 right for a positive definite left: Gauss-Jordan elimination by blocks
+    # system (g, w): left (g, g), then right; rows (BLOCK, w), factors (g, BLOCK), block and inverse
+    # (BLOCK, BLOCK)
+    for first in range(0, system.shape[0], BLOCK):
+        last = first + BLOCK
+        for i in range(system.shape[0]):
+            for j in range(BLOCK):
+                factors[i, j] = -system[i, first + j]
+        for i in range(BLOCK):
+            for j in range(BLOCK):
+                block[i, j] = system[first + i, first + j]
+                factors[first + i, j] = 0
+        invert_block(block, inverse)
+        rows[:] = 0
+        add_product(inverse, system[first:last], rows)
+        add_product(factors, rows, system)
+        system[first:last] = rows
+
+
+@jit
+def denoise_group(noisy, centred, transposed, group, size, scratch, products, out):
     # out = Y F + gain (Y - Y F), F = P^T W P, W = (P P^T + c I)^-1, where c is g - 1 and a little
     # more, so that rounding does not make the matrix singular
-    # noisy Y, centred P, out (g, p), transposed (p, g), system (g, 3 g), products (g, g), of which
-    # the first `group` rows count: products always take all, and so have one layout; of the columns
-    # of Y and P the first `size` count
-    for k in range(centred.shape[0]):
+    # noisy Y, centred P, out (g, p), transposed (p, g), products (g, g), of which the first `group`
+    # rows count: products always take all, and so have one layout; of the columns of Y and P the
+    # first `size` count; scratch: the arguments of solve_in_place
+    system, patches = scratch[0], centred.shape[0]
+    for k in range(patches):
         for s in range(centred.shape[1]):
             if k >= group:
                 centred[k, s] = 0
@@ -114,22 +142,24 @@ def denoise_group(noisy, centred, transposed, group, size, system, products, out
     for i in range(group):
         trace += products[i, i]
     ridge = max(group - 1, 1) + 4 * np.finfo(system.dtype).eps * trace
-    for i in range(group):
-        for j in range(group):
+    for i in range(patches):
+        for j in range(patches):
             system[i, j] = products[i, j]
-            system[i, 2 * group + j] = i == j
+            system[i, 2 * patches + j] = i == j
         system[i, i] += ridge
     products[:] = 0
     add_product(noisy, transposed, products)
-    for i in range(group):
-        for j in range(group):
-            system[j, group + i] = products[i, j]
-    solve_in_place(system, group)  # now W P Y^T, and W
+    for i in range(patches):
+        for j in range(patches):
+            system[j, patches + i] = products[i, j] if i < group else 0
+    solve_in_place(*scratch)  # now W P Y^T, and W
     squares = system.dtype.type(0)
     for i in range(group):
         for j in range(group):
-            products[j, i] = system[i, group + j]
-            squares += system[i, 2 * group + j] ** 2
+            squares += system[i, 2 * patches + j] ** 2
+    for i in range(patches):
+        for j in range(patches):
+            products[j, i] = system[i, patches + j]
     out[:] = 0
     add_product(products, centred, out)
     residual = system.dtype.type(0)
@@ -167,17 +197,25 @@ def similar_slab(
     # Adds the denoised patches of the groups of all reference patches at (x, y, z) to `total`,
     # which starts `skip` samples after the signal, and their number to `weights`
     # noisy, pilot, total (samples,), offsets, out_offsets (s,), weights (samples of one channel,)
-    window = (2 * half[0] + 1) * (2 * half[1] + 1) * (2 * half[2] + 1)
+    row = min(2 * half[2] + 1, sizes[2] - patch[2] + 1)
+    window = (2 * half[0] + 1) * (2 * half[1] + 1) * row
     size = offsets.size
     own_size = patch[0] * patch[1] * patch[2]
+    dtype = noisy.dtype
     padded = (size + LANES - 1) // LANES * LANES
+    patches = (group + BLOCK - 1) // BLOCK * BLOCK
+    width = (3 * patches + LANES - 1) // LANES * LANES
     places, chosen = np.empty(window, np.int64), np.empty(group, np.int64)
-    distances, mean = np.empty(window, noisy.dtype), np.empty(size, noisy.dtype)
-    y_rows, p_rows = np.zeros((group, padded), noisy.dtype), np.zeros((group, padded), noisy.dtype)
-    transposed = np.empty((padded, group), noisy.dtype)
-    system = np.empty((group, 3 * group), noisy.dtype)
-    products = np.empty((group, group), noisy.dtype)
-    out = np.empty((group, padded), noisy.dtype)
+    sums = np.empty((window // row, (row + LANES - 1) // LANES * LANES), dtype)
+    distances, mean = np.empty(window, dtype), np.empty(size, dtype)
+    y_rows, p_rows = np.zeros((patches, padded), dtype), np.zeros((patches, padded), dtype)
+    transposed = np.empty((padded, patches), dtype)
+    system, rows = np.zeros((patches, width), dtype), np.empty((BLOCK, width), dtype)
+    factors = np.empty((patches, BLOCK), dtype)
+    block, inverse = np.empty((BLOCK, BLOCK), dtype), np.empty((BLOCK, BLOCK), dtype)
+    scratch = (system, rows, factors, block, inverse)
+    products = np.empty((patches, patches), dtype)
+    out = np.empty((patches, padded), dtype)
     total[:] = 0
     weights[:] = 0
     for x in xs:
@@ -185,7 +223,7 @@ def similar_slab(
             for z in zs:
                 count, row, own = nearby_places(x, y, z, sizes, patch, half, places)
                 at = (x * sizes[1] + y) * sizes[2] + z
-                patch_distances(pilot, at, places[:count], row, offsets, distances[:count])
+                patch_distances(pilot, at, places[:count], row, offsets, sums, distances[:count])
                 found = choose_least(distances[:count], own, chosen)
                 mean[:] = 0
                 for k in range(found):
@@ -200,7 +238,7 @@ def similar_slab(
                     for s in range(size):
                         y_rows[k, s] -= mean[s]
                         p_rows[k, s] -= mean[s]
-                denoise_group(y_rows, p_rows, transposed, found, size, system, products, out)
+                denoise_group(y_rows, p_rows, transposed, found, size, scratch, products, out)
                 for k in range(found):
                     start = places[chosen[k]] - skip
                     for s in range(size):
