@@ -44,7 +44,7 @@ class Search(NamedTuple):
 def refine(noisy: NDArray, pilot: NDArray, sigma: Any, search: Search) -> NDArray:
     """The signal (C, *axes) denoised in groups of patches that are similar in the pilot.
 
-    sigma is a number or one per channel. Memory: eight times the signal. On the host.
+    sigma is a number or one per channel. Memory: nine times the signal. On the host.
     """
     levels = np.broadcast_to(sigma, len(noisy)).astype(noisy.dtype)
     units = levels.reshape(-1, *[1] * (noisy.ndim - 1))
