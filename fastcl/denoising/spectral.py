@@ -26,7 +26,7 @@ from .splitting import Splitting
 FRAME = 0.016  # seconds: a frame for learning
 PATCH = (4, 4)  # frames, bins
 LENGTHS = (1, 2, 4, 8)  # of the frames for denoising, in those for learning
-MIN_SINGLE = 1e-4  # least noise, relative to the sound, at which single precision is enough
+MIN_SINGLE = 1e-3  # least noise, relative to the sound, at which single precision is enough
 REACH = 4  # largest distance of similar stretches, in frames for learning
 ROUNDS = 3  # of the second stage
 MIN_REMOVED = 0.75  # share of the noise that the first stage must remove for long stretches
