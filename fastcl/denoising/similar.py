@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backend import contiguous, kernel, to_device_of, to_host
-from ..kernels.similar import LANES
 
 SIDES = (6, 8)  # of the patches of images: under moderate and under strong noise
 GROUP = 40  # patches of a group
@@ -44,7 +43,7 @@ class Search(NamedTuple):
 def refine(noisy: NDArray, pilot: NDArray, sigma: Any, search: Search) -> NDArray:
     """The signal (C, *axes) denoised in groups of patches that are similar in the pilot.
 
-    sigma is a number or one per channel. Memory: nine times the signal. On the host.
+    sigma is a number or one per channel. Memory: eight times the signal. On the host.
     """
     levels = np.broadcast_to(sigma, len(noisy)).astype(noisy.dtype)
     units = levels.reshape(-1, *[1] * (noisy.ndim - 1))
@@ -72,9 +71,7 @@ def refine_once(noisy: NDArray, pilot: NDArray, search: Search) -> NDArray:
     slab = tuple(rows if axis == cut else size for axis, size in enumerate(sizes))
     total = np.empty((tasks, len(noisy) * math.prod(slab)), noisy.dtype)
     weights = np.empty((tasks, math.prod(slab)), noisy.dtype)
-    # The kernel reads some numbers past the last one.
-    padded = np.append(pilot.reshape(-1), np.zeros(LANES, pilot.dtype))
-    flat = contiguous(noisy, noisy.dtype).reshape(-1), contiguous(padded, noisy.dtype)
+    flat = [contiguous(signal, noisy.dtype).reshape(-1) for signal in (noisy, pilot)]
     offsets, out_offsets = (_offsets(len(noisy), axes, patch) for axes in (sizes, slab))
     kernel("denoise_similar", like=noisy)(
         *flat, *places, sizes, patch, half, GROUP, offsets, SLAB, out_offsets, total, weights

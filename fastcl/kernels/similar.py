@@ -30,7 +30,7 @@ BISECTIONS = 40  # of the distance that the most similar patches have at most
 @jit
 def patch_distances(pilot, at, places, row, offsets, sums, distances):
     # distances_k = sum_s (pilot[places_k + offsets_s] - pilot[at + offsets_s])^2, for places that
-    # come in rows of `row` neighbours; LANES numbers follow the last sample of the pilot
+    # come in rows of `row` neighbours
     # places, distances (places,), offsets (s,), sums: a row for each, padded to a multiple of LANES
     rows = places.size // row
     padded = (row + LANES - 1) // LANES * LANES
@@ -40,7 +40,7 @@ def patch_distances(pilot, at, places, row, offsets, sums, distances):
         for i in range(rows):
             start = places[i * row] + offsets[s]
             near, row_sums = pilot[start : start + padded], sums[i]
-            for k in range(padded):
+            for k in range(near.size):  # fewer than `padded` at the end of the pilot
                 difference = near[k] - value
                 row_sums[k] += difference * difference
     for i in range(rows):
