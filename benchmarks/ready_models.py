@@ -106,6 +106,9 @@ def compare(photographs, sigma):
         "wavelets": lambda noisy, level, clean: wavelets(noisy, level),
         "BM3D": bm3d and (lambda noisy, level, clean: bm3d(noisy, level)),
         "fastcl": lambda noisy, level, clean: fastcl.denoise_image(noisy, level),
+        "fastcl, two stages": lambda noisy, level, clean: fastcl.denoise_image(
+            noisy, level, second_stage=True
+        ),
         "fastcl, estimated": lambda noisy, level, clean: fastcl.denoise_image(noisy),
     }
     tries = {"TV": len(TV_FACTORS), "NLM": len(NLM_FACTORS)}

@@ -89,8 +89,8 @@ def restore(
     progress : bool
     **settings
         For the denoiser. With ``stride=2`` a model takes a fraction of the time, and loses up to
-        0.4 dB. A second stage, which only colour has by default, gains 0.3 to 2 dB in ten times the
-        time: see `denoise_signal`.
+        0.4 dB. A second stage, which only colour has by default, gains 0.4 to 0.8 dB in grey, in
+        twice the time: see `denoise_signal`.
 
     Returns
     -------
