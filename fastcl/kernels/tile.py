@@ -11,6 +11,7 @@ from numba.extending import intrinsic
 from .lanes import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, Lanes, jit
 from .threads import parallel, share
 
+NARROW_ROWS = 8  # rows of a tile that is one vector wide: enough sums to hide their latency
 BLOCK_ROWS = 256  # rows of a product that one thread takes at a time
 
 
@@ -27,6 +28,7 @@ def make_tile_product(height, width):
     where the type of `extra` decides what start and finish are:
 
         None                            out += a b
+        0                               out = a b
         (bias (columns,), bound)        out = max(bias + a b, bound)
         kept, an array shaped as out    out = a b where kept > 0, else 0
 
@@ -73,7 +75,10 @@ def emit_ends(emit, kind, extra, out, places):
         bound = emit.everywhere(emit.builder.extract_value(extra, 1))
         starts = [emit.load(bias, column) for _, column in places]
         return starts, lambda total, place: emit.largest(bound, total)
-    zero, kept = emit.constant(0.0), emit.array(kind, extra)
+    zero = emit.constant(0.0)
+    if isinstance(kind, types.Integer):
+        return [zero] * len(places), lambda total, place: total
+    kept = emit.array(kind, extra)
 
     def finish(total, place):
         return emit.where_positive(emit.load(kept, *place), total, zero)
@@ -99,7 +104,9 @@ def zeros_aligned(size, like):
 
 
 tile_product = make_tile_product(TILE_ROWS, TILE_VECTORS)
-tile_product_narrow = make_tile_product(TILE_ROWS, 1)
+tile_product_three = make_tile_product(TILE_ROWS, 3)
+tile_product_two = make_tile_product(TILE_ROWS, 2)
+tile_product_narrow = make_tile_product(NARROW_ROWS, 1)
 tile_product_row = make_tile_product(1, TILE_VECTORS)
 tile_product_row_narrow = make_tile_product(1, 1)
 
@@ -126,7 +133,8 @@ def add_product(a, b, out):
 
 @jit
 def set_product(a, b, out, extra):
-    # out = max(bias + a b, bound), or a b where kept > 0: `extra` as in make_tile_product, not None
+    # out = a b, max(bias + a b, bound), or a b where kept > 0: `extra` as in make_tile_product, not
+    # None
     # a (r, s), b (s, c), out (r, c), c at least one vector
     columns, narrow = out.shape[1], VECTOR_BYTES // a.itemsize
     multiply_tiles(a, b, out, extra, columns - columns % narrow)
@@ -145,15 +153,25 @@ def multiply_tiles(a, b, out, extra, columns):
             tile_product(a, b, out, extra, i, j)
         for i in range(full, a.shape[0]):
             tile_product_row(a, b, out, extra, i, j)
-    for j in range(wide, columns, narrow):
-        multiply_columns(a, b, out, extra, j)
+    left = (columns - wide) // narrow  # vectors
+    if left == 1:
+        multiply_columns(a, b, out, extra, wide)
+    elif left > 1:
+        for i in range(0, full, TILE_ROWS):
+            if left == 2:
+                tile_product_two(a, b, out, extra, i, wide)
+            else:
+                tile_product_three(a, b, out, extra, i, wide)
+        for i in range(full, a.shape[0]):
+            for j in range(wide, columns, narrow):
+                tile_product_row_narrow(a, b, out, extra, i, j)
 
 
 @jit
 def multiply_columns(a, b, out, extra, j):
     # Multiplies all tiles of the vector of columns that starts at j.
-    full = a.shape[0] - a.shape[0] % TILE_ROWS
-    for i in range(0, full, TILE_ROWS):
+    full = a.shape[0] - a.shape[0] % NARROW_ROWS
+    for i in range(0, full, NARROW_ROWS):
         tile_product_narrow(a, b, out, extra, i, j)
     for i in range(full, a.shape[0]):
         tile_product_row_narrow(a, b, out, extra, i, j)
