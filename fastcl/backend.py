@@ -22,6 +22,7 @@ from .kernels import (
     launchers,
     mixtures,
     mlp,
+    nearest,
     optimizers,
     patches,
     quantised,
@@ -30,6 +31,8 @@ from .kernels import (
     sum_gradient,
     tile,
 )
+
+SPARE = nearest.COLUMNS  # numbers beyond the end of a pilot that denoise_similar may read
 
 _NUMBA: dict[str, Callable[..., Any]] = {
     "feature_sum": features.feature_sum,

@@ -16,11 +16,14 @@ from .batches import denoise_each
 from .noise_level import NoiseLevel, estimate_noise
 from .patch_model import SignalModel
 from .scales import denoise_scales
-from .similar import SIDES, Search, refine
+from .similar import image_search, refine
 from .spectral import denoise_sound, estimate_audio_noise
 from .splitting import Splitting
 
 NOISES = ("gaussian", "poisson")
+EFFORTS = ("fast", "balanced", "best")
+MIN_SINGLE = 1e-3  # least noise, relative to the signal, at which single precision is enough
+COARSE = 2 / 3  # of the side of a patch: their distance in a first stage that others follow
 SCALES = 2  # scales of a signal with a second stage
 SMALLEST = 4  # patches along the smallest side of a half signal
 STRONG = 1.8  # standard deviations of the samples of a patch, beyond which noise counts as strong
@@ -34,6 +37,7 @@ def denoise_signal(
     estimator: str = "mean",
     *,
     noise: str = "gaussian",
+    effort: str = "balanced",
     second_stage: bool | None = None,
     stride: int | None = None,
     n_samples: int = 8,
@@ -68,13 +72,17 @@ def denoise_signal(
         "poisson": `noisy` holds counts of photons, not divided by anything, and sigma is left out.
         They are denoised through Anscombe's transform and its exact unbiased inverse, on a model of
         values in [0, 1]. See Makitalo and Foi, IEEE TIP 2011.
+    effort : {"fast", "balanced", "best"}
+        How long to take. For images: one round of the second stage, four, or six with more groups.
+        "fast" does without it for sound; "best" does not change sound, nor what has one stage.
     second_stage : bool, optional
         Whether to denoise once more, in groups of patches that are similar in the first estimate
-        (for images, that of two scales). By default this is done for photographs in colour and for
-        sound, and never under a map of the noise.
+        (for images, that of two scales). By default this is done for images and for sound, not for
+        volumes, and never under a map of the noise.
     stride : int, optional
-        Distance of neighbouring patches along each axis, at most their smallest side: 1 by default,
-        2 for sound. With 2, an image takes a quarter of the time, and loses some of the quality.
+        Distance of neighbouring patches along each axis in the first stage, at most their smallest
+        side. By default 2 for sound; for images two thirds of that side if a second stage follows,
+        and otherwise 1, or 2 if `effort` is "fast".
     n_samples, n_iter : int
     rng : int or numpy.random.Generator
     progress : bool
@@ -109,6 +117,7 @@ def denoise_signal(
     _check_model(model)
     if as_choice(noise, "noise", NOISES) == "poisson" and sigma is not None:
         raise ValueError('sigma has no meaning with noise="poisson": leave it out')
+    as_choice(effort, "effort", EFFORTS)
     is_sound, axis = model.rate is not None, model.channel_axis
     splitting = Splitting(
         model,
@@ -120,13 +129,15 @@ def denoise_signal(
         rng=rng,
         progress=progress,
     )
-    if second_stage is None:  # sounds, and photographs in colour
-        second_stage = is_sound or (model.n_axes == 2 and model.transform.channels > 1)
-    in_stages = denoise_sound if is_sound else _in_stages
+    if second_stage is None:
+        second_stage = effort != "fast" if is_sound else model.n_axes == 2
 
     def denoise_one(one: NDArray, level: Any, name: str) -> NDArray:
         signal, given = as_noisy(model, one, level, name)
-        clean = in_stages(splitting, signal, given, second_stage)
+        if is_sound:
+            clean = denoise_sound(splitting, signal, given, second_stage)
+        else:
+            clean = _in_stages(splitting, signal, given, effort, second_stage)
         return clean[0] if axis is None else np.moveaxis(clean, 0, axis)
 
     def denoise_counts(one: NDArray, level: None, name: str) -> NDArray:
@@ -147,21 +158,25 @@ def _check_model(model: Any) -> None:
 
 
 def _in_stages(
-    splitting: Splitting, signal: NDArray, level: NoiseLevel, second_stage: bool
+    splitting: Splitting, signal: NDArray, level: NoiseLevel, effort: str, second_stage: bool
 ) -> NDArray:
     """A signal (C, *axes), denoised with or without a second stage, which needs a level, no map."""
     if not second_stage or level.variances is not None:
-        return splitting(signal, level)
+        return splitting(signal, level, 2 if effort == "fast" else 1)
+    transform, dtype = splitting.model.transform, signal.dtype
+    stride = max(int(COARSE * min(transform.patch)), 1)
 
     def denoise_uniform(scaled: NDArray, sigma: Any) -> NDArray:
-        return splitting(scaled, NoiseLevel(sigma, scaled.shape, 0))
+        return splitting(scaled, NoiseLevel(sigma, scaled.shape, 0), stride)
 
-    transform = splitting.model.transform
+    if np.min(level.uniform) > MIN_SINGLE * float(abs(signal).max()):
+        signal = signal.astype(np.float32)
     least = SMALLEST * max(transform.patch)
     pilot = denoise_scales(denoise_uniform, signal, level.uniform, SCALES, least)
     spread = np.sqrt(np.square(transform.all_stds).sum() / len(transform.axes))
-    rms = np.sqrt(np.mean(np.square(level.uniform)))
-    return refine(signal, pilot, level.uniform, Search(SIDES[int(rms > STRONG * spread)]))
+    strong = np.sqrt(np.mean(np.square(level.uniform))) > STRONG * spread
+    search = image_search(effort, transform.channels, bool(strong))
+    return refine(signal, pilot, level.uniform, search).astype(dtype)
 
 
 def as_noisy(

@@ -12,86 +12,121 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backend import contiguous, kernel, to_device_of, to_host
+from ..backend import SPARE, contiguous, kernel, to_device_of, to_host
 
-SIDES = (6, 8)  # of the patches of images: under moderate and under strong noise
 GROUP = 40  # patches of a group
-SLAB = 16  # reference positions along one axis that share one partial sum
+SLAB = 4  # reference positions along the first axis that share one partial sum
+SLABS = 16  # at a time
+SHIFT = 2  # samples by which the reference patches of a round are ahead of those of the last
 
 
 class Search(NamedTuple):
-    """How groups are found; the defaults are for images.
+    """How groups are found.
 
     Attributes
     ----------
-    side : int
-        Of the patches.
+    sides : tuple of int
+        Of the patches, round by round: the result of a round is the pilot of the next one.
     half : int
         Largest distance of a similar patch along an axis.
     stride : int
-        Distance of neighbouring reference patches.
-    rounds : int
-        How often: the result of a round is the pilot of the next one.
+        Distance of neighbouring reference patches, at most the smallest side.
     """
 
-    side: int = SIDES[0]
+    sides: tuple[int, ...] = (6,)
     half: int = 14
-    stride: int = 3
-    rounds: int = 4
+    stride: int = 6
+
+
+def image_search(effort: str, channels: int, strong: bool) -> Search:
+    """The search for an image; `strong`: whether its noise is.
+
+    Patches grow from round to round, as the pilot gets better. In colour they have more numbers
+    than a group has patches, and stay small.
+    """
+    rounds = {"fast": 1, "balanced": 4, "best": 6}[effort]
+    half = {"fast": 15, "balanced": 23, "best": 31}[effort]
+    if channels > 1:
+        return Search((5,) * rounds, half, 4 if effort == "best" else 5)
+    side = 8 if strong else 6
+    sides = tuple(side + k // 2 for k in range(rounds))
+    return Search(sides, half, 4 if effort == "best" else 6)
 
 
 def refine(noisy: NDArray, pilot: NDArray, sigma: Any, search: Search) -> NDArray:
     """The signal (C, *axes) denoised in groups of patches that are similar in the pilot.
 
-    sigma is a number or one per channel. Memory: eight times the signal. On the host.
+    sigma is a number or one per channel. Memory: five times the signal, and SLABS slabs of the sums
+    of its channels and one more. On the host.
     """
     levels = np.broadcast_to(sigma, len(noisy)).astype(noisy.dtype)
     units = levels.reshape(-1, *[1] * (noisy.ndim - 1))
     given = np.ascontiguousarray(to_host(noisy) / units)
-    found = np.ascontiguousarray(to_host(pilot) / units)
-    for _ in range(search.rounds):
-        found = refine_once(given, found, search)
+    found = to_host(pilot) / units
+    for k, side in enumerate(search.sides):
+        found = refine_once(given, found, side, search.half, search.stride, SHIFT * k)
     return to_device_of(found * units, noisy)
 
 
-def refine_once(noisy: NDArray, pilot: NDArray, search: Search) -> NDArray:
+def refine_once(
+    noisy: NDArray, pilot: NDArray, side: int, half: int, stride: int, shift: int = 0
+) -> NDArray:
     """One round, for noise with standard deviation one."""
-    shape, stride = noisy.shape[1:], search.stride
+    shape = noisy.shape[1:]
     # Neighbours are compared along the last axis.
     sizes = {1: (1, 1, *shape), 2: (shape[0], 1, shape[-1]), 3: shape}[len(shape)]
-    patch = tuple(min(search.side, size) for size in sizes)
-    half = tuple(search.half if size > 1 else 0 for size in sizes)
+    patch = tuple(min(side, size) for size in sizes)
+    halves = tuple(half if size > 1 else 0 for size in sizes)
     places = [
-        _references(size - length + 1, stride) for size, length in zip(sizes, patch, strict=True)
+        _references(size - length + 1, stride, shift)
+        for size, length in zip(sizes, patch, strict=True)
     ]
     # Slabs are cut along the first axis that there is, as in the kernel.
-    cut = 2 if sizes[:2] == (1, 1) else 0
-    tasks = -(-len(places[cut]) // SLAB)
-    rows = min(sizes[cut], (SLAB - 1) * stride + 2 * half[cut] + patch[cut])
+    cut, per_slab = (2, 4 * SLAB) if sizes[:2] == (1, 1) else (0, SLAB)
+    rows = min(sizes[cut], (per_slab - 1) * stride + 2 * halves[cut] + patch[cut])
     slab = tuple(rows if axis == cut else size for axis, size in enumerate(sizes))
-    total = np.empty((tasks, len(noisy) * math.prod(slab)), noisy.dtype)
-    weights = np.empty((tasks, math.prod(slab)), noisy.dtype)
-    flat = [contiguous(signal, noisy.dtype).reshape(-1) for signal in (noisy, pilot)]
+    total = np.empty((SLABS, len(noisy) * math.prod(slab)), noisy.dtype)
+    starts = np.empty((SLABS, math.prod(slab)), noisy.dtype)
+    flat = contiguous(noisy, noisy.dtype).reshape(-1)
+    padded = np.concatenate([pilot.reshape(-1), np.zeros(SPARE, noisy.dtype)])
     offsets, out_offsets = (_offsets(len(noisy), axes, patch) for axes in (sizes, slab))
-    kernel("denoise_similar", like=noisy)(
-        *flat, *places, sizes, patch, half, GROUP, offsets, SLAB, out_offsets, total, weights
-    )
     out, counts = np.zeros((len(noisy), *sizes), noisy.dtype), np.zeros(sizes, noisy.dtype)
-    for k in range(tasks):
-        first = max(places[cut][k * SLAB] - half[cut], 0)
-        found, weight = total[k].reshape(-1, *slab), weights[k].reshape(slab)
-        for whole, part in ((out, found), (counts[None], weight[None])):
-            whole, part = (np.moveaxis(each, cut + 1, 0) for each in (whole, part))
-            whole[first : first + rows] += part[: sizes[cut] - first]
-    return (out / counts).reshape(noisy.shape)
+    taken = places[cut]
+    for at in range(0, len(taken), SLABS * per_slab):
+        places[cut] = taken[at : at + SLABS * per_slab]
+        tasks = -(-len(places[cut]) // per_slab)
+        kernel("denoise_similar", like=noisy)(
+            flat, padded, *places, sizes, patch, halves, GROUP, offsets, per_slab, out_offsets,
+            total[:tasks], starts[:tasks],
+        )  # fmt: skip
+        for k in range(tasks):
+            first = max(places[cut][k * per_slab] - halves[cut], 0)
+            found, begun = total[k].reshape(-1, *slab), starts[k].reshape(slab)
+            for whole, part in ((out, found), (counts[None], begun[None])):
+                whole, part = (np.moveaxis(each, cut + 1, 0) for each in (whole, part))
+                whole[first : first + rows] += part[: sizes[cut] - first]
+    out /= _covered(counts, patch)
+    return out.reshape(noisy.shape)
 
 
-def _offsets(channels: int, sizes: tuple[int, ...], patch: tuple[int, ...]) -> NDArray[np.int64]:
+def _covered(starts: NDArray, patch: tuple[int, ...]) -> NDArray:
+    """How many patches cover each sample, for the number of those that start there."""
+    for axis, side in enumerate(patch):
+        moved = np.moveaxis(starts, axis, 0)
+        total = moved.copy()
+        for step in range(1, side):
+            total[step:] += moved[:-step]
+        starts = np.moveaxis(total, 0, axis)
+    return starts
+
+
+def _offsets(channels: int, sizes: tuple[int, ...], patch: tuple[int, ...]) -> NDArray[np.uint64]:
     """Where the numbers of a patch are in a flat signal, from that of its first one."""
     places = np.indices((channels, *patch)).reshape(4, -1)
-    return np.asarray(np.ravel_multi_index(tuple(places), (channels, *sizes)), np.int64)
+    return np.asarray(np.ravel_multi_index(tuple(places), (channels, *sizes)), np.uint64)
 
 
-def _references(count: int, stride: int) -> NDArray[np.int64]:
-    """Positions of the reference patches along an axis: every `stride`-th, and the last."""
-    return np.unique(np.append(np.arange(0, count, stride), count - 1))
+def _references(count: int, stride: int, shift: int) -> NDArray[np.int64]:
+    """Positions of the reference patches along an axis: every `stride`-th, and both ends."""
+    regular = np.arange(shift % stride, count, stride)
+    return np.unique(np.concatenate([[0], regular, [count - 1]]))

@@ -60,7 +60,8 @@ def denoise_sound(
         # Where the noise is weak, a group is too small to span long stretches.
         if np.mean(np.square((unit - clean) / levels[:, None])) > MIN_REMOVED:
             side = max(side, bins // 8)
-        clean = refine(unit, clean, sigma, Search(side, REACH * shortest, side // 2, ROUNDS))
+        search = Search((side,) * ROUNDS, REACH * shortest, side // 2)
+        clean = refine(unit, clean, sigma, search)
     clean = clean * sound.dtype.type(level) + means.astype(sound.dtype)
     return to_device_of(np.ascontiguousarray(clean), noisy)
 
@@ -74,7 +75,7 @@ def _first_stage(
         coefficients = lapped(sound, bins, shift)
         mixed = splitting(coefficients, NoiseLevel(sigma, coefficients.shape, 0))
         # Take out the noisy coefficients, which the pass counts as one more patch.
-        counts = patch_counts(coefficients.shape[1:], PATCH, splitting.stride)
+        counts = patch_counts(coefficients.shape[1:], PATCH, splitting.stride or 1)
         estimate = mixed + (mixed - coefficients) / counts.astype(sound.dtype)
         clean += unlapped(estimate, shift, sound.shape[1]) / 2
     return clean

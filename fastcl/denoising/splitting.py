@@ -63,23 +63,24 @@ class Splitting:
         self.precisions = SOUND_PRECISIONS if is_sound else model.precisions
         if estimator == "map":
             self.precisions = MAP_PRECISIONS
-        if stride is None:
-            stride = SOUND_STRIDE if is_sound else 1
-        self.stride = as_count(stride, "stride")
-        if stride > smallest:
+        if stride is None and is_sound:
+            stride = SOUND_STRIDE
+        self.stride = None if stride is None else as_count(stride, "stride")
+        if stride is not None and stride > smallest:
             raise ValueError(
                 f"stride must be at most {smallest}, the smallest side of a patch, got {stride}"
             )
 
-    def __call__(self, noisy: NDArray, noise: NoiseLevel) -> NDArray:
-        """A noisy signal (C, *axes), denoised."""
+    def __call__(self, noisy: NDArray, noise: NoiseLevel, stride: int | None = None) -> NDArray:
+        """A noisy signal (C, *axes), denoised; `stride` is what counts if none was given before."""
         patch, shape = self.model.transform.patch, noisy.shape[1:]
-        tiles = patch_tiles(shape, patch, len(noisy), is_device(noisy), self.stride)
+        stride = self.stride or stride or 1
+        tiles = patch_tiles(shape, patch, len(noisy), is_device(noisy), stride)
         levels: list[Any] = [noise.uniform]
         rows_at: list[NDArray] | None = None
         data: Any = 1.0
         if noise.variances is None:
-            counts = patch_counts(shape, patch, self.stride)
+            counts = patch_counts(shape, patch, stride)
         else:
             levels, rows_at = _patch_levels(noise.variances, patch, tiles)
             data = to_device_of((noise.uniform**2 / noise.variances).astype(noisy.dtype), noisy)
@@ -114,10 +115,12 @@ class Splitting:
         transform, prior = self.model.transform, self.model.prior
         rms = float(np.sqrt(np.mean(np.square(level))))
         coordinates, rest = transform.forward(patches, rms)
-        noise = transform.white_noise(level)
         is_mean = self.estimator == "mean"
-        is_closed = is_mean and self.strength == 1 and isinstance(prior, MixtureOfScaleMixtures)
-        if noise.ndim == 2 and not is_closed:
+        if is_mean and self.strength == 1 and isinstance(prior, MixtureOfScaleMixtures):
+            unit = transform.white_noise(level / rms)
+            return transform.inverse(prior.posterior_mean(coordinates, unit, rms), rest)
+        noise = transform.white_noise(level)
+        if noise.ndim == 2:
             noise = np.sqrt(np.diag(noise))
         if is_mean:
             clean = self._mean(coordinates, noise)

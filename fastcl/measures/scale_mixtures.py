@@ -315,60 +315,80 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         return -log_density, gradient, curvature
 
     @np.errstate(under="ignore", **OVERFLOW)
-    def posterior_mean(self, y: ArrayLike, noise: ArrayLike) -> NDArray:
-        """E[x | y] (n, d + t) for y = x + N(0, diag(noise^2)).
+    def posterior_mean(self, y: ArrayLike, noise: ArrayLike, level: float = 1.0) -> NDArray:
+        """E[x | y] (n, d + t) for y = x + level N(0, diag(noise^2)).
 
         noise is (d + t,), or a number; or else the covariance (d + t, d + t) of the noise, which
-        then counts as independent along the tail.
+        then counts as independent along the tail. What takes long to compute depends on it alone,
+        and is kept for the next call at another level.
         """
         y = as_points(y, "y", self.dim)
         if type(noise) is not np.ndarray or noise.shape != (self.dim, self.dim):
             noise = as_noise_level(noise, self.dim, "noise")
-            check_lengths(noise, "noise")
+            check_lengths(noise * level, "noise")
         elif not (np.isfinite(noise).all() and (np.diag(noise) > 0).all()):
             raise ValueError("noise must be finite, with variances above zero")
         out = np.empty_like(y)
-        kernel("mixture_means", like=y)(y, *self._mean_factors(y, noise), out)
+        kernel("mixture_means", like=y)(y, *self._mean_factors(y, noise, level), out)
         if not np.isfinite(out).all():
             raise too_far("y", y.dtype)
         return out
 
-    def _mean_factors(self, like: NDArray, noise: NDArray) -> tuple[NDArray, ...]:
-        """What `mixture_means` needs besides the points, cached.
-
-        In the basis of a component, its covariance is diagonal and that of the noise is I. `noise`
-        is (d + t,), standard deviations, or (d + t, d + t), their covariance.
-        """
-        dtype, head = like.dtype, self.head_dim
+    def _mean_factors(self, like: NDArray, noise: NDArray, level: float) -> tuple[NDArray, ...]:
+        """What `mixture_means` needs besides the points, cached."""
+        bases, inverses, values, tail_noise = self._noise_bases(like, noise)
+        dtype = like.dtype
 
         def make() -> tuple[NDArray, ...]:
+            variances = self.scales[:, None] ** 2 * np.maximum(values, 0)[:, None, :] / level**2
+            precisions = 1 / (1 + variances)
+            tails = self.scales[:, None] ** 2 * self._tails[:, None, :]
+            tail_variances = tail_noise * level**2
+            constants = np.log(self._weights) + np.log(precisions).sum(axis=2) / 2
+            constants += np.log(tail_variances / (tails + tail_variances)).sum(axis=2) / 2
+            return (
+                pad_columns(precisions / level**2, dtype),
+                pad_columns(1 / (tails + tail_variances), dtype),
+                constants.astype(dtype),
+                pad_columns(variances * precisions, dtype),
+                pad_columns(tails / (tails + tail_variances), dtype),
+            )
+
+        key = (level, noise.ndim, noise.tobytes())
+        return bases, *self._cache(like, f"means in {dtype}", make, key), inverses
+
+    def _noise_bases(
+        self, like: NDArray, noise: NDArray
+    ) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+        """(bases (K, d, p), their inverses (K, p, p), variances (K, d), variances (t,)), cached.
+
+        In the basis of a component, its covariance is diagonal, with these variances, and that of
+        the noise is I; the noise of the tail has the others. `noise` is (d + t,), standard
+        deviations, or (d + t, d + t), their covariance.
+        """
+        head, key = self.head_dim, (noise.ndim, noise.tobytes())
+
+        def decompose() -> tuple[NDArray, ...]:
             if noise.ndim == 1:
                 stds, tail_noise = noise[:head], noise[head:] ** 2
                 values, vectors = np.linalg.eigh(self._covariances / (stds[:, None] * stds))
-                bases, inverses = vectors / stds[:, None], vectors.swapaxes(1, 2) * stds
-            else:
-                root, tail_noise = np.linalg.cholesky(noise[:head, :head]), np.diag(noise)[head:]
-                whitening = np.linalg.inv(root)
-                values, vectors = np.linalg.eigh(whitening @ self._covariances @ whitening.T)
-                bases, inverses = whitening.T @ vectors, vectors.swapaxes(1, 2) @ root.T
-            variances = self.scales[:, None] ** 2 * np.maximum(values, 0)[:, None, :]
-            precisions = 1 / (1 + variances)
-            tails = self.scales[:, None] ** 2 * self._tails[:, None, :]
-            tail_gains = tails / (tails + tail_noise)
-            constants = np.log(self._weights) + np.log(precisions).sum(axis=2) / 2
-            constants += np.log(tail_noise / (tails + tail_noise)).sum(axis=2) / 2
-            inverses = pad_columns(pad_columns(inverses, dtype).swapaxes(1, 2), dtype)
-            return (
-                pad_columns(bases, dtype),
-                pad_columns(precisions, dtype),
-                pad_columns(1 / (tails + tail_noise), dtype),
-                constants.astype(dtype),
-                pad_columns(variances * precisions, dtype),
-                pad_columns(tail_gains, dtype),
-                np.ascontiguousarray(inverses.swapaxes(1, 2)),
-            )
+                return vectors / stds[:, None], vectors.swapaxes(1, 2) * stds, values, tail_noise
+            root, tail_noise = np.linalg.cholesky(noise[:head, :head]), np.diag(noise)[head:]
+            whitening = np.linalg.inv(root)
+            values, vectors = np.linalg.eigh(whitening @ self._covariances @ whitening.T)
+            return whitening.T @ vectors, vectors.swapaxes(1, 2) @ root.T, values, tail_noise
 
-        return self._cache(like, f"means in {dtype}", make, (noise.ndim, noise.tobytes()))
+        # On the host, whatever `like` is on.
+        bases, inverses, values, tail_noise = self._cache(self.scales, "noise", decompose, key)
+
+        def make() -> tuple[NDArray, NDArray]:
+            padded = pad_columns(bases, like.dtype)
+            square = np.zeros((len(bases), *padded.shape[2:] * 2), like.dtype)
+            square[:, :head, :head] = inverses
+            return padded, square
+
+        padded, square = self._cache(like, f"bases in {like.dtype}", make, key)
+        return padded, square, values, tail_noise
 
     def complete(self, head: ArrayLike, rng: Any = None) -> NDArray:
         """Points (n, d + t): `head` (n, d), and a tail drawn from its distribution given the head.

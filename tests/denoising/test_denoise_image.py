@@ -45,7 +45,7 @@ def test_a_turned_photograph_of_a_turned_model_is_turned(trained, estimator):
         trained.sketch.reference,
     )
     noisy = with_noise(photograph(102, (9, 13)))
-    settings = {"estimator": estimator, "n_iter": 3}
+    settings = {"estimator": estimator, "n_iter": 3, "second_stage": False}
     one = fastcl.denoise_image(trained.models["reference"], noisy, SIGMA, **settings)
     np.testing.assert_allclose(
         fastcl.denoise_image(other, noisy.T, SIGMA, **settings).T, one, rtol=0, atol=1e-11
@@ -55,7 +55,8 @@ def test_a_turned_photograph_of_a_turned_model_is_turned(trained, estimator):
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_constant_is_taken_out_and_put_back(trained, name, estimator):
-    noisy, settings = with_noise(photograph(103, (12, 13))), {"estimator": estimator, "n_iter": 3}
+    noisy = with_noise(photograph(103, (12, 13)))
+    settings = {"estimator": estimator, "n_iter": 3, "second_stage": False}
     one, other = (
         fastcl.denoise_image(trained.models[name], noisy + shift, SIGMA, **settings)
         for shift in (0, 0.5)
@@ -75,7 +76,8 @@ def test_little_noise_leaves_the_photograph_alone(trained, estimator):
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("name", NAMES)
 def test_bands_do_not_show(trained, monkeypatch, name, estimator):
-    noisy, settings = with_noise(photograph(105, (20, 24))), {"estimator": estimator, "n_iter": 5}
+    noisy = with_noise(photograph(105, (20, 24)))
+    settings = {"estimator": estimator, "n_iter": 5, "second_stage": False}
     whole = fastcl.denoise_image(trained.models[name], noisy, SIGMA, **settings)
     monkeypatch.setattr(patches, "CHUNK_PATCHES", 50)
     banded = fastcl.denoise_image(trained.models[name], noisy, SIGMA, **settings)
