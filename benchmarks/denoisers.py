@@ -3,16 +3,24 @@
 Photographs are (H, W), or (H, W, 3) in colour, in [0, 1]; sigma is on that scale.
 """
 
+import importlib
+
 import numpy as np
 from command import require
 
 TV_FACTORS = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4)  # weights divided by sigma
 NLM_FACTORS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # h divided by sigma
+OPENCV_FACTORS = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2)  # the same
 
 
 def psnr(image, clean):
     """Peak signal-to-noise ratio in dB."""
     return -10 * np.log10(np.square(image - clean).mean())
+
+
+def add_noise(image, sigma, seed):
+    """A photograph plus Gaussian noise, not clipped."""
+    return image + sigma * np.random.default_rng(seed).standard_normal(image.shape)
 
 
 def nlm(noisy, sigma, factor=0.6):
@@ -43,17 +51,43 @@ def wavelets(noisy, sigma):
     return require("skimage.restoration").denoise_wavelet(noisy, sigma=sigma, **settings)
 
 
+def find_package(rival, package):
+    """The imported package of a rival, or None, with a word, without it."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        print(f"{rival} is left out: it needs {package} ({error})")
+        return None
+
+
 def find_bm3d():
     """The function (noisy, sigma) of the package bm3d, or None, with a word, without it.
 
     Its licence is non-commercial.
     """
-    try:
-        import bm3d
-    except ImportError:
-        print("BM3D is left out: the package bm3d is not installed")
+    bm3d = find_package("BM3D", "bm3d")
+    if bm3d is None:
         return None
     return lambda noisy, sigma: (bm3d.bm3d if noisy.ndim == 2 else bm3d.bm3d_rgb)(noisy, sigma)
+
+
+def find_opencv():
+    """The function (noisy, sigma, clean) of OpenCV for grey, or None, with a word, without it.
+
+    It is non-local means on 8 bits: the noisy photograph is rounded and clipped for it. Its h is
+    the best of OPENCV_FACTORS times sigma, chosen with the clean photograph.
+    """
+    cv2 = find_package("OpenCV", "cv2")
+    if cv2 is None:
+        return None
+
+    def best_opencv(noisy, sigma, clean):
+        rounded = np.clip(np.rint(255 * noisy), 0, 255).astype(np.uint8)
+        levels = (255 * factor * sigma for factor in OPENCV_FACTORS)
+        found = (cv2.fastNlMeansDenoising(rounded, None, h) / 255 for h in levels)
+        return closest(clean, found)
+
+    return best_opencv
 
 
 def channels_of(image):

@@ -25,14 +25,16 @@ def status(name):
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith(name)) / 1024
 
-def report(function, limit):
+def report(function, limit=None, runs=5, most=10):
+    # Times that many runs, but none after `most` seconds.
     if limit:
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # forget the peak so far
     before, times = status("VmRSS"), []
-    function()  # the first call also allocates
-    while len(times) < 5 and sum(times) < 10:
+    if runs > 1:
+        function()  # the first call also allocates
+    while len(times) < runs and sum(times) < most:
         start = time.perf_counter()
         function()
         times.append(time.perf_counter() - start)
@@ -60,7 +62,7 @@ n, d, m = map(int, sys.argv[1:])
 x = np.random.default_rng(0).standard_normal((n, d), dtype=np.float32)
 omega = fastcl.draw_frequencies(m, d, 1.0, rng=0)
 fastcl.sketch(x[:1000], omega[:300])  # compiles
-report(lambda: fastcl.sketch(x, omega), None)
+report(lambda: fastcl.sketch(x, omega))
 """
 STEP = """
 method, (dim, m, points, limit) = sys.argv[1], map(int, sys.argv[2:6])

@@ -1,70 +1,100 @@
-"""Photographs: fastcl against other denoisers, from the same folder and at the same noise.
+"""Grey photographs: fastcl against other denoisers, on the images of any folder, at equal noise.
 
-    python benchmarks/photographs.py TRAIN_DIR TEST_DIR [--out DIR] [--sigmas 15 25 50] [--quick]
+    python benchmarks/photographs.py TRAIN_DIR TEST_DIR [--model MODEL.npz] [--rivals NLM BM3D ...]
+                                     [--out DIR] [--sigmas 15 25 50] [--quick]
 
-Prints the size of the sketch of TRAIN_DIR and the seconds to sketch, learn and denoise. Then, for
-every sigma (on the 0..255 scale), the PSNR of every image of TEST_DIR, and mean PSNR, mean SSIM and
-seconds per megapixel of every method. Writes one picture into DIR. The noise is Gaussian and
-seeded, and neither noise nor estimates are clipped or rounded. The methods:
+Sketches TRAIN_DIR and learns a prior from nothing but the file of the sketch; prints sizes and
+seconds. With --model, that prior is taken instead, and nothing is sketched.
 
-TV       total variation (Chambolle 2004), at the weight that is best on the test images themselves
-NLM      non-local means (Buades et al. 2005) given the noise level, set as in the gallery of
-         scikit-image
-EPLL     Zoran and Weiss 2011: a mixture of zero-mean Gaussians fitted to clean patches by
-         expectation-maximisation, the Wiener filter of the most likely component, half-quadratic
-         splitting; 100 components, where the paper has 200
-network  a residual convolutional network that is given the noise level, trained on pairs with noise
-         of every level for --network-seconds: its figures depend on the machine and on what else
-         runs on it; it needs torch
-fastcl   sketch_images, learn_patches, denoise_image at their defaults
+Then, for every sigma (on the 0..255 scale), the PSNR of every image of TEST_DIR by every method,
+and mean PSNR, mean SSIM (of scikit-image) and seconds per megapixel of every method. The noise is
+Gaussian and seeded, all is in double precision, and but for OpenCV neither noise nor estimates are
+clipped or rounded. Every method first denoises a corner of the first image, untimed; then all take
+turns, image by image. Seconds do not contain learning. DIR gets a picture of the sigma closest to
+25. The methods are all given the noise level:
 
-A new environment compiles the kernels during its first run: take the times of the second. Needs the
-extra "benchmark".
+NLM       non-local means of scikit-image (Buades et al. 2005), at the best of six settings
+wavelets  BayesShrink of scikit-image; needs PyWavelets
+TV        total variation (Chambolle 2004), at the best of nine weights
+OpenCV    fastNlMeansDenoising, non-local means on 8 bits: the noisy image is rounded and clipped;
+          at the best of six settings
+BM3D      the package bm3d, whose licence is non-commercial
+EPLL      Zoran and Weiss 2011: a mixture of zero-mean Gaussians fitted to patches of TRAIN_DIR by
+          expectation-maximisation; 100 components, where the paper has 200
+network   a residual convolutional network, trained on TRAIN_DIR for --network-seconds: its figures
+          depend on the machine and on what else runs on it; needs torch
+fastcl    denoise_image: its first stage alone, then its three efforts, of which "fastcl" is the
+          default, "balanced"
+
+The best of several settings is chosen for each image with the clean one, which no user has. The
+seconds are then those of one setting, the mean of all. Rivals whose package is missing are left
+out.
+
+Last, what each effort takes at sigma 25 for 512 x 512 pixels and for 12 megapixels, in single
+precision, which the first test image fills with its mirror images: seconds (the median of five
+runs, or one run for 12 megapixels), peak memory above what was there before, the result included,
+and dB below the best effort. Each is measured in a new process, after a corner was denoised. And
+the rate of the posterior means of the mixture, for all patches of the 512 x 512 pixels:
+multiply-adds per second (two matrix products per component, and two sums over the coordinates per
+component and scale), and their share of the peak, the larger of one before and one after.
+
+A new environment compiles the kernels during its first run: take the seconds of learning from the
+second. Needs the extra "benchmark".
 """
 
-import itertools
 import tempfile
 import time
 from functools import partial
 from pathlib import Path
 
+from timing import PAUSE, machine  # before NumPy
+
+# isort: split
 import numpy as np
 from command import new_parser, require
-from scipy.special import softmax
-from timing import machine
+from denoisers import (
+    NLM_FACTORS,
+    OPENCV_FACTORS,
+    TV_FACTORS,
+    add_noise,
+    best_nlm,
+    best_tv,
+    find_bm3d,
+    find_opencv,
+    find_package,
+    psnr,
+    wavelets,
+)
+from efforts import filled, report_kernel, report_sizes
+from trained import denoise_epll, denoise_network, fit_mixture, train_network
 
 import fastcl
-from fastcl.data.patches import add_patches, extract_patches, patch_counts, patch_tiles
 from fastcl.data.readers import image_files, read_image
 from fastcl.plots import new_figure, save_figure, show_image
 
-TV_FACTORS = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4)  # weights divided by sigma
-
-# EPLL
-PATCH = 8  # side
-SIDES = (PATCH, PATCH)
-BETAS = (1, 2, 4, 8, 16, 32)  # precision of the patches over that of the noise; the paper has no 2
-FLOOR = 1 / 255**2 / 12  # variance of the rounding to 8 bits, the least that a covariance has
-# Smaller responsibilities count as none: most are, and they would cost most of the time.
-MIN_RESPONSIBILITY = 1e-3
-MIXTURE = {"components": 100, "sample": 200_000, "n_iter": 40}
-QUICK_MIXTURE = {"components": 20, "sample": 20_000, "n_iter": 8}
-
-# the network
-LAYERS = 5
-CHANNELS = 32
-NOISE_LEVELS = (5 / 255, 55 / 255)
-BATCH = 32
-CROP = 40
-LEARNING_RATE = 2e-3
-
-PICTURE_SIGMA = 25
+RIVALS = ("NLM", "wavelets", "TV", "OpenCV", "BM3D", "EPLL", "network")
+# Settings that are tried with the clean image; the seconds are divided by their number.
+TRIES = {"NLM": len(NLM_FACTORS), "TV": len(TV_FACTORS), "OpenCV": len(OPENCV_FACTORS)}
+NOTES = {name: f"best of {count} settings" for name, count in TRIES.items()}
+NOTES["BM3D"] = "licence: non-commercial"
+FASTCL = {  # settings of denoise_image
+    "fastcl, first stage": {"second_stage": False},
+    "fastcl, fast": {"effort": "fast"},
+    "fastcl": {},
+    "fastcl, best": {"effort": "best"},
+}
+CORNER = 64  # pixels along each side of what is denoised before anything is timed
+SIGMA = 25  # of the picture, the sizes and the kernel
+SIZES = {(512, 512): 5, (3000, 4000): 1}  # -> runs
+PICTURED = ("noisy", "BM3D", "EPLL", "NLM", "fastcl")
 PICTURE_SIDE = 128
-RIVALS = ("NLM", "EPLL", "network")
 QUICK = {
     "train": 8,  # photographs
     "test": 2,
+    "part": slice(80, 176),  # of the test images, along each side
+    "sizes": {(96, 96): 5, (200, 200): 1},
     "network_seconds": 4,
+    "mixture": {"components": 20, "sample": 20_000, "n_iter": 8},
     "sketch": {"patch": 3, "m": 100},
     "learn": {"n_iter": 20, "n_components": 4},
 }
@@ -74,63 +104,50 @@ def parse_options():
     parser = new_parser(__doc__)
     parser.add_argument("train", type=Path, metavar="TRAIN_DIR")
     parser.add_argument("test", type=Path, metavar="TEST_DIR")
+    parser.add_argument("--model", type=Path, help="a prior, instead of learning one")
+    parser.add_argument("--rivals", nargs="*", choices=RIVALS, default=RIVALS, help="(all)")
     parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("fastcl-bench"),
-        metavar="DIR",
-        help="for the picture (%(default)s)",
+        "--network-seconds", type=float, default=240, help="of training (%(default)s)"
     )
-    parser.add_argument(
-        "--sigmas", type=float, nargs="+", default=[15, 25, 50], help="on the 0..255 scale"
-    )
-    parser.add_argument(
-        "--network-seconds",
-        type=float,
-        default=240,
-        help="training time of the network (%(default)s)",
-    )
-    parser.add_argument(
-        "--rivals", nargs="*", choices=RIVALS, default=RIVALS, help="besides total variation (all)"
-    )
+    parser.add_argument("--sigmas", type=float, nargs="+", default=[15, 25, 50])
+    parser.add_argument("--out", type=Path, default="fastcl-bench", help="folder (%(default)s)")
     return parser.parse_args()
 
 
 def main():
     options = parse_options()
     require("skimage")
-    if "network" in options.rivals:
-        torch = require("torch", 'pip install -e ".[benchmark]", or --rivals NLM EPLL')
-        print(
-            machine(), f"torch {torch.__version__} on {torch.get_num_threads()} threads", sep="; "
-        )
-    else:
-        print(machine())
+    print(machine())
     train, test = image_files(options.train), image_files(options.test)
-    mixture, sketching, learning = MIXTURE, {}, {}
+    mixture, sketching, learning, sizes = {}, {}, {}, SIZES
     if options.quick:
         train, test = train[: QUICK["train"]], test[: QUICK["test"]]
-        options.sigmas, options.network_seconds = [PICTURE_SIGMA], QUICK["network_seconds"]
-        mixture, sketching, learning = QUICK_MIXTURE, QUICK["sketch"], QUICK["learn"]
+        options.sigmas, options.network_seconds = [SIGMA], QUICK["network_seconds"]
+        mixture, sketching, learning = (QUICK[key] for key in ("mixture", "sketch", "learn"))
+        sizes = QUICK["sizes"]
     photographs = [read_image(path, grey=True) for path in train]
     clean = {path.name: read_image(path, grey=True) for path in test}
-    file_bytes = sum(path.stat().st_size for path in train)
-    model = learn_fastcl(photographs, file_bytes, sketching, learning)
-    report_seconds(model, next(iter(clean.values())))
-    denoisers = {"fastcl": partial(fastcl.denoise_image, model)}
-    if "NLM" in options.rivals:
-        denoisers["NLM"] = denoise_nlm
-    if "EPLL" in options.rivals:
-        denoisers["EPLL"] = partial(denoise_epll, fit_mixture(photographs, **mixture))
-    if "network" in options.rivals:
-        network = train_network(photographs, options.network_seconds)
-        denoisers["network"] = partial(denoise_network, network)
+    if options.quick:
+        clean = {name: image[QUICK["part"], QUICK["part"]] for name, image in clean.items()}
+    if options.model:
+        model = fastcl.load_prior(options.model)
+    else:
+        file_bytes = sum(path.stat().st_size for path in train)
+        model = learn_fastcl(photographs, file_bytes, sketching, learning)
+    print(model)
+    methods = {"noisy": lambda noisy, sigma: noisy}
+    methods |= find_rivals(options.rivals, photographs, mixture, options.network_seconds)
+    for name, settings in FASTCL.items():
+        methods[name] = partial(fastcl.denoise_image, model, **settings)
     options.out.mkdir(parents=True, exist_ok=True)
-    pictured = min(options.sigmas, key=lambda sigma: abs(sigma - PICTURE_SIGMA))
+    pictured = min(options.sigmas, key=lambda sigma: abs(sigma - SIGMA))
+    image = next(iter(clean.values()))
     for sigma in options.sigmas:
-        estimates = compare(clean, denoisers, sigma)
+        estimates = compare(clean, methods, sigma)
         if sigma == pictured:
-            draw(clean, estimates, sigma, options.out / "photographs.png")
+            draw(image, estimates, sigma, options.out / "photographs.png")
+    report_sizes(model, image, SIGMA / 255, sizes)
+    report_kernel(model, filled(image, *min(sizes)), SIGMA / 255)
 
 
 def learn_fastcl(photographs, file_bytes, sketching, learning):
@@ -148,244 +165,108 @@ def learn_fastcl(photographs, file_bytes, sketching, learning):
     loaded = time.perf_counter()
     model = fastcl.learn_patches(patch_sketch, rng=0, **learning)
     learned = time.perf_counter()
-    mib_files = file_bytes / 2**20
-    mib_pixels = sum(photograph.size for photograph in photographs) / 2**20
-    mib_sketch = sketch_bytes / 2**20
-    mib_moments = patch_sketch.sketch.values.nbytes / 2**20
+    pixels = sum(photograph.size for photograph in photographs)
+    moment_bytes = patch_sketch.sketch.values.nbytes
     print(
-        f"{len(photographs)} photographs: {mib_files:.2f} MiB of files, "
-        f"{mib_pixels:.2f} MiB as 8-bit pixels"
+        f"{len(photographs)} photographs: {file_bytes / 2**20:.2f} MiB of files, "
+        f"{pixels / 2**20:.2f} MiB as 8-bit pixels\n"
+        f"their sketch: {sketch_bytes / 2**20:.2f} MiB as a file, of which moments "
+        f"{moment_bytes / 2**20:.2f} MiB"
     )
-    print(f"their sketch: {mib_sketch:.2f} MiB as a file, of which moments {mib_moments:.2f} MiB")
     print(f"fastcl: sketch {sketched - start:.1f} s, learn {learned - loaded:.1f} s")
     return model
 
 
-def report_seconds(model, image):
-    """Print the seconds to denoise squares of two sizes made from one image, after a warm-up."""
-    times = []
-    for side in (64, 256, 512):
-        square = np.pad(image, ((0, side), (0, side)), mode="symmetric")[:side, :side]
-        noisy = add_noise(square, PICTURE_SIGMA, seed=0)
-        start = time.perf_counter()
-        fastcl.denoise_image(model, noisy, sigma=PICTURE_SIGMA / 255)
-        times.append(time.perf_counter() - start)
-    print(f"fastcl: denoise 256 x 256 {times[1]:.2f} s, 512 x 512 {times[2]:.2f} s", flush=True)
+def find_rivals(chosen, photographs, mixture, network_seconds):
+    """Name -> function of (noisy, sigma), or (noisy, sigma, clean) for those in TRIES.
+
+    `mixture` has settings of EPLL, empty for the defaults.
+    """
+
+    def find_epll():
+        return partial(denoise_epll, fit_mixture(photographs, **mixture))
+
+    def find_network():
+        if find_package("network", "torch") is None:
+            return None
+        return partial(denoise_network, train_network(photographs, network_seconds))
+
+    find = {
+        "NLM": lambda: best_nlm,
+        "wavelets": lambda: find_package("wavelets", "pywt") and wavelets,
+        "TV": lambda: best_tv,
+        "OpenCV": find_opencv,
+        "BM3D": find_bm3d,
+        "EPLL": find_epll,
+        "network": find_network,
+    }
+    found = {name: find[name]() for name in RIVALS if name in chosen}
+    return {name: denoise for name, denoise in found.items() if denoise is not None}
 
 
-def add_noise(image, sigma, seed):
-    return image + sigma / 255 * np.random.default_rng(seed).standard_normal(image.shape)
-
-
-def compare(clean, denoisers, sigma):
-    """Print how every method does on every image at one sigma; returns method -> estimates."""
+def compare(clean, methods, sigma):
+    """Print how every method does on every image at one sigma; method -> its first estimate."""
     from skimage.metrics import structural_similarity
-    from skimage.restoration import denoise_tv_chambolle
 
-    images, level = list(clean.values()), sigma / 255
-    noisy = [add_noise(image, sigma, seed) for seed, image in enumerate(images)]
-    weight = best_tv_weight(images, noisy, level)
-    methods = {"noisy": lambda image: image, "TV": partial(denoise_tv_chambolle, weight=weight)}
-    methods |= {name: partial(denoiser, sigma=level) for name, denoiser in denoisers.items()}
-    estimates, seconds = {}, {}
-    for name, method in methods.items():
-        start = time.perf_counter()
-        estimates[name] = [method(image) for image in noisy]
-        seconds[name] = time.perf_counter() - start
-    psnr = {name: psnr_of(images, results) for name, results in estimates.items()}
-    print(f"\nsigma {sigma:g}, PSNR in dB{'':<8}" + "".join(f"{name:>9}" for name in methods))
-    for i, name in enumerate(clean):
-        print(f"{name[-24:]:26}" + "".join(f"{values[i]:>9.2f}" for values in psnr.values()))
-    print(f"\n{f'sigma {sigma:g}':14}{'PSNR dB':>9}{'SSIM':>8}{'s per megapixel':>17}")
-    megapixels = sum(image.size for image in images) / 1e6
-    for name, results in estimates.items():
-        pairs = zip(images, results, strict=True)
-        ssim = np.mean([structural_similarity(*pair, data_range=1) for pair in pairs])
-        comment = f"   weight {weight:.3f}" if name == "TV" else ""
-        print(
-            f"{name:14}{psnr[name].mean():>9.2f}{ssim:>8.3f}"
-            f"{seconds[name] / megapixels:>17.2f}{comment}",
-            flush=True,
+    rows, firsts = {name: [] for name in methods}, {}
+    for seed, image in enumerate(clean.values()):
+        noisy = add_noise(image, sigma / 255, seed)
+        for name, denoise in methods.items():
+            if seed == 0:
+                run(name, denoise, noisy[:CORNER, :CORNER], sigma, image[:CORNER, :CORNER])
+            time.sleep(PAUSE)
+            estimate, seconds = run(name, denoise, noisy, sigma, image)
+            ssim = structural_similarity(image, estimate, data_range=1)
+            rows[name].append((psnr(estimate, image), ssim, seconds))
+            firsts.setdefault(name, estimate)
+    megapixels = sum(image.size for image in clean.values()) / 1e6
+    show({name: np.array(figures).T for name, figures in rows.items()}, clean, megapixels, sigma)
+    return firsts
+
+
+def show(figures, names, megapixels, sigma):
+    """Print the tables of method -> (PSNR, SSIM, seconds) of every image."""
+    widths = {method: max(len(method) + 2, 9) for method in figures}
+    heads = "".join(f"{method:>{width}}" for method, width in widths.items())
+    print(f"\n{f'sigma {sigma:g}, PSNR in dB':26}{heads}")
+    for i, name in enumerate(names):
+        line = "".join(f"{figures[method][0][i]:>{width}.2f}" for method, width in widths.items())
+        print(f"{name[-24:]:26}{line}")
+    print(f"\n{f'sigma {sigma:g}':21}{'PSNR dB':>9}{'SSIM':>8}{'s per megapixel':>17}")
+    for method, (values, ssims, seconds) in figures.items():
+        line = (
+            f"{method:21}{values.mean():>9.2f}{ssims.mean():>8.3f}"
+            f"{seconds.sum() / megapixels:>17.2f}   {NOTES.get(method, '')}"
         )
-    return estimates
+        print(line.rstrip(), flush=True)
 
 
-def psnr_of(images, estimates):
-    from skimage.metrics import peak_signal_noise_ratio
-
-    pairs = zip(images, estimates, strict=True)
-    return np.array(
-        [peak_signal_noise_ratio(image, estimate, data_range=1) for image, estimate in pairs]
-    )
-
-
-def best_tv_weight(images, noisy, sigma):
-    """The weight with the best mean PSNR on the test images: more than a user can know."""
-    from skimage.restoration import denoise_tv_chambolle
-
-    def mean_psnr(weight):
-        estimates = [denoise_tv_chambolle(image, weight=weight) for image in noisy]
-        return psnr_of(images, estimates).mean()
-
-    return max((factor * sigma for factor in TV_FACTORS), key=mean_psnr)
-
-
-def denoise_nlm(noisy, sigma):
-    from skimage.restoration import denoise_nl_means
-
-    return denoise_nl_means(
-        noisy, h=0.6 * sigma, sigma=sigma, fast_mode=True, patch_size=5, patch_distance=6
-    )
-
-
-def fit_mixture(photographs, components, sample, n_iter):
-    """Zero-mean Gaussians of the patches minus their means: weights (k,), covariances (k, d, d)."""
+def run(name, denoise, noisy, sigma, clean):
+    """(estimate, seconds of one setting) of a method for one image."""
+    given = (noisy, sigma / 255, clean) if name in TRIES else (noisy, sigma / 255)
     start = time.perf_counter()
-    rng = np.random.default_rng(0)
-    each = -(-sample // len(photographs))
-    patches = np.concatenate(
-        [rng.choice(extract_patches(photograph[None], SIDES), each) for photograph in photographs]
-    )
-    patches = (patches - patches.mean(axis=1, keepdims=True)).astype(np.float32)
-    seeds = rng.choice(patches, components, replace=False)
-    # Every patch starts with the seed that is nearest up to sign.
-    nearest = (2 * abs(patches @ seeds.T) - (seeds**2).sum(axis=1)).argmax(axis=1)
-    responsibilities = (nearest == np.arange(components)[:, None]).astype(np.float32)
-    for _ in range(n_iter):
-        mixture = maximise(patches, responsibilities)
-        responsibilities = softmax(log_terms(patches, *mixture), axis=0)
-    seconds = time.perf_counter() - start
-    print(
-        f"EPLL: {components} components from {len(patches)} patches, "
-        f"{n_iter} iterations in {seconds:.0f} s",
-        flush=True,
-    )
-    return mixture
-
-
-def maximise(patches, responsibilities):
-    """The mixture that is most likely given the responsibilities (k, n)."""
-    components, dim = len(responsibilities), patches.shape[1]
-    weights = (responsibilities.sum(axis=1) + 1) / (len(patches) + components)
-    covariances = np.empty((components, dim, dim))
-    for covariance, row in zip(covariances, responsibilities, strict=True):
-        kept = row > MIN_RESPONSIBILITY
-        rows, factors = patches[kept], row[kept, None]
-        covariance[...] = (factors * rows).T @ rows / max(factors.sum(), 1) + FLOOR * np.eye(dim)
-    return weights, covariances
-
-
-def log_terms(patches, weights, covariances):
-    """log(weight_k N(patch; 0, covariance_k)) up to a constant, (k, n)."""
-    roots = np.linalg.cholesky(covariances)
-    log_weights = np.log(weights) - np.log(np.diagonal(roots, axis1=1, axis2=2)).sum(axis=1)
-    terms = np.empty((len(weights), len(patches)), np.float32)
-    for term, log_weight, root in zip(terms, log_weights, roots, strict=True):
-        white = patches @ np.linalg.inv(root).T.astype(np.float32)
-        term[:] = log_weight - np.einsum("nd,nd->n", white, white) / 2
-    return terms
-
-
-def denoise_epll(mixture, noisy, sigma):
-    """Half-quadratic splitting: each patch by its likeliest component's filter, then the image."""
-    weights, covariances = mixture
-    image, counts = noisy, patch_counts(noisy.shape, SIDES)
-    for beta in BETAS:
-        noise = covariances + sigma**2 / beta * np.eye(PATCH**2)
-        filters = np.linalg.solve(noise, covariances).astype(np.float32)
-        total = np.zeros_like(noisy)
-        for tile in patch_tiles(noisy.shape, SIDES):
-            patches = extract_patches(image[None], SIDES, tile).astype(np.float32)
-            means = patches.mean(axis=1, keepdims=True)
-            patches -= means
-            component = log_terms(patches, weights, noise).argmax(axis=0)
-            for k in np.unique(component):
-                mine = component == k
-                patches[mine] = patches[mine] @ filters[k]
-            add_patches(patches + means, total[None], SIDES, tile)
-        image = (PATCH**2 * noisy + beta * total) / (PATCH**2 + beta * counts)
-    return image
-
-
-def new_network(torch):
-    """A network from noisy images and noise levels per pixel, (n, 1, H, W), to clean images."""
-
-    class ResidualNetwork(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            widths = [2, *[CHANNELS] * (LAYERS - 1), 1]
-            layers = []
-            for width, following in itertools.pairwise(widths):
-                layers += [torch.nn.Conv2d(width, following, 3, padding=1), torch.nn.ReLU()]
-            self.layers = torch.nn.Sequential(*layers[:-1])
-
-        def forward(self, noisy, level):
-            return noisy - level * self.layers(torch.cat([noisy, level], dim=1))
-
-    return ResidualNetwork()
-
-
-def train_network(photographs, seconds):
-    """A residual network trained for some seconds on crops with noise of random levels."""
-    torch = require("torch")
-    rng = np.random.default_rng(0)
-    photographs = [photograph.astype(np.float32) for photograph in photographs]
-    torch.manual_seed(0)
-    network = new_network(torch).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)
-    start, steps, past = time.perf_counter(), 0, 0.0
-    while past < 1:
-        optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 + np.cos(np.pi * past)) / 2
-        crops = torch.from_numpy(random_crops(photographs, rng))
-        level = torch.empty(BATCH, 1, 1, 1).uniform_(*NOISE_LEVELS).expand(crops.shape)
-        estimate = network(crops + level * torch.randn(crops.shape), level)
-        loss = torch.nn.functional.mse_loss(estimate, crops)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        steps += 1
-        past = (time.perf_counter() - start) / seconds
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    print(
-        f"network: {parameters} parameters, {steps} steps of {BATCH} crops in {seconds:g} s",
-        flush=True,
-    )
-    return network
-
-
-def random_crops(photographs, rng):
-    """BATCH squares from anywhere, turned and flipped, (BATCH, 1, CROP, CROP)."""
-    crops = np.empty((BATCH, 1, CROP, CROP), np.float32)
-    for crop in crops[:, 0]:
-        photograph = photographs[rng.integers(len(photographs))]
-        row, column = (rng.integers(size - CROP + 1) for size in photograph.shape)
-        square = photograph[row : row + CROP, column : column + CROP]
-        crop[...] = np.rot90(square, rng.integers(4))[:: rng.choice([-1, 1])]
-    return crops
-
-
-def denoise_network(network, noisy, sigma):
-    torch = require("torch")
-    image = torch.from_numpy(noisy.astype(np.float32))[None, None]
-    with torch.no_grad():
-        return network(image, torch.full_like(image, sigma))[0, 0].numpy().astype(np.float64)
+    estimate = denoise(*given)
+    return estimate, (time.perf_counter() - start) / TRIES.get(name, 1)
 
 
 def draw(clean, estimates, sigma, path):
-    """The middle of the first test image by every method, with the PSNR of the whole image."""
-    image = next(iter(clean.values()))
+    """The middle of an image by some methods, with the PSNR of the whole image."""
     crop = tuple(
         slice(max(0, (size - PICTURE_SIDE) // 2), (size + PICTURE_SIDE) // 2)
-        for size in image.shape
+        for size in clean.shape
     )
-    figure, axes = new_figure(1, len(estimates) + 1, width=2.2, height=2.5)
-    for panel, (name, results) in zip(axes[0], estimates.items(), strict=False):
-        psnr = psnr_of([image], results[:1])[0]
-        show_image(panel, np.clip(results[0], 0, 1)[crop], f"{name}: {psnr:.2f} dB")
-    show_image(axes[0, -1], image[crop], "clean")
+    panels = {
+        f"{name}: {psnr(estimates[name], clean):.2f} dB": estimates[name]
+        for name in PICTURED
+        if name in estimates
+    }
+    panels["clean"] = clean
+    figure, axes = new_figure(1, len(panels), width=2.2, height=2.5)
+    for panel, (title, image) in zip(axes[0], panels.items(), strict=True):
+        show_image(panel, np.clip(image, 0, 1)[crop], title)
     figure.suptitle(f"sigma {sigma:g}")
     save_figure(figure, path)
-    print(f"written to {path}")
+    print(f"\nwritten to {path}")
 
 
 if __name__ == "__main__":
