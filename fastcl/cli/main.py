@@ -16,6 +16,7 @@ import numpy as np
 
 from .. import __version__
 from ..denoising.patch_model import IMAGE_METHODS
+from ..denoising.restoration import EFFORTS
 from ..denoising.vectors import ESTIMATORS
 from ..learning.objective import METHODS
 from .commands import (
@@ -266,6 +267,12 @@ def _add_denoise_arguments(command: Any) -> None:
         choices=ESTIMATORS,
         default="mean",
         help="mean: the posterior mean; map: the maximum a posteriori (default: %(default)s)",
+    )
+    command.add_argument(
+        "--effort",
+        choices=EFFORTS,
+        default="balanced",
+        help="how long to take for photographs and sounds (default: %(default)s)",
     )
 
 

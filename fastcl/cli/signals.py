@@ -95,7 +95,7 @@ def denoise_file(model: SignalModel, options: Namespace, sigma: float | None) ->
     if sigma is None:
         sigma = scale * _noise_of(model, signal)
     settings = {"strength": options.strength, "estimator": options.estimator}
-    settings["progress"] = not options.quiet
+    settings |= {"effort": options.effort, "progress": not options.quiet}
     clean = _denoised(model, signal, sigma / scale, settings)
     check_finite(clean, options.prior)
     if is_grey:

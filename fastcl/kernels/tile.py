@@ -13,6 +13,7 @@ from .threads import parallel, share
 
 NARROW_ROWS = 8  # rows of a tile that is one vector wide: enough sums to hide their latency
 BLOCK_ROWS = 256  # rows of a product that one thread takes at a time
+DEPTH = 128  # terms that are added at a time: those of a tile's columns fit the first-level cache
 
 
 def make_tile_product(height, width):
@@ -184,7 +185,8 @@ def product(tasks, a, b, out):
     for block in share(tasks, (a.shape[0] + BLOCK_ROWS - 1) // BLOCK_ROWS):
         start, end = block * BLOCK_ROWS, min((block + 1) * BLOCK_ROWS, a.shape[0])
         out[start:end] = 0
-        add_product(a[start:end], b, out[start:end])
+        for k in range(0, a.shape[1], DEPTH):
+            add_product(a[start:end, k : k + DEPTH], b[k : k + DEPTH], out[start:end])
 
 
 def make_dot_tile(height):

@@ -15,7 +15,9 @@ from ..fourier.structured import as_frequencies
 from ..measures.box import Domain, check_domain
 from ..validation import as_array, as_float_dtype, as_positive
 
-BLOCK = 64  # side of the matrices that LAPACK factorises: so small that it uses one thread
+# Sides of blocks, and of the blocks in them, which LAPACK factorises: so small that it uses one
+# thread.
+BLOCKS = (512, 64)
 PANEL = 512  # columns of the remaining matrix that are updated at a time
 
 
@@ -117,11 +119,19 @@ def _inverse(a: NDArray, dtype: DTypeLike) -> NDArray:
     It goes by a blocked Cholesky factor L and its inverse, because the result of LAPACK's own
     routine may depend on the number of threads.
     """
+    upper = _inverse_factor(a, BLOCKS).astype(dtype)
+    return product(upper, upper.T)
+
+
+def _inverse_factor(a: NDArray, blocks: tuple[int, ...]) -> NDArray:
+    """The transposed inverse of the Cholesky factor L of a (m, m), in blocks; overwrites a."""
+    if not blocks:
+        return np.linalg.inv(np.linalg.cholesky(a)).T
     m = len(a)
-    upper = np.zeros_like(a)  # the transposed inverse of L
-    for start in range(0, m, BLOCK):
-        end = min(start + BLOCK, m)
-        corner = np.linalg.inv(np.linalg.cholesky(a[start:end, start:end])).T
+    upper = np.zeros_like(a)
+    for start in range(0, m, blocks[0]):
+        end = min(start + blocks[0], m)
+        corner = _inverse_factor(a[start:end, start:end], blocks[1:])
         upper[start:end, start:end] = corner
         if start:
             above = product(upper[:start, :start], a[start:end, :start].T)
@@ -131,5 +141,4 @@ def _inverse(a: NDArray, dtype: DTypeLike) -> NDArray:
             for row in range(end, m, PANEL):  # the remaining matrix, below the diagonal
                 stop = min(row + PANEL, m)
                 a[row:, row:stop] -= product(a[row:, start:end], a[row:stop, start:end].T)
-    upper = upper.astype(dtype)
-    return product(upper, upper.T)
+    return upper

@@ -16,6 +16,7 @@ from pictures import do_little, photograph, psnr, with_noise
 
 import fastcl
 from fastcl.cli import bench
+from fastcl.denoising.restoration import EFFORTS
 from fastcl.learning.objective import METHODS
 
 
@@ -184,11 +185,13 @@ def test_learn_prints_its_method(made, tmp_path, monkeypatch, capsys, sketch, me
     assert f"learned by the method {method}\n" in capsys.readouterr().out
 
 
-def test_an_array_is_denoised_as_an_image(made, tmp_path):
-    out = tmp_path / "clean.npy"
-    assert run(made, f"denoise model.npz noisy.npy -o {out} --sigma 25 --strength 0.9") == 0
+@pytest.mark.parametrize("effort", EFFORTS)
+def test_an_array_is_denoised_as_an_image(made, tmp_path, effort):
+    out, options = tmp_path / "clean.npy", f"--sigma 25 --strength 0.9 --effort {effort}"
+    assert run(made, f"denoise model.npz noisy.npy -o {out} {options}") == 0
     model, noisy = fastcl.load_prior(made / "model.npz"), np.load(made / "noisy.npy")
-    np.testing.assert_array_equal(np.load(out), fastcl.denoise_image(model, noisy, 25 / 255, 0.9))
+    expected = fastcl.denoise_image(model, noisy, 25 / 255, 0.9, effort=effort)
+    np.testing.assert_array_equal(np.load(out), expected)
 
 
 @pytest.mark.parametrize(

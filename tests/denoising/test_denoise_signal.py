@@ -238,6 +238,7 @@ COLOUR = model_for((3, 3), 3, -1)
         ({"noise": "poisson", "sigma": None, "noisy": -np.ones((9, 9, 3))}, ValueError, "counts"),
         ({"stride": 4}, ValueError, "stride must be at most 3"),
         ({"stride": 0}, ValueError, "stride must be at least 1"),
+        ({"effort": "much"}, ValueError, "effort"),
         ({"model": COLOUR.prior}, TypeError, "model must be a signal model.*use denoise"),
     ],
 )
