@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from ..backend import contiguous, kernel
 
@@ -56,15 +56,18 @@ def position_counts(shape: tuple[int, ...], patch: tuple[int, ...]) -> tuple[int
 
 
 def patch_counts(
-    shape: tuple[int, ...], patch: tuple[int, ...], stride: int = 1
-) -> NDArray[np.float64]:
+    shape: tuple[int, ...],
+    patch: tuple[int, ...],
+    stride: int = 1,
+    dtype: DTypeLike = np.float64,
+) -> NDArray:
     """How many patches cover each sample, (*axes), for the tiles with this stride."""
-    counts = np.ones(())
+    counts = np.ones((), dtype)
     for count, side in zip(position_counts(shape, patch), patch, strict=True):
-        taken = np.zeros(count)
+        taken = np.zeros(count, dtype)
         for part in _strided(count, stride):
             taken[part] = 1
-        counts = np.multiply.outer(counts, np.convolve(taken, np.ones(side)))
+        counts = np.multiply.outer(counts, np.convolve(taken, np.ones(side, dtype)))
     return counts
 
 

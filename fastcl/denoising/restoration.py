@@ -99,7 +99,10 @@ def denoise_signal(
 
     Notes
     -----
-    Memory: a few signals; a few copies of one tile of at most 32768 patches (262144 on a device)
+    The second stage works on the host, and in single precision unless the noise is below a
+    thousandth of the largest value.
+
+    Memory: eight signals in that precision with a second stage, a few without; a few copies of one tile of at most 32768 patches (262144 on a device)
     and four million numbers; for MAP estimates one number per term of the mixture for 16384 patches
     (65536 on a device); about 1 GiB for a mixture at a strength other than 1. At such a strength,
     or under a prior other than a mixture, the noise of channels with levels of their own counts as
@@ -170,13 +173,19 @@ def _in_stages(
         return splitting(scaled, NoiseLevel(sigma, scaled.shape, 0), stride)
 
     if np.min(level.uniform) > MIN_SINGLE * float(abs(signal).max()):
-        signal = signal.astype(np.float32)
-    least = SMALLEST * max(transform.patch)
-    pilot = denoise_scales(denoise_uniform, signal, level.uniform, SCALES, least)
+        signal = signal.astype(np.float32, copy=False)
     spread = np.sqrt(np.square(transform.all_stds).sum() / len(transform.axes))
     strong = np.sqrt(np.mean(np.square(level.uniform))) > STRONG * spread
     search = image_search(effort, transform.channels, bool(strong))
-    return refine(signal, pilot, level.uniform, search).astype(dtype)
+    least = SMALLEST * max(transform.patch)
+    # Without a name here, the pilot may go when it is no longer needed.
+    clean = refine(
+        signal,
+        denoise_scales(denoise_uniform, signal, level.uniform, SCALES, least),
+        level.uniform,
+        search,
+    )
+    return clean.astype(dtype, copy=False)
 
 
 def as_noisy(

@@ -56,22 +56,30 @@ def image_search(effort: str, channels: int, strong: bool) -> Search:
 def refine(noisy: NDArray, pilot: NDArray, sigma: Any, search: Search) -> NDArray:
     """The signal (C, *axes) denoised in groups of patches that are similar in the pilot.
 
-    sigma is a number or one per channel. Memory: five times the signal, and SLABS slabs of the sums
-    of its channels and one more. On the host.
+    sigma is a number or one per channel. Memory: six times the signal, or four times and SLABS
+    slabs of the sums of its channels and one more. On the host.
     """
     levels = np.broadcast_to(sigma, len(noisy)).astype(noisy.dtype)
     units = levels.reshape(-1, *[1] * (noisy.ndim - 1))
     given = np.ascontiguousarray(to_host(noisy) / units)
-    found = to_host(pilot) / units
+    spared = with_spare(to_host(pilot) / units)
+    del pilot
     for k, side in enumerate(search.sides):
-        found = refine_once(given, found, side, search.half, search.stride, SHIFT * k)
+        found = refine_once(given, spared, side, search.half, search.stride, SHIFT * k)
+        if k + 1 < len(search.sides):
+            spared = with_spare(found)
     return to_device_of(found * units, noisy)
+
+
+def with_spare(signal: NDArray) -> NDArray:
+    """A flat copy of a signal, with numbers to spare at its end."""
+    return np.concatenate([signal.reshape(-1), np.zeros(SPARE, signal.dtype)])
 
 
 def refine_once(
     noisy: NDArray, pilot: NDArray, side: int, half: int, stride: int, shift: int = 0
 ) -> NDArray:
-    """One round, for noise with standard deviation one."""
+    """One round, for noise with standard deviation one, and a pilot from `with_spare`."""
     shape = noisy.shape[1:]
     # Neighbours are compared along the last axis.
     sizes = {1: (1, 1, *shape), 2: (shape[0], 1, shape[-1]), 3: shape}[len(shape)]
@@ -88,7 +96,6 @@ def refine_once(
     total = np.empty((SLABS, len(noisy) * math.prod(slab)), noisy.dtype)
     starts = np.empty((SLABS, math.prod(slab)), noisy.dtype)
     flat = contiguous(noisy, noisy.dtype).reshape(-1)
-    padded = np.concatenate([pilot.reshape(-1), np.zeros(SPARE, noisy.dtype)])
     offsets, out_offsets = (_offsets(len(noisy), axes, patch) for axes in (sizes, slab))
     out, counts = np.zeros((len(noisy), *sizes), noisy.dtype), np.zeros(sizes, noisy.dtype)
     taken = places[cut]
@@ -96,22 +103,29 @@ def refine_once(
         places[cut] = taken[at : at + SLABS * per_slab]
         tasks = -(-len(places[cut]) // per_slab)
         kernel("denoise_similar", like=noisy)(
-            flat, padded, *places, sizes, patch, halves, GROUP, offsets, per_slab, out_offsets,
+            flat, pilot, *places, sizes, patch, halves, GROUP, offsets, per_slab, out_offsets,
             total[:tasks], starts[:tasks],
         )  # fmt: skip
         for k in range(tasks):
             first = max(places[cut][k * per_slab] - halves[cut], 0)
-            found, begun = total[k].reshape(-1, *slab), starts[k].reshape(slab)
-            for whole, part in ((out, found), (counts[None], begun[None])):
-                whole, part = (np.moveaxis(each, cut + 1, 0) for each in (whole, part))
-                whole[first : first + rows] += part[: sizes[cut] - first]
+            _add_slab(total[k].reshape(-1, *slab), out, cut + 1, first)
+            _add_slab(starts[k].reshape(slab), counts, cut, first)
+    del total, starts
     out /= _covered(counts, patch)
     return out.reshape(noisy.shape)
+
+
+def _add_slab(part: NDArray, whole: NDArray, axis: int, first: int) -> None:
+    """Add a slab to `whole`, from position `first` of an axis on; what lies beyond it is zero."""
+    part, whole = np.moveaxis(part, axis, 0), np.moveaxis(whole, axis, 0)
+    whole[first : first + len(part)] += part[: len(whole) - first]
 
 
 def _covered(starts: NDArray, patch: tuple[int, ...]) -> NDArray:
     """How many patches cover each sample, for the number of those that start there."""
     for axis, side in enumerate(patch):
+        if side == 1:
+            continue
         moved = np.moveaxis(starts, axis, 0)
         total = moved.copy()
         for step in range(1, side):

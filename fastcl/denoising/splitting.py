@@ -80,12 +80,12 @@ class Splitting:
         rows_at: list[NDArray] | None = None
         data: Any = 1.0
         if noise.variances is None:
-            counts = patch_counts(shape, patch, stride)
+            counts = patch_counts(shape, patch, stride, noisy.dtype)
         else:
             levels, rows_at = _patch_levels(noise.variances, patch, tiles)
             data = to_device_of((noise.uniform**2 / noise.variances).astype(noisy.dtype), noisy)
             counts = _level_counts(noise, levels, rows_at, patch, tiles)
-        counts = to_device_of(counts.astype(noisy.dtype), noisy)
+        counts = to_device_of(counts.astype(noisy.dtype, copy=False), noisy)
         signal = noisy
         steps = len(self.precisions) * len(levels) * len(tiles)
         with progress_bar(self.progress, steps, "denoise", "tile") as bar:
@@ -107,7 +107,10 @@ class Splitting:
                         clean = np.zeros(patches.shape, patches.dtype, like=patches)
                         clean[rows] = weighted
                     add_patches(clean, total, patch, tile)
-                signal = (data * noisy + beta * total) / (data + beta * counts)
+                total *= noisy.dtype.type(beta)
+                total += data * noisy if rows_at is not None else noisy
+                total /= data + noisy.dtype.type(beta) * counts
+                signal = total
         return signal
 
     def _estimate(self, patches: NDArray, level: Any) -> NDArray:

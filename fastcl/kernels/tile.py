@@ -126,10 +126,13 @@ def add_product(a, b, out):
         for k in range(terms):
             for j in range(left):
                 b_edge[k, j] = b[k, full + j]
+        for i in range(rows):
+            for j in range(left):
+                out_edge[i, j] = out[i, full + j]
         multiply_tiles(a, b_edge, out_edge, None, narrow)
         for i in range(rows):
             for j in range(left):
-                out[i, full + j] += out_edge[i, j]
+                out[i, full + j] = out_edge[i, j]
 
 
 @jit

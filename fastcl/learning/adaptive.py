@@ -64,12 +64,12 @@ class SearchEffort:
 
     rounds: int = 8
     candidates: int = 5
-    chains: int = 8192
+    chains: int = 4096
     scored: int = 50_000
-    batch: int = 8192
+    batch: int = 4096
     ascent_steps: int = 20
     fit_steps: int = 25
-    refine_steps: int = 200
+    refine_steps: int = 100
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

@@ -24,7 +24,7 @@ from .base import Prior, check_reference
 from .chains import Chains
 from .metric import WhitenedMetric
 
-N_POINTS = 8192  # number of chains by default
+N_POINTS = 4096  # number of chains by default
 MAX_COEFFICIENTS = 1e30  # sum of magnitudes beyond which energies overflow float32
 
 

@@ -47,6 +47,14 @@ def test_add_product_adds_the_product_to_out(rng, dtype, rows, terms, columns, t
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("columns", [1, 24, 35, 48, 67])
+def test_the_product_of_a_matrix_with_itself_is_bitwise_symmetric(rng, dtype, columns):
+    a = rng.standard_normal((1000, columns)).astype(dtype)
+    found = product(a.T, a)
+    np.testing.assert_array_equal(found, found.T)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_add_product_stays_within_out(rng, dtype):
     a, b = rng.standard_normal((7, 3)).astype(dtype), rng.standard_normal((3, 37)).astype(dtype)
     buffer = np.full(64 + 7 * 37 + 64, 5, dtype)
