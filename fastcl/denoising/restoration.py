@@ -99,14 +99,15 @@ def denoise_signal(
 
     Notes
     -----
-    The second stage works on the host, and in single precision unless the noise is below a
-    thousandth of the largest value.
+    With a second stage, all is in single precision unless the noise is below a thousandth of the
+    largest value; that stage is on the host. At a strength other than 1, or under a prior other
+    than a mixture, the noise of channels with levels of their own counts as independent in the
+    white coordinates.
 
-    Memory: eight signals in that precision with a second stage, a few without; a few copies of one tile of at most 32768 patches (262144 on a device)
-    and four million numbers; for MAP estimates one number per term of the mixture for 16384 patches
-    (65536 on a device); about 1 GiB for a mixture at a strength other than 1. At such a strength,
-    or under a prior other than a mixture, the noise of channels with levels of their own counts as
-    independent in the white coordinates.
+    Memory: eight signals with a second stage, in the precision that it has, and a few without; a
+    few copies of one tile of at most 32768 patches (262144 on a device) and four million numbers;
+    for MAP estimates one number per term of the mixture for 16384 patches (65536 on a device);
+    about 1 GiB for a mixture at a strength other than 1.
 
     Examples
     --------

@@ -62,13 +62,11 @@ def refine(noisy: NDArray, pilot: NDArray, sigma: Any, search: Search) -> NDArra
     levels = np.broadcast_to(sigma, len(noisy)).astype(noisy.dtype)
     units = levels.reshape(-1, *[1] * (noisy.ndim - 1))
     given = np.ascontiguousarray(to_host(noisy) / units)
-    spared = with_spare(to_host(pilot) / units)
+    found = with_spare(to_host(pilot) / units)
     del pilot
     for k, side in enumerate(search.sides):
-        found = refine_once(given, spared, side, search.half, search.stride, SHIFT * k)
-        if k + 1 < len(search.sides):
-            spared = with_spare(found)
-    return to_device_of(found * units, noisy)
+        found = with_spare(refine_once(given, found, side, search.half, search.stride, SHIFT * k))
+    return to_device_of(found[:-SPARE].reshape(noisy.shape) * units, noisy)
 
 
 def with_spare(signal: NDArray) -> NDArray:
