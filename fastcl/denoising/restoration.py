@@ -73,8 +73,9 @@ def denoise_signal(
         They are denoised through Anscombe's transform and its exact unbiased inverse, on a model of
         values in [0, 1]. See Makitalo and Foi, IEEE TIP 2011.
     effort : {"fast", "balanced", "best"}
-        How long to take. For images: one round of the second stage, four, or six with more groups.
-        "fast" does without it for sound; "best" does not change sound, nor what has one stage.
+        How long to take: for images, one round of the second stage, four, or six, of which the last
+        two have more groups. "fast" does without that stage for sound. "best" does not change
+        sound, nor what has one stage.
     second_stage : bool, optional
         Whether to denoise once more, in groups of patches that are similar in the first estimate
         (for images, that of two scales). By default this is done for images and for sound, not for

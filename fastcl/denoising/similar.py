@@ -27,15 +27,15 @@ class Search(NamedTuple):
     ----------
     sides : tuple of int
         Of the patches, round by round: the result of a round is the pilot of the next one.
+    strides : tuple of int
+        Distance of neighbouring reference patches, round by round, at most the side.
     half : int
         Largest distance of a similar patch along an axis.
-    stride : int
-        Distance of neighbouring reference patches, at most the smallest side.
     """
 
-    sides: tuple[int, ...] = (6,)
-    half: int = 14
-    stride: int = 6
+    sides: tuple[int, ...]
+    strides: tuple[int, ...]
+    half: int
 
 
 def image_search(effort: str, channels: int, strong: bool) -> Search:
@@ -47,10 +47,12 @@ def image_search(effort: str, channels: int, strong: bool) -> Search:
     rounds = {"fast": 1, "balanced": 4, "best": 6}[effort]
     half = {"fast": 15, "balanced": 23, "best": 31}[effort]
     if channels > 1:
-        return Search((5,) * rounds, half, 4 if effort == "best" else 5)
-    side = 8 if strong else 6
-    sides = tuple(side + k // 2 for k in range(rounds))
-    return Search(sides, half, 4 if effort == "best" else 6)
+        side, sides = 5, (5,) * rounds
+    else:
+        side = 6
+        sides = tuple((8 if strong else 6) + k // 2 for k in range(rounds))
+    last = 2 if effort == "best" else 0  # rounds with more groups
+    return Search(sides, (side,) * (rounds - last) + (4,) * last, half)
 
 
 def refine(noisy: NDArray, pilot: NDArray, sigma: Any, search: Search) -> NDArray:
@@ -64,8 +66,8 @@ def refine(noisy: NDArray, pilot: NDArray, sigma: Any, search: Search) -> NDArra
     given = np.ascontiguousarray(to_host(noisy) / units)
     found = with_spare(to_host(pilot) / units)
     del pilot
-    for k, side in enumerate(search.sides):
-        found = with_spare(refine_once(given, found, side, search.half, search.stride, SHIFT * k))
+    for k, (side, stride) in enumerate(zip(search.sides, search.strides, strict=True)):
+        found = with_spare(refine_once(given, found, side, stride, search.half, SHIFT * k))
     return to_device_of(found[:-SPARE].reshape(noisy.shape) * units, noisy)
 
 
@@ -75,7 +77,7 @@ def with_spare(signal: NDArray) -> NDArray:
 
 
 def refine_once(
-    noisy: NDArray, pilot: NDArray, side: int, half: int, stride: int, shift: int = 0
+    noisy: NDArray, pilot: NDArray, side: int, stride: int, half: int, shift: int = 0
 ) -> NDArray:
     """One round, for noise with standard deviation one, and a pilot from `with_spare`."""
     shape = noisy.shape[1:]

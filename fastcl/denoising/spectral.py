@@ -60,7 +60,7 @@ def denoise_sound(
         # Where the noise is weak, a group is too small to span long stretches.
         if np.mean(np.square((unit - clean) / levels[:, None])) > MIN_REMOVED:
             side = max(side, bins // 8)
-        search = Search((side,) * ROUNDS, REACH * shortest, side // 2)
+        search = Search((side,) * ROUNDS, (side // 2,) * ROUNDS, REACH * shortest)
         clean = refine(unit, clean, sigma, search)
     clean = clean * sound.dtype.type(level) + means.astype(sound.dtype)
     return to_device_of(np.ascontiguousarray(clean), noisy)

@@ -13,7 +13,7 @@ from fastcl.denoising import restoration, similar
 from fastcl.denoising.scales import denoise_scales
 from fastcl.denoising.similar import Search, image_search, refine, refine_once, with_spare
 
-ROUNDS = Search((6, 6, 7, 7), stride=3)
+ROUNDS = Search((6, 6, 7, 7), (3, 4, 3, 4), half=14)
 
 
 def in_loops(noisy, pilot, side, group, half, stride, shift):
@@ -63,7 +63,7 @@ def test_groups_equal_those_of_loops(rng, monkeypatch, shape, slab, stride, shif
     monkeypatch.setattr(similar, "GROUP", 9)
     pilot = 5 * gaussian_filter(rng.standard_normal(shape), (0, *[1.5] * (len(shape) - 1)))
     noisy = pilot + rng.standard_normal(shape)
-    found = refine_once(noisy, with_spare(pilot), 3, 4, stride, shift)
+    found = refine_once(noisy, with_spare(pilot), 3, stride, 4, shift)
     # Solving systems with condition numbers up to a thousand.
     assert_within(found, in_loops(noisy, pilot, 3, 9, 4, stride, shift), 1e-9)
 
@@ -96,7 +96,7 @@ def test_threads_do_not_change_a_bit(rng, shape):
 def test_memory_is_a_few_signals(rng):
     noisy = rng.standard_normal((1, 1500, 400)).astype(np.float32)
     pilot = gaussian_filter(noisy, (0, 1, 1))
-    search = Search((6, 6), half=4)
+    search = Search((6, 6), (6, 6), half=4)
     refine(noisy[:, :30], pilot[:, :30], 1.0, search)  # compiles
     tracemalloc.start()
     try:
@@ -129,10 +129,10 @@ def test_levels_of_channels_are_their_units(rng):
 
 def test_what_the_pilot_has_lost_comes_back_by_wieners_factor(rng):
     noisy = 3 * rng.standard_normal((1, 60, 60))  # of which the noise is a ninth
-    found = refine_once(noisy, with_spare(0 * noisy), 6, 14, 3)
+    found = refine_once(noisy, with_spare(0 * noisy), 6, 3, 14)
     np.testing.assert_allclose(found, noisy * 8 / 9, rtol=0, atol=0.05 * np.abs(noisy).max())
     noise = rng.standard_normal((1, 60, 60))
-    assert np.square(refine_once(noise, with_spare(0 * noise), 6, 14, 3)).mean() < 0.02
+    assert np.square(refine_once(noise, with_spare(0 * noise), 6, 3, 14)).mean() < 0.02
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -185,7 +185,7 @@ def test_more_effort_leaves_less_noise(rng):
 @pytest.mark.parametrize("strong", [False, True])
 def test_patches_cover_every_sample(effort, channels, strong):
     search = image_search(effort, channels, strong)
-    assert search.stride <= min(search.sides)
+    assert all(stride <= side for side, stride in zip(search.sides, search.strides, strict=True))
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (63, 50), (31, 80, 3), (200,)])
