@@ -9,7 +9,9 @@ seeded; neither noise nor estimates are clipped or rounded. The methods:
 
 channels     fastcl, every channel on its own by the prior of grey
 first stage  fastcl, the prior of colour at one scale
+fast         fastcl with effort="fast"
 fastcl       denoise_image with the prior of colour, at its defaults
+best         fastcl with effort="best"
 NLM          non-local means of scikit-image, given the noise level
 TV           total variation (Chambolle 2004), at the best of nine weights
 wavelets     BayesShrink of scikit-image, in YCbCr
@@ -72,7 +74,13 @@ def methods(model, grey):
         "first stage": lambda noisy, sigma, clean: fastcl.denoise_image(
             model, noisy, sigma, second_stage=False
         ),
+        "fast": lambda noisy, sigma, clean: fastcl.denoise_image(
+            model, noisy, sigma, effort="fast"
+        ),
         "fastcl": lambda noisy, sigma, clean: fastcl.denoise_image(model, noisy, sigma),
+        "best": lambda noisy, sigma, clean: fastcl.denoise_image(
+            model, noisy, sigma, effort="best"
+        ),
         "NLM": lambda noisy, sigma, clean: nlm(noisy, sigma),
         "TV": best_tv,
         "wavelets": lambda noisy, sigma, clean: wavelets(noisy, sigma),
@@ -111,7 +119,7 @@ def main():
         for method, rows in results.items():
             values, seconds = np.array(rows).T
             figures = "".join(f"{value:11.2f}" for value in values)
-            print(f"{method:21}{figures}{values.mean():7.2f} dB{seconds.mean():8.1f} s")
+            print(f"{method:21}{figures}{values.mean():7.2f} dB{seconds.mean():8.2f} s")
 
 
 if __name__ == "__main__":

@@ -105,9 +105,12 @@ def compare(photographs, sigma):
         "NLM": best_nlm,
         "wavelets": lambda noisy, level, clean: wavelets(noisy, level),
         "BM3D": bm3d and (lambda noisy, level, clean: bm3d(noisy, level)),
+        "fastcl, fast": lambda noisy, level, clean: fastcl.denoise_image(
+            noisy, level, effort="fast"
+        ),
         "fastcl": lambda noisy, level, clean: fastcl.denoise_image(noisy, level),
-        "fastcl, two stages": lambda noisy, level, clean: fastcl.denoise_image(
-            noisy, level, second_stage=True
+        "fastcl, best": lambda noisy, level, clean: fastcl.denoise_image(
+            noisy, level, effort="best"
         ),
         "fastcl, estimated": lambda noisy, level, clean: fastcl.denoise_image(noisy),
     }
@@ -124,7 +127,7 @@ def compare(photographs, sigma):
             start = time.perf_counter()
             found = denoise(noisy, sigma / 255, clean)
             seconds = (time.perf_counter() - start) / tries.get(method, 1)
-            line += f" {psnr(found, clean):.2f} | {seconds:.1f} |"
+            line += f" {psnr(found, clean):.2f} | {seconds:.2f} |"
         print(line, flush=True)
 
 

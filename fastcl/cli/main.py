@@ -196,7 +196,7 @@ def _add_learn_arguments(command: Any) -> None:
         "--iterations",
         type=int,
         metavar="N",
-        help="number of steps (default: 3000 for an array; 300 for signals, 600 with a network)",
+        help="number of steps (default: 3000 for an array; 200 for signals, 600 with a network)",
     )
     command.add_argument(
         "--points",

@@ -39,7 +39,7 @@ from .patch_sketch import (
 )
 
 N_SAMPLES = 200_000
-N_ITER = 300  # steps of "max_entropy" by default
+N_ITER = 200  # steps of "max_entropy" by default
 NETWORK_N_ITER = 600  # steps of a network by default
 N_COMPONENTS = 40
 # Half-quadratic splitting with posterior means: the precision of the patches over that of the
@@ -168,7 +168,7 @@ def learn_patches(
         posterior mean has a closed form. The other methods are those of `learn`: they learn a
         network with the same reference.
     n_iter : int, optional
-        Number of steps; by default 300 for "max_entropy" and 600 for a network.
+        Number of steps; by default 200 for "max_entropy" and 600 for a network.
     rng, progress
         As in `learn`.
     **settings
