@@ -272,7 +272,7 @@ def _add_denoise_arguments(command: Any) -> None:
         "--effort",
         choices=EFFORTS,
         default="balanced",
-        help="how long to take for photographs and sounds (default: %(default)s)",
+        help="how much time to spend on a signal (default: %(default)s)",
     )
 
 

@@ -89,7 +89,7 @@ def restore(
     progress : bool
     **settings
         For the denoiser, such as `effort`: see `denoise_signal`. "fast" takes half of the time of
-        "balanced", and loses 0.2 to 0.3 dB.
+        "balanced", and loses some tenths of a dB.
 
     Returns
     -------

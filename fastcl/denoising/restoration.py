@@ -16,13 +16,13 @@ from .batches import denoise_each
 from .noise_level import NoiseLevel, estimate_noise
 from .patch_model import SignalModel
 from .scales import denoise_scales
-from .similar import image_search, refine
+from .similar import dtype_for_groups, image_search, refine
 from .spectral import denoise_sound, estimate_audio_noise
 from .splitting import Splitting
 
 NOISES = ("gaussian", "poisson")
 EFFORTS = ("fast", "balanced", "best")
-MIN_SINGLE = 1e-3  # least noise, relative to the signal, at which single precision is enough
+MIN_COUNT = 1.0  # mean count of photons, below which there is no second stage by default
 COARSE = 2 / 3  # of the side of a patch: their distance in a first stage that others follow
 SCALES = 2  # scales of a signal with a second stage
 SMALLEST = 4  # patches along the smallest side of a half signal
@@ -73,17 +73,18 @@ def denoise_signal(
         They are denoised through Anscombe's transform and its exact unbiased inverse, on a model of
         values in [0, 1]. See Makitalo and Foi, IEEE TIP 2011.
     effort : {"fast", "balanced", "best"}
-        How long to take: for images, one round of the second stage, four, or six, of which the last
-        two have more groups. "fast" does without that stage for sound. "best" does not change
-        sound, nor what has one stage.
+        How much time to spend: for images, one round of the second stage, four, or six, of which
+        the last two have more groups. For sound and volumes, "fast" leaves out the second stage or
+        takes fewer patches, and "best" equals "balanced".
     second_stage : bool, optional
         Whether to denoise once more, in groups of patches that are similar in the first estimate
-        (for images, that of two scales). By default this is done for images and for sound, not for
-        volumes, and never under a map of the noise.
+        (for images, that of two scales). By default this is done for images, unless they are counts
+        with a mean below one, and for sound unless `effort` is "fast"; not for volumes, and never
+        under a map of the noise.
     stride : int, optional
         Distance of neighbouring patches along each axis in the first stage, at most their smallest
-        side. By default 2 for sound; for images two thirds of that side if a second stage follows,
-        and otherwise 1, or 2 if `effort` is "fast".
+        side. By default 2 for sound; for others two thirds of that side, rounded down, if a second
+        stage follows, and otherwise 1, or 2 if `effort` is "fast".
     n_samples, n_iter : int
     rng : int or numpy.random.Generator
     progress : bool
@@ -100,10 +101,10 @@ def denoise_signal(
 
     Notes
     -----
-    With a second stage, all is in single precision unless the noise is below a thousandth of the
-    largest value; that stage is on the host. At a strength other than 1, or under a prior other
-    than a mixture, the noise of channels with levels of their own counts as independent in the
-    white coordinates.
+    With a second stage, an image is in single precision unless its noise is below 1 / 64 of its
+    largest value, and then in double; that stage is on the host. At a strength other than 1, or
+    under a prior other than a mixture, the noise of channels with levels of their own counts as
+    independent in the white coordinates.
 
     Memory: eight signals with a second stage, in the precision that it has, and a few without; a
     few copies of one tile of at most 32768 patches (262144 on a device) and four million numbers;
@@ -134,19 +135,21 @@ def denoise_signal(
         rng=rng,
         progress=progress,
     )
-    if second_stage is None:
-        second_stage = effort != "fast" if is_sound else model.n_axes == 2
+    by_default = effort != "fast" if is_sound else model.n_axes == 2
 
-    def denoise_one(one: NDArray, level: Any, name: str) -> NDArray:
+    def denoise_one(one: NDArray, level: Any, name: str, suits: bool = True) -> NDArray:
         signal, given = as_noisy(model, one, level, name)
+        more = by_default and suits if second_stage is None else second_stage
         if is_sound:
-            clean = denoise_sound(splitting, signal, given, second_stage)
+            clean = denoise_sound(splitting, signal, given, more)
         else:
-            clean = _in_stages(splitting, signal, given, effort, second_stage)
+            clean = _in_stages(splitting, signal, given, effort, more)
         return clean[0] if axis is None else np.moveaxis(clean, 0, axis)
 
     def denoise_counts(one: NDArray, level: None, name: str) -> NDArray:
-        return denoise_poisson(lambda stable, noise: denoise_one(stable, noise, name), one)
+        # The noise of fewer counts is not Gaussian, and groups keep some of it.
+        enough = bool(as_array(one, name).mean() >= MIN_COUNT)
+        return denoise_poisson(lambda stable, noise: denoise_one(stable, noise, name, enough), one)
 
     denoise = denoise_counts if noise == "poisson" else denoise_one
     return denoise_each(denoise, noisy, sigma, model.n_axes, axis)
@@ -167,15 +170,15 @@ def _in_stages(
 ) -> NDArray:
     """A signal (C, *axes), denoised with or without a second stage, which needs a level, no map."""
     if not second_stage or level.variances is not None:
-        return splitting(signal, level, 2 if effort == "fast" else 1)
+        coarse = min(2, *splitting.model.transform.patch)
+        return splitting(signal, level, coarse if effort == "fast" else 1)
     transform, dtype = splitting.model.transform, signal.dtype
     stride = max(int(COARSE * min(transform.patch)), 1)
 
     def denoise_uniform(scaled: NDArray, sigma: Any) -> NDArray:
         return splitting(scaled, NoiseLevel(sigma, scaled.shape, 0), stride)
 
-    if np.min(level.uniform) > MIN_SINGLE * float(abs(signal).max()):
-        signal = signal.astype(np.float32, copy=False)
+    signal = signal.astype(dtype_for_groups(signal, level.uniform), copy=False)
     spread = np.sqrt(np.square(transform.all_stds).sum() / len(transform.axes))
     strong = np.sqrt(np.mean(np.square(level.uniform))) > STRONG * spread
     search = image_search(effort, transform.channels, bool(strong))

@@ -13,11 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backend import SPARE, contiguous, kernel, to_device_of, to_host
+from ..validation import LIMITS
 
 GROUP = 40  # patches of a group
 SLAB = 4  # reference positions along the first axis that share one partial sum
 SLABS = 16  # at a time
-SHIFT = 2  # samples by which the reference patches of a round are ahead of those of the last
+SHIFT = 2  # samples by which the reference patches move from one round to the next
+# Least noise, relative to the largest value, at which single precision is enough: the systems of a
+# group have condition numbers up to the square of its inverse.
+MIN_SINGLE = 1 / 64
 
 
 class Search(NamedTuple):
@@ -53,6 +57,13 @@ def image_search(effort: str, channels: int, strong: bool) -> Search:
         sides = tuple((8 if strong else 6) + k // 2 for k in range(rounds))
     last = 2 if effort == "best" else 0  # rounds with more groups
     return Search(sides, (side,) * (rounds - last) + (4,) * last, half)
+
+
+def dtype_for_groups(signal: NDArray, sigma: Any) -> np.dtype:
+    """The precision that groups need for a signal with noise `sigma`, a number or several."""
+    largest, limit = float(abs(signal).max()), LIMITS[np.dtype(np.float32)]
+    enough = np.min(sigma) >= max(MIN_SINGLE * largest, 1 / limit) and largest <= limit
+    return np.dtype(np.float32 if enough else np.float64)
 
 
 def refine(noisy: NDArray, pilot: NDArray, sigma: Any, search: Search) -> NDArray:

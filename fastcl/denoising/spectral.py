@@ -20,13 +20,12 @@ from ..data.signals import as_signal
 from ..validation import as_positive
 from .lapped import choose_bins, lapped, unlapped
 from .noise_level import NoiseLevel, in_runs
-from .similar import Search, refine
+from .similar import Search, dtype_for_groups, refine
 from .splitting import Splitting
 
 FRAME = 0.016  # seconds: a frame for learning
 PATCH = (4, 4)  # frames, bins
 LENGTHS = (1, 2, 4, 8)  # of the frames for denoising, in those for learning
-MIN_SINGLE = 1e-3  # least noise, relative to the sound, at which single precision is enough
 REACH = 4  # largest distance of similar stretches, in frames for learning
 ROUNDS = 3  # of the second stage
 MIN_REMOVED = 0.75  # share of the noise that the first stage must remove for long stretches
@@ -52,8 +51,7 @@ def denoise_sound(
     levels = np.broadcast_to(np.asarray(sigma, np.float64), len(sound))
     candidates = [shortest * length for length in LENGTHS]
     bins = choose_bins(unit, levels, candidates)
-    if levels.min() > MIN_SINGLE:  # twice as fast
-        unit = unit.astype(np.float32)
+    unit = unit.astype(dtype_for_groups(unit, levels))  # single precision is twice as fast
     clean = _first_stage(splitting, unit, sigma, bins)
     if second_stage:
         side = shortest // 2

@@ -72,7 +72,7 @@ class Splitting:
             )
 
     def __call__(self, noisy: NDArray, noise: NoiseLevel, stride: int | None = None) -> NDArray:
-        """A noisy signal (C, *axes), denoised; `stride` is what counts if none was given before."""
+        """A noisy signal (C, *axes), denoised; `stride` applies if the constructor got none."""
         patch, shape = self.model.transform.patch, noisy.shape[1:]
         stride = self.stride or stride or 1
         tiles = patch_tiles(shape, patch, len(noisy), is_device(noisy), stride)

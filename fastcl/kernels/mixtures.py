@@ -136,7 +136,7 @@ def mixture_means(
 ):
     # The head of out_i is sum_k (c_k * sum_j r_kj gains_kj) inverses_k, with c_k = head_i bases_k
     # and the responsibilities r_kj of x_i; its tail is tail_i * sum_kj r_kj tail_gains_kj. Sums are
-    # relative to the largest term until then: they shrink when there is a larger one.
+    # kept relative to the largest term so far, and rescaled when a larger one comes.
     # x (n, d + t), bases (K, d, p), precisions, gains (K, J, p), tail_precisions,
     # tail_gains (K, J, q), constants (K, J), inverses (K, p, p), out (n, d + t)
     components, scales = constants.shape

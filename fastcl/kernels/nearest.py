@@ -13,7 +13,7 @@ from .lanes import INDEX, VECTOR_BYTES, Lanes, jit
 HEIGHT = 4  # rows whose distances are summed at a time, one vector of each
 COLUMNS = 16  # numbers in the widest vector: rows are padded to a multiple
 LARGEST = 1e38  # distance of patches that count as similar at all
-BISECTIONS = 40  # of the distance that the nearest patches have at most
+BISECTIONS = 40  # steps of the bisection for the largest distance in a group
 
 
 def make_distance_tile(height):
@@ -107,13 +107,14 @@ def choose_least(distances, own, count, chosen):
     # returns how many there are. `count` distances are finite, unless they overflow.
     wanted = min(chosen.size, count)
     distances[own] = -1
-    low, high = distances.dtype.type(-1), distances.dtype.type(1)
+    kind = distances.dtype.type  # of the bounds, too: otherwise the compiler takes wider ones
+    low, high = kind(-1), kind(1)
     if wanted == count:
-        low = high = distances.dtype.type(LARGEST)
-    while low < high < LARGEST and count_up_to(distances, high) < wanted:
-        low, high = high, 4 * high
+        low = high = kind(LARGEST)
+    while low < high < kind(LARGEST) and count_up_to(distances, high) < wanted:
+        low, high = high, kind(min(4 * high, kind(LARGEST)))
     for _ in range(BISECTIONS if low < high else 0):
-        middle = (low + high) / 2
+        middle = kind((low + high) / 2)
         below = count_up_to(distances, middle)
         if below < wanted:
             low = middle

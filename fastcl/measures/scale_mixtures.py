@@ -25,6 +25,7 @@ from ..validation import (
     as_generator,
     as_noise_level,
     as_points,
+    as_positive,
     as_vector,
     check_lengths,
 )
@@ -319,10 +320,12 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         """E[x | y] (n, d + t) for y = x + level N(0, diag(noise^2)).
 
         noise is (d + t,), or a number; or else the covariance (d + t, d + t) of the noise, which
-        then counts as independent along the tail. What takes long to compute depends on it alone,
-        and is kept for the next call at another level.
+        then counts as independent along the tail. The expensive factors depend on `noise` alone,
+        and are cached between calls at different levels.
         """
         y = as_points(y, "y", self.dim)
+        level = as_positive(level, "level")
+        check_lengths(np.array([level]), "level")
         if type(noise) is not np.ndarray or noise.shape != (self.dim, self.dim):
             noise = as_noise_level(noise, self.dim, "noise")
             check_lengths(noise * level, "noise")

@@ -15,8 +15,8 @@ from ..fourier.structured import as_frequencies
 from ..measures.box import Domain, check_domain
 from ..validation import as_array, as_float_dtype, as_positive
 
-# Sides of blocks, and of the blocks in them, which LAPACK factorises: so small that it uses one
-# thread.
+# Sides of the blocks and of the blocks in them. LAPACK factorises only the latter, which are so
+# small that it uses one thread.
 BLOCKS = (512, 64)
 PANEL = 512  # columns of the remaining matrix that are updated at a time
 

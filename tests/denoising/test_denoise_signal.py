@@ -177,6 +177,29 @@ def test_the_noise_of_sounds_and_volumes_is_estimated(rng, shape):
     assert fastcl.estimate_noise(signal) == pytest.approx(0.1, rel=0.08)
 
 
+@pytest.mark.parametrize("patch", [(1, 4, 4), (2, 3, 3)])
+def test_fast_covers_every_sample(rng, patch):
+    volumes = rng.standard_normal((2, 9, 12, 14)).cumsum(axis=1) / 10
+    quick = {"n_iter": 2, "n_components": 4, "n_samples": 2000}
+    model = fastcl.learn_signal_prior(volumes, patch=patch, m=50, rng=0, **quick)
+    found = model(volumes[0], 0.1, effort="fast")
+    stride = min(2, *patch)
+    np.testing.assert_array_equal(found, model(volumes[0], 0.1, stride=stride))
+    assert (found != volumes[0]).all()
+
+
+def test_few_photons_have_one_stage_by_default(rng):
+    clean = 0.5 + 0.4 * np.sin(np.indices((40, 40)).sum(axis=0) / 6)
+    model = fastcl.ready_model("grey")
+    for peak, stages in ((1, False), (20, True)):
+        counts = rng.poisson(peak * clean)
+        found, expected = (
+            model(counts, noise="poisson", second_stage=second_stage)
+            for second_stage in (None, stages)
+        )
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_float32_is_kept(problem):
     model, noisy = problem
     found = fastcl.denoise_signal(model, noisy.astype(np.float32), 0.3)

@@ -145,6 +145,32 @@ def test_far_stronger_signals_than_the_noise_stay_finite(rng, shape, dtype):
     assert np.square(found - clean).mean() < 2 if dtype == np.float64 else np.isfinite(found).all()
 
 
+@pytest.mark.parametrize("sigma", [0.3 / 255, 1 / 255, 3 / 255, 5 / 255])
+@pytest.mark.parametrize("kind", ["grey", "colour"])
+def test_weak_noise_on_black_and_white_stays_weak(rng, sigma, kind):
+    clean = np.kron(rng.integers(0, 2, (12, 12)), np.ones((8, 8)))
+    if kind == "colour":
+        clean = np.stack([clean, 1 - clean, clean[::-1]], axis=-1)
+    noisy = clean + sigma * rng.standard_normal(clean.shape)
+    for dtype in (np.float32, np.float64):
+        found = fastcl.denoise_image(noisy.astype(dtype), sigma)
+        assert found.dtype == dtype
+        assert np.square(found - clean).mean() < 0.6 * sigma**2
+        assert np.abs(found - clean).max() < 8 * sigma
+
+
+@pytest.mark.parametrize("unit", [1e-60, 1e-25, 1e25, 1e60])
+def test_extreme_units_keep_double_precision(rng, unit):
+    clean = texture(rng)[..., 0]
+    noisy = clean + 0.1 * rng.standard_normal(clean.shape)
+    model = fastcl.ready_model("grey")
+    expected = model(noisy, 0.1)
+    transform = model.transform
+    scaled = fastcl.PatchTransform(transform.patch, transform.axes, unit * transform.stds)
+    found = fastcl.SignalModel(scaled, model.prior)(unit * noisy, 0.1 * unit) / unit
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
 def texture(rng):
     rows, columns = np.mgrid[:96, :96]
     pattern = 0.5 + 0.2 * np.sin(rows / 3.0) * np.cos(columns / 4.0)

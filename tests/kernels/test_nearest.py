@@ -68,8 +68,10 @@ def test_the_least_distances_are_chosen(rng, dtype, scale):
         assert set(chosen[:found]) == set(expected)
 
 
-def test_equal_distances_are_chosen_in_order_and_the_patch_itself_always():
-    distances = np.full(4 * COLUMNS, 2.0)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("value", [2.0, 33.3, 1e30])
+def test_equal_distances_are_chosen_in_order_and_the_patch_itself_always(dtype, value):
+    distances = np.full(4 * COLUMNS, value, dtype)
     chosen = np.empty(5, np.int64)
     assert choose_least(distances.copy(), 50, distances.size, chosen) == 5
     assert chosen.tolist() == [0, 1, 2, 3, 50]

@@ -195,6 +195,24 @@ def test_posterior_mean_is_that_of_the_plain_mixture(backend, dtype, n, d, k, j)
     assert np.median(bound) < (2e-2 if dtype == np.float32 else 1e-9)
 
 
+def test_a_level_is_a_factor_of_the_noise():
+    mixture, noise = make_mixture(3), noise_of(3)
+    y = some_points(mixture, 65)
+    for level in (0.2, 3.0):
+        for given, scaled in (
+            (noise, level * noise),
+            (np.diag(noise**2), np.diag(noise**2) * level**2),
+        ):
+            found = mixture.posterior_mean(y, given, level)
+            np.testing.assert_allclose(found, mixture.posterior_mean(y, scaled), rtol=1e-12)
+
+
+@pytest.mark.parametrize("level", [0.0, -1.0, np.nan, np.inf, 1e200, 1e-200])
+def test_bad_levels_are_named(level):
+    with pytest.raises(ValueError, match="level"):
+        make_mixture(3).posterior_mean(np.ones((2, 3)), noise_of(3), level)
+
+
 def test_posterior_mean_is_zero_under_huge_noise_and_the_data_under_tiny_noise(backend):
     mixture = make_mixture(3)
     y = some_points(mixture, 65)
