@@ -38,7 +38,7 @@ from .patch_sketch import (
     sketch_signals,
 )
 
-N_SAMPLES = 200_000
+N_SAMPLES = 100_000
 N_ITER = 200  # steps of "max_entropy" by default
 NETWORK_N_ITER = 600  # steps of a network by default
 N_COMPONENTS = 40
@@ -173,7 +173,7 @@ def learn_patches(
         As in `learn`.
     **settings
         For "max_entropy" those of `max_entropy`, `n_components` of the mixture (40), and
-        `n_samples`, the number of points to which it is fitted (200,000). Otherwise those of
+        `n_samples`, the number of points to which it is fitted (100,000). Otherwise those of
         `learn`, with `n_points` 2048 and the optimiser ``Adam(1e-3, schedule=Cosine(n_iter))`` by
         default, and `widths` of the hidden layers (64, 128).
 

@@ -26,7 +26,7 @@ KEPT = 0.8  # share of the effective sample size that every step of the annealin
 MOVES = 30  # steps of every chain per step of the annealing
 WARM_UP = 60  # steps before the first samples are taken
 THIN = 4  # steps between two samples of a chain
-N_CHAINS = 8192  # chains that samples are taken from, at most
+N_CHAINS = 4096  # chains that samples are taken from, at most
 
 
 class Chains:
