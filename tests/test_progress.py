@@ -96,9 +96,10 @@ def test_every_stage_of_photographs_is_counted_to_its_end(monkeypatch, capsys):
         "frequencies": (f"step 1 of {in_all}", f"step {in_all} of {in_all}"),
         "sketch": ("patch 1748 of 1748", "patch 1748 of 1748"),
         "maximum entropy": ("step 1 of 5", "step 5 of 5"),
-        "samples": ("step 1 of 64", "step 64 of 64"),
+        "samples": ("step 1 of 68", "step 68 of 68"),
         "mixture": ("step 1 of 20", "step 20 of 20"),
-        "denoise": ("tile 1 of 2", "tile 2 of 2"),
+        "denoise": ("tile 1 of 8", "tile 8 of 8"),
+        "groups": ("round 1 of 4", "round 4 of 4"),
     }
 
 

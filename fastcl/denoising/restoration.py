@@ -189,6 +189,7 @@ def _in_stages(
         denoise_scales(denoise_uniform, signal, level.uniform, SCALES, least),
         level.uniform,
         search,
+        splitting.progress,
     )
     return clean.astype(dtype, copy=False)
 

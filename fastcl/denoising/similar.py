@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backend import SPARE, contiguous, kernel, to_device_of, to_host
+from ..progress import progress_bar
 from ..validation import LIMITS
 
 GROUP = 40  # patches of a group
@@ -66,7 +67,9 @@ def dtype_for_groups(signal: NDArray, sigma: Any) -> np.dtype:
     return np.dtype(np.float32 if enough else np.float64)
 
 
-def refine(noisy: NDArray, pilot: NDArray, sigma: Any, search: Search) -> NDArray:
+def refine(
+    noisy: NDArray, pilot: NDArray, sigma: Any, search: Search, progress: bool = False
+) -> NDArray:
     """The signal (C, *axes) denoised in groups of patches that are similar in the pilot.
 
     sigma is a number or one per channel. Memory: six times the signal, or four times and SLABS
@@ -77,8 +80,11 @@ def refine(noisy: NDArray, pilot: NDArray, sigma: Any, search: Search) -> NDArra
     given = np.ascontiguousarray(to_host(noisy) / units)
     found = with_spare(to_host(pilot) / units)
     del pilot
-    for k, (side, stride) in enumerate(zip(search.sides, search.strides, strict=True)):
-        found = with_spare(refine_once(given, found, side, stride, search.half, SHIFT * k))
+    rounds = list(zip(search.sides, search.strides, strict=True))
+    with progress_bar(progress, len(rounds), "groups", "round") as bar:
+        for k, (side, stride) in enumerate(rounds):
+            found = with_spare(refine_once(given, found, side, stride, search.half, SHIFT * k))
+            bar.update(1)
     return to_device_of(found[:-SPARE].reshape(noisy.shape) * units, noisy)
 
 

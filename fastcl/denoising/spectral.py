@@ -59,7 +59,7 @@ def denoise_sound(
         if np.mean(np.square((unit - clean) / levels[:, None])) > MIN_REMOVED:
             side = max(side, bins // 8)
         search = Search((side,) * ROUNDS, (side // 2,) * ROUNDS, REACH * shortest)
-        clean = refine(unit, clean, sigma, search)
+        clean = refine(unit, clean, sigma, search, splitting.progress)
     clean = clean * sound.dtype.type(level) + means.astype(sound.dtype)
     return to_device_of(np.ascontiguousarray(clean), noisy)
 
