@@ -83,7 +83,7 @@ def warm_photographs(dtype: DTypeLike) -> None:
     """Learning a model of photographs, and denoising with it."""
     image = np.random.default_rng(0).random((64, 64)).cumsum(axis=0).astype(dtype) / 64
     model = learn_image_prior([image], patch=4, m=100, n_components=2, n_iter=2, rng=0)
-    denoise_image(model, image, sigma=0.1 if dtype == np.float32 else 1e-3)  # weak: in double
+    denoise_image(model, image, sigma=0.1 if image.itemsize == 4 else 1e-3)  # weak: in double
 
 
 TASKS: dict[str, Callable[[DTypeLike], None]] = {
