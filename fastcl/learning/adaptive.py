@@ -68,8 +68,8 @@ class SearchEffort:
     scored: int = 50_000
     batch: int = 4096
     ascent_steps: int = 20
-    fit_steps: int = 25
-    refine_steps: int = 100
+    fit_steps: int = 15
+    refine_steps: int = 200
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
