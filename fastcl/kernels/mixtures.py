@@ -15,18 +15,12 @@ import numpy as np
 from .exponential import exponentiate_row
 from .lanes import TILE_ROWS
 from .threads import parallel, share
-from .tile import add_product, empty_aligned, jit, set_product
+from .tile import add_product, empty_aligned, empty_matrix, jit, set_product
 
 ROWS = 128
 LANES = 16  # numbers in the widest vector
 MOMENT_ROWS = 256  # rows whose moments are added in the working precision
 MOMENT_PARTS = 8  # parts that the rows are divided into, which the threads share
-
-
-@jit
-def matrix_aligned(rows, columns, like):
-    # An uninitialised array (rows, columns) of the type of `like`, aligned to a cache line.
-    return empty_aligned(rows * columns, like).reshape(rows, columns)
 
 
 @jit
@@ -73,8 +67,8 @@ def raise_to_largest(terms, logs):
 def make_scratch(points, dim):
     # The scratch of component_terms, for d = dim
     used = (dim + TILE_ROWS - 1) // TILE_ROWS * TILE_ROWS  # whole tiles, at most p
-    coordinates, squares = matrix_aligned(used, ROWS, points), matrix_aligned(used, ROWS, points)
-    tail_squares = matrix_aligned(points.shape[0] - dim, ROWS, points)
+    coordinates, squares = empty_matrix(used, ROWS, points), empty_matrix(used, ROWS, points)
+    tail_squares = empty_matrix(points.shape[0] - dim, ROWS, points)
     for c in range(tail_squares.shape[0]):
         for i in range(ROWS):
             tail_squares[c, i] = points[dim + c, i] ** 2 * points.dtype.type(-0.5)
@@ -92,7 +86,7 @@ def mixture_responsibilities(
     components, scales = constants.shape
     for block in share(tasks, (x.shape[0] + ROWS - 1) // ROWS):
         start, count = block * ROWS, min(ROWS, x.shape[0] - block * ROWS)
-        points = matrix_aligned(x.shape[1], ROWS, x)
+        points = empty_matrix(x.shape[1], ROWS, x)
         load_columns(x, start, count, points)
         scratch = make_scratch(points, bases.shape[1])
         terms = empty_aligned(components * scales * ROWS, x).reshape(components, scales, ROWS)
@@ -143,15 +137,15 @@ def mixture_means(
     dim, tail = bases.shape[1], x.shape[1] - bases.shape[1]
     for block in share(tasks, (x.shape[0] + ROWS - 1) // ROWS):
         start, count = block * ROWS, min(ROWS, x.shape[0] - block * ROWS)
-        points = matrix_aligned(x.shape[1], ROWS, x)
+        points = empty_matrix(x.shape[1], ROWS, x)
         load_columns(x, start, count, points)
         scratch = make_scratch(points, dim)
         coordinates = scratch[0]
         used = coordinates.shape[0]
-        terms, gain = matrix_aligned(scales, ROWS, x), matrix_aligned(used, ROWS, x)
-        means, tail_gain = matrix_aligned(used, ROWS, x), matrix_aligned(tail, ROWS, x)
+        terms, gain = empty_matrix(scales, ROWS, x), empty_matrix(used, ROWS, x)
+        means, tail_gain = empty_matrix(used, ROWS, x), empty_matrix(tail, ROWS, x)
         logs, totals = empty_aligned(ROWS, x), empty_aligned(ROWS, x)
-        factors, unused = matrix_aligned(1, ROWS, x), empty_aligned(ROWS, x)
+        factors, unused = empty_matrix(1, ROWS, x), empty_aligned(ROWS, x)
         logs[:] = -np.inf
         totals[:] = 0
         means[:] = 0

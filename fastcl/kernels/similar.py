@@ -21,16 +21,10 @@ import numpy as np
 
 from .nearest import COLUMNS, choose_least, patch_distances
 from .threads import parallel, share
-from .tile import add_product, jit, set_product, zeros_aligned
+from .tile import add_product, jit, set_product, zeros_aligned, zeros_matrix
 
 LANES = 16  # numbers in the widest vector
 BLOCK = 8  # rows that are eliminated at a time
-
-
-@jit
-def zeros_matrix(rows, columns, like):
-    # Zeros (rows, columns) of the type of `like`, aligned to a cache line.
-    return zeros_aligned(rows * columns, like).reshape(rows, columns)
 
 
 @jit

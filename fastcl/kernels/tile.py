@@ -104,6 +104,18 @@ def zeros_aligned(size, like):
     return buffer
 
 
+@jit
+def empty_matrix(rows, columns, like):
+    # An uninitialised matrix (rows, columns), like empty_aligned.
+    return empty_aligned(rows * columns, like).reshape(rows, columns)
+
+
+@jit
+def zeros_matrix(rows, columns, like):
+    # Zeros (rows, columns), like zeros_aligned.
+    return zeros_aligned(rows * columns, like).reshape(rows, columns)
+
+
 tile_product = make_tile_product(TILE_ROWS, TILE_VECTORS)
 tile_product_three = make_tile_product(TILE_ROWS, 3)
 tile_product_two = make_tile_product(TILE_ROWS, 2)
