@@ -14,7 +14,7 @@ from .lanes import Lanes
 VECTORS = 4  # that are worked on at a time, to hide the latency of the arithmetic
 DEGREES = {4: 6, 8: 12}  # by the bytes of a number
 # Up to this argument, the exponential counts as zero: it would be denormal.
-SMALLEST = {4: -87.33654475, 8: -708.3964185322641}
+MIN_ARGUMENT = {4: -87.33654475, 8: -708.3964185322641}
 # log 2 in two parts, of which the first has few enough digits that n times it is exact.
 LOG2_HIGH = {4: 0.693359375, 8: 0.6931471803691238}
 LOG2_LOW = {4: -2.1219444005469058e-4, 8: 1.9082149292705877e-10}
@@ -23,7 +23,7 @@ BIAS = {4: 127, 8: 1023}
 
 
 def emit_exponentials(emit, x):
-    """exp of the vectors x, none of them large: zero below SMALLEST and for NaN."""
+    """exp of the vectors x, none of them large: zero up to MIN_ARGUMENT and for NaN."""
     builder, size = emit.builder, emit.bytes
     # Numbers of this size are 1 apart: adding the constant rounds to the nearest integer, which is
     # then in the last bits.
@@ -42,7 +42,7 @@ def emit_exponentials(emit, x):
         # The exponent of 2^n is n + BIAS, of which the last bits alone are left by the shift.
         exponent = builder.add(builder.bitcast(s, emit.bits_type), emit.whole(BIAS[size]))
         power = builder.bitcast(builder.shl(exponent, emit.whole(MANTISSA[size])), emit.type)
-        kept = builder.fcmp_ordered(">", xi, emit.constant(SMALLEST[size]))
+        kept = builder.fcmp_ordered(">", xi, emit.constant(MIN_ARGUMENT[size]))
         product = emit.multiply(value, power)
         results.append(builder.select(kept, product, emit.constant(0.0)))
     return results

@@ -3,12 +3,12 @@
 //
 // Twin of mixtures.py. A block takes GROUPS * PER rows through the components one by one. For each
 // row it keeps the largest logarithm of a term so far, the sum of the terms relative to it, and the
-// mean on the same scale; sum and mean are scaled down when a larger term comes. No array holds the
-// terms of all components; the twin keeps one in the second-level cache. In shared memory rows are
-// the fastest axis, and arrays have `width` coordinates, d rounded up to a multiple of COLUMNS, or
-// `tail_width`, the t coordinates of the tail rounded up; the arrays of a component are read
-// through the cache. The order of additions does not depend on PER, so the result of a row is
-// bitwise identical in any block.
+// mean on the same scale; sum and mean are scaled down when a larger term comes, as in the twin's
+// means. No array holds the terms of all components; the twin's responsibilities have one in the
+// second-level cache. In shared memory rows are the fastest axis, and arrays have `width`
+// coordinates, d rounded up to a multiple of COLUMNS, or `tail_width`, the t coordinates of the
+// tail rounded up; the arrays of a component are read through the cache. The order of additions
+// does not depend on PER, so the result of a row is bitwise identical in any block.
 //
 // Multiply-adds per row and component: 2 d^2 + 2 J (d + t), with one exponential per scale.
 //

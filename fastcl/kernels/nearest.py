@@ -12,7 +12,7 @@ from .lanes import INDEX, VECTOR_BYTES, Lanes, jit
 
 HEIGHT = 4  # rows whose distances are summed at a time, one vector of each
 COLUMNS = 16  # numbers in the widest vector: rows are padded to a multiple
-LARGEST = 1e38  # distance of patches that count as similar at all
+MAX_DISTANCE = 1e38  # distance of patches that count as similar at all
 BISECTIONS = 40  # steps of the bisection for the largest distance in a group
 
 
@@ -110,9 +110,9 @@ def choose_least(distances, own, count, chosen):
     kind = distances.dtype.type  # of the bounds, too: otherwise the compiler takes wider ones
     low, high = kind(-1), kind(1)
     if wanted == count:
-        low = high = kind(LARGEST)
-    while low < high < kind(LARGEST) and count_up_to(distances, high) < wanted:
-        low, high = high, kind(min(4 * high, kind(LARGEST)))
+        low = high = kind(MAX_DISTANCE)
+    while low < high < kind(MAX_DISTANCE) and count_up_to(distances, high) < wanted:
+        low, high = high, kind(min(4 * high, kind(MAX_DISTANCE)))
     for _ in range(BISECTIONS if low < high else 0):
         middle = kind((low + high) / 2)
         below = count_up_to(distances, middle)

@@ -56,7 +56,7 @@ def test_distances_are_those_of_loops(rng, dtype, rows, row):
 @pytest.mark.again("narrow_vectors", dtype=np.float32, scale=1.0)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 1e20])
-def test_the_least_distances_are_chosen(rng, dtype, scale):
+def test_the_nearest_patches_are_chosen(rng, dtype, scale):
     distances = (scale * rng.random(20 * COLUMNS)).astype(dtype)
     distances[:30] = np.inf
     own = 100
