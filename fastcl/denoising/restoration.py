@@ -102,9 +102,9 @@ def denoise_signal(
     Notes
     -----
     With a second stage, an image is in single precision unless its noise is below 1 / 64 of its
-    largest value, and then in double; that stage is on the host. At a strength other than 1, or
-    under a prior other than a mixture, the noise of channels with levels of their own counts as
-    independent in the white coordinates.
+    largest value, and then in double; its two scales are separated and joined on the host. At a
+    strength other than 1, or under a prior other than a mixture, the noise of channels with levels
+    of their own counts as independent in the white coordinates.
 
     Memory: eight signals with a second stage, in the precision that it has, and a few without; a
     few copies of one tile of at most 32768 patches (262144 on a device) and four million numbers;

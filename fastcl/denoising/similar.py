@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backend import SPARE, contiguous, kernel, to_device_of, to_host
+from ..backend import SPARE, contiguous, empty, is_device, kernel, to_device_of
 from ..progress import progress_bar
 from ..validation import LIMITS
 
@@ -73,24 +73,24 @@ def refine(
     """The signal (C, *axes) denoised in groups of patches that are similar in the pilot.
 
     sigma is a number or one per channel. Memory: six times the signal, or four times and SLABS
-    slabs of the sums of its channels and one more. On the host.
+    slabs of the sums of its channels and one more. On a device, ten times the signal.
     """
     levels = np.broadcast_to(sigma, len(noisy)).astype(noisy.dtype)
-    units = levels.reshape(-1, *[1] * (noisy.ndim - 1))
-    given = np.ascontiguousarray(to_host(noisy) / units)
-    found = with_spare(to_host(pilot) / units)
+    units = to_device_of(levels.reshape(-1, *[1] * (noisy.ndim - 1)), noisy)
+    given = contiguous(noisy / units, noisy.dtype)
+    found = with_spare(pilot / units)
     del pilot
     rounds = list(zip(search.sides, search.strides, strict=True))
     with progress_bar(progress, len(rounds), "groups", "round") as bar:
         for k, (side, stride) in enumerate(rounds):
             found = with_spare(refine_once(given, found, side, stride, search.half, SHIFT * k))
             bar.update(1)
-    return to_device_of(found[:-SPARE].reshape(noisy.shape) * units, noisy)
+    return found[:-SPARE].reshape(noisy.shape) * units
 
 
 def with_spare(signal: NDArray) -> NDArray:
     """A flat copy of a signal, with numbers to spare at its end."""
-    return np.concatenate([signal.reshape(-1), np.zeros(SPARE, signal.dtype)])
+    return np.concatenate([signal.reshape(-1), np.zeros(SPARE, signal.dtype, like=signal)])
 
 
 def refine_once(
@@ -106,25 +106,33 @@ def refine_once(
         _references(size - length + 1, stride, shift)
         for size, length in zip(sizes, patch, strict=True)
     ]
-    # Slabs are cut along the first axis that there is, as in the kernel.
+    # Slabs are cut along the first axis that there is, as in the kernel. On a device, where the
+    # order of additions makes no difference, there is one.
     cut, per_slab = (2, 4 * SLAB) if sizes[:2] == (1, 1) else (0, SLAB)
+    taken = places[cut]
+    if is_device(noisy):
+        per_slab = len(taken)
     rows = min(sizes[cut], (per_slab - 1) * stride + 2 * halves[cut] + patch[cut])
     slab = tuple(rows if axis == cut else size for axis, size in enumerate(sizes))
-    total = np.empty((SLABS, len(noisy) * math.prod(slab)), noisy.dtype)
-    starts = np.empty((SLABS, math.prod(slab)), noisy.dtype)
+    slabs = min(SLABS, -(-len(taken) // per_slab))
+    total = empty((slabs, len(noisy) * math.prod(slab)), noisy.dtype, noisy)
+    starts = empty((slabs, math.prod(slab)), noisy.dtype, noisy)
     flat = contiguous(noisy, noisy.dtype).reshape(-1)
-    offsets, out_offsets = (_offsets(len(noisy), axes, patch) for axes in (sizes, slab))
-    out, counts = np.zeros((len(noisy), *sizes), noisy.dtype), np.zeros(sizes, noisy.dtype)
-    taken = places[cut]
+    offsets, out_offsets = (
+        to_device_of(_offsets(len(noisy), axes, patch), noisy) for axes in (sizes, slab)
+    )
+    out = np.zeros((len(noisy), *sizes), noisy.dtype, like=noisy)
+    counts = np.zeros(sizes, noisy.dtype, like=noisy)
     for at in range(0, len(taken), SLABS * per_slab):
         places[cut] = taken[at : at + SLABS * per_slab]
         tasks = -(-len(places[cut]) // per_slab)
+        references = (to_device_of(along, noisy) for along in places)
         kernel("denoise_similar", like=noisy)(
-            flat, pilot, *places, sizes, patch, halves, GROUP, offsets, per_slab, out_offsets,
+            flat, pilot, *references, sizes, patch, halves, GROUP, offsets, per_slab, out_offsets,
             total[:tasks], starts[:tasks],
         )  # fmt: skip
         for k in range(tasks):
-            first = max(places[cut][k * per_slab] - halves[cut], 0)
+            first = int(max(places[cut][k * per_slab] - halves[cut], 0))
             _add_slab(total[k].reshape(-1, *slab), out, cut + 1, first)
             _add_slab(starts[k].reshape(slab), counts, cut, first)
     del total, starts

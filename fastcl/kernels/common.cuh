@@ -13,6 +13,11 @@ typedef long long Index; // counts points: n may exceed 2^31
 
 constexpr unsigned ALL_LANES = 0xffffffffu; // mask of all lanes of a warp
 
+template <typename T, int N> // read in one access, or in a few of ACCESS_BYTES
+struct alignas(N * sizeof(T) < ACCESS_BYTES ? N * sizeof(T) : ACCESS_BYTES) Pack {
+    T values[N];
+};
+
 #ifdef __CUDACC_RTC__
 template <typename T> __device__ __forceinline__ T *shared_memory() {
     extern __shared__ __align__(ACCESS_BYTES) unsigned char bytes[];

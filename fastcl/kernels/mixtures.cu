@@ -16,11 +16,6 @@
 // number of columns in a thread's tile of a product, and of scales whose terms a thread adds.
 #include "common.cuh"
 
-template <typename T, int N> // read in one access, or in a few of ACCESS_BYTES
-struct alignas(N * sizeof(T) < ACCESS_BYTES ? N * sizeof(T) : ACCESS_BYTES) Pack {
-    T values[N];
-};
-
 template <typename T> __device__ __forceinline__ Pack<T, COLUMNS> load_columns(const T *from) {
     return *reinterpret_cast<const Pack<T, COLUMNS> *>(from);
 }

@@ -5,6 +5,7 @@
 // stays on the device, so that a whole step is a chain of launches that a CUDA graph replays. Sums
 // are in float64 and in a fixed order. Sums over points use one block of WIDE threads: their time
 // is negligible next to that of the network at the same points.
+#include "joins.cuh"
 #include "run.cuh"
 #include "sincos.cuh"
 

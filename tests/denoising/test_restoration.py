@@ -287,7 +287,8 @@ def test_integers_on_a_device_are_photographs_and_their_noise_is_estimated(backe
         np.iinfo(kind).max * np.clip(noisy(image("weave", (13, 9)), 0.1), 0, 1)
     ).astype(kind)
     found = backend.host(fastcl.denoise_image(MODEL, backend.array(given)))
-    np.testing.assert_allclose(found, fastcl.denoise_image(MODEL, given), rtol=0, atol=1e-12)
+    # In single precision, in which the groups are.
+    np.testing.assert_allclose(found, fastcl.denoise_image(MODEL, given), rtol=0, atol=1e-5)
 
 
 def test_files_from_before_the_precisions_have_the_default():

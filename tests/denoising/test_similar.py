@@ -13,6 +13,7 @@ from fastcl.denoising import restoration, similar
 from fastcl.denoising.scales import denoise_scales
 from fastcl.denoising.similar import Search, image_search, refine, refine_once, with_spare
 
+races = pytest.mark.again("races", device="cuda-host", dtype=np.float32)
 ROUNDS = Search((6, 6, 7, 7), (3, 4, 3, 4), half=14)
 
 
@@ -57,15 +58,45 @@ def in_loops(noisy, pilot, side, group, half, stride, shift):
     ids=str,
 )
 @pytest.mark.parametrize(("slab", "stride", "shift"), [(1, 3, 0), (3, 2, 1), (16, 3, 5)])
-def test_groups_equal_those_of_loops(rng, monkeypatch, shape, slab, stride, shift):
+def test_groups_equal_those_of_loops(backend, rng, monkeypatch, shape, slab, stride, shift):
     monkeypatch.setattr(similar, "SLAB", slab)
     monkeypatch.setattr(similar, "SLABS", 2)
     monkeypatch.setattr(similar, "GROUP", 9)
     pilot = 5 * gaussian_filter(rng.standard_normal(shape), (0, *[1.5] * (len(shape) - 1)))
     noisy = pilot + rng.standard_normal(shape)
-    found = refine_once(noisy, with_spare(pilot), 3, stride, 4, shift)
+    given = [backend.array(array) for array in (noisy, with_spare(pilot))]
+    found = refine_once(*given, 3, stride, 4, shift)
     # Solving systems with condition numbers up to a thousand.
-    assert_within(found, in_loops(noisy, pilot, 3, 9, 4, stride, shift), 1e-9)
+    assert_within(backend.host(found), in_loops(noisy, pilot, 3, 9, 4, stride, shift), 1e-9)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("shape", "side", "half"),
+    [
+        pytest.param((1, 26, 31), 6, 9, marks=races),
+        ((3, 19, 25), 5, 7),  # numbers of a patch in three chunks
+        ((1, 80, 70), 6, 40),  # windows that do not fit in shared memory
+        ((1, 9, 10, 11), 4, 5),
+    ],
+    ids=str,
+)
+def test_a_device_chooses_the_same_patches(device, rng, shape, side, half, dtype):
+    pilot = 5 * gaussian_filter(rng.standard_normal(shape), (0, *[1.5] * (len(shape) - 1)))
+    noisy = (pilot + rng.standard_normal(shape)).astype(dtype)
+    pilot = with_spare(pilot.astype(dtype))
+    expected = refine_once(noisy, pilot, side, side, half)
+    found = refine_once(device.array(noisy), device.array(pilot), side, side, half)
+    # Condition numbers of a thousand: another patch would make a difference of 0.01.
+    assert_within(device.host(found), expected, 2000 * np.finfo(dtype).eps)
+
+
+def test_sums_on_a_device_keep_what_is_small_beside_the_largest_value(device, rng):
+    clean = np.zeros((1, 20, 30))
+    clean[..., 15:] = 1e7
+    noisy = clean + rng.standard_normal(clean.shape)
+    found = device.host(refine(device.array(noisy), device.array(noisy), 1.0, ROUNDS))
+    assert np.square(found - clean).mean() < 2
 
 
 def test_float32_is_close(rng):

@@ -25,6 +25,8 @@ UNUSED = {
     },  # no narrow layers apart, and blocks of rows of one size
     "energy_grad": {"part_rows"},
     "transpose_weights": {"widest"},  # all matrices
+    # axis by axis among the sizes, and one slab
+    "denoise_similar": {"sizes", "patch", "half", "slab", "out_offsets"},
     "harmonic_sum": {"harmonics"},  # parameters of the template
     "harmonic_adjoint": {"harmonics"},
 }

@@ -20,7 +20,7 @@ FLAGS = ["-fsanitize=thread", "-g1"]
 # The files of the kernels in the tests that run again here: one or two cases per kernel, of an odd
 # size that takes several blocks and several rounds of each.
 LIBRARIES = ["features", "features_tensor", "mlp", "mlp_weights"]
-LIBRARIES += ["objective", "optimizers", "quantised", "random"]
+LIBRARIES += ["objective", "optimizers", "quantised", "random", "similar"]
 
 
 def find_sanitizer():
@@ -40,6 +40,7 @@ def run_under_sanitizer(marker, **settings):
         "fourier",
         "sketching",
         "learning",
+        "denoising",
         CUDA_HOST_FLAGS=" ".join(FLAGS),
         LD_PRELOAD=find_sanitizer(),
         TSAN_OPTIONS="exitcode=66 ignore_noninstrumented_modules=1",
@@ -75,7 +76,7 @@ def sanitizer():
 def test_no_kernel_races():
     done = background.result(run_kernels)
     assert "data race" not in done.stderr, done.stderr[:5000]
-    assert n_passed(done) == 8
+    assert n_passed(done) == 9
 
 
 @pytest.mark.background(job=run_without_barriers)

@@ -16,6 +16,7 @@ from . import (
     patches,
     quantised,
     random,
+    similar,
     tile,
 )
 
@@ -29,8 +30,9 @@ VARIANTS: dict[str, list[str]] = {
     **patches.VARIANTS,
     **quantised.VARIANTS,
     **random.VARIANTS,
+    **similar.VARIANTS,
 }
-CONSTANTS: dict[str, dict[str, int]] = {
+CONSTANTS: dict[str, dict[str, float]] = {
     **features.CONSTANTS,
     **groups.CONSTANTS,
     **mixtures.CONSTANTS,
@@ -38,6 +40,7 @@ CONSTANTS: dict[str, dict[str, int]] = {
     **objective.CONSTANTS,
     **optimizers.CONSTANTS,
     **random.CONSTANTS,
+    **similar.CONSTANTS,
 }
 LAUNCHERS = {
     "feature_sum": features.feature_sum,
@@ -60,6 +63,7 @@ LAUNCHERS = {
     "add_parts": mlp.add_parts,
     "mixture_responsibilities": mixtures.mixture_responsibilities,
     "mixture_means": mixtures.mixture_means,
+    "denoise_similar": similar.denoise_similar,
     "product": tile.product,
     "add_patches": patches.add_patches,
 }

@@ -328,7 +328,7 @@ inline float __uint_as_float(unsigned a) { float b; std::memcpy(&b, &a, 4); retu
 inline long long __double_as_longlong(double a) { long long b; std::memcpy(&b, &a, 8); return b; }
 inline double __longlong_as_double(long long a) { double b; std::memcpy(&b, &a, 8); return b; }
 template <typename T> T __ldg(const T *p) { return *p; }
-using std::exp, std::fabs, std::fma, std::fmax, std::fmin, std::log, std::pow, std::sqrt;
+using std::exp, std::fabs, std::fma, std::fmax, std::fmin, std::llrint, std::log, std::pow, std::sqrt;
 inline float fmaf(float a, float b, float c) { return std::fma(a, b, c); }
 template <typename T> T min(T a, T b) { return b < a ? b : a; }
 template <typename T> T max(T a, T b) { return a < b ? b : a; }
