@@ -207,18 +207,13 @@ class TorchDeviceStep(TorchStep):
     def move(self, parameter):
         return parameter.detach().cuda().requires_grad_()
 
-    def surrogate(self, x, independent):
-        with self.torch.no_grad():
-            residual = self.moments(independent) - self.z
-        return 2 * (residual * self.moments(x)).sum()
-
     def sample(self, count):
         x = self.torch.rand(count, len(self.low), dtype=self.dtype, device="cuda")
         return x * self.side + self.low
 
     def step(self, count):
         self.optimizer.zero_grad(set_to_none=False)
-        self.loss(self.sample(count), self.sample(count)).backward()
+        self.loss(self.sample(count))[0].backward()
         self.optimizer.step()
 
     def capture(self, count):

@@ -28,8 +28,8 @@ T = TypeVar("T", bound="Storable")
 Arrays = dict[str, Any]  # name -> array or scalar
 PathLike = str | os.PathLike
 # Version 1 has sketches without a fingerprint, version 2 priors inside other objects without their
-# kind.  Both are still read.
-VERSION = 3
+# kind, version 3 no sketches from which noise is to be taken. All are still read.
+VERSION = 4
 HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,

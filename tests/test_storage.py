@@ -148,8 +148,8 @@ def write(path, kind, arrays, version=1):
 @pytest.mark.parametrize("name", SAVED)
 def test_a_file_of_a_newer_version_is_refused(tmp_path, name):
     kind = name.split()[0]
-    write(tmp_path / "new.npz", f"fastcl-{kind}", arrays_of(SAVED[name]), version=4)
-    message = r"new\.npz' has format version 4, this fastcl reads up to 3"
+    write(tmp_path / "new.npz", f"fastcl-{kind}", arrays_of(SAVED[name]), version=5)
+    message = r"new\.npz' has format version 5, this fastcl reads up to 4"
     with pytest.raises(ValueError, match=message):
         fastcl.load(tmp_path / "new.npz")
 

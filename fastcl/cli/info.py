@@ -95,6 +95,8 @@ def _(sketch: Sketch) -> Lines:
     lines += _frequencies(sketch.omega)
     if sketch.bits is not None:
         lines.append(("quantised", f"{sketch.bits} bits per feature"))
+    if sketch.noise is not None:
+        lines.append(("noise taken out", sketch.noise))
     lines.append(("domain", "unknown" if sketch.domain is None else sketch.domain))
     lines.append(("privacy", _privacy(sketch)))
     made = "fastcl sketch, or sketch in Python"

@@ -20,12 +20,14 @@ from ..validation import (
     check_lengths,
 )
 from .features import feature_sum
+from .noise import MAX_ERROR, Noise
 from .radii import DISTRIBUTIONS, draw_free, draw_radii
 from .seeded import SeededFrequencies
 from .structured import Frequencies, HadamardFrequencies, HarmonicFrequencies, as_harmonics
 
 STRUCTURES = (None, "harmonic", "hadamard", "seeded")
 SCALES = ("finest", "clusters")
+MAX_DRAWS = 100  # rounds in which frequencies are sought that noise leaves resolved
 RINGS = 30  # groups of frequencies of about the same radius
 # Radii at which a scale is sought, times the standard deviation of the points.
 WIDEST, FINEST = 0.5, 1e4
@@ -39,6 +41,8 @@ def draw_frequencies(
     rng: Any = None,
     structure: str | None = None,
     harmonics: int = 4,
+    noise: Any = None,
+    n_points: int | None = None,
 ) -> Frequencies:
     """Draw m random frequencies in `dim` dimensions.
 
@@ -69,6 +73,11 @@ def draw_frequencies(
         precision; files keep only their seed (`SeededFrequencies`).
     harmonics : int
         K for "harmonic", from 2 to 16; m must be a multiple of it.
+    noise : float, array (d,), array (d, d), Box or ReferenceMeasure, optional
+        Noise in the points, as in `Sketch.deconvolve`: no frequency is drawn that is lost in it
+        among `n_points` points. Without a structure only.
+    n_points : int, optional
+        How many points will be sketched.
 
     Returns
     -------
@@ -80,7 +89,8 @@ def draw_frequencies(
     ------
     TypeError, ValueError
         m, dim or scale not above zero; a scale outside 1e-150..1e150, or 1e-18..1e18 for "seeded";
-        an unknown law or structure; harmonics outside 2..16, or m not a multiple of it.
+        an unknown law or structure; harmonics outside 2..16, or m not a multiple of it; noise
+        without n_points, with a structure, or in which nearly all frequencies are lost.
 
     Examples
     --------
@@ -103,6 +113,13 @@ def draw_frequencies(
     check_lengths(scale, "scale", np.float32 if structure == "seeded" else np.float64)
     harmonics = as_harmonics(harmonics)
     rng = as_generator(rng)
+    if (noise is None) != (n_points is None):
+        raise ValueError("noise and n_points must be given together")
+    if noise is not None:
+        if structure is not None:
+            raise ValueError(f"noise is for frequencies without a structure, not {structure!r}")
+        known, n_points = Noise(noise, dim), as_count(n_points, "n_points")
+        return _draw_resolved(m, dim, scale, law, rng, known, n_points)
     if structure == "harmonic":
         if m % harmonics:
             raise ValueError(f"m must be a multiple of harmonics = {harmonics}, got {m}")
@@ -113,6 +130,28 @@ def draw_frequencies(
     if structure == "hadamard":
         return HadamardFrequencies.draw(draw_radii(m, dim, law, rng) / scale, dim, rng)
     return draw_free(m, dim, scale, law, rng)
+
+
+def _draw_resolved(
+    m: int,
+    dim: int,
+    scale: float,
+    law: str,
+    rng: np.random.Generator,
+    noise: Noise,
+    n_points: int,
+) -> NDArray:
+    """m frequencies (m, d) of a law, those that are lost in the noise of n points left out."""
+    drawn, least = [np.empty((0, dim))], 1 / (MAX_ERROR * np.sqrt(n_points))
+    for _ in range(MAX_DRAWS):
+        omega = draw_free(m, dim, scale, law, rng)
+        drawn.append(omega[np.abs(noise.moments(omega)) >= least])
+        if sum(map(len, drawn)) >= m:
+            return np.concatenate(drawn)[:m]
+    raise ValueError(
+        f"noise hides nearly all frequencies of scale {scale:g} from {n_points} points: take a "
+        "larger scale"
+    )
 
 
 @np.errstate(under="ignore")

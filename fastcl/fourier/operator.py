@@ -176,16 +176,17 @@ class DirectOperator(PackedOperator):
 
     def adjoint(self, x: NDArray, c: NDArray, out: NDArray) -> NDArray:
         """See `PackedOperator.adjoint`."""
-        c = to_device_of(c, x)
-        unit = phase_unit(x, x.dtype) / (2 * np.pi)
-        amplitudes = np.abs(c).astype(x.dtype)
-        phase_offsets = (np.arctan2(c.imag, c.real) * unit).astype(x.dtype)
-        return self.adjoint_polar(x, amplitudes, phase_offsets, out)
+        return self.adjoint_polar(x, *self.polar(to_device_of(c, x), x.dtype), out)
+
+    def polar(self, c: NDArray, dtype: DTypeLike) -> tuple[NDArray, NDArray]:
+        """(amplitudes (m,), phases (m,) in the kernels' unit) of c (m,) complex, in `dtype`."""
+        unit = phase_unit(c, dtype) / (2 * np.pi)
+        return np.abs(c).astype(dtype), (np.arctan2(c.imag, c.real) * unit).astype(dtype)
 
     def adjoint_polar(
         self, x: NDArray, amplitudes: NDArray, phase_offsets: NDArray, out: NDArray
     ) -> NDArray:
-        """`adjoint` for c given as amplitudes (m,) and phases (m,) in the kernels' unit."""
+        """`adjoint` for c given by `polar`."""
         width = kernel("points_per_block", like=x)(len(x))
         kernel("feature_adjoint", like=x)(x, self.rows, amplitudes, phase_offsets, width, out)
         return out

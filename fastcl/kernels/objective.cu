@@ -9,20 +9,15 @@
 #include "run.cuh"
 #include "sincos.cuh"
 
-// mu_i = exp(a - energy_i) for every set of points, where the log-scale a is the last parameter. If
-// `normalised`, every set has its own a, which gives it mass one; the a of the first set becomes
-// the parameter.
-//
-// A block takes one set.
+// mu_i = exp(a - energy_i), where the log-scale a is the last parameter. If `normalised`, it is
+// first set so that the points have mass one. One block.
 template <typename T>
 __global__ void __launch_bounds__(WIDE, 1)
-    density(const T *__restrict__ energy, // (sets, n)
+    density(const T *__restrict__ energy, // (n,)
             T *__restrict__ log_scale,    // (1,): a, the last parameter
-            T *__restrict__ mu,           // (sets, n)
+            T *__restrict__ mu,           // (n,)
             Index n, double volume, int normalised) {
     __shared__ double scratch[WARP];
-    energy += blockIdx.x * n;
-    mu += blockIdx.x * n;
     T a = normalised ? T(0) : *log_scale;
     if (normalised) {
         double least = double(energy[0]), mass = 0;
@@ -34,21 +29,23 @@ __global__ void __launch_bounds__(WIDE, 1)
         a = T(least - log(volume * mass));
     }
     for (Index i = threadIdx.x; i < n; i += blockDim.x) mu[i] = exp(a - energy[i]);
-    if (normalised && blockIdx.x == 0 && threadIdx.x == 0) *log_scale = a;
+    if (normalised && threadIdx.x == 0) *log_scale = a;
 }
 
-// r_l = factor * sum_parts partial - z_l, as amplitudes and phase_offsets for the adjoint, and as
-// terms of -<r, z>.
+// With the sums s_l = factor * sum_parts partial: w_l (others s_l - z_l), or without z_l unless
+// `subtract`, as amplitudes and phase_offsets for the adjoint; and the terms -w_l <s_l - z_l, z_l>.
 //
 // A block takes WARP frequencies; its warps share the parts.
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
     residual(const double *__restrict__ partial, // (parts, blocks, 2, block_width)
              const double2 *__restrict__ z,      // (m,) complex
+             const double *__restrict__ w,       // (m,): weights of the moments
              T *__restrict__ amplitudes,         // (m,)
              T *__restrict__ phase_offsets,      // (m,), in the unit of the phases
              double *__restrict__ terms,         // (m,)
-             double factor, int parts, int blocks, int block_width, int m) {
+             double factor, double others, int subtract, int parts, int blocks, int block_width,
+             int m) {
     __shared__ double sums[2][THREADS / WARP][WARP];
     const int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
     const int l = blockIdx.x * WARP + lane; // all in one block: block_width is a multiple of WARP
@@ -66,28 +63,41 @@ __global__ void __launch_bounds__(THREADS)
     real = imag = 0;
     for (int w = 0; w < warps; ++w) real += sums[0][w][lane], imag += sums[1][w][lane];
     real *= factor, imag *= factor;
-    real -= z[l].x, imag -= z[l].y;
-    amplitudes[l] = T(hypot(real, imag));
+    terms[l] = -w[l] * ((real - z[l].x) * z[l].x + (imag - z[l].y) * z[l].y);
+    real *= others, imag *= others;
+    if (subtract) real -= z[l].x, imag -= z[l].y;
+    amplitudes[l] = T(w[l] * hypot(real, imag));
     phase_offsets[l] = T(atan2(imag, real) * (double(Turn<T>::value) / 6.283185307179586));
-    terms[l] = -(real * z[l].x + imag * z[l].y);
 }
 
 // weights_i = dG/dR(x_i) = -2 volume / n * mu_i (adjoint_i - mean), where `mean` keeps the mass at
 // one if `normalised`, and is zero otherwise; results = the value of G, and its derivative with
-// respect to the log-scale.
+// respect to the log-scale. A point's `own` share of the adjoint is first taken out. If `of_z` is
+// not null, it is the adjoint of z, and what is left of `adjoint` is that of a density without the
+// point, to be given mass one.
 template <typename T>
 __global__ void __launch_bounds__(WIDE, 1)
     grad_energy(const T *__restrict__ mu,         // (n,)
-                const T *__restrict__ adjoint,    // (n,)
+                T *__restrict__ adjoint,          // (n,)
+                const T *__restrict__ of_z,       // (n,) or null
                 const double *__restrict__ terms, // (m,), from `residual`
                 T *__restrict__ weights,          // (n,)
                 double *__restrict__ results,     // (2,)
-                double volume, Index n, int m, int normalised) {
+                double volume, T own, Index n, int m, int normalised) {
     __shared__ double scratch[WARP];
     double power = 0, value = 0, total = 0;
     for (int l = threadIdx.x; l < m; l += blockDim.x) value += terms[l];
     value = join_over_block<Sum>(value, scratch);
-    for (Index i = threadIdx.x; i < n; i += blockDim.x) power += double(mu[i] * adjoint[i]);
+    const T count = T(n), least = T(MIN_REST * double(n));
+    for (Index i = threadIdx.x; i < n; i += blockDim.x) {
+        T of_others = adjoint[i] - own * mu[i];
+        if (of_z) {
+            const T rest = max(count - T(volume) * mu[i], least);
+            of_others = of_others * ((count - 1) / rest) - of_z[i];
+        }
+        adjoint[i] = of_others;
+        power += double(mu[i] * of_others);
+    }
     power = volume * (join_over_block<Sum>(power, scratch) / double(n));
     const T mean = normalised ? T(power) : T(0), factor = T(2 * volume / double(n));
     for (Index i = threadIdx.x; i < n; i += blockDim.x) {

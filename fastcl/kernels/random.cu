@@ -45,8 +45,7 @@ __device__ __forceinline__ double place(double low, double side, double u) {
 
 // x_ik = low_k + side_k u_ik, u uniform in [0, 1)
 //
-// A thread makes the coordinates of one counter (i, k / COUNT, step, number). After every `per_set`
-// rows a new set begins: `number` goes up by one, and i starts from 0 again.
+// A thread makes the coordinates of one counter (i, k / COUNT, step, number).
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
     uniform_points(const unsigned long long *__restrict__ key,  // (2,)
@@ -55,15 +54,14 @@ __global__ void __launch_bounds__(THREADS)
                    const T *__restrict__ low,  // (d,)
                    const T *__restrict__ side, // (d,)
                    T *__restrict__ x,          // (n, d)
-                   Index n, int d, Index per_set) {
+                   Index n, int d) {
     constexpr int COUNT = COUNTER_BYTES / sizeof(T); // coordinates of one counter
     const int counters = (d + COUNT - 1) / COUNT;
     const Index thread = Index(blockIdx.x) * blockDim.x + threadIdx.x;
     const Index i = thread / counters;
     const int b = int(thread % counters);
     if (i >= n) return;
-    const unsigned set = unsigned(number + i / per_set);
-    const Words counter = {unsigned(i % per_set), unsigned(b), unsigned(*step), set};
+    const Words counter = {unsigned(i), unsigned(b), unsigned(*step), unsigned(number)};
     T u[COUNT];
     uniform(philox(counter, unsigned(key[0]), unsigned(key[1])), u);
 #pragma unroll

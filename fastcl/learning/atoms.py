@@ -23,15 +23,20 @@ class SphericalAtoms:
     omega : array (m, d)
     low, high : array (p,)
         Bounds of the parameters.
+    roots : array (m,)
+        Factors of the moments: square roots of their weights in sums of squares.
     spread : float
     """
 
-    def __init__(self, omega: NDArray, low: NDArray, high: NDArray, spread: float = 0.0) -> None:
+    def __init__(
+        self, omega: NDArray, low: NDArray, high: NDArray, roots: NDArray, spread: float = 0.0
+    ) -> None:
         self.omega = omega
         self.axes = omega.T.copy()
         self.low = low
         self.high = high
-        self.amplitudes = np.exp((omega**2).sum(axis=1) * spread**2 / -2)
+        self.roots = roots
+        self.amplitudes = np.exp((omega**2).sum(axis=1) * spread**2 / -2) * roots
 
     def damping(self, params: NDArray) -> NDArray:
         """Amplitudes of the moments, (k, m) or what broadcasts to it."""
@@ -59,10 +64,11 @@ class Gaussians(SphericalAtoms):
     The parameters are means and log-variances, (k, 2 d).
     """
 
-    def __init__(self, omega: NDArray, low: NDArray, high: NDArray) -> None:
+    def __init__(self, omega: NDArray, low: NDArray, high: NDArray, roots: NDArray) -> None:
         narrowest = np.full(len(low), 2 * np.log(MIN_SPREAD) - np.log(len(low)))
         widest = np.maximum(2 * np.log((high - low) / 2), narrowest + 1)
-        super().__init__(omega, np.concatenate([low, narrowest]), np.concatenate([high, widest]))
+        low, high = np.concatenate([low, narrowest]), np.concatenate([high, widest])
+        super().__init__(omega, low, high, roots)
         self.squares = self.axes**2
 
     def start(self, centres: NDArray, spread: float) -> NDArray:
@@ -76,7 +82,8 @@ class Gaussians(SphericalAtoms):
 
     def damping(self, params: NDArray) -> NDArray:
         """Amplitudes of the moments, (k, m)."""
-        return np.exp(np.einsum("kd,dm->km", self.variances(params), self.squares) / -2)
+        exponents = np.einsum("kd,dm->km", self.variances(params), self.squares) / -2
+        return np.exp(exponents) * self.roots
 
     def correlations(
         self, params: NDArray, moments: tuple[NDArray, NDArray], residual: NDArray

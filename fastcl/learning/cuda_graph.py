@@ -85,7 +85,8 @@ class CapturedSteps:
         for name in optimizer.buffers:
             if getattr(optimizer, name) is None:
                 setattr(optimizer, name, np.zeros_like(prior.theta))
-        self._allocate(2 if method == "unbiased" else 1, seed)
+        self.unbiased = method == "unbiased"
+        self._allocate(seed)
         cuda = backend.cupy().cuda
         self.stream = cuda.Stream(non_blocking=True)
         self.pool = cuda.MemoryPool()
@@ -96,8 +97,8 @@ class CapturedSteps:
         # The arrays above are there before the other stream reads them.
         cuda.get_current_stream().synchronize()
 
-    def _allocate(self, sets: int, seed: int) -> None:
-        """The arrays that steps share; of two sets of points, those of the gradient come first."""
+    def _allocate(self, seed: int) -> None:
+        """The arrays that steps share."""
         theta, box, n, m = self.prior.theta, self.box, self.n, len(self.objective.z)
 
         def array(shape: int | tuple[int, ...], dtype: DTypeLike = theta.dtype) -> NDArray:
@@ -106,15 +107,19 @@ class CapturedSteps:
         self.key = to_device_of(np.array([seed % WORD, seed // WORD], np.uint64), theta)
         self.low = to_device_of(box.low.astype(theta.dtype), theta)
         self.side = to_device_of((box.high - box.low).astype(theta.dtype), theta)
-        self.points = array((sets * n, box.dim))
-        self.energy = array((sets, n))
-        self.mu = array((sets, n))
+        self.points = array((n, box.dim))
+        self.energy = array(n)
+        self.mu = array(n)
         self.activations = array(kernel("activation_size", like=theta)(self.prior.sizes, n))
-        self.no_activations = array(0)
         self.amplitudes = array(m)
         self.phase_offsets = array(m)
         self.terms = array(m, np.float64)
         self.adjoint = array(n)
+        self.of_z = None
+        if self.unbiased and self.normalised:
+            self.of_z = array(n)
+            z = self.objective.moment_weights * self.objective.z
+            self.polar_of_z = self.operator.polar(z, theta.dtype)
         self.weights = array(n)
         self.results = array(2, np.float64)
         self.gradient = np.zeros_like(theta)
@@ -175,36 +180,39 @@ class CapturedSteps:
     def _step(self) -> None:
         """Points, gradient, update and history of one step, launched on the current stream."""
         step = self.counters[STEP : STEP + 1].view(np.uint64)
-        uniform_points(self.key, step, 0, self.low, self.side, self.points, per_set=self.n)
+        uniform_points(self.key, step, 0, self.low, self.side, self.points)
         self._launch_gradient()
         self._launch_update()
         launchers.next_step(self.counters)
 
     def _launch_gradient(self) -> None:
-        prior, operator, n = self.prior, self.operator, self.n
-        volume = self.objective.scale
-        x, independent = self.points[:n], self.points[-n:]
+        prior, operator, objective, x, n = (
+            self.prior, self.operator, self.objective, self.points, self.n,
+        )  # fmt: skip
+        volume, moment_weights = objective.scale, objective.moment_weights
         theta, transposed = prior.weights()
-        forward, part_rows = kernel("energy_forward", like=x), kernel("rows_of_part", like=x)(n)
-        forward(theta, transposed, prior.sizes, x, part_rows, self.activations, self.energy[0])
-        if len(self.energy) > 1:
-            nothing = self.no_activations
-            energy = self.energy[1]
-            forward(theta, transposed, prior.sizes, independent, part_rows, nothing, energy)
-        launchers.density(self.energy, prior.theta[-1:], self.mu, volume, self.normalised)
-        partial = operator.sum_parts(independent, self.mu[-1])
-        polar = (self.amplitudes, self.phase_offsets)
-        launchers.residual(partial, self.objective.z, *polar, self.terms, volume / n)
-        operator.adjoint_polar(x, *polar, self.adjoint)
-        launchers.grad_energy(
-            self.mu[0],
-            self.adjoint,
-            self.terms,
-            self.weights,
-            self.results,
-            volume,
-            self.normalised,
+        part_rows = kernel("rows_of_part", like=x)(n)
+        kernel("energy_forward", like=x)(
+            theta, transposed, prior.sizes, x, part_rows, self.activations, self.energy
         )
+        launchers.density(self.energy, prior.theta[-1:], self.mu, volume, self.normalised)
+        partial = operator.sum_parts(x, self.mu)
+        polar = (self.amplitudes, self.phase_offsets)
+        # A point meets the residual of the others, see `SketchMatching`.
+        others, own = 1.0, 0.0
+        if self.unbiased:
+            others, own = n / (n - 1), volume / (n - 1) * objective.total_weight
+        launchers.residual(
+            partial, objective.z, moment_weights, *polar, self.terms, volume / n, others,
+            self.of_z is None,
+        )  # fmt: skip
+        operator.adjoint_polar(x, *polar, self.adjoint)
+        if self.of_z is not None:
+            operator.adjoint_polar(x, *self.polar_of_z, self.of_z)
+        launchers.grad_energy(
+            self.mu, self.adjoint, self.of_z, self.terms, self.weights, self.results, volume, own,
+            self.normalised,
+        )  # fmt: skip
         prior.backward(self.weights, (x, transposed, self.activations), self.gradient)
         launchers.finish_gradient(
             self.gradient, self.results, self.history, self.counters, self.learned

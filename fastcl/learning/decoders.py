@@ -164,8 +164,9 @@ def clompr(
 class Decoder:
     """What to look for, and the sketch in units that make its frequencies comparable.
 
-    In these units every coordinate of the frequencies has mean square 1, and the box is centred:
-    far from the origin, steps of the searches would be lost in rounding.
+    Moments are multiplied by the square roots of their weights, those of the sketch. In these units
+    every coordinate of the frequencies has mean square 1, and the box is centred: far from the
+    origin, steps of the searches would be lost in rounding.
     """
 
     def __init__(
@@ -183,7 +184,8 @@ class Decoder:
         box = _search_box(sketch, low, high)
         omega = np.asarray(sketch.omega)
         self.centre = box.centre
-        self.z = sketch.values * np.exp(1j * (omega * self.centre).sum(axis=1))
+        self.roots = np.sqrt(sketch.weights)
+        self.z = self.roots * sketch.values * np.exp(1j * (omega * self.centre).sum(axis=1))
         lengths = np.sqrt((omega**2).mean(axis=0))
         self.unit = 1 / np.where(lengths > 0, lengths, 1)
         self.omega = omega * self.unit
@@ -197,7 +199,7 @@ class Decoder:
     def runs(self, n_init: int, rng: np.random.Generator) -> Iterator[Run]:
         """The results of `n_init` pursuits for every spread."""
         for spread in np.repeat(SPREADS, n_init) / np.sqrt(len(self.low)):
-            atoms = SphericalAtoms(self.omega, self.low, self.high, spread)
+            atoms = SphericalAtoms(self.omega, self.low, self.high, self.roots, spread)
             yield spread, *clompr(atoms, self.z, self.k, self.starts, rng)
 
 
@@ -332,7 +334,7 @@ def decode_mixture(
     """
     decoder = Decoder(sketch, n_components, low, high, starts, "n_components")
     n_init = as_count(n_init, "n_init")
-    atoms = Gaussians(decoder.omega, decoder.low, decoder.high)
+    atoms = Gaussians(decoder.omega, decoder.low, decoder.high, decoder.roots)
     found = (
         refine(atoms, atoms.start(centres, spread), weights, decoder.z, FINAL_STEPS)
         for spread, centres, weights, _ in decoder.runs(n_init, as_generator(rng))

@@ -138,7 +138,7 @@ def unbiased_gradient(
     rng: Any = None,
     log_scale: str = "learned",
 ) -> tuple[float, NDArray]:
-    """Unbiased value and gradient of G: residual and gradient at different random points.
+    """Unbiased value and gradient of G: a point meets the residual of all the others.
 
     Parameters
     ----------
@@ -148,12 +148,13 @@ def unbiased_gradient(
     domain : Box or reference measure
         Where points are drawn. If the prior has a reference measure, that one.
     n_points : int
-        Points in each of the two sets.
+        At least 2.
     rng : int or numpy.random.Generator, optional
     log_scale : {"learned", "normalised", "fixed"}
         "learned": the log-scale is a parameter with a gradient like any other. "normalised": the
-        density is scaled to mass one over each of the two sets of points, whatever
-        `prior.log_scale` is; when you have learned,
+        density is scaled to mass one over the points, and over all but one of them for that one's
+        residual, whatever `prior.log_scale` is, which leaves a bias of the order of 1 / n_points;
+        when you have learned,
         ``prior.log_scale -= fastcl.log_normaliser(prior, domain)`` scales the prior itself (leave
         out the domain if the prior has a reference). "fixed": the log-scale stays as it is (0 in a
         new prior: the model of the paper). `learn` has "normalised" as its default.
@@ -168,11 +169,14 @@ def unbiased_gradient(
     Raises
     ------
     TypeError, ValueError
-        As in `grid_gradient`; n_points below 1.
+        As in `grid_gradient`; n_points below 2.
 
     Notes
     -----
-    Unbiased CL-SGD, arXiv 2310.03085.
+    Unbiased CL-SGD, arXiv 2310.03085, which takes two sets of points, one for the residual. Here
+    all points serve as both: a sum over pairs of different points, or U-statistic (Hoeffding,
+    "A class of statistics with asymptotically normal distribution", 1948), at the price of the
+    naive gradient; a normalised density takes one adjoint more.
 
     Examples
     --------

@@ -24,7 +24,7 @@ from ..progress import progress_bar
 from ..sketching.sketch import Sketch
 from ..validation import as_choice, as_count, as_generator
 from .cuda_graph import ROWS, captured_steps
-from .objective import LOG_SCALES, METHODS, SketchMatching, check_trainable
+from .objective import LOG_SCALES, METHODS, MIN_POINTS, SketchMatching, check_trainable
 from .optimizers import Adam, Cosine, Optimizer
 from .run import Run, describe_settings
 
@@ -93,8 +93,8 @@ def learn(
         makes the log-scale a parameter like any other, "fixed" leaves it alone; both are the models
         of the paper.
     n_points : int
-        Points drawn per step, twice that many for "unbiased". The grid has k^d points, the k for
-        which that is nearest to n_points.
+        Points drawn per step, two at least for "unbiased". The grid has k^d points, the k for which
+        that is nearest to n_points.
     n_iter : int
         Steps in all, those of a resumed checkpoint included.
     optimizer : optimizer, optional
@@ -171,7 +171,7 @@ def learn(
     objective = SketchMatching(sketch, domain, prior.theta.dtype, prior.theta)
     objective.check(prior)
     _check_centred(domain)
-    n_points = as_count(n_points, "n_points")
+    n_points = as_count(n_points, "n_points", MIN_POINTS[method])
     points = nearest_grid(n_points, domain.dim) if method == "grid" else n_points
     n_iter = as_count(n_iter, "n_iter")
     optimizer = Adam(1e-3) if optimizer is None else optimizer
@@ -222,10 +222,11 @@ def _check_fit(sketch: Sketch, values: NDArray) -> None:
     """Warn if G stayed far above the noise of the sketch, as it does on a box that is too small."""
     if len(values) < MIN_JUDGED or sketch.privacy is not None:  # the noise of a release is unknown
         return
-    z = sketch.values
-    square = float((z.real**2 + z.imag**2).sum())
+    z, weights = sketch.values, sketch.weights
+    square = float((weights * (z.real**2 + z.imag**2)).sum())
+    noise = float((weights * sketch.errors**2).sum())
     final = float(np.median(values[-len(values) // 10 :]))
-    if final > MAX_UNMATCHED * square + 2 * len(z) / sketch.count:
+    if final > MAX_UNMATCHED * square + 2 * noise:
         warnings.warn(
             f"G stayed at {final / square:.0%} of ||z||^2: check that the domain holds all of the "
             "data; if it does, take more steps, a wider network or another step size",

@@ -6,6 +6,12 @@ With points x_1..x_N drawn from the domain, the sketch of the density is estimat
 
 For a box, c is its volume, and k and base are 0. For a reference measure q, mu is the density
 relative to q, c = k = 1, and base is the sketch of q. See arXiv 2310.03085.
+
+With the residual r = S_X mu - z, the derivative of G with respect to the energy of a point x_j is
+-2 (c / N) mu_j Re <r, exp(-i <omega, x_j>)>. This product has the square of the point's own term in
+it, on average the variance of S_X mu, which is the bias of the naive gradient. The unbiased one
+leaves every point out of the residual that it meets. All squared magnitudes being one, it subtracts
+c / (N - 1) (mu_j - k) m from the adjoint at x_j, and needs no second set of points.
 """
 
 from __future__ import annotations
@@ -17,6 +23,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from ..backend import contiguous, kernel, to_device_of
 from ..fourier.operator import PackedOperator
+from ..kernels.launchers.objective import MIN_REST
 from ..measures.base import ReferenceMeasure
 from ..measures.box import Box, Domain
 from ..priors.base import Prior, is_trainable
@@ -24,6 +31,7 @@ from ..sketching.sketch import Sketch
 from ..validation import FLOATS, as_choice, as_count, as_generator
 
 METHODS = ("unbiased", "naive", "grid")
+MIN_POINTS = {"unbiased": 2, "naive": 1, "grid": 1}  # of a gradient
 LOG_SCALES = ("normalised", "learned", "fixed")
 MASS_ROWS = 4096  # points per call when a learned density is normalised
 MASS_PARTS = 32  # such calls
@@ -64,6 +72,8 @@ class SketchMatching:
         self.domain = domain
         self.dtype = np.dtype(dtype)
         self.z = to_device_of(sketch.values, sketch.values if like is None else like)
+        self.moment_weights = to_device_of(sketch.weights, self.z)
+        self.total_weight = float(self.moment_weights.sum())
         self.operator = PackedOperator.pack(sketch.omega, self.dtype, self.z)
         if isinstance(domain, Box):
             self.scale = domain.volume  # c
@@ -95,22 +105,19 @@ class SketchMatching:
         """
         as_choice(method, "method", METHODS)
         as_choice(log_scale, "log_scale", LOG_SCALES)
-        x, independent = self._draw(method, points, rng)
-        # The residual comes first and the points of the gradient last, so that their activations
-        # are still there for the backward pass.
-        weights = prior.weights()
-        energy, state = self._forward(prior, independent, weights, keep=independent is x)
+        x = self._draw(method, points, rng)
+        energy, state = self._forward(prior, x)
         a = self._log_scale(prior, log_scale, energy)
-        residual = self._sketch_density(independent, energy, a) - self.z
-        if independent is not x:
-            energy, state = self._forward(prior, x, weights)
-            a = self._log_scale(prior, log_scale, energy)
         mu = np.exp(a - energy)
-        adjoint = self.operator.adjoint(x, residual, np.empty(len(x), self.dtype, like=x))
-        # r* r if r saw the same points, r_X* r_X' if it did not: one formula, by the adjoint
-        # identity.
+        change = (self.scale / len(x)) * self.operator.sum(x, mu - self.offset)
+        residual = self.base + change - self.z
+        if method == "unbiased":
+            adjoint = self._adjoint_of_others(x, mu, change, log_scale == "normalised")
+        else:
+            adjoint = self._adjoint(x, residual)
+        # r* r, or the sum over pairs of different points: one formula, by the adjoint identity.
         value = self.scale * np.mean((mu - self.offset) * adjoint, dtype=np.float64)
-        value += _inner(residual, self.base - self.z)
+        value += _inner(self.moment_weights * residual, self.base - self.z)
         if log_scale == "normalised":  # the mass stays one, whatever the energy does
             adjoint -= self.scale * np.mean(mu * adjoint, dtype=np.float64)
         grad_energy = mu * adjoint
@@ -124,10 +131,10 @@ class SketchMatching:
     def unit_mass_log_scale(self, prior: Prior, method: str, points: int, rng: Any = None) -> float:
         """The a that gives the density mass one, on the grid or at many random points."""
         if method == "grid":
-            energy = self._forward(prior, self._grid_points(points), None, keep=False)[0]
+            energy = self._forward(prior, self._grid_points(points), keep=False)[0]
         else:
             parts = [
-                self._forward(prior, self._sample(MASS_ROWS, rng), None, keep=False)[0].copy()
+                self._forward(prior, self._sample(MASS_ROWS, rng), keep=False)[0].copy()
                 for _ in range(MASS_PARTS)
             ]
             energy = np.concatenate(parts)
@@ -135,11 +142,9 @@ class SketchMatching:
 
     # ---- the prior ----------------------------------------------------------------------------
 
-    def _forward(
-        self, prior: Prior, x: NDArray, weights: Any, keep: bool = True
-    ) -> tuple[NDArray, Any]:
+    def _forward(self, prior: Prior, x: NDArray, keep: bool = True) -> tuple[NDArray, Any]:
         """(energies (n,) in the working precision, the state that `prior.backward` needs)."""
-        energy, state = prior.forward(x, keep=keep, weights=weights)
+        energy, state = prior.forward(x, keep=keep)
         if energy.shape != (len(x),):
             raise ValueError(
                 f"prior must give one energy per point, ({len(x)},), got {energy.shape}"
@@ -164,22 +169,35 @@ class SketchMatching:
         mass = float(np.exp(least - energy.astype(np.float64)).mean())
         return float(self.dtype.type(least - np.log(self.scale * mass)))
 
-    def _sketch_density(self, x: NDArray, energy: NDArray, log_scale: float) -> NDArray:
-        """S_X mu, (m,) complex."""
-        weights = np.exp(log_scale - energy)
-        weights -= self.offset
-        return self.base + (self.scale / len(x)) * self.operator.sum(x, weights)
+    # ---- the residual -------------------------------------------------------------------------
+
+    def _adjoint(self, x: NDArray, residual: NDArray) -> NDArray:
+        """Re <W r, exp(-i <omega, x_j>)> at every point, (n,), for a residual r (m,)."""
+        out = np.empty(len(x), self.dtype, like=x)
+        return self.operator.adjoint(x, self.moment_weights * residual, out)
+
+    def _adjoint_of_others(
+        self, x: NDArray, mu: NDArray, change: NDArray, normalised: bool
+    ) -> NDArray:
+        """`_adjoint`, each point with the residual of the others; `change` is S_X mu - base.
+
+        If the density is `normalised`, that of the others has mass one.
+        """
+        n = len(x)
+        others = self.base + change * (n / (n - 1))
+        own = (self.scale / (n - 1) * self.total_weight) * (mu - self.offset)
+        if not normalised:
+            return self._adjoint(x, others - self.z) - own
+        rest = np.maximum(n - self.scale * mu, MIN_REST * n)
+        return (self._adjoint(x, others) - own) * ((n - 1) / rest) - self._adjoint(x, self.z)
 
     # ---- the points ---------------------------------------------------------------------------
 
-    def _draw(self, method: str, points: int, rng: Any) -> tuple[NDArray, NDArray]:
-        """(points of the gradient, points of the residual): the same ones unless "unbiased"."""
+    def _draw(self, method: str, points: int, rng: Any) -> NDArray:
+        """The points of a gradient, (n, d)."""
         if method == "grid":
-            x = self._grid_points(points)
-            return x, x
-        count = as_count(points, "n_points")
-        x = self._sample(count, rng)
-        return x, self._sample(count, rng) if method == "unbiased" else x
+            return self._grid_points(points)
+        return self._sample(as_count(points, "n_points", MIN_POINTS[method]), rng)
 
     def _grid_points(self, points_per_axis: int) -> NDArray:
         if not isinstance(self.domain, Box):

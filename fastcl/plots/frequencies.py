@@ -22,7 +22,8 @@ def plot_frequencies(sketch: Sketch | ArrayLike, axes: Any = None, unit: str = "
 
     In two dimensions a second panel shows the frequencies themselves. A magnitude of the order of
     1 / sqrt(n), the noise floor for n points, carries no information: a frequency at which the
-    distribution of the data has no moment at all shows as much.
+    distribution of the data has no moment at all shows as much. If noise was taken out of the
+    sketch, the floor is the standard errors of the moments, which rise with the radius.
 
     Parameters
     ----------
@@ -62,7 +63,9 @@ def plot_frequencies(sketch: Sketch | ArrayLike, axes: Any = None, unit: str = "
     magnitudes = floor = None
     if isinstance(sketch, Sketch):
         magnitudes = np.abs(sketch.values)
-        floor = 1 / np.sqrt(sketch.count)
+        floor = np.full(len(magnitudes), 1 / np.sqrt(sketch.count))
+        if sketch.noise is not None:
+            floor = sketch.errors
         sketch = sketch.omega
     omega = np.asarray(as_frequencies(sketch))
     unit = f"rad / {unit or 'unit of x'}"
@@ -74,7 +77,7 @@ def plot_frequencies(sketch: Sketch | ArrayLike, axes: Any = None, unit: str = "
 
 
 def _draw_radii(
-    panel: Axes, radii: NDArray, magnitudes: NDArray | None, floor: float | None, unit: str
+    panel: Axes, radii: NDArray, magnitudes: NDArray | None, floor: NDArray | None, unit: str
 ) -> None:
     """Draw magnitudes (m,) against radii (m,) and the noise floor; alone, radii as a histogram."""
     if magnitudes is None or floor is None:
@@ -83,15 +86,20 @@ def _draw_radii(
     else:
         style: dict[str, Any] = {"color": BLUE, "markersize": 3, "alpha": 0.5}
         panel.semilogy(radii, magnitudes, ".", label="frequencies", **style)
-        panel.axhline(floor, color=ORANGE, linestyle="--", label=r"noise floor $1/\sqrt{n}$")
-        lowest = max(min(floor, magnitudes.min()) / 2, floor / 100)
+        order, label = np.argsort(radii), r"noise floor $1/\sqrt{n}$"
+        if floor.min() < floor.max():
+            label = "standard errors"
+        reach = np.concatenate([[0], radii[order], [1.05 * radii.max()]])
+        level = np.concatenate([floor[order[:1]], floor[order], floor[order[-1:]]])
+        panel.plot(reach, level, color=ORANGE, linestyle="--", label=label)
+        lowest = max(min(floor.min(), magnitudes.min()) / 2, floor.min() / 100)
         panel.set(ylabel=r"magnitude $|z|$", ylim=(lowest, 1.5))
         add_legend(panel)
     panel.set(xlim=(0, None), xlabel=f"radius of the frequency, {unit}")
 
 
 def _draw_plane(
-    panel: Axes, omega: NDArray, magnitudes: NDArray | None, floor: float | None, unit: str
+    panel: Axes, omega: NDArray, magnitudes: NDArray | None, floor: NDArray | None, unit: str
 ) -> None:
     """Draw frequencies (m, 2), coloured by magnitude, grey if it is below the noise floor."""
     if magnitudes is None or floor is None:
@@ -100,9 +108,12 @@ def _draw_plane(
         from matplotlib import colormaps
         from matplotlib.colors import LogNorm
 
+        lowest = min(floor.min(), 0.5)
+        hidden = (magnitudes < floor) & (floor > lowest)
+        magnitudes = np.where(hidden, lowest / 2, magnitudes)
         order = np.argsort(magnitudes)  # the largest on top
         colours = colormaps["viridis"].with_extremes(under="lightgrey")
-        norm = LogNorm(min(floor, 0.5), 1)
+        norm = LogNorm(lowest, 1)
         style: dict[str, Any] = {"s": 9, "linewidths": 0, "cmap": colours, "norm": norm}
         dots = panel.scatter(omega[order, 0], omega[order, 1], c=magnitudes[order], **style)
         panel.figure.colorbar(dots, ax=panel, label=r"magnitude $|z|$", extend="min")

@@ -153,17 +153,12 @@ class Prior(Pointwise, Storable):
         """
         raise undefined(self, "backward")
 
-    def forward(self, x: NDArray, keep: bool = True, weights: Any = None) -> tuple[NDArray, Any]:
+    def forward(self, x: NDArray, keep: bool = True) -> tuple[NDArray, Any]:
         """(R(x), the state that `backward` needs) for x (n, d) in the type of theta.
 
-        Without `keep` the state is not needed. `weights` is the result of `weights()`, for several
-        calls with the same theta.
+        Without `keep` the state is not needed.
         """
         return self.energy(x), x
-
-    def weights(self) -> Any:
-        """Whatever `forward` derives from theta alone, computed once per step; None by default."""
-        return None
 
 
 def check_reference(reference: ReferenceMeasure | None, dim: int) -> None:

@@ -25,6 +25,7 @@ from .chains import Chains
 from .metric import WhitenedMetric
 
 N_POINTS = 4096  # number of chains by default
+FEATURE_VARIANCE = 0.5  # of the real or imaginary part of a feature, about
 MAX_COEFFICIENTS = 1e30  # sum of magnitudes beyond which energies overflow float32
 
 
@@ -142,7 +143,8 @@ def max_entropy(
         q.
     ridge : float
         Added to the variances of the features, which are about one half. The larger it is, the
-        less closely the density matches moments that the sketch hardly resolves.
+        less closely the density matches moments that the sketch hardly resolves. Moments from which
+        noise was taken have larger ones, see `Sketch.weights`.
     step_size : float
         1 is a Newton step at the reference. It falls to zero over the second half of the steps.
     n_points : int
@@ -197,10 +199,17 @@ def max_entropy(
     n_iter = as_count(n_iter, "n_iter")
     z = sketch.values
     chains = Chains(reference, n_points, rng)
-    metric = WhitenedMetric(sketch.omega, reference, ridge)
+    metric = WhitenedMetric(sketch.omega, reference, _ridges(ridge, sketch))
     prior = MaxEntropyPrior(sketch.omega, np.zeros_like(z), reference)
     with progress_bar(progress, n_iter, "maximum entropy", "step") as bar:
         return ascend(prior, z, metric, chains, step_size, n_iter, bar)
+
+
+def _ridges(ridge: float, sketch: Sketch) -> float | NDArray:
+    """`ridge`, or one per frequency if moments have errors of their own (`Sketch.weights`)."""
+    if sketch.noise is None:
+        return ridge
+    return ridge + FEATURE_VARIANCE * (1 / sketch.weights - 1)
 
 
 @np.errstate(under="ignore")

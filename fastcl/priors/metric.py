@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from ..backend import product
 from ..fourier.structured import as_frequencies
 from ..measures.box import Domain, check_domain
-from ..validation import as_array, as_float_dtype, as_positive
+from ..validation import as_array, as_float_dtype, as_positive, as_vector
 
 # Sides of the blocks and of the blocks in them. LAPACK factorises only the latter, which are so
 # small that it uses one thread.
@@ -34,8 +34,9 @@ class WhitenedMetric:
         Frequencies, radians per unit of x.
     domain : Box or ReferenceMeasure
         q.
-    ridge : float
-        Above zero; the variances that it is added to are about one half.
+    ridge : float or array (m,)
+        Above zero; the variances that it is added to are about one half. One number per frequency
+        makes up for moments with errors of their own.
     dtype : numpy dtype
         Type of the inverse.
 
@@ -64,11 +65,11 @@ class WhitenedMetric:
         self,
         omega: ArrayLike,
         domain: Domain,
-        ridge: float = 0.01,
+        ridge: float | NDArray = 0.01,
         dtype: DTypeLike = np.float32,
     ) -> None:
         self.omega = np.array(as_frequencies(omega))
-        self.ridge = as_positive(ridge, "ridge")
+        self.ridge = _as_ridge(ridge, len(self.omega))
         dtype = as_float_dtype(dtype)
         check_domain(domain)
         if self.omega.shape[1] != domain.dim:
@@ -76,12 +77,15 @@ class WhitenedMetric:
         self._shift = np.exp(-1j * (self.omega * domain.centre).sum(axis=1))
         covariances = _covariances(self.omega, domain, domain.sketch(self.omega) / self._shift)
         try:
-            self._inverses = [_inverse(a + self.ridge * np.eye(len(a)), dtype) for a in covariances]
+            for a in covariances:
+                a.flat[:: len(a) + 1] += np.resize(self.ridge, len(a))
+            self._inverses = [_inverse(a, dtype) for a in covariances]
         except np.linalg.LinAlgError:
             raise ValueError(f"ridge is too small for these frequencies: {ridge}") from None
 
     def __repr__(self) -> str:
-        return f"WhitenedMetric(m={len(self.omega)}, ridge={self.ridge})"
+        ridge = self.ridge if np.ndim(self.ridge) == 0 else "(m,)"
+        return f"WhitenedMetric(m={len(self.omega)}, ridge={ridge})"
 
     @np.errstate(under="ignore")
     def apply(self, residual: NDArray) -> NDArray:
@@ -97,6 +101,16 @@ class WhitenedMetric:
             pairs = zip(self._inverses, parts, strict=True)
             real, imag = (product(a, part[:, None])[:, 0] for a, part in pairs)
         return (real + 1j * imag.astype(np.float64)) * self._shift
+
+
+def _as_ridge(ridge: float | NDArray, m: int) -> float | NDArray[np.float64]:
+    """A positive number, or m of them."""
+    if not isinstance(ridge, (list, tuple)) and np.ndim(ridge) == 0:
+        return as_positive(ridge, "ridge")
+    ridge = as_vector(ridge, "ridge", m)
+    if not (ridge > 0).all():
+        raise ValueError("ridge must be above zero at every frequency")
+    return ridge
 
 
 def _covariances(omega: NDArray, domain: Domain, here: NDArray) -> tuple[NDArray, ...]:

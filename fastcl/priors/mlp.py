@@ -231,19 +231,16 @@ class MLPPrior(Prior, kind="prior"):
         )  # fmt: skip
         return theta, transposed
 
-    def forward(
-        self, x: NDArray, keep: bool = True, weights: tuple | None = None
-    ) -> tuple[NDArray, tuple]:
+    def forward(self, x: NDArray, keep: bool = True) -> tuple[NDArray, tuple]:
         """(R_theta(x), the state that `backward` needs) for x (n, d) in the type of theta.
 
         x must have been validated and be on the device of theta. The results are in buffers that
-        the next call overwrites. Without `keep` nothing is stored for a backward pass. `weights` is
-        the result of `weights()`, for several calls with the same theta.
+        the next call overwrites. Without `keep` nothing is stored for a backward pass.
         """
         size = kernel("activation_size", like=x)(self.sizes, len(x)) if keep else 0
         activations = self._buffer("activations", size, x)
         energy = self._buffer("energy", len(x), x)
-        theta, transposed = self.weights() if weights is None else weights
+        theta, transposed = self.weights()
         part_rows = kernel("rows_of_part", like=x)(len(x))
         kernel("energy_forward", like=x)(
             theta, transposed, self.sizes, x, part_rows, activations, energy

@@ -73,8 +73,8 @@ def distance(a: Sketch, b: Sketch) -> Distance:
     Raises
     ------
     TypeError, ValueError
-        Not sketches, or empty ones; different frequencies; quantised features, or a release, whose
-        noise would count as a difference.
+        Not sketches, or empty ones; different frequencies; quantised features; a sketch from which
+        noise was taken; or a release, whose noise would count as a difference.
 
     Notes
     -----
@@ -124,6 +124,8 @@ def _check(sketch: Sketch, name: str) -> None:
         raise ValueError(f"{name} is empty: update it with points first")
     if sketch.bits is not None:
         raise ValueError(f"{name} has quantised features: distances need sketches without bits")
+    if sketch.noise is not None:
+        raise ValueError(f"{name} has noise taken out: compare the sketches of the noisy points")
     if sketch.accountant.state != "raw":
         raise ValueError(
             f"{name} holds the noise of a release, which would count as a difference: "

@@ -94,6 +94,14 @@ class Quantiser:
         return 4 / (np.pi * k) * np.sin(k * np.arccos(self.thresholds)).sum()
 
     @property
+    def power(self) -> float:
+        """Mean squared magnitude of what one point adds to `values`, for phases of all angles."""
+        edges = np.concatenate([[0.0], np.arccos(self.thresholds[::-1]), [np.pi]])
+        levels = np.arange(2**self.bits - 1, -(2**self.bits), -2)
+        mean_square = (np.diff(edges) * levels**2).sum() / np.pi
+        return float(2 * mean_square / self.coefficient(1) ** 2)
+
+    @property
     def highest_levels(self) -> NDArray[np.int64]:
         """Pairs of |levels| of cosine and sine that occur over a quarter turn, (cells, 2)."""
         positive = self.thresholds[self.thresholds >= 0]

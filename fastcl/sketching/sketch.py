@@ -14,6 +14,7 @@ from ..backend import array_device, is_device, to_host
 from ..files import Arrays, PathLike
 from ..fourier.features import device_like, sum_of_rows
 from ..fourier.methods import MethodChoice
+from ..fourier.noise import HALF_ERROR, MAX_ERROR, Noise
 from ..fourier.operator import PackedOperator
 from ..fourier.structured import (
     Frequencies,
@@ -28,6 +29,7 @@ from ..measures.box import Box, Domain, merge_domains
 from ..validation import (
     as_array,
     as_count,
+    as_positive,
     as_rows,
     as_stored_count,
     has_no_rows,
@@ -86,6 +88,12 @@ class Sketch(files.Storable, kind="sketch"):
         What was spent on each data set in the sketch.
     quantiser : Quantiser or None
         Holds `bits` and `dither`.
+    noise : Noise or None
+        What `deconvolve` takes out of the moments: the points that the sketch counts have it.
+    errors : array (m,)
+        Standard errors of the moments.
+    weights : array (m,)
+        How much each moment counts in learning: 1, or less if `noise` magnifies its error.
     fingerprint : str
         Equal for sketches with the same frequencies, bits and dither.
 
@@ -126,11 +134,13 @@ class Sketch(files.Storable, kind="sketch"):
                 "method='nufft' has no quantised features: leave out bits, or the method"
             )
         self.quantiser = None if bits is None else Quantiser(bits, dither, len(self.omega))
+        self.noise: Noise | None = None
         self.accountant = PrivacyAccountant()
         self.domain: Domain | None = None
         self.pass_state: PassState | None = None
         # One attribute, (sums, count), so that an interruption cannot leave one without the other.
         self._sums = _read_only(np.zeros(len(self.omega), np.complex128)), 0
+        self._noise_moments: NDArray | None = None
         self._operators: dict[Any, Any] = {}
 
     @property
@@ -187,11 +197,132 @@ class Sketch(files.Storable, kind="sketch"):
     def values(self) -> NDArray[np.complex128]:
         """The moments z, (m,); ValueError while there are no points."""
         total, count = self.sums
+        values = self._noisy_values(total, count)
+        return values if self.noise is None else values / self._of_noise
+
+    def _noisy_values(self, total: NDArray[np.complex128], count: int) -> NDArray[np.complex128]:
+        """The moments (m,) of the points as they are."""
         if count == 0:
             raise ValueError("the sketch is empty: update it with points first")
         if self.quantiser is None:
             return total / count
         return self.quantiser.values(total, count)
+
+    @property
+    def _of_noise(self) -> NDArray:
+        """The moments of the noise, (m,); ones without noise."""
+        if self.noise is None:
+            return np.ones(len(self.omega))
+        if self._noise_moments is None:
+            self._noise_moments = self.noise.moments(np.asarray(self.omega))
+        return self._noise_moments
+
+    @property
+    def errors(self) -> NDArray[np.float64]:
+        """Standard errors of the moments, (m,): root mean square of their complex errors.
+
+        Those of independent points; what a release adds is not among them. For quantised features,
+        an upper bound.
+        """
+        return self._noisy_errors() / np.abs(self._of_noise)
+
+    def _noisy_errors(self) -> NDArray[np.float64]:
+        total, count = self.sums
+        squares = np.abs(self._noisy_values(total, count)) ** 2
+        if self.quantiser is not None:
+            return np.full(len(squares), np.sqrt(self.quantiser.power / count))
+        return np.sqrt(np.maximum(1 - squares, 0) / count)
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """How much each moment counts in learning, (m,): ``1 / (1 + (e^2 - e_y^2) / 0.01^2)``.
+
+        e is its standard error, and e_y that of the same moment of the noisy points.
+        """
+        if self.noise is None:
+            return np.ones(len(self.omega))
+        magnified = self.errors**2 - self._noisy_errors() ** 2
+        return 1 / (1 + np.maximum(magnified, 0) / HALF_ERROR**2)
+
+    def deconvolve(self, noise: Any, *, max_error: float = MAX_ERROR, drop: bool = False) -> Sketch:
+        """The sketch of the same points without their noise, which is independent and known.
+
+        Every moment is divided by that of the noise, which leaves it unbiased and magnifies its
+        standard error. The result may be updated with more noisy points, and merged with others
+        from which the same noise was taken. Learning takes the errors into account (`weights`).
+
+        Parameters
+        ----------
+        noise : float, array (d,), array (d, d), Box or ReferenceMeasure
+            Gaussian noise with mean zero: its standard deviation, one per coordinate, or its
+            covariance, in units of x. For other noise, its distribution: a `Box` for rounding, in
+            which the noise is uniform, or a measure with a known `sketch`.
+        max_error : float
+            Largest standard error of a moment, beyond which it counts as lost in the noise.
+        drop : bool
+            Whether to leave lost frequencies out, instead of raising an error.
+
+        Returns
+        -------
+        Sketch
+            With a domain only if this sketch has one, which should hold the points without noise.
+
+        Raises
+        ------
+        TypeError, ValueError
+            An empty sketch, or one that was deconvolved before; noise of another dimension, zero,
+            or with a covariance that is none; lost frequencies, unless they are dropped.
+
+        Notes
+        -----
+        With n points a moment of the noise of magnitude k leaves a standard error of about
+        1 / (sqrt(n) k): for Gaussian noise, frequencies are lost from a radius of
+        ``sqrt(2 log(max_error sqrt(n)))`` standard deviations on. Draw them with
+        ``draw_frequencies(..., noise=, n_points=)`` to stay below. Errors of moments of clean data
+        themselves are not repaired: rounding of float32 sums, 1e-7, is magnified too.
+
+        Examples
+        --------
+        >>> import numpy as np, fastcl
+        >>> rng = np.random.default_rng(0)
+        >>> x = rng.choice([-1.0, 1.0], (100_000, 1))
+        >>> omega = [[1.0], [2.0]]
+        >>> noisy = fastcl.sketch(x + 0.5 * rng.standard_normal(x.shape), omega)
+        >>> noisy.values.real.round(2), noisy.deconvolve(0.5).values.real.round(1), np.cos([1, 2])
+        (array([ 0.48, -0.25]), array([ 0.5, -0.4]), array([ 0.54030231, -0.41614684]))
+        """
+        if self.noise is not None:
+            raise ValueError(f"the sketch is deconvolved already: its noise is {self.noise}")
+        max_error = as_positive(max_error, "max_error")
+        result = self.with_sums(self.total, self.count, self.accountant)
+        result.domain = self.domain
+        result.noise = Noise(noise, self.dim)
+        with np.errstate(divide="ignore", over="ignore"):
+            errors = result.errors
+        lost = ~(errors <= max_error)
+        if not lost.any():
+            return result
+        if not drop or lost.all():
+            needed = self.count * (errors.max() / max_error) ** 2
+            raise ValueError(
+                f"noise hides {lost.mean():.0%} of the frequencies: with {self.count} points their "
+                f"moments would have standard errors above {max_error:g}, and it would take "
+                f"{needed:.1g} points to resolve them all; draw frequencies with noise=, or drop "
+                "the lost ones"
+            )
+        return result._keep(~lost)
+
+    def _keep(self, kept: NDArray[np.bool_]) -> Sketch:
+        """This sketch at some of its frequencies."""
+        other = self.with_sums(self.total[kept], self.count, self.accountant)
+        other.domain = self.domain
+        other.omega = np.asarray(self.omega)[kept]
+        other._operators = {}
+        if self.quantiser is not None:
+            other.quantiser = Quantiser(
+                self.quantiser.bits, self.quantiser.dither[kept], int(kept.sum())
+            )
+        return other
 
     def update(self, x: ArrayLike) -> Sketch:
         """Add the points x (n, d): all of them, or none if x is refused. Returns the sketch.
@@ -254,6 +385,7 @@ class Sketch(files.Storable, kind="sketch"):
         other.accountant = accountant
         other.domain = None
         other.pass_state = None
+        other._noise_moments = None
         other._sums = _read_only(total), count
         return other
 
@@ -273,6 +405,11 @@ class Sketch(files.Storable, kind="sketch"):
                 "sketches of other bits or dither cannot be merged: sketch every part with the "
                 f"same bits and the same rng (bits are {self.bits} and {other.bits})"
             )
+        if self.noise != other.noise:
+            raise ValueError(
+                "sketches from which other noise was taken cannot be merged: "
+                f"it is {self.noise} and {other.noise}"
+            )
         with STATE_LOCK:
             (total, count), (other_total, other_count) = self.sums, other.sums
             if count and other_count:
@@ -287,6 +424,8 @@ class Sketch(files.Storable, kind="sketch"):
         parts = [f"m={len(self.omega)}", f"dim={self.dim}", f"count={self.count}"]
         if self.bits is not None:
             parts.append(f"bits={self.bits}")
+        if self.noise is not None:
+            parts.append(f"noise={self.noise}")
         if self.privacy is not None:
             parts.append(f"privacy={self.privacy}")
         elif any(self.spent):
@@ -300,7 +439,7 @@ class Sketch(files.Storable, kind="sketch"):
         reader opens:
 
         ``kind``, ``version``
-            "fastcl-sketch", and 3; files of versions 1 and 2 are read.
+            "fastcl-sketch", and 4; files of versions 1 to 3 are read.
         ``total``, ``count``
             The sums over the points, complex128 (m,), and the number of points. The moments are
             ``total / count``.
@@ -311,6 +450,8 @@ class Sketch(files.Storable, kind="sketch"):
             A checksum of the frequencies, bits and dither.
         ``quantised.*``
             Bits and dither of quantised features.
+        ``noise.*``
+            What `deconvolve` takes out: ``total`` is that of the noisy points.
         ``privacy.*``
             The account of what releases have spent.
         ``domain.*``
@@ -333,6 +474,8 @@ class Sketch(files.Storable, kind="sketch"):
         arrays |= files.with_prefix("privacy", privacy)
         if self.quantiser is not None:
             arrays |= files.with_prefix("quantised", self.quantiser.to_arrays())
+        if self.noise is not None:
+            arrays |= files.with_prefix("noise", self.noise.to_arrays())
         if self.domain is not None:
             arrays |= files.parts_of("domain", self.domain)
         if self.pass_state is not None:
@@ -345,6 +488,8 @@ class Sketch(files.Storable, kind="sketch"):
         try:
             sketch = cls._empty_from_arrays(arrays)
             count = as_stored_count(arrays["count"], "count")
+            noise = files.without_prefix("noise", arrays)
+            sketch.noise = Noise.from_arrays(noise, sketch.dim) if noise else None
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"not a sketch: {error}") from None
         total = np.asarray(arrays["total"], np.complex128)

@@ -118,8 +118,8 @@ def test_a_reference_measure_agrees_with_the_host(device, sketch):
 class Doubled(fastcl.MLPPrior):
     """Twice the energy of the network, by methods of its own."""
 
-    def forward(self, x, keep=True, weights=None):
-        energy, state = super().forward(x, keep, weights)
+    def forward(self, x, keep=True):
+        energy, state = super().forward(x, keep)
         return 2 * energy, state
 
     def backward(self, grad_energy, state, out=None):

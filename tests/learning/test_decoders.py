@@ -73,7 +73,8 @@ def test_structured_frequencies_are_decoded_too():
 @pytest.mark.parametrize("make", [decoders.SphericalAtoms, decoders.Gaussians])
 def test_gradients_against_central_differences(make, rng):
     omega, z = rng.standard_normal((37, 3)), rng.standard_normal(37) + 1j * rng.standard_normal(37)
-    atoms, step = make(omega, np.full(3, -4.0), np.full(3, 4.0)), 1e-5
+    roots = rng.uniform(0, 1, 37)
+    atoms, step = make(omega, np.full(3, -4.0), np.full(3, 4.0), roots), 1e-5
     k, p = 4, len(atoms.low)
     functions = [
         (

@@ -170,6 +170,88 @@ def test_public_function_draws_what_the_shared_objective_draws(method):
     np.testing.assert_array_equal(gradient, gradients[0])
 
 
+def in_pairs(problem, x, log_scale):
+    """(value, derivatives of G with respect to the energies) by loops over pairs of points."""
+    sketch, domain, n = problem.sketch, problem.domain, len(x)
+    over_box = isinstance(domain, fastcl.Box)
+    c, k = (domain.volume, 0.0) if over_box else (1.0, 1.0)
+    base = np.zeros_like(sketch.values) if over_box else domain.sketch(sketch.omega)
+    energy, z, weights = problem.prior.energy(x), sketch.values, sketch.weights
+    features = np.exp(-1j * x @ np.asarray(sketch.omega).T)
+    log_scale_now = problem.prior.log_scale
+    if log_scale == "normalised":
+        log_scale_now = -np.log(c * np.exp(-energy).mean())
+    mu = np.exp(log_scale_now - energy)
+    adjoint = np.empty(n)
+    for j in range(n):
+        rest = np.arange(n) != j
+        mass = c * mu[rest].mean() if log_scale == "normalised" else 1.0
+        others = base + c / (n - 1) * ((mu[rest] - k) @ features[rest])
+        adjoint[j] = (weights * np.conj(others / mass - z) * features[j]).sum().real
+    change = c / n * ((mu - k) @ features)
+    value = c * ((mu - k) * adjoint).mean()
+    value += (weights * np.conj(base + change - z) * (base - z)).sum().real
+    if log_scale == "normalised":
+        adjoint -= c * (mu * adjoint).mean()
+    return value, -2 * c / n * mu * adjoint
+
+
+@pytest.mark.parametrize("noise", [None, 0.3])
+@pytest.mark.parametrize("log_scale", ["normalised", "learned", "fixed"])
+@pytest.mark.parametrize("make", [*BOXES, *REFERENCES])
+def test_the_unbiased_gradient_is_a_sum_over_pairs_of_points(make, log_scale, noise):
+    problem = make()
+    if noise is not None:
+        problem.sketch = problem.sketch.deconvolve(noise, max_error=1e9)
+        assert problem.sketch.weights.min() < 0.9
+    rng = np.random.default_rng(5)
+    matching = SketchMatching(problem.sketch, problem.domain, problem.prior.dtype)
+    found = matching.gradient(problem.prior, "unbiased", 6, np.random.default_rng(5), log_scale)
+    x = matching._sample(6, rng)
+    value, grad_energy = in_pairs(problem, x, log_scale)
+    gradient = problem.prior.backward(grad_energy, problem.prior.forward(x)[1])
+    np.testing.assert_allclose(found.value, value, rtol=1e-9)
+    np.testing.assert_allclose(found.gradient[:-1], gradient[:-1], rtol=1e-8, atol=1e-10)
+    if log_scale == "learned":
+        np.testing.assert_allclose(found.gradient[-1], -grad_energy.sum(), rtol=1e-8)
+
+
+@pytest.mark.parametrize("method", ["naive", "grid"])
+def test_weights_of_moments_make_the_objective_a_weighted_sum_of_squares(method):
+    problem = plane()
+    sketch = problem.sketch = problem.sketch.deconvolve(0.2, max_error=1e9)
+    assert sketch.weights.min() < 0.9
+    matching = SketchMatching(sketch, problem.domain, np.float64)
+    x = matching._draw(method, 9, np.random.default_rng(3))
+    found = matching.gradient(problem.prior, method, 9, np.random.default_rng(3))
+    mu = np.exp(problem.prior.log_scale - problem.prior.energy(x))
+    moments = problem.domain.volume / len(x) * fastcl.feature_sum(x, sketch.omega, mu)
+    expected = (sketch.weights * np.abs(moments - sketch.values) ** 2).sum()
+    assert found.value == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("log_scale", ["normalised", "learned"])
+def test_the_unbiased_gradient_needs_two_points(log_scale):
+    problem = line()
+    with pytest.raises(ValueError, match="n_points must be at least 2, got 1"):
+        fastcl.unbiased_gradient(
+            problem.prior, problem.sketch, problem.domain, 1, log_scale=log_scale
+        )
+    with pytest.raises(ValueError, match="n_points must be at least 2, got 1"):
+        fastcl.learn(problem.prior, problem.sketch, problem.domain, n_points=1)
+
+
+def test_one_point_with_all_the_mass_gives_finite_gradients():
+    problem = line()
+    problem.prior.theta[:-1] *= 100  # energies differ by thousands
+    for log_scale in ("normalised", "learned"):
+        value, gradient = fastcl.unbiased_gradient(
+            problem.prior, problem.sketch, problem.domain, 10, rng=0, log_scale=log_scale
+        )
+        assert np.isfinite(value)
+        assert np.isfinite(gradient).all()
+
+
 # ---- the log-scale ------------------------------------------------------------------------------
 
 

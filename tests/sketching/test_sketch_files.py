@@ -94,7 +94,7 @@ def test_a_file_is_read_by_plain_numpy(tmp_path, x, omega):
     with np.load(tmp_path / "s.npz") as file:
         assert (str(file["kind"]), int(file["version"]), int(file["count"])) == (
             "fastcl-sketch",
-            3,
+            4,
             501,
         )
         np.testing.assert_array_equal(file["total"] / file["count"], sk.values)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..cuda import THREADS, TYPES, WARP, Array, expressions, launch
+from ..cuda import NULL, THREADS, TYPES, WARP, Array, expressions, launch
 
 WIDE = 512  # threads of kernels that run as one block
 STEP, ROW, DIVERGED, BAD = range(4)  # places of the counters of a captured run, see run.cuh
 RUN_SIZE = 4  # counters of a captured run
+MIN_REST = 0.1  # share of the mass that counts as left, at least, when a point is left out
 NAMES = ("density", "residual", "grad_energy", "finish_gradient")
 
 RUN_CONSTANTS = {"RUN_STEP": STEP, "RUN_ROW": ROW, "RUN_DIVERGED": DIVERGED, "RUN_BAD": BAD}
-CONSTANTS = {"objective": {"WIDE": WIDE, **RUN_CONSTANTS}}
+CONSTANTS = {"objective": {"WIDE": WIDE, "MIN_REST": MIN_REST, **RUN_CONSTANTS}}
 VARIANTS = {
     "objective": [
         *(variant for name in NAMES for variant in expressions(name, TYPES.values())),
@@ -28,49 +29,61 @@ def _launch(
 
 
 def density(energy: Array, log_scale: Array, mu: Array, volume: float, normalised: bool) -> None:
-    """mu (sets, n) = exp(a - energy) for energy (sets, n), a = log_scale (1,).
+    """mu (n,) = exp(a - energy) for energy (n,), a = log_scale (1,).
 
     If `normalised`, a is first set so that the mass is one.
     """
-    sets, n = energy.shape
-    sizes = np.int64(n), np.float64(volume), np.int32(normalised)
-    _launch("density", energy.dtype, sets, WIDE, (energy, log_scale, mu, *sizes))
+    sizes = np.int64(len(energy)), np.float64(volume), np.int32(normalised)
+    _launch("density", energy.dtype, 1, WIDE, (energy, log_scale, mu, *sizes))
 
 
 def residual(
     partial: Array,
     z: Array,
+    moment_weights: Array,
     amplitudes: Array,
     phase_offsets: Array,
     terms: Array,
     factor: float,
+    others: float,
+    subtract: bool,
 ) -> None:
     """Amplitudes and phase_offsets (m,) of the residual, and terms (m,) of G.
 
-    partial (parts, blocks, 2, block_width) are the parts of a feature sum.
+    partial (parts, blocks, 2, block_width) are the parts of a feature sum. For the adjoint, sums
+    are multiplied by `others`, and z is taken away if `subtract`.
     """
     parts, blocks, _, block_width = partial.shape
     m = len(z)
-    sizes = np.float64(factor), *map(np.int32, (parts, blocks, block_width, m))
-    arguments = (partial, z, amplitudes, phase_offsets, terms, *sizes)
+    factors = np.float64(factor), np.float64(others), np.int32(subtract)
+    sizes = map(np.int32, (parts, blocks, block_width, m))
+    arguments = (
+        partial, z, moment_weights, amplitudes, phase_offsets, terms, *factors, *sizes,
+    )  # fmt: skip
     _launch("residual", amplitudes.dtype, -(-m // WARP), THREADS, arguments)
 
 
 def grad_energy(
     mu: Array,
     adjoint: Array,
+    of_z: Array | None,
     terms: Array,
     weights: Array,
     results: Array,
     volume: float,
+    own: float,
     normalised: bool,
 ) -> None:
     """weights (n,) = derivatives of G with respect to the energies of the points.
 
-    results (2,) = the value of G, and its derivative with respect to the log-scale.
+    results (2,) = the value of G, and its derivative with respect to the log-scale. From the
+    adjoint, which it overwrites, `own` mu is taken away; of_z (n,) is the adjoint of z, if it is
+    apart.
     """
-    sizes = np.float64(volume), np.int64(len(mu)), np.int32(len(terms))
-    arguments = (mu, adjoint, terms, weights, results, *sizes, np.int32(normalised))
+    factors = np.float64(volume), mu.dtype.type(own)
+    sizes = np.int64(len(mu)), np.int32(len(terms)), np.int32(normalised)
+    of_z = NULL if of_z is None else of_z
+    arguments = (mu, adjoint, of_z, terms, weights, results, *factors, *sizes)
     _launch("grad_energy", mu.dtype, 1, WIDE, arguments)
 
 

@@ -20,17 +20,12 @@ def uniform_points(
     low: ArrayLike,
     side: ArrayLike,
     x: Array,
-    per_set: int | None = None,
 ) -> None:
-    """Twin of `random.uniform_points`; `step` is a number, or an array (1,) on the device.
-
-    With `per_set`, one launch makes several sets of `per_set` rows, with consecutive numbers.
-    """
+    """Twin of `random.uniform_points`; `step` is a number, or an array (1,) on the device."""
     n, dim = x.shape
     key, low, side = (np.asarray(array, like=x) for array in (key, low, side))
     step = np.asarray(step, np.uint64, like=x).reshape(1)
     counters = -(-dim * x.dtype.itemsize // COUNTER_BYTES)
-    sizes = np.int64(n), np.int32(dim), np.int64(per_set or n)
-    arguments = (key, step, np.uint64(number), low, side, x, *sizes)
+    arguments = (key, step, np.uint64(number), low, side, x, np.int64(n), np.int32(dim))
     grid = -(-n * counters // THREADS)
     launch("random", "uniform_points", (TYPES[x.dtype],), grid, THREADS, arguments)
