@@ -36,6 +36,7 @@ from .streams import warn
 MAX_BOX = 3  # dimensions in which uniform points in a box find the data; beyond, a Gaussian does
 MAX_RATIO = 10  # of the standard deviations of columns that are taken to be in the same units
 ROWS_M = 4000  # frequencies for rows by default, as for photographs
+MIN_SHARP = 0.3  # finest structure that is sought in noise, in its standard deviations
 SAMPLE_ROWS = 20_000  # rows from which the scale and the Gaussian are estimated
 
 
@@ -104,8 +105,9 @@ def _sketch(options: Namespace, source: Path, checkpoint: Path) -> PatchSketch |
         if getattr(options, name) not in (None, False):
             raise ValueError(f"--{name.replace('_', '-')} is for a folder of signals")
     m = ROWS_M if options.m is None else options.m
+    noise = None if options.noise is None else as_positive(options.noise, "noise")
     settings: dict[str, Any] = {"checkpoint": checkpoint, "progress": not options.quiet}
-    return sketch_rows(read_array(source), m, options.scale, options.seed, **settings)
+    return sketch_rows(read_array(source), m, options.scale, options.seed, noise, **settings)
 
 
 def sketch_rows(
@@ -113,10 +115,14 @@ def sketch_rows(
     m: int,
     scale: float | None,
     seed: int,
+    noise: float | None,
     checkpoint: files.PathLike,
     progress: bool,
 ) -> Sketch:
-    """The sketch of the rows of x (n, d), with the domain from which learning draws points."""
+    """The sketch of the rows of x (n, d), with the domain from which learning draws points.
+
+    White noise, if its standard deviation is given, is taken out of it.
+    """
     n, dim = x.shape
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.choice(n, min(n, SAMPLE_ROWS), replace=False))
@@ -129,9 +135,13 @@ def sketch_rows(
     if scale is None:
         units = _column_units(sample)
         scale = estimate_scale(sample / units, rng)
+        if noise is not None:  # which the estimate contains
+            blur = noise / float(units.max())
+            scale = max(np.sqrt(max(scale**2 - blur**2, 0)), MIN_SHARP * blur)
         differ = (units != 1).any()
         print(f"estimated scale: {scale:.3g}{' standard deviations of a column' if differ else ''}")
-    omega = np.asarray(draw_frequencies(m, dim, scale, rng=rng)) / units
+    resolved: dict[str, Any] = {} if noise is None else {"noise": noise / units, "n_points": n}
+    omega = np.asarray(draw_frequencies(m, dim, scale, rng=rng, **resolved)) / units
     sketch = resume(checkpoint, Sketch(omega), source)
     bounds = _Bounds(sketch) if dim <= MAX_BOX else None
     run_pass(sketch, source, progress=progress, checkpoint=checkpoint, observer=bounds)
@@ -139,8 +149,8 @@ def sketch_rows(
         margin = np.maximum(0.1 * (bounds.high - bounds.low), scale * units)
         sketch.domain = Box(bounds.low - margin, bounds.high + margin)
     else:
-        sketch.domain = _gaussian_near(sample, scale * units)
-    return sketch
+        sketch.domain = _gaussian_near(sample, scale * units, noise or 0.0)
+    return sketch if noise is None else sketch.deconvolve(noise)
 
 
 @np.errstate(over="ignore")
@@ -155,11 +165,16 @@ def _column_units(sample: NDArray) -> NDArray:
     return np.where(stds > 0, stds, known.max())
 
 
-def _gaussian_near(sample: NDArray, scales: NDArray) -> Gaussian:
-    """The Gaussian with the moments of a sample (n, d); in constant columns its std is a scale."""
+def _gaussian_near(sample: NDArray, scales: NDArray, noise: float) -> Gaussian:
+    """The Gaussian with the moments of a sample (n, d) less those of white noise.
+
+    In constant columns its standard deviation is a scale.
+    """
     rows = np.asarray(sample, np.float64)
     ridge = np.where(np.ptp(rows, axis=0) > 0, 1e-6 * rows.var(axis=0), scales**2)
-    return Gaussian(rows.mean(axis=0), np.cov(rows.T) + np.diag(ridge))
+    values, vectors = np.linalg.eigh(np.cov(rows.T))
+    covariance = (vectors * np.maximum(values - noise**2, MIN_SHARP**2 * values)) @ vectors.T
+    return Gaussian(rows.mean(axis=0), (covariance + covariance.T) / 2 + np.diag(ridge))
 
 
 class _Bounds:

@@ -177,6 +177,13 @@ def _add_sketch_arguments(command: Any) -> None:
         "the thickness of a curve (default: estimated)",
     )
     command.add_argument(
+        "--noise",
+        type=float,
+        metavar="SIGMA",
+        help="standard deviation of white noise in the data, to be taken out of what is learned; "
+        "for photographs on the 0..255 scale; not for sounds (default: none)",
+    )
+    command.add_argument(
         "--skip-bad",
         action="store_true",
         help="leave out the files that cannot be used, with a warning for each",

@@ -47,7 +47,11 @@ def sketch_folder(options: Namespace, source: Path, checkpoint: Path) -> PatchSk
     if folder.rate is not None:
         if options.patch is not None:
             raise ValueError("--patch is not for sounds: their spectra have patches of one size")
+        if options.noise is not None:
+            raise ValueError("--noise is not for sounds: learn from clean ones")
         return sketch_audio(folder, folder.rate, **settings)
+    if options.noise is not None:
+        settings["noise"] = options.noise / (LEVELS if folder.n_axes == 2 else 1)
     if folder.n_axes == 2:
         return sketch_images(folder, folder.patch, **settings)
     return sketch_signals(folder, folder.patch, dither=folder.step, **settings)

@@ -68,7 +68,7 @@ class SignalModel(files.Storable, kind="image-model"):
         The density of the white coordinates, which denoises patches.
     density : Prior or None
         The maximum-entropy density to which `prior` was fitted, if it was; of the axes that were
-        sketched.
+        sketched, and of signals with the noise that they had.
     precisions : tuple of float
         For half-quadratic splitting with posterior means: the precision of the patches over that of
         the noise, pass by pass.
@@ -165,8 +165,9 @@ def learn_patches(
     method : {"max_entropy", "unbiased", "naive"}
         "max_entropy": find the maximum-entropy density with the moments of the sketch, then fit a
         mixture of Gaussian scale mixtures to points drawn from it. The mixture denoises, as its
-        posterior mean has a closed form. The other methods are those of `learn`: they learn a
-        network with the same reference.
+        posterior mean has a closed form. Noise in the signals is known to the fit, so that the
+        mixture is that of signals without it. The other methods are those of `learn`: they learn a
+        network with the same reference, from signals without noise only.
     n_iter : int, optional
         Number of steps; by default 200 for "max_entropy" and 600 for a network.
     rng, progress
@@ -184,13 +185,15 @@ def learn_patches(
     Raises
     ------
     TypeError, ValueError, FloatingPointError
-        As in `learn` and `max_entropy`.
+        As in `learn` and `max_entropy`; a network from a sketch of noisy signals.
     """
     check_learning(method, settings)
     if not isinstance(patch_sketch, PatchSketch):
         raise TypeError(
             f"patch_sketch must be a fastcl.PatchSketch, got {type(patch_sketch).__name__}"
         )
+    if patch_sketch.noise and method != "max_entropy":
+        raise ValueError(f"method must be 'max_entropy' for noisy signals, got {method!r}")
     default = N_ITER if method == "max_entropy" else NETWORK_N_ITER
     n_iter = default if n_iter is None else as_count(n_iter, "n_iter")
     rng = as_generator(rng)
@@ -228,8 +231,10 @@ def _learn_mixture(
     n_tail = 0
     if pilot is not None:
         points, n_tail = pilot.complete(points, rng), pilot.dim - pilot.head_dim
+    transform = patch_sketch.transform.with_dim(points.shape[1])
+    noise = transform.white_noise(patch_sketch.noise) if patch_sketch.noise else None
     mixture = MixtureOfScaleMixtures.fit(
-        points, n_components, rng=rng, progress=progress, n_tail=n_tail
+        points, n_components, rng=rng, progress=progress, n_tail=n_tail, noise=noise
     )
     model = _model_of(patch_sketch, mixture, density)
     model.interrupted = inner.interrupted
@@ -275,6 +280,7 @@ def learn_signal_prior(
     dim: int = MAX_DIM,
     keep_means: bool = True,
     dither: float = 0.0,
+    noise: float = 0.0,
     method: str = "max_entropy",
     subsample: int = SUBSAMPLE,
     effort: SearchEffort | None = None,
@@ -284,7 +290,7 @@ def learn_signal_prior(
 
     Parameters
     ----------
-    signals, patch, m, progress, channel_axis, dim, keep_means, dither, subsample, effort
+    signals, patch, m, progress, channel_axis, dim, keep_means, dither, noise, subsample, effort
         As in `sketch_signals`.
     rng : int or numpy.random.Generator, optional
     method, **settings
@@ -320,6 +326,7 @@ def learn_signal_prior(
         dim=dim,
         keep_means=keep_means,
         dither=dither,
+        noise=noise,
         subsample=subsample,
         effort=effort,
     )
@@ -335,6 +342,7 @@ def learn_image_prior(
     *,
     channel_axis: int | None = None,
     dim: int = MAX_DIM,
+    noise: float = 0.0,
     method: str = "max_entropy",
     subsample: int = SUBSAMPLE,
     effort: SearchEffort | None = None,
@@ -345,7 +353,7 @@ def learn_image_prior(
 
     Parameters
     ----------
-    images, patch, m, progress, channel_axis, dim, subsample, effort, skip_bad
+    images, patch, m, progress, channel_axis, dim, noise, subsample, effort, skip_bad
         As in `sketch_images`.
     rng : int or numpy.random.Generator, optional
     method, **settings
@@ -381,6 +389,7 @@ def learn_image_prior(
         progress,
         channel_axis=channel_axis,
         dim=dim,
+        noise=noise,
         subsample=subsample,
         effort=effort,
         skip_bad=skip_bad,

@@ -24,7 +24,7 @@ from ..measures.mixtures import standard_normal
 from ..measures.scale_mixtures import MixtureOfScaleMixtures
 from ..sketching.checkpoint import POINTS_BETWEEN, OtherData, PassState, run_pass
 from ..sketching.sketch import Sketch
-from ..validation import as_count, as_generator
+from ..validation import as_count, as_generator, as_nonnegative
 
 SUBSAMPLE = 100_000
 MAX_DIM = 48  # axes that are sketched: beyond them patches are nearly Gaussian, of varying size
@@ -51,6 +51,9 @@ class PatchSketch(files.Storable, kind="patch-sketch"):
         If there are more axes than are sketched, a mixture that is fitted to all white coordinates
         of the subsample, those beyond the sketch as its tail. It says how the tail follows from the
         others.
+    noise : float
+        Standard deviation of the white noise that the signals have, or zero. Everything above is of
+        the signals as they are; learning takes the noise out.
 
     Raises
     ------
@@ -66,6 +69,7 @@ class PatchSketch(files.Storable, kind="patch-sketch"):
         channel_axis: int | None = None,
         rate: float | None = None,
         pilot: MixtureOfScaleMixtures | None = None,
+        noise: float = 0.0,
     ) -> None:
         dims = [transform.dim, reference.dim, sketch.dim]
         if pilot is not None:
@@ -85,6 +89,7 @@ class PatchSketch(files.Storable, kind="patch-sketch"):
         self.channel_axis = channel_axis
         self.rate = rate
         self.pilot = pilot
+        self.noise = as_nonnegative(noise, "noise")
 
     def __repr__(self) -> str:
         parts = f"reference={self.reference}, sketch={self.sketch}"
@@ -108,6 +113,7 @@ class PatchSketch(files.Storable, kind="patch-sketch"):
             | files.parts_of("sketch", self.sketch)
             | layout_to_arrays(self.channel_axis, self.rate)
             | ({} if self.pilot is None else files.parts_of("pilot", self.pilot))
+            | ({"noise": self.noise} if self.noise else {})
         )
 
     @classmethod
@@ -120,6 +126,7 @@ class PatchSketch(files.Storable, kind="patch-sketch"):
             files.part_from("sketch", arrays, Sketch),
             *layout_from_arrays(arrays),
             files.part_from("pilot", arrays, MixtureOfScaleMixtures) if has_pilot else None,
+            float(arrays.get("noise", 0.0)),
         )
 
 
@@ -148,6 +155,7 @@ def sketch_signals(
     dim: int = MAX_DIM,
     keep_means: bool = True,
     dither: float = 0.0,
+    noise: float = 0.0,
     subsample: int = SUBSAMPLE,
     effort: SearchEffort | None = None,
 ) -> PatchSketch:
@@ -184,6 +192,9 @@ def sketch_signals(
         Whether the mean of every channel of a patch is kept apart, and is not denoised in itself.
     dither : float
         Width of the uniform noise that hides the rounding of the values, such as 1 / 255.
+    noise : float
+        Standard deviation of the white Gaussian noise that the signals have. `learn_patches` then
+        learns the prior of signals without it.
     subsample : int
         Approximate number of patches in the subsample.
     effort : SearchEffort, optional
@@ -215,7 +226,7 @@ def sketch_signals(
     PatchTransform(patch=(8,), channels=2, dim=14)
     """
     patch_signals = Signals(signals, "signals", patch, channel_axis)
-    settings = PassSettings(m, dim, keep_means, dither, subsample, effort)
+    settings = PassSettings(m, dim, keep_means, dither, subsample, effort, noise)
     return sketch_patches(patch_signals, settings, rng, progress, checkpoint, checkpoint_every)
 
 
@@ -230,6 +241,7 @@ def sketch_images(
     *,
     channel_axis: int | None = None,
     dim: int = MAX_DIM,
+    noise: float = 0.0,
     subsample: int = SUBSAMPLE,
     effort: SearchEffort | None = None,
     skip_bad: bool = False,
@@ -245,7 +257,7 @@ def sketch_images(
         `channel_axis` is given, and in grey otherwise. Hidden files are passed over.
     patch : int or (int, int)
         Sides of the patches in pixels.
-    m, rng, progress, checkpoint, checkpoint_every, dim, subsample, effort
+    m, rng, progress, checkpoint, checkpoint_every, dim, noise, subsample, effort
         As in `sketch_signals`. The dither is one step of 8-bit levels.
     channel_axis : int, optional
         The axis of the channels; -1 for (H, W, 3).
@@ -271,7 +283,7 @@ def sketch_images(
     Memory as in `sketch_signals`.
     """
     patch = as_patch(patch, 2)
-    settings = PassSettings(m, dim, True, DITHER, subsample, effort)
+    settings = PassSettings(m, dim, True, DITHER, subsample, effort, noise)
     opened = _open_images(images, patch, channel_axis, skip_bad)
     return sketch_patches(opened, settings, rng, progress, checkpoint, checkpoint_every)
 
@@ -285,6 +297,7 @@ class PassSettings(NamedTuple):
     dither: float
     subsample: int
     effort: SearchEffort | None
+    noise: float = 0.0
 
     def check(self) -> None:
         """TypeError or ValueError for a setting that makes no sense."""
@@ -292,6 +305,7 @@ class PassSettings(NamedTuple):
             as_count(getattr(self, name), name)
         if not (np.ndim(self.dither) == 0 and 0 <= self.dither < np.inf):
             raise ValueError(f"dither must be a number, not negative, got {self.dither!r}")
+        as_nonnegative(self.noise, "noise")
         if self.effort is not None and not isinstance(self.effort, SearchEffort):
             raise TypeError(f"effort must be a fastcl.SearchEffort, got {self.effort!r}")
 
@@ -407,7 +421,8 @@ def _fitted(
     omega = adapt_frequencies(points, settings.m, normal, rng, progress, effort=settings.effort)
     sketch = Sketch(omega)
     sketch.domain = normal
-    return PatchSketch(transform, reference, sketch, signals.channel_axis, rate, pilot)
+    layout = signals.channel_axis, rate
+    return PatchSketch(transform, reference, sketch, *layout, pilot, settings.noise)
 
 
 def _coordinates(

@@ -31,6 +31,12 @@ from ..validation import (
 )
 from .mixtures import CHUNK_ROWS, GaussianTerms, roots_of, too_far
 from .pointwise import OVERFLOW
+from .scale_mixture_noise import (
+    common_without_noise,
+    maximise_without_noise,
+    scales_without_noise,
+    tails_without_noise,
+)
 from .scale_mixture_starts import check_centred, common_scales, first_covariances, pad_columns
 
 MIN_WEIGHT = 1e-12  # smallest weight of a term, because a fit may drive weights to zero
@@ -159,6 +165,7 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         rng: Any = None,
         progress: bool = False,
         n_tail: int = 0,
+        noise: ArrayLike | None = None,
     ) -> MixtureOfScaleMixtures:
         """Fit to centred points x (n, d + t) by expectation-maximisation.
 
@@ -178,12 +185,15 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
             Whether to show a progress bar, if tqdm is installed.
         n_tail : int
             Number t of columns at the end that are the tail, which is fitted last.
+        noise : float or array (d + t,), optional
+            Standard deviation of Gaussian noise in x, in all columns or in each: the mixture is
+            that of the points without it.
 
         Raises
         ------
         TypeError, ValueError
             x not finite, empty, with a mean ten standard deviations from zero, or with columns that
-            follow from others; a count below 1; a tail of all columns.
+            follow from others; a count below 1; a tail of all columns; noise not above zero.
         """
         x = as_points(x, "x")
         if x.any():
@@ -198,24 +208,36 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         heads = np.ascontiguousarray(x[:, :head])
         common, scales = common_scales(heads, as_count(n_scales, "n_scales"))
         covariances = first_covariances(heads, common, n_components, rng)
+        if noise is not None:
+            noise = as_noise_level(noise, x.shape[1], "noise")
+            common, scales = (
+                common_without_noise(common, noise[:head]),
+                scales_without_noise(scales),
+            )
         weights = np.ones((n_components, scales.size))
         with progress_bar(progress, n_iter, "mixture", "step") as bar:
             for _ in range(n_iter):
-                covariances, weights = cls(covariances, scales, weights)._maximise(heads, common)
+                mixture = MixtureOfScaleMixtures(covariances, scales, weights)
+                if noise is None:
+                    covariances, weights = mixture._maximise(heads)
+                else:
+                    covariances, weights = maximise_without_noise(mixture, heads, noise[:head])
+                covariances = (covariances + covariances.swapaxes(1, 2)) / 2 + RIDGE * common
                 bar.update(1)
         tails = None
         if n_tail:
-            tails = cls(covariances, scales, weights)._tails_of(x)
+            mixture = MixtureOfScaleMixtures(covariances, scales, weights)
+            tails = (
+                mixture._tails_of(x) if noise is None else tails_without_noise(mixture, x, noise)
+            )
             if not (tails > 0).all():
                 raise ValueError("x has columns of its tail that are zero: drop them")
         return cls(covariances, scales, weights, tails)
 
-    def _maximise(self, x: NDArray, common: NDArray) -> tuple[NDArray, NDArray]:
+    def _maximise(self, x: NDArray) -> tuple[NDArray, NDArray]:
         """(covariances, weights) after one step of expectation-maximisation on x (n, d)."""
         weights, moments = self._statistics(x)
-        covariances = moments / np.maximum(weights.sum(axis=1), 1)[:, None, None]
-        covariances = (covariances + covariances.swapaxes(1, 2)) / 2 + RIDGE * common
-        return covariances, weights
+        return moments / np.maximum(weights.sum(axis=1), 1)[:, None, None], weights
 
     @np.errstate(under="ignore")
     def _statistics(self, x: NDArray) -> tuple[NDArray, NDArray]:
@@ -332,14 +354,14 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         elif not (np.isfinite(noise).all() and (np.diag(noise) > 0).all()):
             raise ValueError("noise must be finite, with variances above zero")
         out = np.empty_like(y)
-        kernel("mixture_means", like=y)(y, *self._mean_factors(y, noise, level), out)
+        kernel("mixture_means", like=y)(y, *self.mean_factors(y, noise, level), out)
         if not np.isfinite(out).all():
             raise too_far("y", y.dtype)
         return out
 
-    def _mean_factors(self, like: NDArray, noise: NDArray, level: float) -> tuple[NDArray, ...]:
+    def mean_factors(self, like: NDArray, noise: NDArray, level: float) -> tuple[NDArray, ...]:
         """What `mixture_means` needs besides the points, cached."""
-        bases, inverses, values, tail_noise = self._noise_bases(like, noise)
+        bases, inverses, values, tail_noise = self.noise_bases(like, noise)
         dtype = like.dtype
 
         def make() -> tuple[NDArray, ...]:
@@ -360,7 +382,7 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         key = (level, noise.ndim, noise.tobytes())
         return bases, *self._cache(like, f"means in {dtype}", make, key), inverses
 
-    def _noise_bases(
+    def noise_bases(
         self, like: NDArray, noise: NDArray
     ) -> tuple[NDArray, NDArray, NDArray, NDArray]:
         """(bases (K, d, p), their inverses (K, p, p), variances (K, d), variances (t,)), cached.

@@ -1,0 +1,56 @@
+"""`fastcl sketch --noise`: what is learned from noisy files is without their noise."""
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+from commands import as_levels, run
+from pictures import do_little, photograph
+
+import fastcl
+from fastcl.data.datasets import make_spiral
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    do_little(monkeypatch)
+
+
+@pytest.mark.parametrize("dim", [2, 5])
+def test_rows_are_deconvolved_and_their_frequencies_resolved(tmp_path, rng, capsys, dim):
+    noise = 0.05
+    clean = make_spiral(20_000, rng=0) if dim == 2 else rng.standard_normal((20_000, 5))
+    y = clean + noise * rng.standard_normal(clean.shape)
+    np.save(tmp_path / "y.npy", y)
+    assert run(tmp_path, f"sketch y.npy -o s.npz -m 100 --noise {noise}") == 0
+    sketch = fastcl.load(tmp_path / "s.npz")
+    assert "standard deviation 0.05" in repr(sketch.noise)
+    expected = fastcl.sketch(y, sketch.omega).deconvolve(noise)
+    np.testing.assert_allclose(sketch.values, expected.values, atol=1e-12)
+    if dim == 5:
+        variances = np.diag(sketch.domain.covariances[0])
+        np.testing.assert_allclose(variances, clean.var(axis=0), rtol=0.05)
+    capsys.readouterr()
+    assert run(tmp_path, "info s.npz") == 0
+    assert "noise taken out" in capsys.readouterr().out
+    assert run(tmp_path, "learn s.npz -o prior.npz --iterations 3 --points 50") == 0
+
+
+def test_photographs_are_sketched_with_their_noise_in_grey_levels(tmp_path, rng):
+    (tmp_path / "noisy").mkdir()
+    for seed in range(3):
+        noisy = photograph(seed) + 10 / 255 * rng.standard_normal(photograph(seed).shape)
+        iio.imwrite(tmp_path / "noisy" / f"{seed}.png", as_levels(noisy))
+    command = "sketch noisy -o s.npz --patch 4 -m 20 --noise 10"
+    assert run(tmp_path, command) == 0
+    assert fastcl.load(tmp_path / "s.npz").noise == pytest.approx(10 / 255)
+    assert run(tmp_path, "learn s.npz -o model.npz --iterations 5 --points 100") == 0
+    assert run(tmp_path, "learn s.npz -o model.npz --method unbiased") == 2
+
+
+@pytest.mark.parametrize("noise", ["-1", "0", "nan"])
+def test_bad_noise_is_one_line(tmp_path, capsys, noise):
+    np.save(tmp_path / "x.npy", make_spiral(500, rng=0))
+    assert run(tmp_path, f"sketch x.npy -o s.npz -m 20 --noise={noise}") == 2
+    error = capsys.readouterr().err
+    assert "noise must be above zero" in error
+    assert error.count("\n") == 1
