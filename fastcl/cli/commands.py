@@ -20,11 +20,10 @@ from ..denoising.patch_model import IMAGE_METHODS, SignalModel, learn_patches
 from ..denoising.patch_sketch import PatchSketch
 from ..denoising.vectors import denoise
 from ..fourier.frequencies import draw_frequencies, estimate_scale
-from ..learning.loop import learn_network
-from ..learning.objective import METHODS
+from ..learning.loop import LEARN_METHODS, learn_network
 from ..learning.optimizers import Adam
 from ..measures.base import ReferenceMeasure
-from ..measures.box import Box
+from ..measures.box import Box, Domain
 from ..measures.mixtures import Gaussian
 from ..priors.base import Prior
 from ..sketching.checkpoint import OtherData, resume, run_pass
@@ -204,13 +203,20 @@ def run_learn(options: Namespace) -> None:
     check_out(options.out, [options.sketch, options.checkpoint])
     sketch = _load_sketch(options.sketch)
     of_signals = isinstance(sketch, PatchSketch)
-    methods = IMAGE_METHODS if of_signals else METHODS
-    method = options.method or methods[0]
-    if method not in methods:
+    methods, method = (IMAGE_METHODS if of_signals else LEARN_METHODS), options.method
+    if method not in (None, *methods):
         what = "signals" if of_signals else "an array"
         raise ValueError(f"--method for a sketch of {what} must be one of {', '.join(methods)}")
-    if method == "max_entropy" and options.checkpoint is not None:
-        raise ValueError("--checkpoint is for networks: the method max_entropy keeps none")
+    if isinstance(sketch, PatchSketch):
+        if options.low is not None or options.high is not None:
+            raise ValueError("--low and --high are for a sketch of an array")
+        method = method or methods[0]
+    else:
+        domain = _check_domain(sketch, options.sketch, options.low, options.high)
+        carried = isinstance(domain, ReferenceMeasure) and options.checkpoint is None
+        method = method or ("chains" if carried else methods[0])
+    if method in ("max_entropy", "chains") and options.checkpoint is not None:
+        raise ValueError(f"--checkpoint is not for the method {method}, which keeps none")
     given = {
         "n_iter": options.iterations,
         "n_points": options.points,
@@ -220,14 +226,12 @@ def run_learn(options: Namespace) -> None:
     settings |= {"method": method, "rng": options.seed, "progress": not options.quiet}
     learned: Any
     if isinstance(sketch, PatchSketch):
-        if options.low is not None or options.high is not None:
-            raise ValueError("--low and --high are for a sketch of an array")
         learned = learn_patches(sketch, **settings)
         interrupted = learned.interrupted
     else:
-        _check_domain(sketch, options.sketch, options.low, options.high)
         # A schedule would tie the checkpoint to the number of steps.
-        result = learn_network(sketch, optimizer=Adam(1e-3), **settings)
+        optimizer = None if method == "chains" else Adam(1e-3)
+        result = learn_network(sketch, optimizer=optimizer, **settings)
         learned = result.prior
         interrupted = result.interrupted
     if interrupted:
@@ -251,7 +255,7 @@ def _load_sketch(path: str) -> PatchSketch | Sketch:
 
 def _check_domain(
     sketch: Sketch, path: str, low: list[float] | None = None, high: list[float] | None = None
-) -> None:
+) -> Domain:
     """Give a sketch the box of these corners; ValueError unless it has points and a domain."""
     if sketch.count == 0:
         raise ValueError(f"{path!r} holds no points: it is an empty sketch")
@@ -267,6 +271,7 @@ def _check_domain(
             f"{path!r} has no domain to draw points from: make it with `fastcl sketch`, "
             "or give --low and --high to `fastcl learn`"
         )
+    return sketch.domain
 
 
 # ---- denoise ----------------------------------------------------------------------------------

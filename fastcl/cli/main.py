@@ -18,7 +18,7 @@ from .. import __version__
 from ..denoising.patch_model import IMAGE_METHODS
 from ..denoising.restoration import EFFORTS
 from ..denoising.vectors import ESTIMATORS
-from ..learning.objective import METHODS
+from ..learning.loop import LEARN_METHODS
 from .commands import (
     run_bench,
     run_demo,
@@ -197,19 +197,22 @@ def _add_learn_arguments(command: Any) -> None:
     command.add_argument(
         "--method",
         metavar="METHOD",
-        help=f"for signals {_in_words(IMAGE_METHODS)}; for an array {_in_words(METHODS)}",
+        help=f"for signals {_in_words(IMAGE_METHODS)}; for an array {_in_words(LEARN_METHODS)} "
+        "(default: max_entropy for signals; for an array of more than three columns, without "
+        "--checkpoint, chains, and otherwise unbiased)",
     )
     command.add_argument(
         "--iterations",
         type=int,
         metavar="N",
-        help="number of steps (default: 3000 for an array; 200 for signals, 600 with a network)",
+        help="number of steps (default: 3000 for an array; 200 for signals, 5000 for their network "
+        "by chains)",
     )
     command.add_argument(
         "--points",
         type=int,
         metavar="N",
-        help="points per step (default: 4096 for an array; 8192 for signals, 2048 with a network)",
+        help="points per step (default: 4096; 2048 for a network of signals by sketch matching)",
     )
     for name, which in (("low", "lower"), ("high", "upper")):
         command.add_argument(

@@ -11,8 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import files
 from ..data.patch_transform import PatchTransform
 from ..learning.adaptive import SearchEffort
-from ..learning.loop import learn, learn_network
-from ..learning.objective import METHODS
+from ..learning.loop import LEARN_METHODS, learn, learn_network
 from ..measures.base import ReferenceMeasure
 from ..measures.mixtures import standard_normal
 from ..measures.scale_mixtures import MixtureOfScaleMixtures
@@ -40,13 +39,15 @@ from .patch_sketch import (
 
 N_SAMPLES = 100_000
 N_ITER = 200  # steps of "max_entropy" by default
-NETWORK_N_ITER = 600  # steps of a network by default
+# Steps of a network, and points in each, by default.
+NETWORK_N_ITER = {"chains": 5000}
+NETWORK_N_POINTS = {"chains": 4096}
 N_COMPONENTS = 40
 # Half-quadratic splitting with posterior means: the precision of the patches over that of the
 # noise, pass by pass. Every pass smooths, so there are few. Chosen on photographs that are used
 # neither for learning nor for testing.
 PRECISIONS = (1.5, 4.0)
-IMAGE_METHODS = ("max_entropy", *(method for method in METHODS if method != "grid"))
+IMAGE_METHODS = ("max_entropy", *(method for method in LEARN_METHODS if method != "grid"))
 
 
 class SignalModel(files.Storable, kind="image-model"):
@@ -162,21 +163,22 @@ def learn_patches(
     Parameters
     ----------
     patch_sketch : PatchSketch
-    method : {"max_entropy", "unbiased", "naive"}
+    method : {"max_entropy", "chains", "unbiased", "naive"}
         "max_entropy": find the maximum-entropy density with the moments of the sketch, then fit a
         mixture of Gaussian scale mixtures to points drawn from it. The mixture denoises, as its
         posterior mean has a closed form. Noise in the signals is known to the fit, so that the
         mixture is that of signals without it. The other methods are those of `learn`: they learn a
         network with the same reference, from signals without noise only.
     n_iter : int, optional
-        Number of steps; by default 200 for "max_entropy" and 600 for a network.
+        Number of steps; by default 200 for "max_entropy", 5000 for a network by chains, and 600 by
+        the other methods.
     rng, progress
         As in `learn`.
     **settings
         For "max_entropy" those of `max_entropy`, `n_components` of the mixture (40), and
         `n_samples`, the number of points to which it is fitted (100,000). Otherwise those of
-        `learn`, with `n_points` 2048 and the optimiser ``Adam(1e-3, schedule=Cosine(n_iter))`` by
-        default, and `widths` of the hidden layers (64, 128).
+        `learn`, with `n_points` 2048 (4096 chains) and the optimiser of `learn_network` by default,
+        and `widths` of the hidden layers (64, 128).
 
     Returns
     -------
@@ -194,7 +196,7 @@ def learn_patches(
         )
     if patch_sketch.noise and method != "max_entropy":
         raise ValueError(f"method must be 'max_entropy' for noisy signals, got {method!r}")
-    default = N_ITER if method == "max_entropy" else NETWORK_N_ITER
+    default = N_ITER if method == "max_entropy" else NETWORK_N_ITER.get(method, 600)
     n_iter = default if n_iter is None else as_count(n_iter, "n_iter")
     rng = as_generator(rng)
     if method == "max_entropy":
@@ -248,11 +250,12 @@ def _learn_network(
     rng: np.random.Generator,
     progress: bool,
     widths: Sequence[int] = (64, 128),
-    n_points: int = 2048,
+    n_points: int | None = None,
     **settings: Any,
 ) -> SignalModel:
     scale_mixture = patch_sketch.scale_mixture
     normal = standard_normal(patch_sketch.transform.dim)
+    n_points = NETWORK_N_POINTS.get(method, 2048) if n_points is None else n_points
     settings |= {"method": method, "widths": widths, "n_points": n_points, "n_iter": n_iter}
     settings |= {"rng": rng, "progress": progress}
     result = learn_network(patch_sketch.sketch, normal, **settings)

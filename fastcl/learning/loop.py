@@ -24,10 +24,13 @@ from ..progress import progress_bar
 from ..sketching.sketch import Sketch
 from ..validation import as_choice, as_count, as_generator
 from .cuda_graph import ROWS, captured_steps
+from .energy_matching import EnergyMatching
 from .objective import LOG_SCALES, METHODS, MIN_POINTS, SketchMatching, check_trainable
 from .optimizers import Adam, Cosine, Optimizer
 from .run import Run, describe_settings
 
+CHAINS_STEP = 5e-3  # step size of Adam for chains
+LEARN_METHODS = (*METHODS, "chains")
 CHECKPOINT_EVERY = 500  # steps
 MAX_OFFSET = 30  # sides of a box between its centre and the origin
 MIN_JUDGED = 1000  # steps after which G should have fallen
@@ -74,7 +77,7 @@ def learn(
     checkpoint: files.PathLike | None = None,
     callback: Callable[[int, Prior, float], Any] | None = None,
 ) -> LearnResult:
-    """Learn a prior from a sketch alone, by CL-SGD.
+    """Learn a prior from a sketch alone, by stochastic gradients.
 
     Parameters
     ----------
@@ -86,15 +89,19 @@ def learn(
     sketch : Sketch
     domain : Box or reference measure, optional
         Where points are drawn. A prior with a reference measure draws from that.
-    method : {"unbiased", "naive", "grid"}
-        The three methods of the paper: `unbiased_gradient`, `naive_gradient`, `grid_gradient`.
+    method : {"unbiased", "naive", "grid", "chains"}
+        The three methods of CL-SGD, `unbiased_gradient`, `naive_gradient` and `grid_gradient`, draw
+        points from the domain, which serves in a few dimensions. "chains" is for a prior with a
+        reference measure, in any number of them: `max_entropy` finds the density with the moments
+        of the sketch, and the prior learns its energy, up to a constant, at the points of chains
+        that follow it; on NumPy arrays only, and without a checkpoint.
     log_scale : {"normalised", "learned", "fixed"}
         "normalised" keeps the density at mass one, and gives it mass one at the end. "learned"
         makes the log-scale a parameter like any other, "fixed" leaves it alone; both are the models
         of the paper.
     n_points : int
-        Points drawn per step, two at least for "unbiased". The grid has k^d points, the k for which
-        that is nearest to n_points.
+        Points drawn per step, two at least for "unbiased", or number of chains. The grid has k^d
+        points, the k for which that is nearest to n_points.
     n_iter : int
         Steps in all, those of a resumed checkpoint included.
     optimizer : optimizer, optional
@@ -142,7 +149,8 @@ def learn(
     Reading the history: "value" is a noisy estimate of G, which for "unbiased" has no bias and may
     be negative. Look at its running median, or, in up to two dimensions, at `grid_gradient` on a
     fine grid. For the true density of n data points G averages (m - ||z||^2) / n; far below that
-    you are fitting sampling noise.
+    you are fitting sampling noise. For "chains", "value" is the variance of the difference of the
+    energies; if it is small, half of it is the divergence of the two densities.
 
     - A plateau, at which the median is flat and the gradient norm stays, is the noise of the
       gradients: take more points, or step sizes that fall:
@@ -166,12 +174,21 @@ def learn(
     domain = prior.reference if domain is None else domain
     if domain is None:
         raise ValueError("domain is needed for a prior without a reference measure: pass a Box")
-    as_choice(method, "method", METHODS)
     as_choice(log_scale, "log_scale", LOG_SCALES)
-    objective = SketchMatching(sketch, domain, prior.theta.dtype, prior.theta)
+    as_choice(method, "method", LEARN_METHODS)
+    n_points = as_count(n_points, "n_points", MIN_POINTS.get(method, 1))
+    seed = int(as_generator(rng).integers(2**63))
+    objective: SketchMatching | EnergyMatching
+    if method == "chains":
+        if log_scale != "normalised":
+            raise ValueError(f"log_scale must be 'normalised' with chains, got {log_scale!r}")
+        if checkpoint is not None:
+            raise ValueError("checkpoint is not for method 'chains', which keeps none")
+        objective = EnergyMatching(sketch, domain, prior.theta.dtype, n_points, seed)
+    else:
+        objective = SketchMatching(sketch, domain, prior.theta.dtype, prior.theta)
     objective.check(prior)
     _check_centred(domain)
-    n_points = as_count(n_points, "n_points", MIN_POINTS[method])
     points = nearest_grid(n_points, domain.dim) if method == "grid" else n_points
     n_iter = as_count(n_iter, "n_iter")
     optimizer = Adam(1e-3) if optimizer is None else optimizer
@@ -179,7 +196,6 @@ def learn(
         raise TypeError(f"optimizer must be one of fastcl's optimisers, got {optimizer!r}")
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable, got {callback!r}")
-    seed = int(as_generator(rng).integers(2**63))
     settings = describe_settings(
         method, points, log_scale, prior, domain, optimizer, None if rng is None else seed
     )
@@ -189,7 +205,7 @@ def learn(
         optimizer.reset()
         run = Run(prior, optimizer)
         save = None
-        if checkpoint is not None:
+        if checkpoint is not None and isinstance(objective, SketchMatching):
             if Path(checkpoint).exists():
                 seed = run.load(checkpoint, settings, objective)
             save = partial(run.save, checkpoint, settings[0], seed, objective)
@@ -199,7 +215,8 @@ def learn(
             stream = Stream(seed, n_iter)
             prior.log_scale = objective.unit_mass_log_scale(prior, method, points, stream)
     history = {name: np.array(column) for name, column in run.history.items()}
-    if log_scale == "normalised":  # the models of the paper may need many more steps
+    # The models of the paper may need many more steps.
+    if log_scale == "normalised" and method != "chains":
         _check_fit(sketch, history["value"])
     return LearnResult(prior, history, interrupted)
 
@@ -243,6 +260,7 @@ def learn_network(
     dtype: DTypeLike = np.float32,
     n_iter: int = 3000,
     optimizer: Optimizer | None = None,
+    method: str | None = None,
     rng: Any = None,
     **settings: Any,
 ) -> LearnResult:
@@ -257,7 +275,9 @@ def learn_network(
         As in `MLPPrior`.
     n_iter : int
     optimizer : optimizer, optional
-        ``Adam(1e-3, schedule=Cosine(n_iter))`` by default.
+        ``Adam(1e-3, schedule=Cosine(n_iter))`` by default, with 5e-3 for chains.
+    method : optional
+        As in `learn`; by default "chains" for a reference measure, and "unbiased" for a box.
     rng : int or numpy.random.Generator, optional
         For the network, its initialisation and `learn`, in this order.
     **settings
@@ -288,9 +308,13 @@ def learn_network(
     reference = domain if isinstance(domain, ReferenceMeasure) else None
     prior = MLPPrior(sketch.dim, widths, rng, reference, dtype)
     prior.initialise_on(domain, rng=rng)
+    if method is None:
+        method = "unbiased" if reference is None else "chains"
     if optimizer is None:
-        optimizer = Adam(1e-3, schedule=Cosine(as_count(n_iter, "n_iter")))
-    return learn(prior, sketch, domain, n_iter=n_iter, optimizer=optimizer, rng=rng, **settings)
+        step_size = CHAINS_STEP if method == "chains" else 1e-3
+        optimizer = Adam(step_size, schedule=Cosine(as_count(n_iter, "n_iter")))
+    settings |= {"method": method, "optimizer": optimizer, "rng": rng}
+    return learn(prior, sketch, domain, n_iter=n_iter, **settings)
 
 
 def nearest_grid(n_points: int, dim: int) -> int:
@@ -336,7 +360,7 @@ class _Steps:
 
     def __init__(
         self,
-        objective: SketchMatching,
+        objective: SketchMatching | EnergyMatching,
         run: Run,
         method: str,
         points: int,
@@ -349,9 +373,11 @@ class _Steps:
         self.points = points
         self.log_scale = log_scale
         self.seed = seed
-        self.captured = captured_steps(
-            objective, run.prior, method, points, log_scale, run.optimizer, seed
-        )
+        self.captured = None
+        if isinstance(objective, SketchMatching):
+            self.captured = captured_steps(
+                objective, run.prior, method, points, log_scale, run.optimizer, seed
+            )
 
     def take(self, count: int, start: float) -> None:
         """Take up to `count` steps of a run that began at the time `start`.

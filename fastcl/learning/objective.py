@@ -30,8 +30,8 @@ from ..priors.base import Prior, is_trainable
 from ..sketching.sketch import Sketch
 from ..validation import FLOATS, as_choice, as_count, as_generator
 
-METHODS = ("unbiased", "naive", "grid")
-MIN_POINTS = {"unbiased": 2, "naive": 1, "grid": 1}  # of a gradient
+METHODS = ("unbiased", "naive", "grid")  # of sketch matching
+MIN_POINTS = {"unbiased": 2}  # of a gradient; otherwise 1
 LOG_SCALES = ("normalised", "learned", "fixed")
 MASS_ROWS = 4096  # points per call when a learned density is normalised
 MASS_PARTS = 32  # such calls
@@ -87,13 +87,7 @@ class SketchMatching:
 
     def check(self, prior: Prior) -> None:
         """Raise an error unless this objective can drive `prior`."""
-        check_trainable(prior)
-        if prior.dim != self.domain.dim:
-            raise ValueError(f"prior has dimension {prior.dim}, the sketch {self.domain.dim}")
-        if prior.reference is not (None if isinstance(self.domain, Box) else self.domain):
-            raise ValueError(
-                "domain must be prior.reference itself if the prior has one, and a Box otherwise"
-            )
+        check_prior(prior, self.domain)
 
     @np.errstate(over="ignore", invalid="ignore")  # the loop reports a run that diverges, once
     def gradient(
@@ -197,7 +191,7 @@ class SketchMatching:
         """The points of a gradient, (n, d)."""
         if method == "grid":
             return self._grid_points(points)
-        return self._sample(as_count(points, "n_points", MIN_POINTS[method]), rng)
+        return self._sample(as_count(points, "n_points", MIN_POINTS.get(method, 1)), rng)
 
     def _grid_points(self, points_per_axis: int) -> NDArray:
         if not isinstance(self.domain, Box):
@@ -240,6 +234,17 @@ def check_trainable(prior: Any) -> None:
         raise ValueError(
             "prior must have a float32 or float64 vector theta, "
             f"got {theta.dtype} of shape {theta.shape}"
+        )
+
+
+def check_prior(prior: Prior, domain: Domain) -> None:
+    """TypeError or ValueError unless `prior` can be learned on this domain."""
+    check_trainable(prior)
+    if prior.dim != domain.dim:
+        raise ValueError(f"prior has dimension {prior.dim}, the sketch {domain.dim}")
+    if prior.reference is not (None if isinstance(domain, Box) else domain):
+        raise ValueError(
+            "domain must be prior.reference itself if the prior has one, and a Box otherwise"
         )
 
 

@@ -286,7 +286,10 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_work(
         ("learn model.npz -o old", "holds a signal model, expected Sketch or PatchSketch"),
         ("learn s2.npz -o old --method max_entropy", "an array must be one of unbiased, naive"),
         ("learn images.npz -o old --method grid", "signals must be one of max_entropy, unbiased"),
-        ("learn images.npz -o old --checkpoint new.npz", "--checkpoint is for networks"),
+        (
+            "learn images.npz -o old --checkpoint new.npz",
+            "--checkpoint is not for the method max_entropy",
+        ),
         ("learn bare.npz -o old", "no domain"),
         ("learn bare.npz -o old", "give --low and --high to `fastcl learn`"),
         ("learn bare.npz -o old --low 0", "--low and --high go together"),

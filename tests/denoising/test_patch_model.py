@@ -52,8 +52,8 @@ def test_the_mixture_is_fitted_to_the_density(trained):
 
 @pytest.mark.parametrize("name", LEARNING)
 def test_no_steps_are_refused(trained, small_fit, monkeypatch, name):
-    for default in ("N_ITER", "NETWORK_N_ITER"):
-        monkeypatch.setattr(patch_model, default, 2)
+    monkeypatch.setattr(patch_model, "N_ITER", 2)
+    monkeypatch.setattr(patch_model, "NETWORK_N_ITER", {"unbiased": 2})
     with pytest.raises(ValueError, match=r"^n_iter must be at least 1"):
         fastcl.learn_patches(trained.sketch, **LEARNING[name] | {"n_iter": 0})
 
