@@ -3,12 +3,15 @@
     python benchmarks/full_data.py [PHOTOGRAPHS_DIR]
 
 The network starts from the same parameters and is learned, each time by Adam for the same seconds,
-by CL-SGD from the sketch; by maximum likelihood on the data (the moments of the density by
-importance weights on points of the domain; fastcl's own network, optimiser and points); and by
-denoising score matching on the data (torch, which differentiates twice). Maximum likelihood also
-runs four times as long. The data are the spiral and, if photographs are given, patches in the
-coordinates in which a Gaussian scale mixture is standard normal, with every fourth photograph held
-out; there the maximum-entropy density from the same sketch is listed too.
+from the sketch; by maximum likelihood on the data (fastcl's own network, optimiser and points); and
+on the spiral also by denoising score matching on the data (torch, which differentiates twice).
+
+On the spiral the sketch teaches by CL-SGD, and the moments of the likelihood come by importance
+weights on points of the domain. If photographs are given, so do patches of 2, 3, 4 and 6 pixels a
+side, in the coordinates in which a Gaussian scale mixture is standard normal, with every fourth
+photograph held out. There the sketch teaches by the method "chains", whose seconds contain
+those of maximum entropy, and the likelihood has chains, too: Hamiltonian ones that follow the
+network, one move per step. The maximum-entropy density from the same sketch is listed as well.
 """
 
 import copy
@@ -37,12 +40,13 @@ from fastcl.data.readers import image_files, read_image
 from fastcl.plots import new_figure, save_figure
 
 WIDTHS = (64, 128)  # of the network of patches
-SIDES = (3, 4)  # of the patches
+SIDES = (2, 3, 4, 6)  # of the patches
 N_MODEL = 8192  # points of the domain per step
 N_DATA = 4096  # points of the data per step
-LONGER = 4  # how many times as long the second run of maximum likelihood takes
-NOISES = {"spiral": 0.05, "patches": 0.3}  # standard deviation of the noise of score matching
+NOISE = 0.05  # standard deviation of the noise of score matching
+SECONDS = {"spiral": 20, "patches": 60}
 ENTROPY_STEPS = 300
+CHAINS_STEP = 5e-3  # step size of Adam for "chains"
 QUICK = {"seconds": 1, "photographs": 12, "entropy_steps": 20}
 HEADING = f"  {'':33}{'seconds':>8}{'steps':>7}"
 
@@ -64,6 +68,22 @@ class LikelihoodGradient:
         return self.prior.backward(weights, state)
 
 
+class ChainLikelihoodGradient:
+    """The same, with chains that follow the prior in place of importance weights."""
+
+    def __init__(self, prior, domain, draw):
+        self.prior = prior
+        self.draw = draw
+        self.chains = fastcl.Chains(domain, N_DATA, rng=0)
+
+    def __call__(self, rng):
+        self.chains.hmc_step(self.prior)
+        data = self.draw(N_DATA, rng)
+        _, state = self.prior.forward(np.concatenate([self.chains.points, data]))
+        weights = np.repeat(np.float32([-1 / N_DATA, 1 / N_DATA]), N_DATA)
+        return self.prior.backward(weights, state)
+
+
 class ScoreGradient:
     """The gradient of denoising score matching at one level of noise, by torch.
 
@@ -71,12 +91,11 @@ class ScoreGradient:
     2011.
     """
 
-    def __init__(self, prior, domain, draw, noise):
+    def __init__(self, prior, draw, noise):
         self.torch = require("torch")
         self.prior = prior
         self.draw = draw
         self.noise = noise
-        self.normal = domain is not BOX  # the score of N(0, I) belongs to the density
 
     def __call__(self, rng):
         torch = self.torch
@@ -86,8 +105,6 @@ class ScoreGradient:
         theta = torch.from_numpy(self.prior.theta.copy()).requires_grad_()
         energy = torch_energy(torch, theta, self.prior.sizes, x).sum()
         score = -torch.autograd.grad(energy, x, create_graph=True)[0]
-        if self.normal:
-            score = score - x
         loss = ((self.noise * score + normals) ** 2).sum(dim=1).mean()
         return torch.autograd.grad(loss, theta)[0].numpy()
 
@@ -141,29 +158,32 @@ def descend_for(seconds, gradient, step_size):
     return n_iter, time.perf_counter() - began
 
 
-def learn_all(first, sketch, domain, draw, noise, step_size, seconds, quick):
-    """The network `first` learned by every method: name -> (prior, steps, seconds)."""
-    check_gradients(first, domain, draw)
+def learn_on_spiral(sketch, draw, seconds):
+    """The network learned by every method: name -> (prior, steps, seconds)."""
+    check_gradients(new_prior(), BOX, draw)
     learned = {}
-    prior = copy.deepcopy(first)
-    history = learn_for(
-        seconds,
-        prior,
-        sketch,
-        domain if domain is BOX else None,  # by default, the reference of the prior
-        n_points=N_MODEL // 2,  # drawn twice per step
-        step_size=step_size,
-        **METHODS["normalised"],
-    )
+    prior = new_prior()
+    # Points are drawn once per step, and serve as both sets.
+    history = learn_for(seconds, prior, sketch, BOX, n_points=N_MODEL // 2, **METHODS["normalised"])
     learned["CL-SGD, from the sketch"] = prior, len(history["seconds"]), history["seconds"][-1]
-    for factor in (1, LONGER):
-        prior = copy.deepcopy(first)
-        gradient = LikelihoodGradient(prior, domain, draw)
-        taken = descend_for(seconds if quick else factor * seconds, gradient, step_size)
-        learned[f"maximum likelihood{f', {factor} x' if factor > 1 else ''}"] = prior, *taken
+    prior = new_prior()
+    gradient = LikelihoodGradient(prior, BOX, draw)
+    learned["maximum likelihood"] = prior, *descend_for(seconds, gradient, 2e-3)
+    prior = new_prior()
+    gradient = ScoreGradient(prior, draw, NOISE)
+    learned["score matching"] = prior, *descend_for(seconds, gradient, 2e-3)
+    return learned
+
+
+def learn_on_patches(first, sketch, draw, seconds):
+    """The network `first` learned from the sketch and from the data, as `learn_on_spiral`."""
+    normal, learned = first.reference, {}
     prior = copy.deepcopy(first)
-    gradient = ScoreGradient(prior, domain, draw, noise)
-    learned["score matching"] = prior, *descend_for(seconds, gradient, step_size)
+    history = learn_for(seconds, prior, sketch, None, CHAINS_STEP, n_points=N_DATA, method="chains")
+    learned["network, from the sketch"] = prior, len(history["seconds"]), history["seconds"][-1]
+    prior = copy.deepcopy(first)
+    gradient = ChainLikelihoodGradient(prior, normal, draw)
+    learned["network, on the data"] = prior, *descend_for(seconds, gradient, 2e-3)
     return learned
 
 
@@ -179,10 +199,7 @@ def compare_on_spiral(panel, seconds, quick):
     m = len(problem.sketch.omega)
     print(f"\nspiral: {n} points or their sketch of {m} moments, {seconds} s of Adam")
     print(f"{HEADING}{'G':>8}{'nats':>8}{'MAP dB':>9}{'mean dB':>9}")
-    learned = learn_all(
-        new_prior(), problem.sketch, BOX, draw, NOISES["spiral"], 2e-3, seconds, quick
-    )
-    for name, (prior, steps, took) in learned.items():
+    for name, (prior, steps, took) in learn_on_spiral(problem.sketch, draw, seconds).items():
         # Only CL-SGD has learned a scale; the others get theirs here.
         prior.log_scale = prior.log_scale - fastcl.log_normaliser(prior, BOX)
         row = judge(prior, problem)
@@ -227,7 +244,7 @@ def compare_on_patches(panel, images, side, seconds, quick):
     density = fastcl.max_entropy(sketch, normal, n_iter=steps, rng=0)
     took = time.perf_counter() - start
     learned = {"maximum entropy, from the sketch": (density, steps, took)}
-    learned |= learn_all(first, sketch, normal, draw, NOISES["patches"], 1e-3, seconds, quick)
+    learned |= learn_on_patches(first, sketch, draw, seconds)
     for name, (prior, steps, took) in learned.items():
         mass = np.mean([fastcl.log_normaliser(prior, rng=run) for run in range(2)])
         nats = prior.log_scale - prior.energy(test).mean(dtype=np.float64) - mass
@@ -240,16 +257,16 @@ def compare_on_patches(panel, images, side, seconds, quick):
 def main():
     options = parse_options(__doc__, photographs=True)
     require("torch")
-    seconds = QUICK["seconds"] if options.quick else 20
+    seconds = {name: QUICK["seconds"] if options.quick else SECONDS[name] for name in SECONDS}
     sides = SIDES[: 1 if options.quick else None] if options.photographs else ()
     figure, axes = new_figure(1, 1 + len(sides), 5, 3)
-    compare_on_spiral(axes[0, 0], seconds, options.quick)
+    compare_on_spiral(axes[0, 0], seconds["spiral"], options.quick)
     if sides:
         files = image_files(options.photographs)
         files = files[: QUICK["photographs"] if options.quick else None]
         images = [read_image(path, grey=True).astype(np.float32) for path in files]
         for panel, side in zip(axes[0, 1:], sides, strict=True):
-            compare_on_patches(panel, images, side, seconds, options.quick)
+            compare_on_patches(panel, images, side, seconds["patches"], options.quick)
     save_figure(figure, options.out / "full_data.png")
 
 

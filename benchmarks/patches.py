@@ -20,7 +20,7 @@ import fastcl
 from fastcl.data.patches import extract_patches
 from fastcl.data.readers import image_files, read_image
 
-FREQUENCIES = {3: 2000, 4: 4000}  # side of the patches -> m
+FREQUENCIES = {2: 1000, 3: 2000, 4: 4000}  # side of the patches -> m
 MAX_FREQUENCIES = 4000  # m for other sides
 EVERY = 31  # of the held-out patches, one in so many is used
 QUICK = {"photographs": 12, "m": 100, "learn": {"n_iter": 20, "n_components": 4}}
