@@ -47,6 +47,7 @@ NOISE = 0.05  # standard deviation of the noise of score matching
 SECONDS = {"spiral": 20, "patches": 60}
 ENTROPY_STEPS = 300
 CHAINS_STEP = 5e-3  # step size of Adam for "chains"
+LIKELIHOOD_STEP = 1e-3  # and for the likelihood with chains, which diverges with 2e-3 in 60 s
 QUICK = {"seconds": 1, "photographs": 12, "entropy_steps": 20}
 HEADING = f"  {'':33}{'seconds':>8}{'steps':>7}"
 
@@ -183,7 +184,7 @@ def learn_on_patches(first, sketch, draw, seconds):
     learned["network, from the sketch"] = prior, len(history["seconds"]), history["seconds"][-1]
     prior = copy.deepcopy(first)
     gradient = ChainLikelihoodGradient(prior, normal, draw)
-    learned["network, on the data"] = prior, *descend_for(seconds, gradient, 2e-3)
+    learned["network, on the data"] = prior, *descend_for(seconds, gradient, LIKELIHOOD_STEP)
     return learned
 
 

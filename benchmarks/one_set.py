@@ -22,7 +22,7 @@ from steps import METHODS, PROBLEMS, PROBLEMS_QUICK, make
 
 import fastcl
 from fastcl.learning import loop
-from fastcl.learning.objective import Estimate, SketchMatching
+from fastcl.learning.objective import Estimate, SketchMatching, backward, forward
 from fastcl.validation import as_generator
 
 STEPS = 400  # of Adam, before the second measurement
@@ -35,10 +35,10 @@ class TwoSets(SketchMatching):
     def gradient(self, prior, method, points, rng=None, log_scale="learned"):
         assert method == "unbiased"
         x, independent = self._sample(points, rng), self._sample(points, rng)
-        energy, _ = self._forward(prior, independent, keep=False)
+        energy, _ = forward(prior, independent, self.dtype, keep=False)
         mu = np.exp(self._log_scale(prior, log_scale, energy) - energy)
         residual = (self.scale / points) * self.operator.sum(independent, mu) - self.z
-        energy, state = self._forward(prior, x)
+        energy, state = forward(prior, x, self.dtype)
         a = self._log_scale(prior, log_scale, energy)
         mu = np.exp(a - energy)
         adjoint = self._adjoint(x, residual)
@@ -47,7 +47,7 @@ class TwoSets(SketchMatching):
         if log_scale == "normalised":
             adjoint -= power
         grad_energy = mu * adjoint * (-2 * self.scale / points)
-        gradient = self._backward(prior, grad_energy.astype(self.dtype), state)
+        gradient = backward(prior, grad_energy.astype(self.dtype), state, self.dtype)
         gradient[-1] = -grad_energy.sum(dtype=np.float64) if log_scale == "learned" else 0
         return Estimate(float(value), gradient, a)
 

@@ -21,7 +21,7 @@ from ..priors.base import Prior
 from ..priors.chains import Chains, log_normaliser
 from ..priors.max_entropy import MaxEntropyPrior, max_entropy
 from ..sketching.sketch import Sketch
-from .objective import Estimate, check_prior
+from .objective import Estimate, backward, check_prior, forward
 
 N_ITER = 200  # steps of maximum entropy
 WARM_UP = 20  # moves of the chains before the first gradient
@@ -81,10 +81,10 @@ class EnergyMatching:
             self.here = self.chains.advance(self.density, self.here)
         self.taken += 1
         x = self.chains.points
-        energy, state = prior.forward(x)
+        energy, state = forward(prior, x, self.dtype)
         difference = energy - self.here[0]
         difference -= difference.mean(dtype=np.float64)
-        gradient = prior.backward((2 / len(x)) * difference, state).astype(self.dtype)
+        gradient = backward(prior, (2 / len(x)) * difference, state, self.dtype)
         gradient[-1] = 0
         value = float(np.mean(np.square(difference), dtype=np.float64))
         return Estimate(value, gradient, prior.log_scale)

@@ -100,7 +100,7 @@ class SketchMatching:
         as_choice(method, "method", METHODS)
         as_choice(log_scale, "log_scale", LOG_SCALES)
         x = self._draw(method, points, rng)
-        energy, state = self._forward(prior, x)
+        energy, state = forward(prior, x, self.dtype)
         a = self._log_scale(prior, log_scale, energy)
         mu = np.exp(a - energy)
         change = (self.scale / len(x)) * self.operator.sum(x, mu - self.offset)
@@ -118,41 +118,23 @@ class SketchMatching:
         grad_energy *= 2 * self.scale / len(x)
         total = grad_energy.sum(dtype=np.float64)
         np.negative(grad_energy, out=grad_energy)
-        gradient = self._backward(prior, grad_energy, state)
+        gradient = backward(prior, grad_energy, state, self.dtype)
         gradient[-1] = total if log_scale == "learned" else 0
         return Estimate(float(value), gradient, a)
 
     def unit_mass_log_scale(self, prior: Prior, method: str, points: int, rng: Any = None) -> float:
         """The a that gives the density mass one, on the grid or at many random points."""
         if method == "grid":
-            energy = self._forward(prior, self._grid_points(points), keep=False)[0]
+            energy = forward(prior, self._grid_points(points), self.dtype, keep=False)[0]
         else:
             parts = [
-                self._forward(prior, self._sample(MASS_ROWS, rng), keep=False)[0].copy()
+                forward(prior, self._sample(MASS_ROWS, rng), self.dtype, keep=False)[0].copy()
                 for _ in range(MASS_PARTS)
             ]
             energy = np.concatenate(parts)
         return self._log_scale(prior, "normalised", energy)
 
     # ---- the prior ----------------------------------------------------------------------------
-
-    def _forward(self, prior: Prior, x: NDArray, keep: bool = True) -> tuple[NDArray, Any]:
-        """(energies (n,) in the working precision, the state that `prior.backward` needs)."""
-        energy, state = prior.forward(x, keep=keep)
-        if energy.shape != (len(x),):
-            raise ValueError(
-                f"prior must give one energy per point, ({len(x)},), got {energy.shape}"
-            )
-        return energy.astype(self.dtype, copy=False), state
-
-    def _backward(self, prior: Prior, grad_energy: NDArray, state: Any) -> NDArray:
-        gradient = prior.backward(grad_energy, state)
-        if gradient.shape != prior.theta.shape:
-            raise ValueError(
-                f"prior.backward must give a gradient of shape {prior.theta.shape}, "
-                f"got {gradient.shape}"
-            )
-        return gradient.astype(self.dtype)  # a copy: its last entry is about to be set
 
     def _log_scale(self, prior: Prior, log_scale: str, energy: NDArray) -> float:
         """The a of the density: that of the prior, or the one that gives the points mass one."""
@@ -246,6 +228,25 @@ def check_prior(prior: Prior, domain: Domain) -> None:
         raise ValueError(
             "domain must be prior.reference itself if the prior has one, and a Box otherwise"
         )
+
+
+def forward(prior: Prior, x: NDArray, dtype: np.dtype, keep: bool = True) -> tuple[NDArray, Any]:
+    """(energies (n,) in `dtype`, the state that `prior.backward` needs), checked."""
+    energy, state = prior.forward(x, keep=keep)
+    if energy.shape != (len(x),):
+        raise ValueError(f"prior must give one energy per point, ({len(x)},), got {energy.shape}")
+    return energy.astype(dtype, copy=False), state
+
+
+def backward(prior: Prior, grad_energy: NDArray, state: Any, dtype: np.dtype) -> NDArray:
+    """A copy of the gradient (P,) in `dtype`, checked; its last entry is about to be set."""
+    gradient = prior.backward(grad_energy, state)
+    if gradient.shape != prior.theta.shape:
+        raise ValueError(
+            f"prior.backward must give a gradient of shape {prior.theta.shape}, "
+            f"got {gradient.shape}"
+        )
+    return gradient.astype(dtype)
 
 
 def _inner(a: NDArray, b: NDArray) -> float:
