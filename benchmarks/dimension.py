@@ -4,7 +4,8 @@ Every method learns in [-1, 1]^d by Adam for the same number of seconds, from th
 grid has as many points per axis, up to 20, as keep it below a given total. Printed: seconds
 (median) and peak memory of one step, the signal-to-noise ratio of the posterior means, and the
 held-out log-likelihood of the normalised density, its mass by importance sampling. The last two
-stand next to those of the true density.
+stand next to those of the true density. "chains" learns relative to the Gaussian with the moments
+of the data, with as many chains as the others have points; its first step contains maximum entropy.
 """
 
 import tracemalloc
@@ -14,10 +15,10 @@ from experiments import METHODS, SIGMA, add_noise, learn_for, new_prior, parse_o
 from scipy.special import logsumexp
 
 import fastcl
-from fastcl.cli.demo import signal_to_noise
+from fastcl.cli.demo import WIDTHS, signal_to_noise
 from fastcl.plots import new_figure, save_figure
 
-COMPARED = ("grid", "unbiased", "normalised")
+COMPARED = ("grid", "unbiased", "normalised", "chains")
 TRUTH = "true density"
 DIMS = (2, 3, 4, 5, 6)
 STD = 0.15  # of every Gaussian
@@ -59,6 +60,8 @@ def settings_of(method, axis, dim):
     """Settings of `learn` for a method, with `axis` points per axis of the grid."""
     if method == "grid":
         return METHODS[method] | {"n_points": axis**dim}
+    if method == "chains":
+        return {"method": "chains", "n_points": N}
     return METHODS[method] | {"n_points": N}
 
 
@@ -97,15 +100,19 @@ def main():
         axis = min(MAX_AXIS, int(MAX_GRID ** (1 / dim)))
         for method in options.methods:
             settings = settings_of(method, axis, dim)
-            prior = new_prior(dim)
-            prior.initialise_on(box, rng=0)
-            history = learn_for(seconds, prior, sketch, box, **settings)
+            prior, domain, step_size = new_prior(dim), box, 2e-3
+            if method == "chains":
+                gaussian = fastcl.Gaussian(x.mean(axis=0), np.cov(x.T))
+                prior = fastcl.MLPPrior(dim, WIDTHS, rng=0, reference=gaussian)
+                domain, step_size = None, 5e-3  # the reference
+            prior.initialise_on(gaussian if domain is None else box, rng=0)
+            history = learn_for(seconds, prior, sketch, domain, step_size, **settings)
             mass = log_normaliser(prior, box, mixture, sampled)
             nats = float(prior.log_density(clean).mean()) - mass
             points = axis**dim if method == "grid" else N
             step = 1e3 * np.median(np.diff(history["seconds"]))
             steps = len(history["seconds"])
-            memory = peak_mib(new_prior(dim), sketch, box, settings)
+            memory = peak_mib(prior, sketch, domain, settings)
             estimate = fastcl.denoise(prior, noisy, SIGMA, estimator="mean")
             report(method, estimate, nats, f"{points:>8}{step:>13.2f}{memory:>8.1f}{steps:>7}")
     figure, axes = new_figure(1, 2, 4.5, 3.5)
