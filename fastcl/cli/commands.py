@@ -25,6 +25,7 @@ from ..learning.optimizers import Adam
 from ..measures.base import ReferenceMeasure
 from ..measures.box import Box, Domain
 from ..measures.mixtures import Gaussian
+from ..measures.scale_mixture_noise import common_without_noise
 from ..priors.base import Prior
 from ..sketching.checkpoint import OtherData, resume, run_pass
 from ..sketching.sketch import Sketch
@@ -35,6 +36,7 @@ from .streams import warn
 MAX_BOX = 3  # dimensions in which uniform points in a box find the data; beyond, a Gaussian does
 MAX_RATIO = 10  # of the standard deviations of columns that are taken to be in the same units
 ROWS_M = 4000  # frequencies for rows by default, as for photographs
+MAX_CHAINS_M = 20_000  # frequencies beyond which the metric of chains takes too much memory
 MIN_SHARP = 0.3  # finest structure that is sought in noise, in its standard deviations
 SAMPLE_ROWS = 20_000  # rows from which the scale and the Gaussian are estimated
 
@@ -96,6 +98,8 @@ def _of_another_kind(checkpoint: Path, source: Path) -> bool:
 
 def _sketch(options: Namespace, source: Path, checkpoint: Path) -> PatchSketch | Sketch:
     """The sketch of a folder of signals or of an array, which resumes from the checkpoint."""
+    if options.noise is not None:
+        as_positive(options.noise, "--noise")
     if source.is_dir():
         if options.scale is not None:
             raise ValueError("--scale is for an array: signals have their frequencies adapted")
@@ -104,7 +108,7 @@ def _sketch(options: Namespace, source: Path, checkpoint: Path) -> PatchSketch |
         if getattr(options, name) not in (None, False):
             raise ValueError(f"--{name.replace('_', '-')} is for a folder of signals")
     m = ROWS_M if options.m is None else options.m
-    noise = None if options.noise is None else as_positive(options.noise, "noise")
+    noise = options.noise
     settings: dict[str, Any] = {"checkpoint": checkpoint, "progress": not options.quiet}
     return sketch_rows(read_array(source), m, options.scale, options.seed, noise, **settings)
 
@@ -171,9 +175,10 @@ def _gaussian_near(sample: NDArray, scales: NDArray, noise: float) -> Gaussian:
     """
     rows = np.asarray(sample, np.float64)
     ridge = np.where(np.ptp(rows, axis=0) > 0, 1e-6 * rows.var(axis=0), scales**2)
-    values, vectors = np.linalg.eigh(np.cov(rows.T))
-    covariance = (vectors * np.maximum(values - noise**2, MIN_SHARP**2 * values)) @ vectors.T
-    return Gaussian(rows.mean(axis=0), (covariance + covariance.T) / 2 + np.diag(ridge))
+    covariance = np.cov(rows.T)
+    if noise:
+        covariance = common_without_noise(covariance + np.diag(ridge), np.full(len(ridge), noise))
+    return Gaussian(rows.mean(axis=0), covariance + np.diag(ridge))
 
 
 class _Bounds:
@@ -214,6 +219,7 @@ def run_learn(options: Namespace) -> None:
     else:
         domain = _check_domain(sketch, options.sketch, options.low, options.high)
         carried = isinstance(domain, ReferenceMeasure) and options.checkpoint is None
+        carried = carried and len(sketch.omega) <= MAX_CHAINS_M
         method = method or ("chains" if carried else methods[0])
     if method in ("max_entropy", "chains") and options.checkpoint is not None:
         raise ValueError(f"--checkpoint is not for the method {method}, which keeps none")

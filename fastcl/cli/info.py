@@ -124,6 +124,8 @@ def _signals(kept: PatchSketch | SignalModel) -> Lines:
 @about.register
 def _(patch_sketch: PatchSketch) -> Lines:
     lines = _signals(patch_sketch)
+    if patch_sketch.noise:
+        lines.append(("noise in them", f"standard deviation {patch_sketch.noise:g}"))
     lines += about(patch_sketch.sketch)[:-1]
     made = "fastcl sketch of a folder, or sketch_signals"
     state = patch_sketch.sketch.pass_state

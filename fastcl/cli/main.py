@@ -181,7 +181,8 @@ def _add_sketch_arguments(command: Any) -> None:
         type=float,
         metavar="SIGMA",
         help="standard deviation of white noise in the data, to be taken out of what is learned; "
-        "for photographs on the 0..255 scale; not for sounds (default: none)",
+        "for photographs on the 0..255 scale, for volumes full scale is 1; not for sounds "
+        "(default: none)",
     )
     command.add_argument(
         "--skip-bad",
@@ -197,16 +198,16 @@ def _add_learn_arguments(command: Any) -> None:
     command.add_argument(
         "--method",
         metavar="METHOD",
-        help=f"for signals {_in_words(IMAGE_METHODS)}; for an array {_in_words(LEARN_METHODS)} "
-        "(default: max_entropy for signals; for an array of more than three columns, without "
-        "--checkpoint, chains, and otherwise unbiased)",
+        help=f"for signals {_in_words(IMAGE_METHODS)} (default: max_entropy); for an array "
+        f"{_in_words(LEARN_METHODS)} (default: chains for more than three columns, if there is no "
+        "checkpoint, otherwise unbiased)",
     )
     command.add_argument(
         "--iterations",
         type=int,
         metavar="N",
         help="number of steps (default: 3000 for an array; 200 for signals, 5000 for their network "
-        "by chains)",
+        "by chains, 600 by the other methods)",
     )
     command.add_argument(
         "--points",
@@ -242,7 +243,7 @@ def _sides(text: str) -> int | tuple[int, ...]:
 
 
 def _in_words(methods: Sequence[str]) -> str:
-    return f"{', '.join([f'{methods[0]} (default)', *methods[1:-1]])} or {methods[-1]}"
+    return f"{', '.join(methods[:-1])} or {methods[-1]}"
 
 
 def _add_info_arguments(command: Any) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import files
 from ..data.patch_transform import PatchTransform
 from ..learning.adaptive import SearchEffort
-from ..learning.loop import LEARN_METHODS, learn, learn_network
+from ..learning.loop import LEARN_METHODS, chains_suit, learn, learn_network
 from ..measures.base import ReferenceMeasure
 from ..measures.mixtures import standard_normal
 from ..measures.scale_mixtures import MixtureOfScaleMixtures
@@ -23,6 +23,7 @@ from ..validation import (
     as_choice,
     as_count,
     as_generator,
+    as_nonnegative,
     as_positive,
     as_vector,
     check_settings,
@@ -166,7 +167,7 @@ def learn_patches(
     method : {"max_entropy", "chains", "unbiased", "naive"}
         "max_entropy": find the maximum-entropy density with the moments of the sketch, then fit a
         mixture of Gaussian scale mixtures to points drawn from it. The mixture denoises, as its
-        posterior mean has a closed form. Noise in the signals is known to the fit, so that the
+        posterior mean has a closed form. The fit accounts for the noise in the signals, so that the
         mixture is that of signals without it. The other methods are those of `learn`: they learn a
         network with the same reference, from signals without noise only.
     n_iter : int, optional
@@ -194,8 +195,7 @@ def learn_patches(
         raise TypeError(
             f"patch_sketch must be a fastcl.PatchSketch, got {type(patch_sketch).__name__}"
         )
-    if patch_sketch.noise and method != "max_entropy":
-        raise ValueError(f"method must be 'max_entropy' for noisy signals, got {method!r}")
+    check_learning(method, settings, patch_sketch.noise)
     default = N_ITER if method == "max_entropy" else NETWORK_N_ITER.get(method, 600)
     n_iter = default if n_iter is None else as_count(n_iter, "n_iter")
     rng = as_generator(rng)
@@ -204,13 +204,20 @@ def learn_patches(
     return _learn_network(patch_sketch, method, n_iter, rng, progress, **settings)
 
 
-def check_learning(method: str, settings: dict[str, Any]) -> None:
+def check_learning(method: str, settings: dict[str, Any], noise: float = 0.0) -> None:
     """ValueError or TypeError for a method, or a setting of it, that there is none of."""
     as_choice(method, "method", IMAGE_METHODS)
     if method == "max_entropy":
         check_settings(settings, _learn_mixture, max_entropy)
     else:
         check_settings(settings, _learn_network, learn_network, learn)
+        if as_nonnegative(noise, "noise"):
+            raise ValueError(f"method must be 'max_entropy' for noisy signals, got {method!r}")
+        given = {name: settings[name] for name in ("log_scale", "checkpoint") if name in settings}
+        if method == "chains" and not chains_suit(**given):
+            raise ValueError(
+                "method 'chains' keeps no checkpoint, and takes log_scale='normalised' alone"
+            )
 
 
 def _learn_mixture(
@@ -317,7 +324,7 @@ def learn_signal_prior(
     >>> model(volumes[0], 0.1).shape
     (8, 12, 14)
     """
-    check_learning(method, settings)
+    check_learning(method, settings, noise)
     rng = as_generator(rng)
     patch_sketch = sketch_signals(
         signals,
@@ -382,7 +389,7 @@ def learn_image_prior(
     >>> fastcl.denoise_image(model, photograph, sigma=0.1).shape
     (32, 48)
     """
-    check_learning(method, settings)
+    check_learning(method, settings, noise)
     rng = as_generator(rng)
     patch_sketch = sketch_images(
         images,

@@ -52,8 +52,8 @@ class PatchSketch(files.Storable, kind="patch-sketch"):
         of the subsample, those beyond the sketch as its tail. It says how the tail follows from the
         others.
     noise : float
-        Standard deviation of the white noise that the signals have, or zero. Everything above is of
-        the signals as they are; learning takes the noise out.
+        Standard deviation of the white noise that the signals have, or zero. Everything above
+        refers to the noisy signals; learning takes the noise out.
 
     Raises
     ------
@@ -93,6 +93,7 @@ class PatchSketch(files.Storable, kind="patch-sketch"):
 
     def __repr__(self) -> str:
         parts = f"reference={self.reference}, sketch={self.sketch}"
+        parts += f", noise={self.noise:g}" if self.noise else ""
         return f"PatchSketch({self.transform}, {parts})"
 
     @property

@@ -27,6 +27,7 @@ from .structured import Frequencies, HadamardFrequencies, HarmonicFrequencies, a
 
 STRUCTURES = (None, "harmonic", "hadamard", "seeded")
 SCALES = ("finest", "clusters")
+MAX_POWER = 1.25  # of a quantised feature; that of a plain one is 1
 MAX_DRAWS = 100  # rounds in which frequencies are sought that noise leaves resolved
 RINGS = 30  # groups of frequencies of about the same radius
 # Radii at which a scale is sought, times the standard deviation of the points.
@@ -142,7 +143,8 @@ def _draw_resolved(
     n_points: int,
 ) -> NDArray:
     """m frequencies (m, d) of a law, those that are lost in the noise of n points left out."""
-    drawn, least = [np.empty((0, dim))], 1 / (MAX_ERROR * np.sqrt(n_points))
+    # So that the noise adds at most MAX_ERROR to the standard errors, see `Sketch.deconvolve`.
+    drawn, least = [np.empty((0, dim))], 1 / np.sqrt(1 + MAX_ERROR**2 * n_points / MAX_POWER)
     for _ in range(MAX_DRAWS):
         omega = draw_free(m, dim, scale, law, rng)
         drawn.append(omega[np.abs(noise.moments(omega)) >= least])

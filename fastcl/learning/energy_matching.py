@@ -97,6 +97,8 @@ class EnergyMatching:
         """Learn the density of maximum entropy, and bring chains to it."""
         settings: dict[str, Any] = {"n_points": self.n_points, "n_iter": N_ITER, "rng": self.rng}
         density = max_entropy(self.sketch, self.domain, **settings)
+        if density.interrupted:
+            raise KeyboardInterrupt
         self.chains = Chains(self.domain, self.n_points, self.rng, self.dtype)
         here = None
         for k in range(WARM_UP):

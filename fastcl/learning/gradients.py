@@ -176,7 +176,7 @@ def unbiased_gradient(
     Unbiased CL-SGD, arXiv 2310.03085, which takes two sets of points, one for the residual. Here
     all points serve as both: a sum over pairs of different points, or U-statistic (Hoeffding,
     "A class of statistics with asymptotically normal distribution", 1948), at the price of the
-    naive gradient; a normalised density takes one adjoint more.
+    naive gradient; a normalised density needs one more adjoint.
 
     Examples
     --------

@@ -113,7 +113,8 @@ def learn(
         Whether to show a progress bar, if tqdm is installed (the extra "demo").
     checkpoint : path, optional
         A file written every 500 steps and when the run ends or is interrupted. If it exists, the
-        run resumes from it; the result is bitwise identical to that of an unbroken run.
+        run resumes from it; the result is bitwise identical to that of an unbroken run, by the same
+        version.
     callback : callable, optional
         Called as ``callback(iteration, prior, value)`` after every step; a true result stops the
         run.
@@ -146,11 +147,12 @@ def learn(
     -----
     CL-SGD, arXiv 2310.03085.
 
-    Reading the history: "value" is a noisy estimate of G, which for "unbiased" has no bias and may
-    be negative. Look at its running median, or, in up to two dimensions, at `grid_gradient` on a
-    fine grid. For the true density of n data points G averages (m - ||z||^2) / n; far below that
-    you are fitting sampling noise. For "chains", "value" is the variance of the difference of the
-    energies; if it is small, half of it is the divergence of the two densities.
+    Reading the history: "value" is a noisy estimate of G, which for "unbiased" has no bias (one of
+    the order of 1 / n_points, if the density is normalised) and may be negative. Look at its
+    running median, or, in up to two dimensions, at `grid_gradient` on a fine grid. For the true
+    density of n data points G averages (m - ||z||^2) / n; far below that you are fitting sampling
+    noise. For "chains", "value" is the variance of the difference of the energies; if it is small,
+    half of it is the divergence of the two densities.
 
     - A plateau, at which the median is flat and the gradient norm stays, is the noise of the
       gradients: take more points, or step sizes that fall:
@@ -180,10 +182,10 @@ def learn(
     seed = int(as_generator(rng).integers(2**63))
     objective: SketchMatching | EnergyMatching
     if method == "chains":
-        if log_scale != "normalised":
-            raise ValueError(f"log_scale must be 'normalised' with chains, got {log_scale!r}")
-        if checkpoint is not None:
-            raise ValueError("checkpoint is not for method 'chains', which keeps none")
+        if not chains_suit(log_scale, checkpoint):
+            raise ValueError(
+                "method 'chains' keeps no checkpoint, and takes log_scale='normalised' alone"
+            )
         objective = EnergyMatching(sketch, domain, prior.theta.dtype, n_points, seed)
     else:
         objective = SketchMatching(sketch, domain, prior.theta.dtype, prior.theta)
@@ -219,6 +221,11 @@ def learn(
     if log_scale == "normalised" and method != "chains":
         _check_fit(sketch, history["value"])
     return LearnResult(prior, history, interrupted)
+
+
+def chains_suit(log_scale: str = "normalised", checkpoint: files.PathLike | None = None) -> bool:
+    """Whether the method "chains" takes these settings."""
+    return log_scale == "normalised" and checkpoint is None
 
 
 def _check_centred(domain: Domain) -> None:
@@ -277,7 +284,8 @@ def learn_network(
     optimizer : optimizer, optional
         ``Adam(1e-3, schedule=Cosine(n_iter))`` by default, with 5e-3 for chains.
     method : optional
-        As in `learn`; by default "chains" for a reference measure, and "unbiased" for a box.
+        As in `learn`; by default "chains" for a reference measure, unless there is a checkpoint or
+        the log-scale is not normalised, and otherwise "unbiased".
     rng : int or numpy.random.Generator, optional
         For the network, its initialisation and `learn`, in this order.
     **settings
@@ -309,7 +317,8 @@ def learn_network(
     prior = MLPPrior(sketch.dim, widths, rng, reference, dtype)
     prior.initialise_on(domain, rng=rng)
     if method is None:
-        method = "unbiased" if reference is None else "chains"
+        given = {name: settings[name] for name in ("log_scale", "checkpoint") if name in settings}
+        method = "unbiased" if reference is None or not chains_suit(**given) else "chains"
     if optimizer is None:
         step_size = CHAINS_STEP if method == "chains" else 1e-3
         optimizer = Adam(step_size, schedule=Cosine(as_count(n_iter, "n_iter")))

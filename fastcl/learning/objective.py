@@ -31,7 +31,7 @@ from ..sketching.sketch import Sketch
 from ..validation import FLOATS, as_choice, as_count, as_generator
 
 METHODS = ("unbiased", "naive", "grid")  # of sketch matching
-MIN_POINTS = {"unbiased": 2}  # of a gradient; otherwise 1
+MIN_POINTS = {"unbiased": 2, "chains": 2}  # of a gradient; otherwise 1
 LOG_SCALES = ("normalised", "learned", "fixed")
 MASS_ROWS = 4096  # points per call when a learned density is normalised
 MASS_PARTS = 32  # such calls

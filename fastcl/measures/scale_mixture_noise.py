@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backend import kernel
+from ..backend import kernel, product
 from ..kernels.mixtures import MOMENT_PARTS
 from .mixtures import CHUNK_ROWS
 from .scale_mixture_starts import pad_columns
@@ -25,6 +25,7 @@ from .scale_mixture_starts import pad_columns
 if TYPE_CHECKING:
     from .scale_mixtures import MixtureOfScaleMixtures
 
+PRIOR_SHARE = 1e-3  # weight of the pooled tail, relative to that of an average component
 MIN_SHARE = 1e-3  # of a variance of the noisy points that counts as signal, at least
 # Ratio of the largest scale to the smallest. Noise hides how small the smallest points are.
 SPREAD = 150
@@ -32,16 +33,26 @@ SPREAD = 150
 
 def common_without_noise(common: NDArray, noise: NDArray) -> NDArray:
     """The covariance (d, d) of points without noise, from that of the noisy ones."""
-    root = np.linalg.cholesky(common)
+    units = np.sqrt(np.diag(common))
+    root = np.linalg.cholesky(common / (units[:, None] * units))
     inverse = np.linalg.inv(root)
-    values, vectors = np.linalg.eigh(np.eye(len(common)) - (inverse * noise**2) @ inverse.T)
-    axes = root @ vectors
-    return (axes * np.maximum(values, MIN_SHARE)) @ axes.T
+    left = product(inverse * (noise / units) ** 2, inverse.T)
+    values, vectors = np.linalg.eigh(np.eye(len(common)) - (left + left.T) / 2)
+    axes = product(root, vectors) * units[:, None]
+    clean = product(axes * np.maximum(values, MIN_SHARE), axes.T)
+    return (clean + clean.T) / 2
 
 
 def scales_without_noise(scales: NDArray) -> NDArray:
     """Scales (J,) of points without noise, from those of the noisy ones."""
+    if scales.size == 1:
+        return scales
     return np.geomspace(scales.max() / SPREAD, scales.max(), scales.size)
+
+
+def products(a: NDArray, b: NDArray) -> NDArray:
+    """The products of matrices a (K, d, e) and b (K, e, f), the same on any number of threads."""
+    return np.stack([product(one, other) for one, other in zip(a, b, strict=True)])
 
 
 @np.errstate(under="ignore")
@@ -70,11 +81,11 @@ def maximise_without_noise(
     second = np.zeros_like(bases)
     for j, scale in enumerate(scales):
         gain = gains[:, j]
-        inside = bases.swapaxes(1, 2) @ moments[j] @ bases
+        inside = products(products(bases.swapaxes(1, 2), moments[j]), bases)
         term = gain[:, :, None] * gain[:, None, :] * inside
         term += (counts[:, j, None] * gain)[:, :, None] * np.eye(dim)
         second += term / scale**2
-    covariances = inverses.swapaxes(1, 2) @ second @ inverses
+    covariances = products(products(inverses.swapaxes(1, 2), second), inverses)
     return covariances / np.maximum(counts.sum(axis=1), 1)[:, None, None], counts
 
 
@@ -82,7 +93,8 @@ def maximise_without_noise(
 def tails_without_noise(mixture: MixtureOfScaleMixtures, x: NDArray, noise: NDArray) -> NDArray:
     """Variances (K, t) of the columns of x (n, d + t) after those of the mixture.
 
-    They are those with which a component has the energy of its points, less that of the noise.
+    They are those with which a component has the energy of its points, less that of the noise. A
+    component with few points is shrunk towards the average of all.
     """
     dim = mixture.head_dim
     sizes, counts = np.zeros((2, len(mixture.weights)))
@@ -95,7 +107,9 @@ def tails_without_noise(mixture: MixtureOfScaleMixtures, x: NDArray, noise: NDAr
         sizes += (of_terms * mixture.scales**2).sum(axis=1)
         squares += np.einsum("nk,nt->kt", responsibilities.sum(axis=2), np.square(tail))
     energy = np.maximum(squares - counts[:, None] * noise[dim:] ** 2, MIN_SHARE * squares)
-    return energy / np.maximum(sizes, np.finfo(np.float64).tiny)[:, None]
+    few = PRIOR_SHARE * sizes.mean()
+    pooled = energy.sum(axis=0) / sizes.sum()
+    return (energy + few * pooled) / (sizes + few)[:, None]
 
 
 def noisy_responsibilities(mixture: MixtureOfScaleMixtures, x: NDArray, noise: NDArray) -> NDArray:

@@ -81,7 +81,8 @@ class WhitenedMetric:
                 a.flat[:: len(a) + 1] += np.resize(self.ridge, len(a))
             self._inverses = [_inverse(a, dtype) for a in covariances]
         except np.linalg.LinAlgError:
-            raise ValueError(f"ridge is too small for these frequencies: {ridge}") from None
+            least = np.min(self.ridge)
+            raise ValueError(f"ridge is too small for these frequencies: {least:g}") from None
 
     def __repr__(self) -> str:
         ridge = self.ridge if np.ndim(self.ridge) == 0 else "(m,)"

@@ -74,7 +74,7 @@ def distance(a: Sketch, b: Sketch) -> Distance:
     ------
     TypeError, ValueError
         Not sketches, or empty ones; different frequencies; quantised features; a sketch from which
-        noise was taken; or a release, whose noise would count as a difference.
+        noise was removed; or a release, whose noise would count as a difference.
 
     Notes
     -----
@@ -125,7 +125,7 @@ def _check(sketch: Sketch, name: str) -> None:
     if sketch.bits is not None:
         raise ValueError(f"{name} has quantised features: distances need sketches without bits")
     if sketch.noise is not None:
-        raise ValueError(f"{name} has noise taken out: compare the sketches of the noisy points")
+        raise ValueError(f"{name} has noise removed: compare the sketches of the noisy points")
     if sketch.accountant.state != "raw":
         raise ValueError(
             f"{name} holds the noise of a release, which would count as a difference: "

@@ -122,6 +122,8 @@ def release(
     rng = as_generator(rng)
     sums, count = sketch.sums
     total = np.rint(np.stack([sums.real, sums.imag]) / GRID)
+    if sketch.noise is not None:
+        raise ValueError("sketch has noise removed, which would magnify that of the release")
     steps = noise_steps(sketch, epsilon, delta, mechanism)
     if steps >= MAX_STEPS:
         raise ValueError(f"epsilon is too small for {len(sketch.omega)} frequencies, got {epsilon}")

@@ -91,7 +91,7 @@ class Sketch(files.Storable, kind="sketch"):
     noise : Noise or None
         What `deconvolve` takes out of the moments: the points that the sketch counts have it.
     errors : array (m,)
-        Standard errors of the moments.
+        Bounds of the standard errors of the moments.
     weights : array (m,)
         How much each moment counts in learning: 1, or less if `noise` magnifies its error.
     fingerprint : str
@@ -219,37 +219,44 @@ class Sketch(files.Storable, kind="sketch"):
 
     @property
     def errors(self) -> NDArray[np.float64]:
-        """Standard errors of the moments, (m,): root mean square of their complex errors.
+        """Bounds of the standard errors of the moments, (m,): ``1 / (sqrt(n) k)``.
 
-        Those of independent points; what a release adds is not among them. For quantised features,
-        an upper bound.
+        They are root mean squares of complex errors, for independent points, and k is the magnitude
+        of the moment of the noise, one without noise. For quantised features they are up to 1.11
+        times as large.
         """
-        return self._noisy_errors() / np.abs(self._of_noise)
+        with np.errstate(divide="ignore", over="ignore"):
+            return self._noisy_error() / np.abs(self._of_noise)
 
-    def _noisy_errors(self) -> NDArray[np.float64]:
-        total, count = self.sums
-        squares = np.abs(self._noisy_values(total, count)) ** 2
-        if self.quantiser is not None:
-            return np.full(len(squares), np.sqrt(self.quantiser.power / count))
-        return np.sqrt(np.maximum(1 - squares, 0) / count)
+    def _noisy_error(self) -> float:
+        """The same for the moments of the points as they are."""
+        if self.count == 0:
+            raise ValueError("the sketch is empty: update it with points first")
+        power = 1.0 if self.quantiser is None else self.quantiser.power
+        return float(np.sqrt(power / self.count))
+
+    def _added_errors(self) -> NDArray[np.float64]:
+        """What the noise has added to the standard errors, (m,): their squares add up."""
+        with np.errstate(divide="ignore", over="ignore"):
+            factors = np.maximum(np.abs(self._of_noise) ** -2.0 - 1, 0)
+        return self._noisy_error() * np.sqrt(factors)
 
     @property
     def weights(self) -> NDArray[np.float64]:
-        """How much each moment counts in learning, (m,): ``1 / (1 + (e^2 - e_y^2) / 0.01^2)``.
+        """How much each moment counts in learning, (m,): ``1 / (1 + (e / 0.01)^2)``.
 
-        e is its standard error, and e_y that of the same moment of the noisy points.
+        e^2 is what the noise has added to the square of its standard error.
         """
         if self.noise is None:
             return np.ones(len(self.omega))
-        magnified = self.errors**2 - self._noisy_errors() ** 2
-        return 1 / (1 + np.maximum(magnified, 0) / HALF_ERROR**2)
+        return 1 / (1 + (self._added_errors() / HALF_ERROR) ** 2)
 
     def deconvolve(self, noise: Any, *, max_error: float = MAX_ERROR, drop: bool = False) -> Sketch:
         """The sketch of the same points without their noise, which is independent and known.
 
         Every moment is divided by that of the noise, which leaves it unbiased and magnifies its
         standard error. The result may be updated with more noisy points, and merged with others
-        from which the same noise was taken. Learning takes the errors into account (`weights`).
+        from which the same noise was removed. Learning takes the errors into account (`weights`).
 
         Parameters
         ----------
@@ -258,7 +265,8 @@ class Sketch(files.Storable, kind="sketch"):
             covariance, in units of x. For other noise, its distribution: a `Box` for rounding, in
             which the noise is uniform, or a measure with a known `sketch`.
         max_error : float
-            Largest standard error of a moment, beyond which it counts as lost in the noise.
+            The most that the noise may add to the standard error of a moment (their squares add
+            up). Beyond it the frequency counts as lost in the noise.
         drop : bool
             Whether to leave lost frequencies out, instead of raising an error.
 
@@ -270,16 +278,17 @@ class Sketch(files.Storable, kind="sketch"):
         Raises
         ------
         TypeError, ValueError
-            An empty sketch, or one that was deconvolved before; noise of another dimension, zero,
-            or with a covariance that is none; lost frequencies, unless they are dropped.
+            An empty sketch, a release, or one that was deconvolved before; noise of another
+            dimension, zero, or with an invalid covariance; lost frequencies, unless they are
+            dropped.
 
         Notes
         -----
         With n points a moment of the noise of magnitude k leaves a standard error of about
-        1 / (sqrt(n) k): for Gaussian noise, frequencies are lost from a radius of
-        ``sqrt(2 log(max_error sqrt(n)))`` standard deviations on. Draw them with
-        ``draw_frequencies(..., noise=, n_points=)`` to stay below. Errors of moments of clean data
-        themselves are not repaired: rounding of float32 sums, 1e-7, is magnified too.
+        1 / (sqrt(n) k): for Gaussian noise of standard deviation s, frequencies are lost from a
+        radius of about ``sqrt(2 log(max_error sqrt(n))) / s`` on. Draw them with
+        ``draw_frequencies(..., noise=, n_points=)`` to stay below. Rounding errors of float32 sums,
+        about 1e-7, are magnified as well.
 
         Examples
         --------
@@ -293,22 +302,26 @@ class Sketch(files.Storable, kind="sketch"):
         """
         if self.noise is not None:
             raise ValueError(f"the sketch is deconvolved already: its noise is {self.noise}")
+        if self.accountant.state != "raw":
+            raise ValueError("the sketch holds the noise of a release, which would be magnified")
         max_error = as_positive(max_error, "max_error")
-        result = self.with_sums(self.total, self.count, self.accountant)
+        total, count = self.sums
+        result = self.with_sums(total, count, self.accountant)
         result.domain = self.domain
         result.noise = Noise(noise, self.dim)
-        with np.errstate(divide="ignore", over="ignore"):
-            errors = result.errors
-        lost = ~(errors <= max_error)
+        added = result._added_errors()
+        lost = ~(added <= max_error)
         if not lost.any():
             return result
         if not drop or lost.all():
-            needed = self.count * (errors.max() / max_error) ** 2
+            needed = float(count) * float(added.max() / max_error) ** 2
+            resolve = (
+                f"it would take {needed:.1g} points" if needed < 1e300 else "no number would do"
+            )
             raise ValueError(
-                f"noise hides {lost.mean():.0%} of the frequencies: with {self.count} points their "
-                f"moments would have standard errors above {max_error:g}, and it would take "
-                f"{needed:.1g} points to resolve them all; draw frequencies with noise=, or drop "
-                "the lost ones"
+                f"noise hides {lost.mean():.0%} of the frequencies: with {count} points it would "
+                f"add more than {max_error:g} to the standard errors of their moments, and "
+                f"{resolve} to resolve them all; draw frequencies with noise=, or drop these"
             )
         return result._keep(~lost)
 
@@ -407,7 +420,7 @@ class Sketch(files.Storable, kind="sketch"):
             )
         if self.noise != other.noise:
             raise ValueError(
-                "sketches from which other noise was taken cannot be merged: "
+                "sketches from which different noise was removed cannot be merged: "
                 f"it is {self.noise} and {other.noise}"
             )
         with STATE_LOCK:

@@ -40,6 +40,7 @@ def test_photographs_are_sketched_with_their_noise_in_grey_levels(tmp_path, rng)
     for seed in range(3):
         noisy = photograph(seed) + 10 / 255 * rng.standard_normal(photograph(seed).shape)
         iio.imwrite(tmp_path / "noisy" / f"{seed}.png", as_levels(noisy))
+    assert run(tmp_path, "sketch noisy -o s.npz --patch 4 --noise 0") == 2
     command = "sketch noisy -o s.npz --patch 4 -m 20 --noise 10"
     assert run(tmp_path, command) == 0
     assert fastcl.load(tmp_path / "s.npz").noise == pytest.approx(10 / 255)
@@ -47,10 +48,21 @@ def test_photographs_are_sketched_with_their_noise_in_grey_levels(tmp_path, rng)
     assert run(tmp_path, "learn s.npz -o model.npz --method unbiased") == 2
 
 
+def test_columns_of_any_units_have_a_gaussian_near_them(tmp_path, rng):
+    rows = rng.standard_normal((3000, 6)) * [1e9, 1e9, 1, 1, 1, 1]
+    rows[:, 1] += 2 * rows[:, 0]
+    np.save(tmp_path / "x.npy", rows)
+    for more in ("", " --noise 0.1"):
+        assert run(tmp_path, f"sketch x.npy -o s.npz -m 20 --scale 0.5{more}") == 0
+        variances = np.diag(fastcl.load(tmp_path / "s.npz").domain.covariances[0])
+        expected = rows.var(axis=0) - (0.01 if more else 0)
+        np.testing.assert_allclose(variances, expected, rtol=2e-3)
+
+
 @pytest.mark.parametrize("noise", ["-1", "0", "nan"])
 def test_bad_noise_is_one_line(tmp_path, capsys, noise):
     np.save(tmp_path / "x.npy", make_spiral(500, rng=0))
     assert run(tmp_path, f"sketch x.npy -o s.npz -m 20 --noise={noise}") == 2
     error = capsys.readouterr().err
-    assert "noise must be above zero" in error
+    assert "--noise must be above zero" in error
     assert error.count("\n") == 1

@@ -74,6 +74,14 @@ def test_a_tail_loses_its_noise_too(rng):
     np.testing.assert_allclose(variances, x.var(axis=0), rtol=0.06)
 
 
+def test_one_scale_keeps_its_size(rng):
+    x = rng.standard_normal((5000, 3)) * [1.0, 2.0, 0.5]
+    y = x + 0.5 * rng.standard_normal(x.shape)
+    mixture = MixtureOfScaleMixtures.fit(y, 1, 1, rng=0, noise=0.5)
+    found = np.sqrt(np.diag(mixture.term_covariances[0]))
+    np.testing.assert_allclose(found, [1.0, 2.0, 0.5], rtol=0.1)
+
+
 @pytest.mark.parametrize(
     ("noise", "message"),
     [

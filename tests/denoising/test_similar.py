@@ -99,6 +99,13 @@ def test_sums_on_a_device_keep_what_is_small_beside_the_largest_value(device, rn
     assert np.square(found - clean).mean() < 2
 
 
+def test_nan_stays_nan_on_a_device(device, rng):
+    noisy = rng.standard_normal((1, 20, 20))
+    noisy[0, 3, 4] = np.nan
+    found = refine_once(device.array(noisy), device.array(with_spare(0 * noisy)), 4, 4, 6)
+    assert np.isnan(device.host(found)).any()
+
+
 def test_float32_is_close(rng):
     pilot = 5 * gaussian_filter(rng.standard_normal((1, 40, 30)), (0, 2, 2))
     noisy = pilot + rng.standard_normal(pilot.shape)

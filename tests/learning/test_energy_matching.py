@@ -144,6 +144,29 @@ def test_an_interruption_returns_what_there_is(problem, monkeypatch):
     np.testing.assert_array_equal(prior.theta[:-1], before[:-1])
 
 
+def test_an_interruption_of_maximum_entropy_ends_the_run(problem, monkeypatch):
+    advance, calls = fastcl.Chains.advance, []
+
+    def interrupted(self, *args):
+        calls.append(self)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return advance(self, *args)
+
+    monkeypatch.setattr(fastcl.Chains, "advance", interrupted)
+    result = learn(network(), problem[0], 10)
+    assert result.interrupted
+    assert len(calls) == 5
+
+
+def test_settings_that_chains_do_not_take_choose_another_method(problem, tmp_path):
+    settings = {"n_points": 100, "n_iter": 3, "rng": 0, "widths": (8,)}
+    unbiased = learn_network(problem[0], NORMAL, method="unbiased", **settings)
+    kept = learn_network(problem[0], NORMAL, checkpoint=tmp_path / "c.npz", **settings)
+    np.testing.assert_array_equal(unbiased.prior.theta[:-1], kept.prior.theta[:-1])
+    learn_network(problem[0], NORMAL, log_scale="learned", **settings)
+
+
 def test_noise_of_the_sketch_is_taken_out(problem):
     rng = np.random.default_rng(3)
     y = clusters(50_000, rng) + 0.5 * rng.standard_normal((50_000, DIM))
@@ -159,9 +182,9 @@ def test_noise_of_the_sketch_is_taken_out(problem):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"log_scale": "learned"}, "log_scale must be 'normalised' with chains"),
-        ({"checkpoint": "c.npz"}, "checkpoint is not for method 'chains'"),
-        ({"n_points": 0}, "n_points must be at least 1"),
+        ({"log_scale": "learned"}, "takes log_scale='normalised' alone"),
+        ({"checkpoint": "c.npz"}, "method 'chains' keeps no checkpoint"),
+        ({"n_points": 1}, "n_points must be at least 2"),
         (
             {"domain": fastcl.Box([-1] * DIM, [1] * DIM)},
             "method 'chains' is for a prior with a ref",

@@ -11,7 +11,7 @@ from ..nearest import BISECTIONS, MAX_DISTANCE
 
 BLOCK_THREADS = 128  # threads per block, one group at a time
 TILE = 4  # rows and columns of a thread's tile of a product
-CHUNK = 32  # numbers of a patch that are taken at a time
+CHUNK = 16  # numbers of a patch that are taken at a time
 MAX_EXPONENT = 1000  # of the scale of the sums
 
 CONSTANTS = {
@@ -54,11 +54,14 @@ def denoise_similar(
     numbers = (shareable + 2 * width + size + WARP) * dtype.itemsize
     shared = numbers + 8 * (width + 1) + 4 * (2 * BLOCK_THREADS + WARP)
     if shared > shared_bytes():
-        raise ValueError(f"no CUDA kernel for patches of {size} numbers: pass NumPy arrays")
+        raise ValueError(f"no CUDA kernel for groups in {dtype} here: pass NumPy arrays")
     grid = min(groups, BLOCKS)
     distances = NULL if window <= shareable else np.empty((grid, window), dtype, like=noisy)
     # An estimate is a mean, and what is left of a vector within twice the largest value of it.
     largest = max(float(abs(noisy).max()), float(abs(pilot).max()))
+    if not math.isfinite(largest):
+        total[...], starts[...] = np.nan, 1
+        return
     bound = largest * (2 + 4 * math.sqrt(size)) * groups * group
     exponent = min(62 - math.frexp(bound)[1], MAX_EXPONENT)
     sums = np.zeros(total.size, np.int64, like=total)
