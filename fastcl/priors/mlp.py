@@ -185,8 +185,8 @@ class MLPPrior(Prior, kind="prior"):
         domain : Box or ReferenceMeasure
             The domain.
         energy : float, optional
-            Mean energy, by default 5 for a box, where structure has to emerge from a flat density,
-            and 0.1 for a reference measure, which is already close to the data.
+            Mean energy, by default 1 for a box, and 0.1 for a reference measure, which is already
+            close to the data.
         rng : int or numpy.random.Generator, optional
 
         Raises
@@ -198,7 +198,7 @@ class MLPPrior(Prior, kind="prior"):
         check_domain(domain)
         if domain.dim != self.dim:
             raise ValueError(f"domain has dimension {domain.dim}, the prior {self.dim}")
-        usual, volume = (5.0, domain.volume) if isinstance(domain, Box) else (0.1, 1.0)
+        usual, volume = (1.0, domain.volume) if isinstance(domain, Box) else (0.1, 1.0)
         energy = usual if energy is None else as_positive(energy, "energy")
         x = domain.sample(4096, rng, np.float64)
         stds, (n_in, n_out) = x.std(axis=0), self.sizes[:2]

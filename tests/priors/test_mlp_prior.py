@@ -300,7 +300,7 @@ def test_initialise_on_gives_the_documented_energy_and_mass(backend, offset):
     box = fastcl.Box([offset - 60, -0.1], [offset + 60, 0.1])
     normal = fastcl.Gaussian([offset, 1.0], [[900.0, 0.0], [0.0, 0.01]])
     for domain, reference, volume, energy in (
-        (box, None, box.volume, 5.0),
+        (box, None, box.volume, 1.0),
         (normal, normal, 1.0, 0.1),
     ):
         prior = fastcl.MLPPrior(2, (32,), rng=0, reference=reference, dtype=np.float64)
