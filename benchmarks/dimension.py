@@ -8,6 +8,7 @@ stand next to those of the true density. "chains" learns relative to the Gaussia
 of the data, with as many chains as the others have points; its first step contains maximum entropy.
 """
 
+import copy
 import tracemalloc
 
 import numpy as np
@@ -106,13 +107,14 @@ def main():
                 prior = fastcl.MLPPrior(dim, WIDTHS, rng=0, reference=gaussian)
                 domain, step_size = None, 5e-3  # the reference
             prior.initialise_on(gaussian if domain is None else box, rng=0)
+            fresh = copy.deepcopy(prior)
             history = learn_for(seconds, prior, sketch, domain, step_size, **settings)
             mass = log_normaliser(prior, box, mixture, sampled)
             nats = float(prior.log_density(clean).mean()) - mass
             points = axis**dim if method == "grid" else N
             step = 1e3 * np.median(np.diff(history["seconds"]))
             steps = len(history["seconds"])
-            memory = peak_mib(prior, sketch, domain, settings)
+            memory = peak_mib(fresh, sketch, domain, settings)
             estimate = fastcl.denoise(prior, noisy, SIGMA, estimator="mean")
             report(method, estimate, nats, f"{points:>8}{step:>13.2f}{memory:>8.1f}{steps:>7}")
     figure, axes = new_figure(1, 2, 4.5, 3.5)

@@ -79,19 +79,20 @@ class TorchStep:
         return self.torch.tensor(array, dtype=self.dtype, requires_grad=True)
 
     def weights(self, x):
-        """What every point adds to a sum over the points, (n,): c mu / n."""
+        """(what every point adds to a sum over the points, (n,): c mu / n; its energy (n,))"""
         h = x
         for k, (matrix, bias) in enumerate(self.layers):
             h = self.torch.addmm(bias, h if k == 0 else self.torch.relu(h), matrix)
         energy = (h * h).sum(1)
         if METHODS[self.method] == "normalised":  # mass one over the points, whatever the energy
-            return self.torch.softmax(-energy, 0)
-        return (self.volume / len(x)) * self.torch.exp(self.log_scale - energy)
+            return self.torch.softmax(-energy, 0), energy
+        return (self.volume / len(x)) * self.torch.exp(self.log_scale - energy), energy
 
     def surrogate(self, x):
         """(something with the gradient of the sum over pairs of different points, estimate of G)"""
         torch, n, m = self.torch, len(x), len(self.omega)
-        p, phases = self.weights(x), x @ self.omega.T
+        p, energy = self.weights(x)
+        phases = x @ self.omega.T
         cos, sin = torch.cos(phases), torch.sin(phases)
         moments = torch.stack([p @ cos, -(p @ sin)])
         if METHODS[self.method] == "learned":
@@ -100,9 +101,13 @@ class TorchStep:
             return value, value.detach()
         with torch.no_grad():  # every point meets the others, given mass one
             of_z = cos @ self.z[0] - sin @ self.z[1]
-            others = (cos @ moments[0] - sin @ moments[1] - m * p) / (1 - p) - of_z
+            unscaled = cos @ moments[0] - sin @ moments[1] - m * p
+            density, unscaled = unscaled / (1 - p), unscaled * n / (n - 1)
+            others = density - of_z
             value = p @ others - ((moments - self.z) * self.z).sum()
-        return 2 * p @ others, value
+            # The mean over the others, in whose residuals the point is left out, to first order.
+            mean = (p @ others - p * others + p * (p @ density - unscaled)) / (1 - p)
+        return -2 * (p.detach() * (others - mean)) @ energy, value
 
     def gradient(self, x):
         """Estimate of G; the gradients are left in the parameters."""

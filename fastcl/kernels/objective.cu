@@ -74,7 +74,8 @@ __global__ void __launch_bounds__(THREADS)
 // one if `normalised`, and is zero otherwise; results = the value of G, and its derivative with
 // respect to the log-scale. A point's `own` share of the adjoint is first taken out. If `of_z` is
 // not null, it is the adjoint of z, and what is left of `adjoint` is that of a density without the
-// point, to be given mass one.
+// point, to be given mass one; `mean` is then over the other points, and leaves the point out of
+// their residuals, too, to first order.
 template <typename T>
 __global__ void __launch_bounds__(WIDE, 1)
     grad_energy(const T *__restrict__ mu,         // (n,)
@@ -85,7 +86,7 @@ __global__ void __launch_bounds__(WIDE, 1)
                 double *__restrict__ results,     // (2,)
                 double volume, T own, Index n, int m, int normalised) {
     __shared__ double scratch[WARP];
-    double power = 0, value = 0, total = 0;
+    double power = 0, of_density = 0, value = 0, total = 0;
     for (int l = threadIdx.x; l < m; l += blockDim.x) value += terms[l];
     value = join_over_block<Sum>(value, scratch);
     const T count = T(n), least = T(MIN_REST * double(n));
@@ -93,14 +94,24 @@ __global__ void __launch_bounds__(WIDE, 1)
         T of_others = adjoint[i] - own * mu[i];
         if (of_z) {
             const T rest = max(count - T(volume) * mu[i], least);
-            of_others = of_others * ((count - 1) / rest) - of_z[i];
+            const T density = of_others * ((count - 1) / rest);
+            of_density += double(mu[i] * density);
+            of_others = density - of_z[i];
         }
         adjoint[i] = of_others;
         power += double(mu[i] * of_others);
     }
     power = volume * (join_over_block<Sum>(power, scratch) / double(n));
-    const T mean = normalised ? T(power) : T(0), factor = T(2 * volume / double(n));
+    of_density = volume * (join_over_block<Sum>(of_density, scratch) / double(n));
+    const T factor = T(2 * volume / double(n));
     for (Index i = threadIdx.x; i < n; i += blockDim.x) {
+        T mean = normalised ? T(power) : T(0);
+        if (of_z) {
+            const T rest = max(count - T(volume) * mu[i], least), share = T(volume) * mu[i] / count;
+            const T unscaled = (adjoint[i] + of_z[i]) * (rest / (count - 1));
+            mean += share * (T(of_density) - unscaled - adjoint[i]);
+            mean *= count / rest;
+        }
         const T weight = mu[i] * (adjoint[i] - mean) * factor;
         total += double(weight);
         weights[i] = -weight;

@@ -153,8 +153,8 @@ def unbiased_gradient(
     log_scale : {"learned", "normalised", "fixed"}
         "learned": the log-scale is a parameter with a gradient like any other. "normalised": the
         density is scaled to mass one over the points, and over all but one of them for that one's
-        residual, whatever `prior.log_scale` is, which leaves a bias of the order of 1 / n_points;
-        when you have learned,
+        residual, whatever `prior.log_scale` is, which leaves a bias of second order in the share of
+        the mass that a point has; when you have learned,
         ``prior.log_scale -= fastcl.log_normaliser(prior, domain)`` scales the prior itself (leave
         out the domain if the prior has a reference). "fixed": the log-scale stays as it is (0 in a
         new prior: the model of the paper). `learn` has "normalised" as its default.

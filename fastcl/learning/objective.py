@@ -105,15 +105,16 @@ class SketchMatching:
         mu = np.exp(a - energy)
         change = (self.scale / len(x)) * self.operator.sum(x, mu - self.offset)
         residual = self.base + change - self.z
+        normalised = log_scale == "normalised"
         if method == "unbiased":
-            adjoint = self._adjoint_of_others(x, mu, change, log_scale == "normalised")
+            adjoint, mean = self._adjoint_of_others(x, mu, change, normalised)
         else:
             adjoint = self._adjoint(x, residual)
+            mean = self.scale * np.mean(mu * adjoint, dtype=np.float64) if normalised else 0.0
         # r* r, or the sum over pairs of different points: one formula, by the adjoint identity.
         value = self.scale * np.mean((mu - self.offset) * adjoint, dtype=np.float64)
         value += _inner(self.moment_weights * residual, self.base - self.z)
-        if log_scale == "normalised":  # the mass stays one, whatever the energy does
-            adjoint -= self.scale * np.mean(mu * adjoint, dtype=np.float64)
+        adjoint -= mean  # the mass stays one, whatever the energy does
         grad_energy = mu * adjoint
         grad_energy *= 2 * self.scale / len(x)
         total = grad_energy.sum(dtype=np.float64)
@@ -154,18 +155,28 @@ class SketchMatching:
 
     def _adjoint_of_others(
         self, x: NDArray, mu: NDArray, change: NDArray, normalised: bool
-    ) -> NDArray:
-        """`_adjoint`, each point with the residual of the others; `change` is S_X mu - base.
+    ) -> tuple[NDArray, Any]:
+        """(`_adjoint`, each point with the residual of the others; what normalises the density).
 
-        If the density is `normalised`, that of the others has mass one.
+        `change` is S_X mu - base. If the density is `normalised`, that of the others has mass one,
+        and the second result is the mean of the first over the others, in whose residuals the point
+        is left out, too, to first order in its share of the mass.
         """
         n = len(x)
         others = self.base + change * (n / (n - 1))
         own = (self.scale / (n - 1) * self.total_weight) * (mu - self.offset)
         if not normalised:
-            return self._adjoint(x, others - self.z) - own
+            return self._adjoint(x, others - self.z) - own, 0.0
         rest = np.maximum(n - self.scale * mu, MIN_REST * n)
-        return (self._adjoint(x, others) - own) * ((n - 1) / rest) - self._adjoint(x, self.z)
+        unscaled = self._adjoint(x, others) - own
+        density = unscaled * ((n - 1) / rest)
+        adjoint = density - self._adjoint(x, self.z)
+        shares = (self.scale / n) * mu
+        over_all, of_density = (
+            float(np.sum(shares * part, dtype=np.float64)) for part in (adjoint, density)
+        )
+        left_out = (self.scale / n) * (mu - self.offset) * (of_density - unscaled)
+        return adjoint, (over_all - shares * adjoint + left_out) * (n / rest)
 
     # ---- the points ---------------------------------------------------------------------------
 

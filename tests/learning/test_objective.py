@@ -174,7 +174,7 @@ def in_pairs(problem, x, log_scale):
     """(value, derivatives of G with respect to the energies) by loops over pairs of points."""
     sketch, domain, n = problem.sketch, problem.domain, len(x)
     over_box = isinstance(domain, fastcl.Box)
-    c, k = (domain.volume, 0.0) if over_box else (1.0, 1.0)
+    c, offset = (domain.volume, 0.0) if over_box else (1.0, 1.0)
     base = np.zeros_like(sketch.values) if over_box else domain.sketch(sketch.omega)
     energy, z, weights = problem.prior.energy(x), sketch.values, sketch.weights
     features = np.exp(-1j * x @ np.asarray(sketch.omega).T)
@@ -186,13 +186,25 @@ def in_pairs(problem, x, log_scale):
     for j in range(n):
         rest = np.arange(n) != j
         mass = c * mu[rest].mean() if log_scale == "normalised" else 1.0
-        others = base + c / (n - 1) * ((mu[rest] - k) @ features[rest])
+        others = base + c / (n - 1) * ((mu[rest] - offset) @ features[rest])
         adjoint[j] = (weights * np.conj(others / mass - z) * features[j]).sum().real
-    change = c / n * ((mu - k) @ features)
-    value = c * ((mu - k) * adjoint).mean()
+    change = c / n * ((mu - offset) @ features)
+    value = c * ((mu - offset) * adjoint).mean()
     value += (weights * np.conj(base + change - z) * (base - z)).sum().real
     if log_scale == "normalised":
-        adjoint -= c * (mu * adjoint).mean()
+        shares, parts = c / n * mu, np.empty((n, 2))
+        for j in range(n):  # of z, and of the density of the others
+            parts[j, 0] = (weights * np.conj(z) * features[j]).sum().real
+            parts[j, 1] = adjoint[j] + parts[j, 0]
+        means = np.empty(n)
+        for k in range(n):
+            rest = np.arange(n) != k
+            # Leaving k out of the residual that j meets, to first order in its share.
+            unscaled = parts[k, 1] * (1 - shares[k]) * n / (n - 1)
+            means[k] = shares[rest] @ adjoint[rest]
+            means[k] += c / n * (mu[k] - offset) * (shares @ parts[:, 1] - unscaled)
+            means[k] /= 1 - shares[k]
+        adjoint -= means
     return value, -2 * c / n * mu * adjoint
 
 
