@@ -175,10 +175,10 @@ def _gaussian_near(sample: NDArray, scales: NDArray, noise: float) -> Gaussian:
     """
     rows = np.asarray(sample, np.float64)
     ridge = np.where(np.ptp(rows, axis=0) > 0, 1e-6 * rows.var(axis=0), scales**2)
-    covariance = np.cov(rows.T)
+    covariance = np.cov(rows.T) + np.diag(ridge)
     if noise:
-        covariance = common_without_noise(covariance + np.diag(ridge), np.full(len(ridge), noise))
-    return Gaussian(rows.mean(axis=0), covariance + np.diag(ridge))
+        covariance = common_without_noise(covariance, np.full(len(ridge), noise))
+    return Gaussian(rows.mean(axis=0), covariance)
 
 
 class _Bounds:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import files
 from ..data.patch_transform import PatchTransform
 from ..learning.adaptive import SearchEffort
-from ..learning.loop import LEARN_METHODS, chains_suit, learn, learn_network
+from ..learning.loop import LEARN_METHODS, check_chains, learn, learn_network
 from ..measures.base import ReferenceMeasure
 from ..measures.mixtures import standard_normal
 from ..measures.scale_mixtures import MixtureOfScaleMixtures
@@ -41,8 +41,8 @@ from .patch_sketch import (
 N_SAMPLES = 100_000
 N_ITER = 200  # steps of "max_entropy" by default
 # Steps of a network, and points in each, by default.
-NETWORK_N_ITER = {"chains": 5000}
-NETWORK_N_POINTS = {"chains": 4096}
+NETWORK_N_ITER = {"chains": 5000, "unbiased": 600, "naive": 600}
+NETWORK_N_POINTS = {"chains": 4096, "unbiased": 2048, "naive": 2048}
 N_COMPONENTS = 40
 # Half-quadratic splitting with posterior means: the precision of the patches over that of the
 # noise, pass by pass. Every pass smooths, so there are few. Chosen on photographs that are used
@@ -196,7 +196,7 @@ def learn_patches(
             f"patch_sketch must be a fastcl.PatchSketch, got {type(patch_sketch).__name__}"
         )
     check_learning(method, settings, patch_sketch.noise)
-    default = N_ITER if method == "max_entropy" else NETWORK_N_ITER.get(method, 600)
+    default = N_ITER if method == "max_entropy" else NETWORK_N_ITER[method]
     n_iter = default if n_iter is None else as_count(n_iter, "n_iter")
     rng = as_generator(rng)
     if method == "max_entropy":
@@ -213,11 +213,9 @@ def check_learning(method: str, settings: dict[str, Any], noise: float = 0.0) ->
         check_settings(settings, _learn_network, learn_network, learn)
         if as_nonnegative(noise, "noise"):
             raise ValueError(f"method must be 'max_entropy' for noisy signals, got {method!r}")
-        given = {name: settings[name] for name in ("log_scale", "checkpoint") if name in settings}
-        if method == "chains" and not chains_suit(**given):
-            raise ValueError(
-                "method 'chains' keeps no checkpoint, and takes log_scale='normalised' alone"
-            )
+        if method == "chains":
+            given = ("log_scale", "checkpoint")
+            check_chains(**{name: settings[name] for name in given if name in settings})
 
 
 def _learn_mixture(
@@ -262,7 +260,7 @@ def _learn_network(
 ) -> SignalModel:
     scale_mixture = patch_sketch.scale_mixture
     normal = standard_normal(patch_sketch.transform.dim)
-    n_points = NETWORK_N_POINTS.get(method, 2048) if n_points is None else n_points
+    n_points = NETWORK_N_POINTS[method] if n_points is None else n_points
     settings |= {"method": method, "widths": widths, "n_points": n_points, "n_iter": n_iter}
     settings |= {"rng": rng, "progress": progress}
     result = learn_network(patch_sketch.sketch, normal, **settings)

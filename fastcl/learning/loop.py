@@ -182,10 +182,7 @@ def learn(
     seed = int(as_generator(rng).integers(2**63))
     objective: SketchMatching | EnergyMatching
     if method == "chains":
-        if not chains_suit(log_scale, checkpoint):
-            raise ValueError(
-                "method 'chains' keeps no checkpoint, and takes log_scale='normalised' alone"
-            )
+        check_chains(log_scale, checkpoint)
         objective = EnergyMatching(sketch, domain, prior.theta.dtype, n_points, seed)
     else:
         objective = SketchMatching(sketch, domain, prior.theta.dtype, prior.theta)
@@ -226,6 +223,14 @@ def learn(
 def chains_suit(log_scale: str = "normalised", checkpoint: files.PathLike | None = None) -> bool:
     """Whether the method "chains" takes these settings."""
     return log_scale == "normalised" and checkpoint is None
+
+
+def check_chains(log_scale: str = "normalised", checkpoint: files.PathLike | None = None) -> None:
+    """ValueError unless the method "chains" takes these settings."""
+    if not chains_suit(log_scale, checkpoint):
+        raise ValueError(
+            "method 'chains' keeps no checkpoint, and takes log_scale='normalised' alone"
+        )
 
 
 def _check_centred(domain: Domain) -> None:

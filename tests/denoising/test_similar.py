@@ -91,7 +91,7 @@ def test_a_device_chooses_the_same_patches(device, rng, shape, side, half, dtype
     assert_within(device.host(found), expected, 2000 * np.finfo(dtype).eps)
 
 
-def test_sums_on_a_device_keep_what_is_small_beside_the_largest_value(device, rng):
+def test_sums_on_a_device_keep_what_is_small_next_to_the_largest_value(device, rng):
     clean = np.zeros((1, 20, 30))
     clean[..., 15:] = 1e7
     noisy = clean + rng.standard_normal(clean.shape)

@@ -254,3 +254,16 @@ def test_a_run_frees_the_memory_of_its_graph(device, sketch, monkeypatch):
     gc.collect()
     assert max(held) > 0
     assert [pool.total_bytes() for pool in pools] == [0]
+
+
+@pytest.mark.parametrize("log_scale", ["normalised", "learned"])
+def test_a_point_with_most_of_the_mass_counts_as_on_the_host(device, sketch, log_scale):
+    found = []
+    for place in (device.array, lambda array: array):
+        prior = fastcl.MLPPrior(2, (8,), rng=0, dtype=np.float64)
+        prior.theta *= 5  # energies differ by hundreds
+        prior.theta = place(prior.theta)
+        settings = {"n_points": 10, "n_iter": 5, "rng": 0, "log_scale": log_scale}
+        found.append(fastcl.learn(prior, sketch, BOX, **settings).history)
+    for name in ("value", "gradient_norm"):
+        np.testing.assert_allclose(found[0][name], found[1][name], rtol=1e-8)

@@ -71,6 +71,10 @@ def test_errors_are_the_spread_of_the_moments(bits):
         sketch = noisy.deconvolve(noise, max_error=100)
         values.append(sketch.values)
     ratios = np.var(values, axis=0) / sketch.errors**2
+    if bits is None:  # the bounds, times what is known of the moments of the noisy points
+        squares = np.abs(np.mean(values, axis=0) * sketch.noise.moments(omega)) ** 2
+        exact = (ratios / (1 - squares)).mean()
+        assert exact == pytest.approx(1, abs=0.15)  # variances of 200 draws, which go together
     # Variances of 200 draws have relative errors of up to 0.1; the errors are bounds.
     assert 0.4 < ratios.mean() < 1.1
     assert (ratios < 1.6).all()
