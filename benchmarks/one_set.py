@@ -1,10 +1,11 @@
-"""Unbiased gradients: all points in both roles, or two sets of them: python benchmarks/one_set.py
+"""Unbiased gradients by one set of points or by two: python benchmarks/one_set.py
 
 arXiv 2310.03085 draws two sets of N points, one for the residual and one for its gradient. fastcl
-draws one, and leaves every point out of the residual that it meets. At the three problems of
-steps.py, at the start and after 400 steps of Adam: the variance of the gradient, summed over the
-parameters; ms per gradient; and the product of both relative to two sets. The means of both over
-all draws must agree within five standard errors of their difference, along that of two sets.
+draws one: a point meets the residual of all the others, or, if the density is normalised, that of
+the other half. At the three problems of steps.py, at the start and after 400 steps of Adam: the
+variance of the gradient, summed over the parameters; ms per gradient; and the product of both
+relative to two sets. The means of both over all draws must agree within five standard errors of
+their difference, along that of two sets.
 
 Then the spiral at equal seconds: G by quadrature and held-out nats, mean over the seeds of the
 network, with either.

@@ -49,6 +49,11 @@ class RecordingBox(fastcl.Box):
         return self.points[-1].copy()
 
 
+def halves(x):
+    """The two halves into which an unbiased gradient of a normalised density splits its points."""
+    return x[: len(x) // 2], x[len(x) // 2 :]
+
+
 class TorchStep:
     """The step of one prior, sketch and box in torch, eager."""
 
@@ -79,42 +84,37 @@ class TorchStep:
         return self.torch.tensor(array, dtype=self.dtype, requires_grad=True)
 
     def weights(self, x):
-        """(what every point adds to a sum over the points, (n,): c mu / n; its energy (n,))"""
+        """What every point adds to a sum over the points, (n,): c mu / n."""
         h = x
         for k, (matrix, bias) in enumerate(self.layers):
             h = self.torch.addmm(bias, h if k == 0 else self.torch.relu(h), matrix)
         energy = (h * h).sum(1)
-        if METHODS[self.method] == "normalised":  # mass one over the points, whatever the energy
-            return self.torch.softmax(-energy, 0), energy
-        return (self.volume / len(x)) * self.torch.exp(self.log_scale - energy), energy
+        if METHODS[self.method] == "normalised":  # either half has mass one
+            return self.torch.cat([self.torch.softmax(-e, 0) for e in halves(energy)])
+        return (self.volume / len(x)) * self.torch.exp(self.log_scale - energy)
 
-    def surrogate(self, x):
-        """(something with the gradient of the sum over pairs of different points, estimate of G)"""
+    def value(self, x):
+        """An estimate of G in which no point meets itself."""
         torch, n, m = self.torch, len(x), len(self.omega)
-        p, energy = self.weights(x)
+        p = self.weights(x)
         phases = x @ self.omega.T
         cos, sin = torch.cos(phases), torch.sin(phases)
-        moments = torch.stack([p @ cos, -(p @ sin)])
         if METHODS[self.method] == "learned":
+            moments = torch.stack([p @ cos, -(p @ sin)])
             pairs = n / (n - 1) * ((moments**2).sum() - m * (p**2).sum())
-            value = pairs - 2 * (moments * self.z).sum() + (self.z**2).sum()
-            return value, value.detach()
-        with torch.no_grad():  # every point meets the others, given mass one
-            of_z = cos @ self.z[0] - sin @ self.z[1]
-            unscaled = cos @ moments[0] - sin @ moments[1] - m * p
-            density, unscaled = unscaled / (1 - p), unscaled * n / (n - 1)
-            others = density - of_z
-            value = p @ others - ((moments - self.z) * self.z).sum()
-            # The mean over the others, in whose residuals the point is left out, to first order.
-            mean = (p @ others - p * others + p * (p @ density - unscaled)) / (1 - p)
-        return -2 * (p.detach() * (others - mean)) @ energy, value
+            return pairs - 2 * (moments * self.z).sum() + (self.z**2).sum()
+        one, other = (
+            torch.stack([p @ cos, -(p @ sin)]) - self.z
+            for p, cos, sin in zip(*map(halves, (p, cos, sin)), strict=True)
+        )
+        return (one * other).sum()
 
     def gradient(self, x):
         """Estimate of G; the gradients are left in the parameters."""
         self.optimizer.zero_grad()
-        loss, value = self.surrogate(x)
-        loss.backward()
-        return float(value)
+        value = self.value(x)
+        value.backward()
+        return float(value.detach())
 
     def sample(self, count):
         x = self.torch.rand(count, len(self.low), dtype=self.dtype)

@@ -32,8 +32,8 @@ __global__ void __launch_bounds__(WIDE, 1)
     if (normalised && threadIdx.x == 0) *log_scale = a;
 }
 
-// With the sums s_l = factor * sum_parts partial: w_l (others s_l - z_l), or without z_l unless
-// `subtract`, as amplitudes and phase_offsets for the adjoint; and the terms -w_l <s_l - z_l, z_l>.
+// With the sums s_l = factor * sum_parts partial: w_l (others s_l - z_l), as amplitudes and
+// phase_offsets for the adjoint; and the terms -w_l <s_l - z_l, z_l>.
 //
 // A block takes WARP frequencies; its warps share the parts.
 template <typename T>
@@ -44,8 +44,7 @@ __global__ void __launch_bounds__(THREADS)
              T *__restrict__ amplitudes,         // (m,)
              T *__restrict__ phase_offsets,      // (m,), in the unit of the phases
              double *__restrict__ terms,         // (m,)
-             double factor, double others, int subtract, int parts, int blocks, int block_width,
-             int m) {
+             double factor, double others, int parts, int blocks, int block_width, int m) {
     __shared__ double sums[2][THREADS / WARP][WARP];
     const int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
     const int l = blockIdx.x * WARP + lane; // all in one block: block_width is a multiple of WARP
@@ -64,55 +63,32 @@ __global__ void __launch_bounds__(THREADS)
     for (int w = 0; w < warps; ++w) real += sums[0][w][lane], imag += sums[1][w][lane];
     real *= factor, imag *= factor;
     terms[l] = -w[l] * ((real - z[l].x) * z[l].x + (imag - z[l].y) * z[l].y);
-    real *= others, imag *= others;
-    if (subtract) real -= z[l].x, imag -= z[l].y;
+    real = others * real - z[l].x, imag = others * imag - z[l].y;
     amplitudes[l] = T(w[l] * hypot(real, imag));
     phase_offsets[l] = T(atan2(imag, real) * (double(Turn<T>::value) / 6.283185307179586));
 }
 
-// weights_i = dG/dR(x_i) = -2 volume / n * mu_i (adjoint_i - mean), where `mean` keeps the mass at
-// one if `normalised`, and is zero otherwise; results = the value of G, and its derivative with
-// respect to the log-scale. A point's `own` share of the adjoint is first taken out. If `of_z` is
-// not null, it is the adjoint of z, and what is left of `adjoint` is that of a density without the
-// point, to be given mass one; `mean` is then over the other points, and leaves the point out of
-// their residuals, too, to first order.
+// weights_i = share * dG/dR(x_i) = -2 share volume / n * mu_i (adjoint_i - own mu_i - mean), where
+// `mean` keeps the mass at one if `normalised`, and is zero otherwise; results = the value of G, and
+// its derivative with respect to the log-scale.
 template <typename T>
 __global__ void __launch_bounds__(WIDE, 1)
     grad_energy(const T *__restrict__ mu,         // (n,)
-                T *__restrict__ adjoint,          // (n,)
-                const T *__restrict__ of_z,       // (n,) or null
+                const T *__restrict__ adjoint,    // (n,)
                 const double *__restrict__ terms, // (m,), from `residual`
                 T *__restrict__ weights,          // (n,)
                 double *__restrict__ results,     // (2,)
-                double volume, T own, Index n, int m, int normalised) {
+                double volume, T own, double share, Index n, int m, int normalised) {
     __shared__ double scratch[WARP];
-    double power = 0, of_density = 0, value = 0, total = 0;
+    double power = 0, value = 0, total = 0;
     for (int l = threadIdx.x; l < m; l += blockDim.x) value += terms[l];
     value = join_over_block<Sum>(value, scratch);
-    const T count = T(n), least = T(MIN_REST * double(n));
-    for (Index i = threadIdx.x; i < n; i += blockDim.x) {
-        T of_others = adjoint[i] - own * mu[i];
-        if (of_z) {
-            const T rest = max(count - T(volume) * mu[i], least);
-            const T density = of_others * ((count - 1) / rest);
-            of_density += double(mu[i] * density);
-            of_others = density - of_z[i];
-        }
-        adjoint[i] = of_others;
-        power += double(mu[i] * of_others);
-    }
+    for (Index i = threadIdx.x; i < n; i += blockDim.x)
+        power += double(mu[i] * (adjoint[i] - own * mu[i]));
     power = volume * (join_over_block<Sum>(power, scratch) / double(n));
-    of_density = volume * (join_over_block<Sum>(of_density, scratch) / double(n));
-    const T factor = T(2 * volume / double(n));
+    const T mean = normalised ? T(power) : T(0), factor = T(2 * share * volume / double(n));
     for (Index i = threadIdx.x; i < n; i += blockDim.x) {
-        T mean = normalised ? T(power) : T(0);
-        if (of_z) {
-            const T rest = max(count - T(volume) * mu[i], least), share = T(volume) * mu[i] / count;
-            const T unscaled = (adjoint[i] + of_z[i]) * (rest / (count - 1));
-            mean += share * (T(of_density) - unscaled - adjoint[i]);
-            mean *= count / rest;
-        }
-        const T weight = mu[i] * (adjoint[i] - mean) * factor;
+        const T weight = mu[i] * (adjoint[i] - own * mu[i] - mean) * factor;
         total += double(weight);
         weights[i] = -weight;
     }

@@ -8,7 +8,7 @@ table, replays the graph, and reads the history back.
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -53,6 +53,14 @@ def captured_steps(
     return None
 
 
+class Residual(NamedTuple):
+    """A residual in polar form, and the terms of G that it gives, each (m,)."""
+
+    amplitudes: NDArray
+    phase_offsets: NDArray
+    terms: NDArray
+
+
 class CapturedSteps:
     """The steps of a run: `SketchMatching.gradient`, `Optimizer.update` and the history.
 
@@ -85,7 +93,11 @@ class CapturedSteps:
         for name in optimizer.buffers:
             if getattr(optimizer, name) is None:
                 setattr(optimizer, name, np.zeros_like(prior.theta))
-        self.unbiased = method == "unbiased"
+        # Which residual a point meets, see `SketchMatching`.
+        halved = method == "unbiased" and self.normalised
+        self.leaves_out = method == "unbiased" and not halved
+        middle = n_points // 2
+        self.parts = [slice(middle), slice(middle, n_points)] if halved else [slice(n_points)]
         self._allocate(seed)
         cuda = backend.cupy().cuda
         self.stream = cuda.Stream(non_blocking=True)
@@ -111,15 +123,9 @@ class CapturedSteps:
         self.energy = array(n)
         self.mu = array(n)
         self.activations = array(kernel("activation_size", like=theta)(self.prior.sizes, n))
-        self.amplitudes = array(m)
-        self.phase_offsets = array(m)
-        self.terms = array(m, np.float64)
+        self.residuals = [Residual(array(m), array(m), array(m, np.float64)) for _ in self.parts]
+        self.log_scales = [array(1) for _ in self.parts]
         self.adjoint = array(n)
-        self.of_z = None
-        if self.unbiased and self.normalised:
-            self.of_z = array(n)
-            z = self.objective.moment_weights * self.objective.z
-            self.polar_of_z = self.operator.polar(z, theta.dtype)
         self.weights = array(n)
         self.results = array(2, np.float64)
         self.gradient = np.zeros_like(theta)
@@ -186,37 +192,46 @@ class CapturedSteps:
         launchers.next_step(self.counters)
 
     def _launch_gradient(self) -> None:
-        prior, operator, objective, x, n = (
-            self.prior, self.operator, self.objective, self.points, self.n,
-        )  # fmt: skip
-        volume, moment_weights = objective.scale, objective.moment_weights
+        prior, x, n = self.prior, self.points, self.n
         theta, transposed = prior.weights()
         part_rows = kernel("rows_of_part", like=x)(n)
         kernel("energy_forward", like=x)(
             theta, transposed, prior.sizes, x, part_rows, self.activations, self.energy
         )
-        launchers.density(self.energy, prior.theta[-1:], self.mu, volume, self.normalised)
-        partial = operator.sum_parts(x, self.mu)
-        polar = (self.amplitudes, self.phase_offsets)
-        # A point meets the residual of the others, see `SketchMatching`.
-        others, own = 1.0, 0.0
-        if self.unbiased:
-            others, own = n / (n - 1), volume / (n - 1) * objective.total_weight
-        launchers.residual(
-            partial, objective.z, moment_weights, *polar, self.terms, volume / n, others,
-            self.of_z is None,
-        )  # fmt: skip
-        operator.adjoint_polar(x, *polar, self.adjoint)
-        if self.of_z is not None:
-            operator.adjoint_polar(x, *self.polar_of_z, self.of_z)
-        launchers.grad_energy(
-            self.mu, self.adjoint, self.of_z, self.terms, self.weights, self.results, volume, own,
-            self.normalised,
-        )  # fmt: skip
+        launchers.density(
+            self.energy, prior.theta[-1:], self.mu, self.objective.scale, self.normalised
+        )
+        if len(self.parts) == 2:  # both halves have mass one
+            for part, log_scale in zip(self.parts, self.log_scales, strict=True):
+                mu, volume = self.mu[part], self.objective.scale
+                launchers.density(self.energy[part], log_scale, mu, volume, True)
+        for part, residual in zip(self.parts, self.residuals, strict=True):
+            self._launch_residual(part, residual)
+        for part, residual in zip(self.parts, reversed(self.residuals), strict=True):
+            self._launch_grad_energy(part, residual)
         prior.backward(self.weights, (x, transposed, self.activations), self.gradient)
         launchers.finish_gradient(
             self.gradient, self.results, self.history, self.counters, self.learned
         )
+
+    def _launch_residual(self, part: slice, residual: Residual) -> None:
+        x, objective = self.points[part], self.objective
+        partial = self.operator.sum_parts(x, self.mu[part])
+        others = self.n / (self.n - 1) if self.leaves_out else 1.0
+        launchers.residual(
+            partial, objective.z, objective.moment_weights, *residual, objective.scale / len(x),
+            others,
+        )  # fmt: skip
+
+    def _launch_grad_energy(self, part: slice, residual: Residual) -> None:
+        x, mu, adjoint = self.points[part], self.mu[part], self.adjoint[part]
+        volume, weight = self.objective.scale, self.objective.total_weight
+        self.operator.adjoint_polar(x, residual.amplitudes, residual.phase_offsets, adjoint)
+        own = volume / (self.n - 1) * weight if self.leaves_out else 0.0
+        launchers.grad_energy(
+            mu, adjoint, residual.terms, self.weights[part], self.results, volume, own,
+            1 / len(self.parts), self.normalised,
+        )  # fmt: skip
 
     def _launch_update(self) -> None:
         theta, optimizer = self.prior.theta, self.optimizer

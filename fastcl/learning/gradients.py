@@ -138,7 +138,7 @@ def unbiased_gradient(
     rng: Any = None,
     log_scale: str = "learned",
 ) -> tuple[float, NDArray]:
-    """Unbiased value and gradient of G: a point meets the residual of all the others.
+    """Unbiased value and gradient of G: a point meets the residual of other points.
 
     Parameters
     ----------
@@ -152,9 +152,8 @@ def unbiased_gradient(
     rng : int or numpy.random.Generator, optional
     log_scale : {"learned", "normalised", "fixed"}
         "learned": the log-scale is a parameter with a gradient like any other. "normalised": the
-        density is scaled to mass one over the points, and over all but one of them for that one's
-        residual, whatever `prior.log_scale` is, which leaves a bias of second order in the share of
-        the mass that a point has; when you have learned,
+        density is scaled to mass one over either half of the points, whatever `prior.log_scale` is,
+        which leaves a bias of the order of 1 / n_points; when you have learned,
         ``prior.log_scale -= fastcl.log_normaliser(prior, domain)`` scales the prior itself (leave
         out the domain if the prior has a reference). "fixed": the log-scale stays as it is (0 in a
         new prior: the model of the paper). `learn` has "normalised" as its default.
@@ -174,9 +173,9 @@ def unbiased_gradient(
     Notes
     -----
     Unbiased CL-SGD, arXiv 2310.03085, which takes two sets of points, one for the residual. Here
-    all points serve as both: a sum over pairs of different points, or U-statistic (Hoeffding,
-    "A class of statistics with asymptotically normal distribution", 1948), at the price of the
-    naive gradient; a normalised density needs one more adjoint.
+    all points serve as both, at the price of the naive gradient. G is a sum over pairs of different
+    points, or U-statistic (Hoeffding, "A class of statistics with asymptotically normal
+    distribution", 1948); of a normalised density, the inner product of the residuals of two halves.
 
     Examples
     --------

@@ -9,9 +9,10 @@ relative to q, c = k = 1, and base is the sketch of q. See arXiv 2310.03085.
 
 With the residual r = S_X mu - z, the derivative of G with respect to the energy of a point x_j is
 -2 (c / N) mu_j Re <r, exp(-i <omega, x_j>)>. This product has the square of the point's own term in
-it, on average the variance of S_X mu, which is the bias of the naive gradient. The unbiased one
-leaves every point out of the residual that it meets. All squared magnitudes being one, it subtracts
-c / (N - 1) (mu_j - k) m from the adjoint at x_j, and needs no second set of points.
+it, on average the variance of S_X mu, which is the bias of the naive gradient. In the unbiased one
+a point meets the residual of others, without a second set of points: that of all the others, which
+takes c / (N - 1) (mu_j - k) m away from the adjoint at x_j, all squared magnitudes being one; or,
+if the density is normalised, that of the other half, so that no point sets the scale of both.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from .. import files
 from ..backend import contiguous, kernel, to_device_of
 from ..fourier.operator import PackedOperator
-from ..kernels.launchers.objective import MIN_REST
 from ..measures.base import ReferenceMeasure
 from ..measures.box import Box, Domain
 from ..priors.base import Prior, is_trainable
@@ -69,6 +70,7 @@ class SketchMatching:
             )
         if domain.dim != sketch.dim:
             raise ValueError(f"domain has dimension {domain.dim}, the sketch {sketch.dim}")
+        self.sketch = sketch
         self.domain = domain
         self.dtype = np.dtype(dtype)
         self.z = to_device_of(sketch.values, sketch.values if like is None else like)
@@ -102,26 +104,16 @@ class SketchMatching:
         x = self._draw(method, points, rng)
         energy, state = forward(prior, x, self.dtype)
         a = self._log_scale(prior, log_scale, energy)
-        mu = np.exp(a - energy)
-        change = (self.scale / len(x)) * self.operator.sum(x, mu - self.offset)
-        residual = self.base + change - self.z
         normalised = log_scale == "normalised"
-        if method == "unbiased":
-            adjoint, mean = self._adjoint_of_others(x, mu, change, normalised)
+        if method != "unbiased":
+            value, grad_energy = self._of_all(x, np.exp(a - energy), normalised)
+        elif normalised:
+            value, grad_energy = self._of_halves(prior, x, energy)
         else:
-            adjoint = self._adjoint(x, residual)
-            mean = self.scale * np.mean(mu * adjoint, dtype=np.float64) if normalised else 0.0
-        # r* r, or the sum over pairs of different points: one formula, by the adjoint identity.
-        value = self.scale * np.mean((mu - self.offset) * adjoint, dtype=np.float64)
-        value += _inner(self.moment_weights * residual, self.base - self.z)
-        adjoint -= mean  # the mass stays one, whatever the energy does
-        grad_energy = mu * adjoint
-        grad_energy *= 2 * self.scale / len(x)
-        total = grad_energy.sum(dtype=np.float64)
-        np.negative(grad_energy, out=grad_energy)
+            value, grad_energy = self._of_others(x, np.exp(a - energy))
         gradient = backward(prior, grad_energy, state, self.dtype)
-        gradient[-1] = total if log_scale == "learned" else 0
-        return Estimate(float(value), gradient, a)
+        gradient[-1] = -grad_energy.sum(dtype=np.float64) if log_scale == "learned" else 0
+        return Estimate(value, gradient, a)
 
     def unit_mass_log_scale(self, prior: Prior, method: str, points: int, rng: Any = None) -> float:
         """The a that gives the density mass one, on the grid or at many random points."""
@@ -134,6 +126,13 @@ class SketchMatching:
             ]
             energy = np.concatenate(parts)
         return self._log_scale(prior, "normalised", energy)
+
+    def state(self) -> files.Arrays:
+        """What `load_state` takes to go on from here: nothing, as steps leave nothing behind."""
+        return {}
+
+    def load_state(self, arrays: files.Arrays) -> None:
+        """Go on from the result of `state`."""
 
     # ---- the prior ----------------------------------------------------------------------------
 
@@ -153,30 +152,58 @@ class SketchMatching:
         out = np.empty(len(x), self.dtype, like=x)
         return self.operator.adjoint(x, self.moment_weights * residual, out)
 
-    def _adjoint_of_others(
-        self, x: NDArray, mu: NDArray, change: NDArray, normalised: bool
-    ) -> tuple[NDArray, Any]:
-        """(`_adjoint`, each point with the residual of the others; what normalises the density).
+    def _residual(self, x: NDArray, mu: NDArray) -> NDArray:
+        """S_X mu - z, (m,)."""
+        change = (self.scale / len(x)) * self.operator.sum(x, mu - self.offset)
+        return self.base + change - self.z
 
-        `change` is S_X mu - base. If the density is `normalised`, that of the others has mass one,
-        and the second result is the mean of the first over the others, in whose residuals the point
-        is left out, too, to first order in its share of the mass.
-        """
+    # ---- (G, its derivatives (n,) with respect to the energies) by which residual a point meets
+
+    def _of_all(self, x: NDArray, mu: NDArray, normalised: bool) -> tuple[float, NDArray]:
+        """All points meet the residual of all."""
+        residual = self._residual(x, mu)
+        adjoint = self._adjoint(x, residual)
+        return self._inner(residual, residual), self._grad_energy(mu, adjoint, normalised)
+
+    def _of_others(self, x: NDArray, mu: NDArray) -> tuple[float, NDArray]:
+        """A point meets the residual of the others, and G is a sum over pairs of points."""
         n = len(x)
-        others = self.base + change * (n / (n - 1))
-        own = (self.scale / (n - 1) * self.total_weight) * (mu - self.offset)
-        if not normalised:
-            return self._adjoint(x, others - self.z) - own, 0.0
-        rest = np.maximum(n - self.scale * mu, MIN_REST * n)
-        unscaled = self._adjoint(x, others) - own
-        density = unscaled * ((n - 1) / rest)
-        adjoint = density - self._adjoint(x, self.z)
-        shares = (self.scale / n) * mu
-        over_all, of_density = (
-            float(np.sum(shares * part, dtype=np.float64)) for part in (adjoint, density)
-        )
-        left_out = (self.scale / n) * (mu - self.offset) * (of_density - unscaled)
-        return adjoint, (over_all - shares * adjoint + left_out) * (n / rest)
+        residual, constant = self._residual(x, mu), self.base - self.z
+        adjoint = self._adjoint(x, residual + (residual - constant) / (n - 1))
+        adjoint -= (self.scale / (n - 1) * self.total_weight) * (mu - self.offset)
+        value = self.scale * np.mean((mu - self.offset) * adjoint, dtype=np.float64)
+        value += self._inner(residual, constant)
+        return float(value), self._grad_energy(mu, adjoint, False)
+
+    def _of_halves(self, prior: Prior, x: NDArray, energy: NDArray) -> tuple[float, NDArray]:
+        """A point meets the residual of the other half; both halves have mass one."""
+        halves = slice(len(x) // 2), slice(len(x) // 2, len(x))
+        densities = [
+            np.exp(self._log_scale(prior, "normalised", energy[half]) - energy[half])
+            for half in halves
+        ]
+        residuals = [
+            self._residual(x[half], mu) for half, mu in zip(halves, densities, strict=True)
+        ]
+        grad_energy = np.empty_like(energy)
+        for half, mu, other in zip(halves, densities, reversed(residuals), strict=True):
+            grad_energy[half] = self._grad_energy(mu, self._adjoint(x[half], other), True) / 2
+        return self._inner(*residuals), grad_energy
+
+    def _grad_energy(self, mu: NDArray, adjoint: NDArray, normalised: bool) -> NDArray:
+        """-2 (c / N) mu_j times the adjoint at x_j, which is overwritten."""
+        if normalised:  # the mass stays one, whatever the energy does
+            adjoint -= self.scale * np.mean(mu * adjoint, dtype=np.float64)
+        adjoint *= mu
+        adjoint *= -2 * self.scale / len(mu)
+        return adjoint
+
+    def _inner(self, a: NDArray, b: NDArray) -> float:
+        """Re <W a, b>.
+
+        Not `vdot`: BLAS threads that wait for more work would take the cores from the kernels'.
+        """
+        return float((self.moment_weights * (a.real * b.real + a.imag * b.imag)).sum())
 
     # ---- the points ---------------------------------------------------------------------------
 
@@ -258,11 +285,3 @@ def backward(prior: Prior, grad_energy: NDArray, state: Any, dtype: np.dtype) ->
             f"got {gradient.shape}"
         )
     return gradient.astype(dtype)
-
-
-def _inner(a: NDArray, b: NDArray) -> float:
-    """Re <a, b>.
-
-    Not `vdot`: BLAS threads that wait for more work would take the cores from the kernels' threads.
-    """
-    return float((a.real * b.real + a.imag * b.imag).sum())

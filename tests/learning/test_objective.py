@@ -176,36 +176,28 @@ def in_pairs(problem, x, log_scale):
     over_box = isinstance(domain, fastcl.Box)
     c, offset = (domain.volume, 0.0) if over_box else (1.0, 1.0)
     base = np.zeros_like(sketch.values) if over_box else domain.sketch(sketch.omega)
-    energy, z, weights = problem.prior.energy(x), sketch.values, sketch.weights
+    energy, constant, weights = problem.prior.energy(x), base - sketch.values, sketch.weights
     features = np.exp(-1j * x @ np.asarray(sketch.omega).T)
-    log_scale_now = problem.prior.log_scale
+    mu, met = np.exp(problem.prior.log_scale - energy), np.ones((n, n)) - np.eye(n)
     if log_scale == "normalised":
-        log_scale_now = -np.log(c * np.exp(-energy).mean())
-    mu = np.exp(log_scale_now - energy)
-    adjoint = np.empty(n)
+        side = np.arange(n) < n // 2
+        met = side[:, None] != side
+        for half in (side, ~side):
+            mu[half] = np.exp(-energy[half]) / (c * np.exp(-energy[half]).mean())
+    met = met / met.sum(axis=1, keepdims=True)
+    value, pull = 0, np.zeros(n)
     for j in range(n):
-        rest = np.arange(n) != j
-        mass = c * mu[rest].mean() if log_scale == "normalised" else 1.0
-        others = base + c / (n - 1) * ((mu[rest] - offset) @ features[rest])
-        adjoint[j] = (weights * np.conj(others / mass - z) * features[j]).sum().real
-    change = c / n * ((mu - offset) @ features)
-    value = c * ((mu - offset) * adjoint).mean()
-    value += (weights * np.conj(base + change - z) * (base - z)).sum().real
-    if log_scale == "normalised":
-        shares, parts = c / n * mu, np.empty((n, 2))
-        for j in range(n):  # of z, and of the density of the others
-            parts[j, 0] = (weights * np.conj(z) * features[j]).sum().real
-            parts[j, 1] = adjoint[j] + parts[j, 0]
-        means = np.empty(n)
         for k in range(n):
-            rest = np.arange(n) != k
-            # Leaving k out of the residual that j meets, to first order in its share.
-            unscaled = parts[k, 1] * (1 - shares[k]) * n / (n - 1)
-            means[k] = shares[rest] @ adjoint[rest]
-            means[k] += c / n * (mu[k] - offset) * (shares @ parts[:, 1] - unscaled)
-            means[k] /= 1 - shares[k]
-        adjoint -= means
-    return value, -2 * c / n * mu * adjoint
+            one, other = (constant + c * (mu[i] - offset) * features[i] for i in (j, k))
+            value += met[j, k] / n * (weights * np.conj(one) * other).sum().real
+            pull[j] += met[j, k] * (weights * np.conj(other) * features[j]).sum().real
+    if log_scale == "normalised":
+        for half in (side, ~side):
+            pull[half] -= c * (mu[half] * pull[half]).mean()
+    shares = c / n * mu
+    if log_scale == "normalised":
+        shares = np.where(side, 1 / side.sum(), 1 / (~side).sum()) * c * mu / 2
+    return value, -2 * shares * pull
 
 
 @pytest.mark.parametrize("noise", [None, 0.3])
@@ -218,8 +210,8 @@ def test_the_unbiased_gradient_is_a_sum_over_pairs_of_points(make, log_scale, no
         assert problem.sketch.weights.min() < 0.9
     rng = np.random.default_rng(5)
     matching = SketchMatching(problem.sketch, problem.domain, problem.prior.dtype)
-    found = matching.gradient(problem.prior, "unbiased", 6, np.random.default_rng(5), log_scale)
-    x = matching._sample(6, rng)
+    found = matching.gradient(problem.prior, "unbiased", 7, np.random.default_rng(5), log_scale)
+    x = matching._sample(7, rng)
     value, grad_energy = in_pairs(problem, x, log_scale)
     gradient = problem.prior.backward(grad_energy, problem.prior.forward(x)[1])
     np.testing.assert_allclose(found.value, value, rtol=1e-9)

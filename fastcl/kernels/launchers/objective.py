@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..cuda import NULL, THREADS, TYPES, WARP, Array, expressions, launch
+from ..cuda import THREADS, TYPES, WARP, Array, expressions, launch
 
 WIDE = 512  # threads of kernels that run as one block
 STEP, ROW, DIVERGED, BAD = range(4)  # places of the counters of a captured run, see run.cuh
 RUN_SIZE = 4  # counters of a captured run
-MIN_REST = 0.1  # share of the mass that counts as left, at least, when a point is left out
 NAMES = ("density", "residual", "grad_energy", "finish_gradient")
 
 RUN_CONSTANTS = {"RUN_STEP": STEP, "RUN_ROW": ROW, "RUN_DIVERGED": DIVERGED, "RUN_BAD": BAD}
-CONSTANTS = {"objective": {"WIDE": WIDE, "MIN_REST": MIN_REST, **RUN_CONSTANTS}}
+CONSTANTS = {"objective": {"WIDE": WIDE, **RUN_CONSTANTS}}
 VARIANTS = {
     "objective": [
         *(variant for name in NAMES for variant in expressions(name, TYPES.values())),
@@ -46,16 +45,15 @@ def residual(
     terms: Array,
     factor: float,
     others: float,
-    subtract: bool,
 ) -> None:
     """Amplitudes and phase_offsets (m,) of the residual, and terms (m,) of G.
 
     partial (parts, blocks, 2, block_width) are the parts of a feature sum. For the adjoint, sums
-    are multiplied by `others`, and z is taken away if `subtract`.
+    are multiplied by `others`.
     """
     parts, blocks, _, block_width = partial.shape
     m = len(z)
-    factors = np.float64(factor), np.float64(others), np.int32(subtract)
+    factors = np.float64(factor), np.float64(others)
     sizes = map(np.int32, (parts, blocks, block_width, m))
     arguments = (
         partial, z, moment_weights, amplitudes, phase_offsets, terms, *factors, *sizes,
@@ -66,24 +64,22 @@ def residual(
 def grad_energy(
     mu: Array,
     adjoint: Array,
-    of_z: Array | None,
     terms: Array,
     weights: Array,
     results: Array,
     volume: float,
     own: float,
+    share: float,
     normalised: bool,
 ) -> None:
-    """weights (n,) = derivatives of G with respect to the energies of the points.
+    """weights (n,) = `share` times the derivatives of G with respect to the energies of the points.
 
     results (2,) = the value of G, and its derivative with respect to the log-scale. From the
-    adjoint, which it overwrites, `own` mu is taken away; of_z (n,) is the adjoint of z, if it is
-    apart.
+    adjoint `own` mu is taken away.
     """
-    factors = np.float64(volume), mu.dtype.type(own)
+    factors = np.float64(volume), mu.dtype.type(own), np.float64(share)
     sizes = np.int64(len(mu)), np.int32(len(terms)), np.int32(normalised)
-    of_z = NULL if of_z is None else of_z
-    arguments = (mu, adjoint, of_z, terms, weights, results, *factors, *sizes)
+    arguments = (mu, adjoint, terms, weights, results, *factors, *sizes)
     _launch("grad_energy", mu.dtype, 1, WIDE, arguments)
 
 
