@@ -218,10 +218,9 @@ def run_learn(options: Namespace) -> None:
         method = method or methods[0]
     else:
         domain = _check_domain(sketch, options.sketch, options.low, options.high)
-        carried = isinstance(domain, ReferenceMeasure) and options.checkpoint is None
-        carried = carried and len(sketch.omega) <= MAX_CHAINS_M
+        carried = isinstance(domain, ReferenceMeasure) and len(sketch.omega) <= MAX_CHAINS_M
         method = method or ("chains" if carried else methods[0])
-    if method in ("max_entropy", "chains") and options.checkpoint is not None:
+    if method == "max_entropy" and options.checkpoint is not None:
         raise ValueError(f"--checkpoint is not for the method {method}, which keeps none")
     given = {
         "n_iter": options.iterations,
@@ -235,7 +234,7 @@ def run_learn(options: Namespace) -> None:
         learned = learn_patches(sketch, **settings)
         interrupted = learned.interrupted
     else:
-        # A schedule would tie the checkpoint to the number of steps.
+        # A schedule ties the checkpoint to the number of steps, and chains need one.
         optimizer = None if method == "chains" else Adam(1e-3)
         result = learn_network(sketch, optimizer=optimizer, **settings)
         learned = result.prior

@@ -199,8 +199,8 @@ def _add_learn_arguments(command: Any) -> None:
         "--method",
         metavar="METHOD",
         help=f"for signals {_in_words(IMAGE_METHODS)} (default: max_entropy); for an array "
-        f"{_in_words(LEARN_METHODS)} (default: chains for more than three columns, if there is no "
-        "checkpoint, otherwise unbiased)",
+        f"{_in_words(LEARN_METHODS)} (default: chains for more than three columns, otherwise "
+        "unbiased)",
     )
     command.add_argument(
         "--iterations",

@@ -214,8 +214,7 @@ def check_learning(method: str, settings: dict[str, Any], noise: float = 0.0) ->
         if as_nonnegative(noise, "noise"):
             raise ValueError(f"method must be 'max_entropy' for noisy signals, got {method!r}")
         if method == "chains":
-            given = ("log_scale", "checkpoint")
-            check_chains(**{name: settings[name] for name in given if name in settings})
+            check_chains(settings.get("log_scale", "normalised"))
 
 
 def _learn_mixture(

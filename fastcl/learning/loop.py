@@ -24,7 +24,7 @@ from ..progress import progress_bar
 from ..sketching.sketch import Sketch
 from ..validation import as_choice, as_count, as_generator
 from .cuda_graph import ROWS, captured_steps
-from .energy_matching import EnergyMatching
+from .energy_matching import EnergyMatching, Objective
 from .objective import LOG_SCALES, METHODS, MIN_POINTS, SketchMatching, check_trainable
 from .optimizers import Adam, Cosine, Optimizer
 from .run import Run, describe_settings
@@ -94,7 +94,7 @@ def learn(
         points from the domain, which serves in a few dimensions. "chains" is for a prior with a
         reference measure, in any number of them: `max_entropy` finds the density with the moments
         of the sketch, and the prior learns its energy, up to a constant, at the points of chains
-        that follow it; on NumPy arrays only, and without a checkpoint.
+        that follow it; on NumPy arrays only, and with a normalised density.
     log_scale : {"normalised", "learned", "fixed"}
         "normalised" keeps the density at mass one, and gives it mass one at the end. "learned"
         makes the log-scale a parameter like any other, "fixed" leaves it alone; both are the models
@@ -114,7 +114,7 @@ def learn(
     checkpoint : path, optional
         A file written every 500 steps and when the run ends or is interrupted. If it exists, the
         run resumes from it; the result is bitwise identical to that of an unbroken run, by the same
-        version.
+        version. Chains begin with `max_entropy`, before the first step, without a checkpoint.
     callback : callable, optional
         Called as ``callback(iteration, prior, value)`` after every step; a true result stops the
         run.
@@ -180,10 +180,10 @@ def learn(
     as_choice(method, "method", LEARN_METHODS)
     n_points = as_count(n_points, "n_points", MIN_POINTS.get(method, 1))
     seed = int(as_generator(rng).integers(2**63))
-    objective: SketchMatching | EnergyMatching
+    objective: Objective
     if method == "chains":
-        check_chains(log_scale, checkpoint)
-        objective = EnergyMatching(sketch, domain, prior.theta.dtype, n_points, seed)
+        check_chains(log_scale)
+        objective = EnergyMatching(sketch, domain, prior.theta.dtype, n_points)
     else:
         objective = SketchMatching(sketch, domain, prior.theta.dtype, prior.theta)
     objective.check(prior)
@@ -204,7 +204,7 @@ def learn(
         optimizer.reset()
         run = Run(prior, optimizer)
         save = None
-        if checkpoint is not None and isinstance(objective, SketchMatching):
+        if checkpoint is not None:
             if Path(checkpoint).exists():
                 seed = run.load(checkpoint, settings, objective)
             save = partial(run.save, checkpoint, settings[0], seed, objective)
@@ -220,16 +220,11 @@ def learn(
     return LearnResult(prior, history, interrupted)
 
 
-def chains_suit(log_scale: str = "normalised", checkpoint: files.PathLike | None = None) -> bool:
-    """Whether the method "chains" takes these settings."""
-    return log_scale == "normalised" and checkpoint is None
-
-
-def check_chains(log_scale: str = "normalised", checkpoint: files.PathLike | None = None) -> None:
-    """ValueError unless the method "chains" takes these settings."""
-    if not chains_suit(log_scale, checkpoint):
+def check_chains(log_scale: str = "normalised") -> None:
+    """ValueError unless the method "chains" takes this log-scale."""
+    if log_scale != "normalised":
         raise ValueError(
-            "method 'chains' keeps no checkpoint, and takes log_scale='normalised' alone"
+            f"log_scale must be 'normalised' for the method 'chains', got {log_scale!r}"
         )
 
 
@@ -289,8 +284,8 @@ def learn_network(
     optimizer : optimizer, optional
         ``Adam(1e-3, schedule=Cosine(n_iter))`` by default, with 5e-3 for chains.
     method : optional
-        As in `learn`; by default "chains" for a reference measure, unless there is a checkpoint or
-        the log-scale is not normalised, and otherwise "unbiased".
+        As in `learn`; by default "chains" for a reference measure, unless the log-scale is not
+        normalised, and otherwise "unbiased".
     rng : int or numpy.random.Generator, optional
         For the network, its initialisation and `learn`, in this order.
     **settings
@@ -322,8 +317,8 @@ def learn_network(
     prior = MLPPrior(sketch.dim, widths, rng, reference, dtype)
     prior.initialise_on(domain, rng=rng)
     if method is None:
-        given = {name: settings[name] for name in ("log_scale", "checkpoint") if name in settings}
-        method = "unbiased" if reference is None or not chains_suit(**given) else "chains"
+        normalised = settings.get("log_scale", "normalised") == "normalised"
+        method = "chains" if reference is not None and normalised else "unbiased"
     if optimizer is None:
         step_size = CHAINS_STEP if method == "chains" else 1e-3
         optimizer = Adam(step_size, schedule=Cosine(as_count(n_iter, "n_iter")))
@@ -374,7 +369,7 @@ class _Steps:
 
     def __init__(
         self,
-        objective: SketchMatching | EnergyMatching,
+        objective: Objective,
         run: Run,
         method: str,
         points: int,

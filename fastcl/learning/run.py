@@ -14,7 +14,8 @@ from ..measures.box import Domain
 from ..priors.base import Prior
 from ..priors.mlp import MLPPrior
 from ..validation import as_stored_count, as_vector
-from .objective import Estimate, SketchMatching
+from .energy_matching import Objective
+from .objective import Estimate
 from .optimizers import Optimizer
 
 HISTORY = ("iteration", "value", "gradient_norm", "seconds")
@@ -88,24 +89,23 @@ class Run:
 
     # ---- the checkpoint -----------------------------------------------------------------------
 
-    def save(
-        self, path: files.PathLike, settings: str, seed: int, objective: SketchMatching
-    ) -> None:
+    def save(self, path: files.PathLike, settings: str, seed: int, objective: Objective) -> None:
         """Write everything that `load` needs."""
         arrays = {
             "settings": settings,
             "seed": np.uint64(seed),
-            "z": to_host(objective.z),
-            "omega": objective.operator.omega,
+            "z": to_host(objective.sketch.values),
+            "omega": np.asarray(objective.sketch.omega),
             "theta": to_host(self.prior.theta),
             "iteration": self.iteration,
         }
         history = {name: np.array(column) for name, column in self.history.items()}
         arrays |= files.with_prefix("optimizer", self.optimizer.state())
+        arrays |= files.with_prefix("objective", objective.state())
         arrays |= files.with_prefix("history", history)
         files.write_npz(path, "checkpoint", arrays)
 
-    def load(self, path: files.PathLike, settings: Sequence[str], objective: SketchMatching) -> int:
+    def load(self, path: files.PathLike, settings: Sequence[str], objective: Objective) -> int:
         """Take the state from a checkpoint and return its seed.
 
         ValueError, and nothing taken, if its settings are none of `settings`, or its sketch is
@@ -115,8 +115,9 @@ class Run:
         damaged = f"checkpoint {str(path)!r} is damaged or incomplete"
         try:
             same = str(arrays["settings"]) in settings
-            same = same and np.array_equal(arrays["z"], to_host(objective.z))
-            same = same and np.array_equal(arrays["omega"], objective.operator.omega)
+            sketch = objective.sketch
+            same = same and np.array_equal(arrays["z"], to_host(sketch.values))
+            same = same and np.array_equal(arrays["omega"], np.asarray(sketch.omega))
         except KeyError as error:
             raise ValueError(f"{damaged}: {error}") from None
         if not same:
@@ -133,6 +134,7 @@ class Run:
                 for name in HISTORY
             }
             self.optimizer.load_state(files.without_prefix("optimizer", arrays), self.prior.theta)
+            objective.load_state(files.without_prefix("objective", arrays))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"{damaged}: {error}") from None
         self.prior.theta[:] = self.last_good[:] = to_device_of(theta, self.prior.theta)

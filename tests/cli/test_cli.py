@@ -17,6 +17,7 @@ from pictures import do_little, photograph, psnr, with_noise
 import fastcl
 from fastcl.cli import bench
 from fastcl.denoising.restoration import EFFORTS
+from fastcl.learning.energy_matching import EnergyMatching
 from fastcl.learning.objective import METHODS
 
 
@@ -93,6 +94,24 @@ def test_learning_resumes_from_a_checkpoint(made, tmp_path):
     np.testing.assert_array_equal(
         fastcl.load_prior(tmp_path / "p.npz").theta, fastcl.load_prior(made / "p2.npz").theta
     )
+
+
+def test_learning_by_chains_resumes_from_a_checkpoint(made, tmp_path, monkeypatch):
+    gradient = EnergyMatching.gradient
+
+    def interrupted(self, prior, method, points, stream, *rest):
+        if stream.step == 8:
+            raise KeyboardInterrupt
+        return gradient(self, prior, method, points, stream, *rest)
+
+    command = f"learn {made / 's5.npz'} --iterations 20 --points 200 --seed 1"
+    assert run(tmp_path, f"{command} -o unbroken.npz") == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(EnergyMatching, "gradient", interrupted)
+        assert run(tmp_path, f"{command} -o p.npz --checkpoint c.npz") == 130
+    assert run(tmp_path, f"{command} -o p.npz --checkpoint c.npz") == 0
+    thetas = [fastcl.load_prior(tmp_path / name).theta for name in ("p.npz", "unbroken.npz")]
+    np.testing.assert_array_equal(*thetas)
 
 
 @pytest.mark.parametrize("estimator", ["mean", "map"])

@@ -1,14 +1,17 @@
 """Networks that learn the energy of maximum entropy along its chains."""
 
+import shutil
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
 import fastcl
+from fastcl import files
 from fastcl.learning import energy_matching
 from fastcl.learning.energy_matching import EnergyMatching
 from fastcl.learning.loop import learn_network
+from fastcl.measures.counter_rng import Stream
 
 DIM = 4
 NORMAL = fastcl.Gaussian(np.zeros(DIM), np.eye(DIM))
@@ -49,10 +52,10 @@ def gain(prior, held):
 def test_the_gradient_is_that_of_the_variance_of_the_difference(problem):
     prior = network(dtype=np.float64)
     prior.theta += 0.1 * np.random.default_rng(1).standard_normal(prior.theta.size)
-    matching = EnergyMatching(problem[0], NORMAL, np.float64, 200, seed=0)
-    value, gradient, log_scale = matching.gradient(prior, "chains", 200)
-    x, density = matching.chains.points, matching.density
-    np.testing.assert_allclose(matching.here[0], density.energy(x), rtol=1e-12)
+    matching = EnergyMatching(problem[0], NORMAL, np.float64, 200)
+    value, gradient, log_scale = matching.gradient(prior, "chains", 200, Stream(0))
+    x, density = matching.walk.points, matching.walk.density
+    np.testing.assert_allclose(matching.walk.here[0], density.energy(x), rtol=1e-12)
 
     def variance(theta):
         before = prior.theta.copy()
@@ -73,11 +76,11 @@ def test_the_gradient_is_that_of_the_variance_of_the_difference(problem):
 def test_chains_move_between_gradients(problem, monkeypatch):
     monkeypatch.setattr(energy_matching, "GRADIENTS", 2)
     prior = network()
-    matching = EnergyMatching(problem[0], NORMAL, np.float32, 100, seed=0)
+    matching = EnergyMatching(problem[0], NORMAL, np.float32, 100)
     points = []
-    for _ in range(5):
-        matching.gradient(prior, "chains", 100)
-        points.append(matching.chains.points)
+    for step in range(5):
+        matching.gradient(prior, "chains", 100, Stream(0, step))
+        points.append(matching.walk.points)
     moved = [not np.array_equal(one, other) for one, other in pairwise(points)]
     assert moved == [False, True, False, True]
 
@@ -159,12 +162,89 @@ def test_an_interruption_of_maximum_entropy_ends_the_run(problem, monkeypatch):
     assert len(calls) == 5
 
 
-def test_settings_that_chains_do_not_take_choose_another_method(problem, tmp_path):
-    settings = {"n_points": 100, "n_iter": 3, "rng": 0, "widths": (8,)}
+def test_a_log_scale_that_chains_do_not_take_chooses_another_method(problem):
+    settings = {"n_points": 100, "n_iter": 3, "rng": 0, "widths": (8,), "log_scale": "learned"}
     unbiased = learn_network(problem[0], NORMAL, method="unbiased", **settings)
-    kept = learn_network(problem[0], NORMAL, checkpoint=tmp_path / "c.npz", **settings)
-    np.testing.assert_array_equal(unbiased.prior.theta[:-1], kept.prior.theta[:-1])
-    learn_network(problem[0], NORMAL, log_scale="learned", **settings)
+    by_default = learn_network(problem[0], NORMAL, **settings)
+    np.testing.assert_array_equal(unbiased.prior.theta, by_default.prior.theta)
+
+
+SCALE_MIXTURE = fastcl.GaussianScaleMixture(np.eye(DIM), [0.7, 1.3], [0.5, 0.5])
+
+
+@pytest.mark.parametrize("reference", [NORMAL, SCALE_MIXTURE])
+@pytest.mark.parametrize("stop", [0, 4, 6, 13])
+def test_a_run_that_resumes_ends_where_an_unbroken_one_does(problem, tmp_path, stop, reference):
+    settings = {"n_iter": 20, "n_points": 200, "rng": 3}
+    unbroken = learn(network(reference), problem[0], **settings)
+    settings["checkpoint"] = tmp_path / "c.npz"
+    learn(network(reference), problem[0], callback=lambda k, *_: k == stop, **settings)
+    taken = []
+    resumed = learn(
+        network(reference), problem[0], callback=lambda k, *_: taken.append(k), **settings
+    )
+    assert taken == list(range(stop + 1, 20))
+    np.testing.assert_array_equal(resumed.prior.theta, unbroken.prior.theta)
+    np.testing.assert_array_equal(resumed.history["value"], unbroken.history["value"])
+
+
+@pytest.mark.parametrize("moment", range(14))
+def test_a_run_interrupted_anywhere_in_a_step_resumes(problem, tmp_path, monkeypatch, moment):
+    # An energy per forward pass of the network, and five per move of the chains.
+    monkeypatch.setattr(energy_matching, "GRADIENTS", 2)
+    settings = {"n_iter": 6, "n_points": 50, "rng": 0, "checkpoint": tmp_path / "c.npz"}
+    unbroken = learn(network(), problem[0], **settings | {"checkpoint": None})
+    calls = []
+
+    def interrupting(function):
+        def call(*args, **kwargs):
+            result = function(*args, **kwargs)
+            calls.append(function)
+            if len(calls) == moment + 1:
+                raise KeyboardInterrupt
+            return result
+
+        return call
+
+    learn(network(), problem[0], callback=lambda k, *_: k == 0, **settings)
+    with monkeypatch.context() as patch:
+        for owner, name in (
+            (fastcl.MLPPrior, "forward"),
+            (fastcl.MaxEntropyPrior, "energy_and_grad"),
+        ):
+            patch.setattr(owner, name, interrupting(getattr(owner, name)))
+        learn(network(), problem[0], **settings)
+    resumed = learn(network(), problem[0], **settings)
+    np.testing.assert_array_equal(resumed.prior.theta, unbroken.prior.theta)
+
+
+def test_a_seed_that_was_not_given_is_kept_with_the_chains(problem, tmp_path):
+    settings = {"n_iter": 9, "n_points": 50, "rng": None, "checkpoint": tmp_path / "c.npz"}
+    learn(network(), problem[0], callback=lambda k, *_: k == 3, **settings)
+    shutil.copy(tmp_path / "c.npz", tmp_path / "copy.npz")
+    one = learn(network(), problem[0], **settings).prior.theta
+    settings["checkpoint"] = tmp_path / "copy.npz"
+    np.testing.assert_array_equal(learn(network(), problem[0], **settings).prior.theta, one)
+
+
+@pytest.mark.parametrize("name", ["c", "points", "energies", "gradients", "step", "moves"])
+@pytest.mark.parametrize("damage", ["missing", "shorter", "nan"])
+def test_damaged_chains_are_refused(problem, tmp_path, name, damage):
+    path = tmp_path / "c.npz"
+    settings = {"n_iter": 6, "n_points": 50, "rng": 0, "checkpoint": path}
+    learn(network(), problem[0], callback=lambda k, *_: k == 2, **settings)
+    _, arrays = files.read_npz(path, "checkpoint")
+    array = np.asarray(arrays.pop(f"objective.{name}"))
+    if damage == "shorter":
+        arrays[f"objective.{name}"] = array[:-1] if array.ndim else np.zeros(0)
+    if damage == "nan":
+        arrays[f"objective.{name}"] = np.full_like(array, np.nan, np.result_type(array, 0.5))
+    files.write_npz(path, "checkpoint", arrays)
+    prior = network()
+    before = prior.theta.copy()
+    with pytest.raises(ValueError, match="is damaged or incomplete"):
+        learn(prior, problem[0], **settings)
+    np.testing.assert_array_equal(prior.theta, before)
 
 
 def test_noise_of_the_sketch_is_taken_out(problem):
@@ -182,8 +262,7 @@ def test_noise_of_the_sketch_is_taken_out(problem):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"log_scale": "learned"}, "takes log_scale='normalised' alone"),
-        ({"checkpoint": "c.npz"}, "method 'chains' keeps no checkpoint"),
+        ({"log_scale": "learned"}, "log_scale must be 'normalised' for the method 'chains'"),
         ({"n_points": 1}, "n_points must be at least 2"),
         (
             {"domain": fastcl.Box([-1] * DIM, [1] * DIM)},
