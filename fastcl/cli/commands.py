@@ -16,6 +16,7 @@ from ..data.npy_files import NpyFile
 from ..data.readers import read_array
 from ..data.sound_formats import SOUND_SUFFIXES
 from ..data.sources import Rows
+from ..denoising.noisy_signals import ESTIMATE
 from ..denoising.patch_model import IMAGE_METHODS, SignalModel, learn_patches
 from ..denoising.patch_sketch import PatchSketch
 from ..denoising.vectors import denoise
@@ -98,7 +99,7 @@ def _of_another_kind(checkpoint: Path, source: Path) -> bool:
 
 def _sketch(options: Namespace, source: Path, checkpoint: Path) -> PatchSketch | Sketch:
     """The sketch of a folder of signals or of an array, which resumes from the checkpoint."""
-    if options.noise is not None:
+    if options.noise not in (None, ESTIMATE):
         as_positive(options.noise, "--noise")
     if source.is_dir():
         if options.scale is not None:
@@ -107,6 +108,8 @@ def _sketch(options: Namespace, source: Path, checkpoint: Path) -> PatchSketch |
     for name in ("patch", "skip_bad", "colour"):
         if getattr(options, name) not in (None, False):
             raise ValueError(f"--{name.replace('_', '-')} is for a folder of signals")
+    if options.noise == ESTIMATE:
+        raise ValueError("--noise estimate is for a folder of signals: give a number")
     m = ROWS_M if options.m is None else options.m
     noise = options.noise
     settings: dict[str, Any] = {"checkpoint": checkpoint, "progress": not options.quiet}

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
+from ..denoising.noisy_signals import ESTIMATE
 from ..denoising.patch_model import IMAGE_METHODS
 from ..denoising.restoration import EFFORTS
 from ..denoising.vectors import ESTIMATORS
@@ -178,11 +179,11 @@ def _add_sketch_arguments(command: Any) -> None:
     )
     command.add_argument(
         "--noise",
-        type=float,
+        type=_noise,
         metavar="SIGMA",
         help="standard deviation of white noise in the data, to be taken out of what is learned; "
-        "for photographs on the 0..255 scale, for volumes full scale is 1; not for sounds "
-        "(default: none)",
+        "for photographs on the 0..255 scale, for sounds and volumes full scale is 1; or estimate, "
+        "for signals (default: none)",
     )
     command.add_argument(
         "--skip-bad",
@@ -230,6 +231,15 @@ def _add_learn_arguments(command: Any) -> None:
         help="file that keeps the state of a network; the run resumes from it if it exists",
     )
     _add_seed(command)
+
+
+def _noise(text: str) -> float | str:
+    """A standard deviation, or the word for an estimated one."""
+    try:
+        return text if text == ESTIMATE else float(text)
+    except ValueError:
+        words = f"{text!r} is neither a number nor {ESTIMATE!r}"
+        raise argparse.ArgumentTypeError(words) from None
 
 
 def _sides(text: str) -> int | tuple[int, ...]:

@@ -18,6 +18,7 @@ from ..data.signals import AXES, check_size
 from ..denoising.audio import sketch_audio
 from ..denoising.colour import denoise_channels
 from ..denoising.noise_level import estimate_noise
+from ..denoising.noisy_signals import ESTIMATE
 from ..denoising.patch_model import SignalModel
 from ..denoising.patch_sketch import PatchSketch, sketch_images, sketch_signals
 from ..denoising.photographs import denoise_image, ready_path
@@ -38,23 +39,38 @@ def axes_of(kept: SignalModel | PatchSketch) -> int:
 
 def sketch_folder(options: Namespace, source: Path, checkpoint: Path) -> PatchSketch:
     """The sketch of the patches of a folder of signals, which resumes from the checkpoint."""
+    result = _sketch_folder(options, source, checkpoint)
+    if options.noise == ESTIMATE:
+        scale = LEVELS if axes_of(result) == 2 else 1
+        unit = " of the level of the sounds" if result.rate is not None else ""
+        print(f"estimated noise: {scale * result.noise:.3g}{unit}")
+    return result
+
+
+def _sketch_folder(options: Namespace, source: Path, checkpoint: Path) -> PatchSketch:
     patch = PATCHES if options.patch is None else options.patch
     folder = SignalFolder(source, patch, options.skip_bad, colour=options.colour)
     settings: dict[str, Any] = {"rng": options.seed, "checkpoint": checkpoint}
     settings |= {"channel_axis": folder.channel_axis, "progress": not options.quiet}
     if options.m is not None:
         settings["m"] = options.m
+    if options.noise is not None:
+        settings["noise"] = _in_units(options.noise, folder.n_axes)
     if folder.rate is not None:
         if options.patch is not None:
             raise ValueError("--patch is not for sounds: their spectra have patches of one size")
-        if options.noise is not None:
-            raise ValueError("--noise is not for sounds: learn from clean ones")
         return sketch_audio(folder, folder.rate, **settings)
-    if options.noise is not None:
-        settings["noise"] = options.noise / (LEVELS if folder.n_axes == 2 else 1)
     if folder.n_axes == 2:
         return sketch_images(folder, folder.patch, **settings)
     return sketch_signals(folder, folder.patch, dither=folder.step, **settings)
+
+
+def _in_units(noise: float | str, n_axes: int) -> float | str:
+    """--noise in units of the signals, if it is a number."""
+    if isinstance(noise, str) or n_axes != 2:
+        return noise
+    _warn_of_grey_levels("sketch", "--noise", noise)
+    return noise / LEVELS
 
 
 def ready_for(path: Path) -> str:
@@ -177,17 +193,23 @@ def _warn_of_the_scale(sigma: float | None, n_axes: int, signal: NDArray) -> Non
     """Warn of a sigma that is certainly on the other of the two scales."""
     if sigma is None:
         return
-    if n_axes == 2 and sigma < 1:
-        warn(
-            "denoise",
-            f"--sigma {sigma:g} is less than one grey level: "
-            f"for images it is on the 0..255 scale: did you mean {LEVELS * sigma:g}?",
-        )
-    elif n_axes != 2 and sigma > np.ptp(signal):
+    if n_axes == 2:
+        _warn_of_grey_levels("denoise", "--sigma", sigma)
+    elif sigma > np.ptp(signal):
         warn(
             "denoise",
             f"--sigma {sigma:g} is more than the range of the signal, {np.ptp(signal):.3g}: for "
             f"sounds and volumes full scale is 1: did you mean {sigma / LEVELS:.3g}?",
+        )
+
+
+def _warn_of_grey_levels(command: str, option: str, sigma: float) -> None:
+    """Warn of a sigma that is certainly not in grey levels."""
+    if sigma < 1:
+        warn(
+            command,
+            f"{option} {sigma:g} is less than one grey level: "
+            f"for images it is on the 0..255 scale: did you mean {LEVELS * sigma:g}?",
         )
 
 

@@ -6,6 +6,7 @@ A recording, scaled to a root mean square of 1, becomes an array of coefficients
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,10 +19,12 @@ from ..learning.adaptive import SearchEffort
 from ..sketching.checkpoint import POINTS_BETWEEN
 from ..validation import as_generator, as_positive
 from .lapped import frame_count, lapped
+from .noise_level import NoNoise
+from .noisy_signals import ESTIMATE, Noise, as_noise, spread
 from .patch_model import SignalModel, check_learning, learn_patches
 from .patch_sketch import MAX_DIM, SUBSAMPLE, PassSettings, PatchSketch, sketch_patches
 from .restoration import denoise_signal
-from .spectral import PATCH, frame_bins
+from .spectral import MIN_LEVEL, PATCH, estimate_audio_noise, frame_bins
 
 # Silence becomes noise 34 dB below the sound. Without it, the many silent patches of a recording
 # would lie below the smallest scale of the reference, and distort its covariance.
@@ -38,22 +41,28 @@ def sketch_audio(
     checkpoint_every: int = POINTS_BETWEEN,
     *,
     channel_axis: int | None = None,
+    noise: float | Sequence[float] | str = 0.0,
     subsample: int = SUBSAMPLE,
     effort: SearchEffort | None = None,
 ) -> PatchSketch:
-    """Sketch recordings of clean sound: `sketch_signals` of their coefficients, frames x bins.
+    """Sketch recordings of sound: `sketch_signals` of their coefficients, frames x bins.
 
     Parameters
     ----------
     recordings : array (T,), or sequence of such arrays
         One recording or several; their lengths and units may differ, since each is scaled to a root
-        mean square of 1 after its mean is removed. With `channel_axis`, they are (T, C) or (C, T).
+        mean square of 1, that of the noise not counted, after its mean is removed. With
+        `channel_axis`, they are (T, C) or (C, T).
     rate : float
         Samples per second, the same for all.
     m, rng, progress, checkpoint, checkpoint_every, subsample, effort
         As in `sketch_signals`.
     channel_axis : int, optional
         The axis of the channels, which are then modelled together; -1 for stereo (T, 2).
+    noise : float, sequence of float, or "estimate"
+        Standard deviation of the white noise in the recordings, in their units, or one for each;
+        "estimate" calls `estimate_audio_noise` for each. Relative to the sound, all get the noise
+        of the noisiest: leave out those in which little else is heard.
 
     Returns
     -------
@@ -63,15 +72,18 @@ def sketch_audio(
     Raises
     ------
     TypeError, ValueError, OSError
-        As in `sketch_signals`; a rate below 250 Hz; a recording that is constant.
+        As in `sketch_signals`; a rate below 250 Hz; a recording that is constant, or all noise.
     """
-    bins = frame_bins(rate)
-    opened = _Coefficients(_open_recordings(recordings, channel_axis), bins)
+    bins, noise = frame_bins(rate), as_noise(noise)
+    opened = _open_recordings(recordings, channel_axis)
+    sigmas = _noise_of(opened, noise, float(rate))
+    coefficients = _Coefficients(opened, bins, sigmas)
     axis = None if channel_axis is None else 0
-    signals = Signals(opened, "coefficients", PATCH, axis)
-    settings = PassSettings(m, MAX_DIM, False, DITHER, subsample, effort)
+    signals = Signals(coefficients, "coefficients", PATCH, axis)
+    settings = PassSettings(m, MAX_DIM, False, DITHER, subsample, effort, noise)
+    levels = coefficients.levels() if sigmas.any() else np.zeros(len(coefficients))
     result = sketch_patches(
-        signals, settings, rng, progress, checkpoint, checkpoint_every, float(rate)
+        signals, settings, rng, progress, checkpoint, checkpoint_every, float(rate), levels
     )
     result.channel_axis = channel_axis
     return result
@@ -85,16 +97,17 @@ def learn_audio_prior(
     progress: bool = False,
     *,
     channel_axis: int | None = None,
+    noise: float | Sequence[float] | str = 0.0,
     method: str = "max_entropy",
     subsample: int = SUBSAMPLE,
     effort: SearchEffort | None = None,
     **settings: Any,
 ) -> SignalModel:
-    """Learn a prior of sound from clean recordings, through a sketch of their spectral patches.
+    """Learn a prior of sound from recordings, through a sketch of their spectral patches.
 
     Parameters
     ----------
-    recordings, rate, m, progress, channel_axis, subsample, effort
+    recordings, rate, m, progress, channel_axis, noise, subsample, effort
         As in `sketch_audio`.
     rng : int or numpy.random.Generator, optional
     method, **settings
@@ -120,9 +133,9 @@ def learn_audio_prior(
     >>> fastcl.denoise_audio(model, notes[0], sigma=0.3, rate=8000).shape
     (1000,)
     """
-    check_learning(method, settings)
+    check_learning(method, settings, noise)
     rng = as_generator(rng)
-    fit: dict[str, Any] = {"subsample": subsample, "effort": effort}
+    fit: dict[str, Any] = {"noise": noise, "subsample": subsample, "effort": effort}
     audio_sketch = sketch_audio(
         recordings, rate, m, rng, progress, channel_axis=channel_axis, **fit
     )
@@ -208,39 +221,76 @@ def _open_recordings(recordings: Any, channel_axis: int | None) -> Signals:
         of_numbers = not is_array and len(recordings) and np.ndim(recordings[0]) == 0
         if of_numbers or (is_array and recordings.ndim == n_axes):
             recordings = [recordings]
-    return Signals(recordings, "recordings", 2, channel_axis, 1, _levelled)
+    return Signals(recordings, "recordings", 2, channel_axis, 1, _centred)
 
 
-def _levelled(recording: NDArray, name: str) -> NDArray:
-    """A recording (C, T) with means zero and root mean square 1."""
+def _centred(recording: NDArray, name: str) -> NDArray:
+    """A recording (C, T) with means zero; ValueError if nothing is left."""
     centred = recording - recording.mean(axis=1, keepdims=True)
-    level = np.sqrt(np.mean(np.square(centred)))
-    if not level > 4 * np.finfo(recording.dtype).eps * np.abs(recording).max():
+    if not _level(centred) > 4 * np.finfo(recording.dtype).eps * np.abs(recording).max():
         raise ValueError(f"{name} is constant: there is nothing to learn from silence")
-    return centred / level
+    return centred
+
+
+def _level(centred: NDArray) -> float:
+    """The root mean square of all channels."""
+    return np.sqrt(np.mean(np.square(centred)))
+
+
+def _noise_of(recordings: Signals, noise: Noise, rate: float) -> NDArray:
+    """Standard deviations (n,) of the noise in the recordings, in their units."""
+    if noise != ESTIMATE:
+        return spread(noise, recordings)
+    sigmas = np.zeros(len(recordings))
+    for index in range(len(recordings)):
+        with contextlib.suppress(NoNoise):
+            sigmas[index] = estimate_audio_noise(recordings[index], rate, 0)
+    return sigmas
 
 
 class _Coefficients(Sequence[NDArray]):
     """The coefficients of recordings, twice: the second time in frames half a frame later.
 
     Each is computed when it is asked for; the mono ones are (frames, bins), others have the
-    channels in front.
+    channels in front. The sound without its noise, whose standard deviations are `sigmas`, is
+    scaled to a root mean square of 1.
     """
 
-    def __init__(self, recordings: Signals, bins: int) -> None:
+    def __init__(self, recordings: Signals, bins: int, sigmas: NDArray) -> None:
         self.recordings = recordings
         self.bins = bins
+        self.sigmas = sigmas
         self.is_mono = recordings.channel_axis is None
         channels = () if self.is_mono else (recordings.channels,)
         counts = [frame_count(length, bins) for (length,) in recordings.shapes]
         self.shapes = [(*channels, count, bins) for count in counts for _ in range(2)]
+
+    def levels(self) -> NDArray:
+        """Standard deviations of the noise in all coefficients, which are read."""
+        units = [self._unit(self.recordings[k], k) for k in range(len(self.recordings))]
+        return np.repeat(self.sigmas / units, 2)
+
+    def _unit(self, recording: NDArray, index: int) -> float:
+        """The root mean square of a recording without its noise."""
+        level, sigma = _level(recording), self.sigmas[index]
+        if sigma == 0:
+            return level
+        power = float(level) ** 2 - sigma**2
+        if not power > MIN_LEVEL * sigma**2:
+            raise ValueError(
+                f"{self.recordings.name}[{index}] is all noise: its root mean square is "
+                f"{level:.3g}, and the standard deviation of the noise {sigma:.3g}"
+            )
+        return recording.dtype.type(np.sqrt(power))
 
     def __len__(self) -> int:
         return len(self.shapes)
 
     def __getitem__(self, index: Any) -> Any:
         shift = (index % 2) * (self.bins // 2)
-        coefficients = lapped(self.recordings[index // 2], self.bins, shift)
+        recording = self.recordings[index // 2]
+        unit = recording / self._unit(recording, index // 2)
+        coefficients = lapped(unit, self.bins, shift)
         return coefficients[0] if self.is_mono else coefficients
 
     def describe(self) -> str:

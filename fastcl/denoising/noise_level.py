@@ -17,6 +17,10 @@ MIN_SHARE = 0.01  # of the samples at level 0 or an end of the range, if it is n
 MIN_WINDOWS = 100  # of 3 samples along each axis, from which noise is estimated; else from all
 
 
+class NoNoise(ValueError):
+    """A signal without any noise, whose level was to be estimated."""
+
+
 def estimate_noise(signal: ArrayLike, channel_axis: int | None = None) -> float:
     """Estimate the standard deviation of white Gaussian noise in a signal, such as a photograph.
 
@@ -80,7 +84,7 @@ def _estimate(whole: NDArray) -> float:
         values = values[good]
     sigma = float(np.median(np.abs(values))) / NORMAL_MEDIAN
     if sigma == 0:
-        raise ValueError(f"the {UNITS[whole.ndim]} have no noise to estimate: pass sigma")
+        raise NoNoise(f"the {UNITS[whole.ndim]} have no noise to estimate: pass sigma")
     return sigma
 
 

@@ -23,11 +23,11 @@ from ..validation import (
     as_choice,
     as_count,
     as_generator,
-    as_nonnegative,
     as_positive,
     as_vector,
     check_settings,
 )
+from .noisy_signals import as_noise
 from .patch_sketch import (
     MAX_DIM,
     SUBSAMPLE,
@@ -204,14 +204,14 @@ def learn_patches(
     return _learn_network(patch_sketch, method, n_iter, rng, progress, **settings)
 
 
-def check_learning(method: str, settings: dict[str, Any], noise: float = 0.0) -> None:
+def check_learning(method: str, settings: dict[str, Any], noise: Any = 0.0) -> None:
     """ValueError or TypeError for a method, or a setting of it, that there is none of."""
     as_choice(method, "method", IMAGE_METHODS)
     if method == "max_entropy":
         check_settings(settings, _learn_mixture, max_entropy)
     else:
         check_settings(settings, _learn_network, learn_network, learn)
-        if as_nonnegative(noise, "noise"):
+        if as_noise(noise) != 0:
             raise ValueError(f"method must be 'max_entropy' for noisy signals, got {method!r}")
         if method == "chains":
             check_chains(settings.get("log_scale", "normalised"))
@@ -287,7 +287,7 @@ def learn_signal_prior(
     dim: int = MAX_DIM,
     keep_means: bool = True,
     dither: float = 0.0,
-    noise: float = 0.0,
+    noise: float | Sequence[float] | str = 0.0,
     method: str = "max_entropy",
     subsample: int = SUBSAMPLE,
     effort: SearchEffort | None = None,
@@ -349,7 +349,7 @@ def learn_image_prior(
     *,
     channel_axis: int | None = None,
     dim: int = MAX_DIM,
-    noise: float = 0.0,
+    noise: float | Sequence[float] | str = 0.0,
     method: str = "max_entropy",
     subsample: int = SUBSAMPLE,
     effort: SearchEffort | None = None,

@@ -25,6 +25,7 @@ from ..measures.scale_mixtures import MixtureOfScaleMixtures
 from ..sketching.checkpoint import POINTS_BETWEEN, OtherData, PassState, run_pass
 from ..sketching.sketch import Sketch
 from ..validation import as_count, as_generator, as_nonnegative
+from .noisy_signals import Blur, Noise, as_noise, noise_levels
 
 SUBSAMPLE = 100_000
 MAX_DIM = 48  # axes that are sketched: beyond them patches are nearly Gaussian, of varying size
@@ -52,8 +53,9 @@ class PatchSketch(files.Storable, kind="patch-sketch"):
         of the subsample, those beyond the sketch as its tail. It says how the tail follows from the
         others.
     noise : float
-        Standard deviation of the white noise that the signals have, or zero. Everything above
-        refers to the noisy signals; learning takes the noise out.
+        Standard deviation of the white noise that the signals have, or zero; of sounds in units of
+        the clean ones, scaled to a root mean square of 1. Everything above refers to the noisy
+        signals; learning takes the noise out.
 
     Raises
     ------
@@ -156,7 +158,7 @@ def sketch_signals(
     dim: int = MAX_DIM,
     keep_means: bool = True,
     dither: float = 0.0,
-    noise: float = 0.0,
+    noise: float | Sequence[float] | str = 0.0,
     subsample: int = SUBSAMPLE,
     effort: SearchEffort | None = None,
 ) -> PatchSketch:
@@ -193,9 +195,12 @@ def sketch_signals(
         Whether the mean of every channel of a patch is kept apart, and is not denoised in itself.
     dither : float
         Width of the uniform noise that hides the rounding of the values, such as 1 / 255.
-    noise : float
-        Standard deviation of the white Gaussian noise that the signals have. `learn_patches` then
-        learns the prior of signals without it.
+    noise : float, sequence of float, or "estimate"
+        Standard deviation of the white Gaussian noise that the signals have, or one for each of
+        them: the less noisy ones get more noise until all have the same. "estimate" is for signals
+        of one camera or instrument: the level below which a tenth of the results of
+        `estimate_noise` lie, as fine texture raises the others. `learn_patches` then learns the
+        prior of signals without noise.
     subsample : int
         Approximate number of patches in the subsample.
     effort : SearchEffort, optional
@@ -209,7 +214,7 @@ def sketch_signals(
     ------
     TypeError, ValueError
         No signals; one that is not finite, smaller than a patch, or with other axes or channels
-        than the first; a checkpoint of other signals or settings.
+        than the first; noise that exceeds the signals; a checkpoint of other signals or settings.
     OSError
         A checkpoint that cannot be written.
 
@@ -227,7 +232,7 @@ def sketch_signals(
     PatchTransform(patch=(8,), channels=2, dim=14)
     """
     patch_signals = Signals(signals, "signals", patch, channel_axis)
-    settings = PassSettings(m, dim, keep_means, dither, subsample, effort, noise)
+    settings = PassSettings(m, dim, keep_means, dither, subsample, effort, as_noise(noise))
     return sketch_patches(patch_signals, settings, rng, progress, checkpoint, checkpoint_every)
 
 
@@ -242,7 +247,7 @@ def sketch_images(
     *,
     channel_axis: int | None = None,
     dim: int = MAX_DIM,
-    noise: float = 0.0,
+    noise: float | Sequence[float] | str = 0.0,
     subsample: int = SUBSAMPLE,
     effort: SearchEffort | None = None,
     skip_bad: bool = False,
@@ -284,7 +289,7 @@ def sketch_images(
     Memory as in `sketch_signals`.
     """
     patch = as_patch(patch, 2)
-    settings = PassSettings(m, dim, True, DITHER, subsample, effort, noise)
+    settings = PassSettings(m, dim, True, DITHER, subsample, effort, as_noise(noise))
     opened = _open_images(images, patch, channel_axis, skip_bad)
     return sketch_patches(opened, settings, rng, progress, checkpoint, checkpoint_every)
 
@@ -298,7 +303,7 @@ class PassSettings(NamedTuple):
     dither: float
     subsample: int
     effort: SearchEffort | None
-    noise: float = 0.0
+    noise: Noise = 0.0
 
     def check(self) -> None:
         """TypeError or ValueError for a setting that makes no sense."""
@@ -306,7 +311,6 @@ class PassSettings(NamedTuple):
             as_count(getattr(self, name), name)
         if not (np.ndim(self.dither) == 0 and 0 <= self.dither < np.inf):
             raise ValueError(f"dither must be a number, not negative, got {self.dither!r}")
-        as_nonnegative(self.noise, "noise")
         if self.effort is not None and not isinstance(self.effort, SearchEffort):
             raise TypeError(f"effort must be a fastcl.SearchEffort, got {self.effort!r}")
 
@@ -328,27 +332,33 @@ def sketch_patches(
     checkpoint: files.PathLike | None = None,
     checkpoint_every: int = POINTS_BETWEEN,
     rate: float | None = None,
+    levels: NDArray | None = None,
 ) -> PatchSketch:
-    """The `PatchSketch` of checked signals; `rate` is that of sounds, in samples per second."""
+    """The `PatchSketch` of checked signals; `rate` is that of sounds, in samples per second.
+
+    `levels` (n,) are those of the noise in the signals, if they do not follow from the settings.
+    """
     settings.check()
     checkpoint_every = as_count(checkpoint_every, "checkpoint_every")
     source = Patches(signals)
     is_repeatable = rng is not None
     rng = as_generator(rng)
     seed = int(rng.integers(2**63))
+    levels = noise_levels(settings.noise, signals) if levels is None else levels
+    blur = Blur(settings.dither, levels)
     result = state = None
     if checkpoint is not None:
         words = f" {settings.describe(seed if is_repeatable else None)}"
         state = PassState(source.describe() + words, seed=seed)
         result = _resumed(checkpoint, source.describe(), state.data)
     if result is None:
-        result = _fitted(signals, settings, rng, progress, rate)
+        result = _fitted(signals, settings, blur, rng, progress, rate)
         result.sketch.pass_state = state
         if checkpoint is not None:  # the fit may take longer than the pass
             result.save(checkpoint)
     if result.sketch.pass_state is not None:
         seed = result.sketch.pass_state.seed
-    source.prepare = _coordinates(result, settings.dither, seed)
+    source.prepare = _coordinates(result, blur, seed)
     run_pass(
         result.sketch,
         source,
@@ -395,20 +405,27 @@ def _resumed(checkpoint: files.PathLike, signals: str, data: str) -> PatchSketch
 def _fitted(
     signals: Signals,
     settings: PassSettings,
+    blur: Blur,
     rng: np.random.Generator,
     progress: bool,
     rate: float | None,
 ) -> PatchSketch:
     """Everything that is fitted on a subsample, with an empty sketch."""
-    sample = rng.permutation(_random_patches(signals, settings.subsample, rng))
+    sample = rng.permutation(_random_patches(signals, settings.subsample, blur, rng))
+    std = float(sample.std(dtype=np.float64))
+    if blur.noise > std:
+        raise ValueError(
+            f"noise of {blur.noise:.3g} is more than the standard deviation of the {signals.name}, "
+            f"{std:.3g}: give it in their units"
+        )
     transform = PatchTransform.fit(
-        _dither(sample, settings.dither, rng),
+        blur.dither(sample, rng),
         signals.patch,
         settings.dim,
         signals.channels,
         settings.keep_means,
     )
-    white = transform.with_dim().whiten(_dither(sample, settings.dither, rng))
+    white = transform.with_dim().whiten(blur.dither(sample, rng))
     n_tail = white.shape[1] - transform.dim
     pilot = None
     if n_tail:
@@ -423,34 +440,37 @@ def _fitted(
     sketch = Sketch(omega)
     sketch.domain = normal
     layout = signals.channel_axis, rate
-    return PatchSketch(transform, reference, sketch, *layout, pilot, settings.noise)
+    return PatchSketch(transform, reference, sketch, *layout, pilot, blur.noise)
 
 
 def _coordinates(
-    fitted: PatchSketch, dither: float, seed: int
+    fitted: PatchSketch, blur: Blur, seed: int
 ) -> Callable[[int], Callable[[NDArray], NDArray]]:
     """For the index of a signal, the function from its patches to the coordinates of the sketch.
 
-    The dither of a signal depends on the seed and the index alone, so that a pass can resume.
+    What is added to a signal depends on the seed and the index alone, so that a pass can resume.
     """
 
     transform = fitted.transform
     scale_mixture = fitted.scale_mixture
 
     def prepare(index: int) -> Callable[[NDArray], NDArray]:
-        noise = np.random.default_rng([seed, index])
+        rng = np.random.default_rng([seed, index])
 
         def to_coordinates(patches: NDArray) -> NDArray:
-            dithered = _dither(patches.astype(np.float32), dither, noise)
-            return scale_mixture.gaussianise(transform.whiten(dithered))
+            noisy = blur.dither(blur.even(patches.astype(np.float32), index, rng), rng)
+            return scale_mixture.gaussianise(transform.whiten(noisy))
 
         return to_coordinates
 
     return prepare
 
 
-def _random_patches(signals: Signals, n: int, rng: np.random.Generator) -> NDArray:
-    """About n flat patches, from every signal in proportion to its number of patches."""
+def _random_patches(signals: Signals, n: int, blur: Blur, rng: np.random.Generator) -> NDArray:
+    """About n flat patches, from every signal in proportion to its number of patches.
+
+    All have the same noise.
+    """
     patch = signals.patch
     totals = [math.prod(position_counts(shape, patch)) for shape in signals.shapes]
     counts = np.array(totals, np.float64)
@@ -463,13 +483,5 @@ def _random_patches(signals: Signals, n: int, rng: np.random.Generator) -> NDArr
         places: list[Any] = [slice(None)]
         places += [rng.integers(size, size=count) for size in windows.shape[1 : signal.ndim]]
         chosen = np.moveaxis(windows[tuple(places)], 0, 1)  # (count, C, *patch)
-        sample.append(chosen.reshape(count, -1).astype(np.float32))
+        sample.append(blur.even(chosen.reshape(count, -1).astype(np.float32), index, rng))
     return np.concatenate(sample)
-
-
-def _dither(patches: NDArray, width: float, rng: np.random.Generator) -> NDArray:
-    """Patches with uniform noise of this width added, as float32."""
-    if width == 0:
-        return patches
-    noise = rng.random(patches.shape, dtype=np.float32) - np.float32(0.5)
-    return patches + noise * np.float32(width)

@@ -19,7 +19,7 @@ from ..data.patches import patch_counts
 from ..data.signals import as_signal
 from ..validation import as_positive
 from .lapped import choose_bins, lapped, unlapped
-from .noise_level import NoiseLevel, in_runs
+from .noise_level import NoiseLevel, NoNoise, in_runs
 from .similar import Search, dtype_for_groups, refine
 from .splitting import Splitting
 
@@ -120,7 +120,7 @@ def estimate_audio_noise(signal: ArrayLike, rate: float, channel_axis: int | Non
     bins = frame_bins(rate)
     variances = [_quiet_variance(channel, bins) for channel in sound]
     if not np.all(variances):
-        raise ValueError("the sound has no noise to estimate: pass sigma")
+        raise NoNoise("the sound has no noise to estimate: pass sigma")
     return float(np.sqrt(np.mean(variances)))
 
 

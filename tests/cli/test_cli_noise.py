@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from commands import as_levels, run
 from pictures import do_little, photograph
+from scipy.io import wavfile
 
 import fastcl
 from fastcl.data.datasets import make_spiral
@@ -46,6 +47,42 @@ def test_photographs_are_sketched_with_their_noise_in_grey_levels(tmp_path, rng)
     assert fastcl.load(tmp_path / "s.npz").noise == pytest.approx(10 / 255)
     assert run(tmp_path, "learn s.npz -o model.npz --iterations 5 --points 100") == 0
     assert run(tmp_path, "learn s.npz -o model.npz --method unbiased") == 2
+
+
+def test_noise_of_photographs_is_estimated_in_grey_levels(tmp_path, rng, capsys):
+    (tmp_path / "noisy").mkdir()
+    for seed in range(3):
+        smooth = np.linspace(0.2, 0.8, 60)[:, None] * np.ones(50)
+        noisy = smooth + (10 + 3 * seed) / 255 * rng.standard_normal(smooth.shape)
+        iio.imwrite(tmp_path / "noisy" / f"{seed}.png", as_levels(noisy))
+    assert run(tmp_path, "sketch noisy -o s.npz --patch 4 -m 20 --noise estimate") == 0
+    noise = 255 * fastcl.load(tmp_path / "s.npz").noise
+    assert 9.5 < noise < 11.5
+    assert f"estimated noise: {noise:.3g}\n" in capsys.readouterr().out
+    assert run(tmp_path, "sketch noisy -o s.npz --patch 4 -m 20 --noise 0.1") == 0
+    assert "did you mean 25.5?" in capsys.readouterr().err
+
+
+def test_noise_of_sounds_is_given_or_estimated(tmp_path, rng, capsys):
+    (tmp_path / "sounds").mkdir()
+    tone = np.sin(np.linspace(0, 3000, 8000)) * (np.arange(8000) % 2000 < 1000)
+    for index in range(2):
+        noisy = 0.5 * tone + 0.05 * rng.standard_normal(8000)
+        wavfile.write(tmp_path / "sounds" / f"{index}.wav", 8000, noisy.astype(np.float32))
+    expected = 0.05 / np.sqrt(np.mean((0.5 * tone) ** 2))
+    for noise in ("0.05", "estimate"):
+        assert run(tmp_path, f"sketch sounds -o s.npz -m 20 --noise {noise}") == 0
+        assert fastcl.load(tmp_path / "s.npz").noise == pytest.approx(expected, rel=0.1)
+    assert "of the level of the sounds" in capsys.readouterr().out
+
+
+def test_noise_of_rows_cannot_be_estimated(tmp_path, capsys):
+    np.save(tmp_path / "x.npy", make_spiral(500, rng=0))
+    assert run(tmp_path, "sketch x.npy -o s.npz -m 20 --noise estimate") == 2
+    assert "--noise estimate is for a folder of signals" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run(tmp_path, "sketch x.npy -o s.npz -m 20 --noise some")
+    assert "--noise: 'some' is neither a number nor 'estimate'" in capsys.readouterr().err
 
 
 def test_columns_of_any_units_have_a_gaussian_near_them(tmp_path, rng):

@@ -297,3 +297,67 @@ def test_settings_are_checked_before_the_recordings_are_read(monkeypatch):
     monkeypatch.setattr(audio, "sketch_patches", lambda *given: pytest.fail("sketched"))
     with pytest.raises(TypeError, match="n_iters"):
         fastcl.learn_audio_prior([tones(1)], RATE, n_iters=1)
+
+
+# ---- learned from noisy recordings ---------------------------------------------------------------
+
+
+def noisy_melodies():
+    """Three noisy recordings in different units, and the standard deviations of their noise."""
+    sigmas = np.array([0.05, 0.015, 0.2])
+    sounds = [tones(1), 0.3 * tones(2, 5001), 4 * tones(3)]
+    return [with_noise(*pair, seed=9) for pair in zip(sounds, sigmas, strict=True)], sigmas
+
+
+def test_a_prior_of_noisy_recordings_is_that_of_clean_ones():
+    noisy, sigmas = noisy_melodies()
+    settings = QUICK | {"n_components": 6, "rng": 0}
+    models = {
+        name: fastcl.learn_audio_prior(noisy, RATE, noise=noise, **settings)
+        for name, noise in (("known", sigmas), ("estimated", "estimate"), ("as they are", 0.0))
+    }
+    clean = tones(9)
+    sigma = 0.02
+    scores = {
+        name: ratio(clean, model(with_noise(clean, sigma), sigma, second_stage=False))
+        for name, model in models.items()
+    }
+    assert scores["known"] > scores["as they are"] + 0.3
+    assert scores["estimated"] > scores["as they are"] + 0.3
+
+
+def test_recordings_are_scaled_by_their_level_without_the_noise():
+    noisy, sigmas = noisy_melodies()
+    sketch = fastcl.sketch_audio(noisy, RATE, noise=sigmas, **FEW)
+    clean = [np.sqrt(np.var(y) - s**2) for y, s in zip(noisy, sigmas, strict=True)]
+    # That of the noisiest, relative to its level.
+    assert sketch.noise == pytest.approx(max(sigmas / clean), rel=1e-6)
+    for factors in ([5.0, 0.1, 1.0], [1.0, 1.0, 100.0]):
+        scaled = [factor * y for factor, y in zip(factors, noisy, strict=True)]
+        again = fastcl.sketch_audio(scaled, RATE, noise=sigmas * factors, **FEW)
+        np.testing.assert_allclose(again.sketch.values, sketch.sketch.values, atol=1e-3)
+
+
+def test_noise_of_stereo_recordings_is_estimated(rng):
+    stereo = np.stack([tones(1), 0.5 * tones(1)], axis=-1)
+    noisy = stereo + 0.05 * rng.standard_normal(stereo.shape)
+    sketch = fastcl.sketch_audio([noisy], RATE, noise="estimate", channel_axis=-1, **FEW)
+    assert sketch.noise == pytest.approx(0.05 / np.sqrt(np.mean(stereo**2)), rel=0.1)
+    clicks = np.zeros(6000)
+    clicks[1000::2000] = 1
+    assert fastcl.sketch_audio([clicks, tones(1)], RATE, noise="estimate", **FEW).noise < 0.01
+
+
+@pytest.mark.parametrize(
+    ("noise", "message"),
+    [
+        ([0.1] * 3, "noise must be one number, or one for each of 2 recordings, got 3"),
+        (-1.0, "noise must be zero or above"),
+        ([0.1, 0.5], r"recordings\[1\] is all noise: its root mean square is 0.2"),
+    ],
+)
+def test_bad_noise_of_recordings_is_named(noise, message):
+    with pytest.raises(ValueError, match=message):
+        fastcl.sketch_audio([tones(1), tones(2)], RATE, noise=noise, **FEW)
+    with pytest.raises(ValueError, match="method must be 'max_entropy' for noisy signals"):
+        fastcl.learn_audio_prior([tones(1)], RATE, noise=0.1, method="unbiased")

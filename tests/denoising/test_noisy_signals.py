@@ -5,6 +5,7 @@ import pytest
 from pictures import MIN_SEARCH
 
 import fastcl
+from fastcl.data.patches import extract_patches
 from fastcl.measures.scale_mixture_noise import maximise_without_noise, noisy_responsibilities
 from fastcl.measures.scale_mixtures import MixtureOfScaleMixtures
 
@@ -161,7 +162,7 @@ def test_axes_beyond_the_sketch_lose_their_noise(rng):
     model = fastcl.learn_signal_prior(noisy, noise=SIGMA, **settings)
     assert model.prior.dim == 15
     assert model.prior.head_dim == 8
-    patches = np.concatenate([fastcl.data.patches.extract_patches(i[None], (4, 4)) for i in clean])
+    patches = np.concatenate([extract_patches(i[None], (4, 4)) for i in clean])
     expected = model.transform.whiten(patches).var(axis=0)
     mixture = model.prior
     found = np.einsum("t,tii->i", mixture.term_weights, mixture.term_covariances)
@@ -171,7 +172,90 @@ def test_axes_beyond_the_sketch_lose_their_noise(rng):
     assert (noise[8:] > 0.5).any()
 
 
-@pytest.mark.parametrize("noise", [-0.1, np.nan, np.inf])
-def test_bad_noise_of_signals_is_named(noise):
-    with pytest.raises(ValueError, match="noise must be zero or above"):
+def test_signals_with_different_noise_get_that_of_the_noisiest(rng):
+    clean = waves(rng, 4)
+    levels = [0.02, 0.0, 0.1, 0.05]
+    noisy = [i + s * rng.standard_normal(i.shape) for i, s in zip(clean, levels, strict=True)]
+    sketch = fastcl.sketch_images(noisy, noise=levels, **QUICK)
+    assert sketch.noise == 0.1
+    even = [image + 0.1 * rng.standard_normal(image.shape) for image in clean]
+    expected = fastcl.Sketch(sketch.sketch.omega)
+    for image in even:
+        patches = extract_patches(image.astype(np.float32)[None], (4, 4))
+        patches += (rng.random(patches.shape, np.float32) - np.float32(0.5)) / 255
+        expected.update(sketch.scale_mixture.gaussianise(sketch.transform.whiten(patches)))
+    # Both have noise of their own: a moment of 34,000 patches, which overlap, errs by 0.02 or so.
+    np.testing.assert_allclose(sketch.sketch.values, expected.values, atol=0.05)
+    uneven = fastcl.sketch_images(noisy, noise=0.1, **QUICK)
+    assert np.abs(uneven.sketch.values - sketch.sketch.values).max() > 0.05
+
+
+def test_a_pass_over_signals_with_different_noise_resumes(tmp_path, rng):
+    images = [image + 0.1 for image in waves(rng, 3, (30, 30))]
+    settings = QUICK | {"noise": [0.05, 0.1, 0.0]}
+    unbroken = fastcl.sketch_images(images, **settings)
+    settings |= {"checkpoint": tmp_path / "s.npz", "checkpoint_every": 500}
+    opened = Stopping(images, 1)
+    with pytest.raises(KeyboardInterrupt):
+        fastcl.sketch_images(opened, **settings)
+    assert 0 < fastcl.load(tmp_path / "s.npz").sketch.count < unbroken.sketch.count
+    opened.left = np.inf
+    resumed = fastcl.sketch_images(opened, **settings)
+    np.testing.assert_array_equal(resumed.sketch.values, unbroken.sketch.values)
+    assert resumed.noise == unbroken.noise == 0.1
+    with pytest.raises(ValueError, match="belongs to other settings"):
+        fastcl.sketch_images(opened, **settings | {"noise": 0.1})
+
+
+class Stopping:
+    """Images that are interrupted when the last one is opened for the third time."""
+
+    def __init__(self, images, left):
+        self.images = images
+        self.shapes = [image.shape for image in images]
+        self.left = left
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        if index == len(self) - 1:
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+        return self.images[index]
+
+    def describe(self):
+        return "images"
+
+
+def test_noise_is_estimated_from_the_signals_with_the_least_texture(rng):
+    smooth = waves(rng, 5)
+    rough = [image + 0.05 * rng.standard_normal(image.shape) for image in waves(rng, 5)]
+    noisy = [image + 0.08 * rng.standard_normal(image.shape) for image in smooth + rough]
+    sketch = fastcl.sketch_images(noisy, noise="estimate", **QUICK)
+    assert sketch.noise == pytest.approx(0.08, rel=0.1)
+    # Without noise and texture in half of them, nothing is taken out.
+    ramp = np.add.outer(np.arange(96), np.arange(96)) / 256
+    assert fastcl.sketch_images([ramp, *noisy[:5]], noise="estimate", **QUICK).noise < 0.08
+    assert fastcl.sketch_images([ramp] * 5 + noisy[:5], noise="estimate", **QUICK).noise == 0
+
+
+@pytest.mark.parametrize(
+    ("noise", "error", "message"),
+    [
+        (-0.1, ValueError, "noise must be zero or above"),
+        (np.nan, ValueError, "noise must be zero or above"),
+        (np.inf, ValueError, "noise must be zero or above"),
+        ([0.1, -0.1], ValueError, "noise must be zero or above for all signals, got -0.1"),
+        ([0.1, np.nan], ValueError, "noise holds NaN or infinity"),
+        ([0.1, 0.1], ValueError, "noise must be one number, or one for each of 1 images, got 2"),
+        ([[0.1]], ValueError, "noise must have shape"),
+        ("guess", ValueError, "noise must be a number, one per signal, or 'estimate', got 'guess'"),
+        (None, TypeError, "noise must be a number"),
+        (10, ValueError, "noise of 10 is more than the standard deviation of the images, 0.2"),
+    ],
+)
+def test_bad_noise_of_signals_is_named(noise, error, message):
+    with pytest.raises(error, match=message):
         fastcl.sketch_images(waves(np.random.default_rng(0), 1, (20, 20)), noise=noise, **QUICK)

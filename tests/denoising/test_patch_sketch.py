@@ -11,6 +11,7 @@ from fastcl.data import patches
 from fastcl.data.patches import extract_patches
 from fastcl.data.signals import Signals
 from fastcl.denoising import patch_sketch
+from fastcl.denoising.noisy_signals import Blur
 from fastcl.learning import adaptive
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -71,7 +72,7 @@ def test_sketch_does_not_depend_on_the_bands(small_fit, monkeypatch):
 
 def test_dither_is_uniform_over_one_grey_level():
     grey = np.full((200, 100), 0.5, np.float32)
-    dithered = patch_sketch._dither(grey, 1 / 255, np.random.default_rng(0)) - 0.5
+    dithered = Blur(1 / 255, [0.0]).dither(grey, np.random.default_rng(0)) - 0.5
     assert dithered.dtype == np.float32
     assert np.abs(dithered).max() <= 0.5 / 255 + 1e-7
     # 20000 draws: the mean is within five standard errors, and so is the variance (kurtosis 9/5).
@@ -94,7 +95,8 @@ def test_random_patches_are_patches_from_every_image():
 
     def draw(images):
         rng = np.random.default_rng(0)
-        return patch_sketch._random_patches(Signals(images, "images", 4), 300, rng)
+        signals, blur = Signals(images, "images", 4), Blur(0.0, np.zeros(len(images)))
+        return patch_sketch._random_patches(signals, 300, blur, rng)
 
     sample = draw(flat)
     assert sample.shape[1] == 16
