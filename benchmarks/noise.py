@@ -1,6 +1,6 @@
 """Learning from noisy data, against clean data and the noisy data as they are.
 
-    python benchmarks/noise.py [TRAIN_DIR TEST_DIR] [--only vectors|photographs] [--quick]
+    python benchmarks/noise.py [TRAIN_DIR TEST_DIR] [--sounds DIR] [--only PART] [--quick]
 
 Vectors: the spiral, whose own thickness is 0.02, with Gaussian noise; m = 500. Held-out nats of
 clean points, by quadrature, of the network that learns from the clean sketch, from that of the
@@ -11,8 +11,11 @@ interpolation, next to what theory says: with n points moments are resolved up t
 sqrt(2 log(0.05 sqrt(n))) standard deviations of the noise, so the noise that n points bear is in
 proportion to that number.
 
-Photographs: priors of TRAIN_DIR, clean and with Gaussian noise, with the noise known to the fit and
-as they are; PSNR on TEST_DIR at --sigma, of the first stage alone and by default.
+Photographs: priors of TRAIN_DIR, clean and with Gaussian noise, with the noise known to the fit,
+estimated, and as they are; PSNR on TEST_DIR at --sigma, of the first stage alone and by default.
+
+Sound: the same for the WAV files of --sounds, scaled to a largest sample of 1, of which every fifth
+is held out; signal-to-noise ratios in dB at three levels of noise.
 """
 
 from pathlib import Path
@@ -24,9 +27,10 @@ import numpy as np
 from command import new_parser, stop
 from denoisers import add_noise
 from skimage.metrics import peak_signal_noise_ratio
+from sound import read_all
 
 import fastcl
-from fastcl.cli.demo import normalised_log_likelihood
+from fastcl.cli.demo import normalised_log_likelihood, signal_to_noise
 from fastcl.data.datasets import make_spiral
 from fastcl.data.readers import ImageFolder
 from fastcl.data.signals import as_photograph
@@ -41,6 +45,9 @@ COUNTS = {10**4: (0.02, 0.03, 0.05, 0.07), 10**6: (0.07, 0.1, 0.14), 10**8: (0.1
 BORNE = 0.1  # nats
 CHUNK = 1_000_000
 PHOTOGRAPH_NOISES = (10, 25)
+SOUND_NOISES = (0.02, 0.05, 0.1)
+SOUND_SIGMAS = (0.02, 0.05, 0.1)
+QUICK = {"n_iter": 2, "n_components": 3, "n_samples": 2000}
 
 
 def spiral_chunks(n, noise):
@@ -122,7 +129,7 @@ def compare_vectors(quick):
 
 def compare_photographs(train, test, sigma, quick):
     images, held_out = read(train, 3 if quick else None), read(test, 1 if quick else None)
-    settings = {"m": 100, "n_iter": 2, "n_components": 3, "n_samples": 2000} if quick else {}
+    settings = {"m": 100, **QUICK} if quick else {}
     print(f"\n{len(images)} photographs, tested on {len(held_out)} at sigma {sigma:g}; PSNR in dB")
     print(f"{'learned from':30}{'first stage':>12}{'default':>9}")
 
@@ -141,9 +148,46 @@ def compare_photographs(train, test, sigma, quick):
     for level in PHOTOGRAPH_NOISES[:1] if quick else PHOTOGRAPH_NOISES:
         noise, rng = level / 255, np.random.default_rng(1)
         noisy = [image + noise * rng.standard_normal(image.shape) for image in images]
-        for name, given in (("known", noise), ("as they are", 0.0)):
+        for name, given in ways(noise):
             model = fastcl.learn_image_prior(noisy, rng=0, noise=given, **settings)
             report(f"noise of {level}, {name}", model)
+
+
+def ways(noise):
+    """Pairs (what is known of the noise, the argument that says so)."""
+    return (("known", noise), ("estimated", "estimate"), ("as they are", 0.0))
+
+
+def compare_sounds(folder, quick):
+    files = sorted(Path(folder).glob("*.wav"))[: 10 if quick else None]
+    rate, sounds = read_all([file for k, file in enumerate(files) if k % 5])
+    _, held_out = read_all(files[::5])
+    settings = {"m": 50, **QUICK} if quick else {}
+    seconds = sum(map(len, sounds)) / rate
+    print(f"\n{len(sounds)} sounds, {seconds:.0f} s, tested on {len(held_out)}; SNR in dB of the")
+    print("first stage and by default, at sigma " + " and ".join(f"{s:g}" for s in SOUND_SIGMAS))
+
+    def report(name, model):
+        words = f"{name:30}"
+        for sigma in SOUND_SIGMAS:
+            scores = []
+            for second_stage in (False, True):
+                found = []
+                for k, clean in enumerate(held_out):
+                    noisy = clean + sigma * np.random.default_rng(k).standard_normal(len(clean))
+                    estimate = model(noisy, sigma, second_stage=second_stage)
+                    found.append(signal_to_noise(clean, estimate))
+                scores.append(np.mean(found))
+            words += f"{scores[0]:>10.2f} {scores[1]:>6.2f}"
+        print(words, flush=True)
+
+    report("clean", fastcl.learn_audio_prior(sounds, rate, rng=0, **settings))
+    for noise in SOUND_NOISES[:1] if quick else SOUND_NOISES:
+        rng = np.random.default_rng(1)
+        noisy = [sound + noise * rng.standard_normal(len(sound)) for sound in sounds]
+        for name, given in ways(noise):
+            model = fastcl.learn_audio_prior(noisy, rate, rng=0, noise=given, **settings)
+            report(f"noise of {noise:g}, {name}", model)
 
 
 def read(folder, most):
@@ -157,16 +201,21 @@ def main():
     parser = new_parser(__doc__)
     parser.add_argument("train", metavar="TRAIN_DIR", type=Path, nargs="?")
     parser.add_argument("test", metavar="TEST_DIR", type=Path, nargs="?")
-    parser.add_argument("--only", choices=("vectors", "photographs"))
+    parser.add_argument("--sounds", metavar="DIR", type=Path)
+    parser.add_argument("--only", choices=("vectors", "photographs", "sounds"))
     parser.add_argument("--sigma", type=float, default=25.0, help="of the test (%(default)s)")
     options = parser.parse_args()
     if options.only == "photographs" and options.test is None:
         stop("--only photographs needs TRAIN_DIR and TEST_DIR")
+    if options.only == "sounds" and options.sounds is None:
+        stop("--only sounds needs --sounds DIR")
     print(machine())
-    if options.only != "photographs":
+    if options.only in (None, "vectors"):
         compare_vectors(options.quick)
-    if options.only != "vectors" and options.test is not None:
+    if options.only in (None, "photographs") and options.test is not None:
         compare_photographs(options.train, options.test, options.sigma, options.quick)
+    if options.only in (None, "sounds") and options.sounds is not None:
+        compare_sounds(options.sounds, options.quick)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Grey photographs: fastcl against other denoisers, on the images of any folder, at equal noise.
 
     python benchmarks/photographs.py TRAIN_DIR TEST_DIR [--model MODEL.npz] [--rivals NLM BM3D ...]
-                                     [--out DIR] [--sigmas 15 25 50] [--quick]
+                                     [--out DIR] [--sigmas 15 25 50] [--chains] [--quick]
 
 Sketches TRAIN_DIR and learns a prior from nothing but the file of the sketch; prints sizes and
-seconds. With --model, that prior is taken instead, and nothing is sketched.
+seconds. With --model, that prior is taken instead, and nothing is sketched. With --chains, a
+network learns from the same sketch by the method "chains", and denoises, too: by posterior means
+and MAP estimates in the first stage, and in both stages.
 
 Then, for every sigma (on the 0..255 scale), the PSNR of every image of TEST_DIR by every method,
 and mean PSNR, mean SSIM (of scikit-image) and seconds per megapixel of every method. The noise is
@@ -51,7 +53,7 @@ from timing import PAUSE, machine  # before NumPy
 
 # isort: split
 import numpy as np
-from command import new_parser, require
+from command import new_parser, require, stop
 from denoisers import (
     NLM_FACTORS,
     OPENCV_FACTORS,
@@ -83,6 +85,11 @@ FASTCL = {  # settings of denoise_image
     "fastcl": {},
     "fastcl, best": {"effort": "best"},
 }
+NETWORK = {  # the same, with a network
+    "chains, mean": {"second_stage": False, "n_samples": 8},
+    "chains, MAP": {"second_stage": False, "estimator": "map", "n_iter": 15},
+    "chains": {"n_samples": 8},
+}
 CORNER = 64  # pixels along each side of what is denoised before anything is timed
 SIGMA = 25  # of the picture, the sizes and the kernel
 SIZES = {(512, 512): 5, (3000, 4000): 1}  # -> runs
@@ -97,6 +104,7 @@ QUICK = {
     "mixture": {"components": 20, "sample": 20_000, "n_iter": 8},
     "sketch": {"patch": 3, "m": 100},
     "learn": {"n_iter": 20, "n_components": 4},
+    "chains": {"n_iter": 20, "n_points": 200},
 }
 
 
@@ -110,8 +118,12 @@ def parse_options():
         "--network-seconds", type=float, default=240, help="of training (%(default)s)"
     )
     parser.add_argument("--sigmas", type=float, nargs="+", default=[15, 25, 50])
+    parser.add_argument("--chains", action="store_true", help="denoise by a network, too")
     parser.add_argument("--out", type=Path, default="fastcl-bench", help="folder (%(default)s)")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.model and options.chains:
+        stop("--chains learns from the sketch, of which --model has none: leave one out")
+    return options
 
 
 def main():
@@ -119,26 +131,32 @@ def main():
     require("skimage")
     print(machine())
     train, test = image_files(options.train), image_files(options.test)
-    mixture, sketching, learning, sizes = {}, {}, {}, SIZES
+    mixture, sketching, learning, chains, sizes = {}, {}, {}, {}, SIZES
     if options.quick:
         train, test = train[: QUICK["train"]], test[: QUICK["test"]]
         options.sigmas, options.network_seconds = [SIGMA], QUICK["network_seconds"]
         mixture, sketching, learning = (QUICK[key] for key in ("mixture", "sketch", "learn"))
-        sizes = QUICK["sizes"]
+        chains, sizes = QUICK["chains"], QUICK["sizes"]
     photographs = [read_image(path, grey=True) for path in train]
     clean = {path.name: read_image(path, grey=True) for path in test}
     if options.quick:
         clean = {name: image[QUICK["part"], QUICK["part"]] for name, image in clean.items()}
+    network = None
     if options.model:
         model = fastcl.load_prior(options.model)
     else:
         file_bytes = sum(path.stat().st_size for path in train)
-        model = learn_fastcl(photographs, file_bytes, sketching, learning)
+        patch_sketch = sketch_fastcl(photographs, file_bytes, sketching)
+        model = learn_fastcl(patch_sketch, "max_entropy", learning)
+        if options.chains:
+            network = learn_fastcl(patch_sketch, "chains", chains)
     print(model)
     methods = {"noisy": lambda noisy, sigma: noisy}
     methods |= find_rivals(options.rivals, photographs, mixture, options.network_seconds)
     for name, settings in FASTCL.items():
         methods[name] = partial(fastcl.denoise_image, model, **settings)
+    for name, settings in NETWORK.items() if network else ():
+        methods[name] = partial(fastcl.denoise_image, network, **settings)
     options.out.mkdir(parents=True, exist_ok=True)
     pictured = min(options.sigmas, key=lambda sigma: abs(sigma - SIGMA))
     image = next(iter(clean.values()))
@@ -150,30 +168,31 @@ def main():
     report_kernel(model, filled(image, *min(sizes)), SIGMA / 255)
 
 
-def learn_fastcl(photographs, file_bytes, sketching, learning):
-    """The image model, learned from nothing but the file of the sketch; prints sizes and seconds.
-
-    `sketching` and `learning` are settings of the two calls, empty for the defaults.
-    """
+def sketch_fastcl(photographs, file_bytes, settings):
+    """The sketch of the photographs, as its file has it; prints sizes and seconds."""
     start = time.perf_counter()
-    patch_sketch = fastcl.sketch_images(photographs, rng=0, **sketching)
-    sketched = time.perf_counter()
+    patch_sketch = fastcl.sketch_images(photographs, rng=0, **settings)
+    seconds = time.perf_counter() - start
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "sketch.npz"
         patch_sketch.save(path)
         sketch_bytes, patch_sketch = path.stat().st_size, fastcl.load(path)
-    loaded = time.perf_counter()
-    model = fastcl.learn_patches(patch_sketch, rng=0, **learning)
-    learned = time.perf_counter()
     pixels = sum(photograph.size for photograph in photographs)
     moment_bytes = patch_sketch.sketch.values.nbytes
     print(
         f"{len(photographs)} photographs: {file_bytes / 2**20:.2f} MiB of files, "
         f"{pixels / 2**20:.2f} MiB as 8-bit pixels\n"
         f"their sketch: {sketch_bytes / 2**20:.2f} MiB as a file, of which moments "
-        f"{moment_bytes / 2**20:.2f} MiB"
+        f"{moment_bytes / 2**20:.2f} MiB, in {seconds:.1f} s"
     )
-    print(f"fastcl: sketch {sketched - start:.1f} s, learn {learned - loaded:.1f} s")
+    return patch_sketch
+
+
+def learn_fastcl(patch_sketch, method, settings):
+    """The image model, learned from nothing but the sketch; prints the seconds."""
+    start = time.perf_counter()
+    model = fastcl.learn_patches(patch_sketch, method, rng=0, **settings)
+    print(f"fastcl by {method}: {time.perf_counter() - start:.1f} s")
     return model
 
 
