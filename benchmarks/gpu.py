@@ -198,11 +198,11 @@ class TorchDeviceStep(TorchStep):
         self.low = self.low.cuda()
         self.side = self.side.cuda()
         self.optimizer = torch.optim.Adam(self.parameters, lr=1e-3, capturable=True, fused=True)
-        self.loss = self.surrogate
+        self.loss = self.value
         if compiled:
             # Otherwise torch gives up on compiling the same code for new sizes again and again.
             torch.compiler.reset()
-            self.loss = torch.compile(self.surrogate, dynamic=False)  # for these sizes only
+            self.loss = torch.compile(self.value, dynamic=False)  # for these sizes only
 
     def move(self, parameter):
         return parameter.detach().cuda().requires_grad_()
@@ -213,7 +213,7 @@ class TorchDeviceStep(TorchStep):
 
     def step(self, count):
         self.optimizer.zero_grad(set_to_none=False)
-        self.loss(self.sample(count))[0].backward()
+        self.loss(self.sample(count)).backward()
         self.optimizer.step()
 
     def capture(self, count):

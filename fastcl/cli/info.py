@@ -27,7 +27,7 @@ from ..priors.max_entropy import MaxEntropyPrior
 from ..sketching.checkpoint import PassState
 from ..sketching.sketch import Sketch
 from .signals import KINDS as SIGNALS
-from .signals import axes_of
+from .signals import axes_of, noise_in_words
 
 Lines = list[tuple[str, object]]  # (name, what is said about it)
 
@@ -125,7 +125,7 @@ def _signals(kept: PatchSketch | SignalModel) -> Lines:
 def _(patch_sketch: PatchSketch) -> Lines:
     lines = _signals(patch_sketch)
     if patch_sketch.noise:
-        lines.append(("noise in them", f"standard deviation {patch_sketch.noise:g}"))
+        lines.append(("noise in them", f"standard deviation {noise_in_words(patch_sketch)}"))
     lines += about(patch_sketch.sketch)[:-1]
     made = "fastcl sketch of a folder, or sketch_signals"
     state = patch_sketch.sketch.pass_state

@@ -41,10 +41,17 @@ def sketch_folder(options: Namespace, source: Path, checkpoint: Path) -> PatchSk
     """The sketch of the patches of a folder of signals, which resumes from the checkpoint."""
     result = _sketch_folder(options, source, checkpoint)
     if options.noise == ESTIMATE:
-        scale = LEVELS if axes_of(result) == 2 else 1
-        unit = " of the level of the sounds" if result.rate is not None else ""
-        print(f"estimated noise: {scale * result.noise:.3g}{unit}")
+        print(f"estimated noise: {noise_in_words(result)}")
     return result
+
+
+def noise_in_words(sketch: PatchSketch) -> str:
+    """The standard deviation of the noise of signals, with its unit."""
+    if sketch.rate is not None:
+        return f"{sketch.noise:.3g} times the level of the sounds"
+    if axes_of(sketch) == 2:
+        return f"{LEVELS * sketch.noise:.3g} grey levels"
+    return f"{sketch.noise:.3g}"
 
 
 def _sketch_folder(options: Namespace, source: Path, checkpoint: Path) -> PatchSketch:

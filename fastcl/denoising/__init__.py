@@ -8,5 +8,6 @@ images, with the ready models in models/. `inverse` uses a denoiser as the prior
 blur and other linear operators, whose steps towards the data are in `data_terms`. `anscombe` maps
 counts to noise of variance one, and back without bias. `audio` models the patches of lapped
 transforms of sound (`lapped`), which are arrays of frames x bins, and `spectral` denoises with
-them. `batches` takes batches apart, and `colour` channels, for a model of one.
+them. `noisy_signals` has the noise of the signals that a prior is learned from. `batches` takes
+batches apart, and `colour` channels, for a model of one.
 """

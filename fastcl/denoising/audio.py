@@ -6,8 +6,8 @@ A recording, scaled to a root mean square of 1, becomes an array of coefficients
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,7 @@ from ..learning.adaptive import SearchEffort
 from ..sketching.checkpoint import POINTS_BETWEEN
 from ..validation import as_generator, as_positive
 from .lapped import frame_count, lapped
-from .noise_level import NoNoise
-from .noisy_signals import ESTIMATE, Noise, as_noise, spread
+from .noisy_signals import ESTIMATE, GivenNoise, as_noise, estimated_levels, given_levels
 from .patch_model import SignalModel, check_learning, learn_patches
 from .patch_sketch import MAX_DIM, SUBSAMPLE, PassSettings, PatchSketch, sketch_patches
 from .restoration import denoise_signal
@@ -60,9 +59,9 @@ def sketch_audio(
     channel_axis : int, optional
         The axis of the channels, which are then modelled together; -1 for stereo (T, 2).
     noise : float, sequence of float, or "estimate"
-        Standard deviation of the white noise in the recordings, in their units, or one for each;
-        "estimate" calls `estimate_audio_noise` for each. Relative to the sound, all get the noise
-        of the noisiest: leave out those in which little else is heard.
+        Standard deviation of the white noise in the recordings, in their units (after the division
+        of integers), or one for each; "estimate" calls `estimate_audio_noise` for each. Relative to
+        the sound, all get the noise of the noisiest: leave out those in which little else is heard.
 
     Returns
     -------
@@ -75,15 +74,23 @@ def sketch_audio(
         As in `sketch_signals`; a rate below 250 Hz; a recording that is constant, or all noise.
     """
     bins, noise = frame_bins(rate), as_noise(noise)
+    settings = PassSettings(m, MAX_DIM, False, DITHER, subsample, effort, noise)
+    settings.check()
     opened = _open_recordings(recordings, channel_axis)
     sigmas = _noise_of(opened, noise, float(rate))
     coefficients = _Coefficients(opened, bins, sigmas)
     axis = None if channel_axis is None else 0
     signals = Signals(coefficients, "coefficients", PATCH, axis)
-    settings = PassSettings(m, MAX_DIM, False, DITHER, subsample, effort, noise)
     levels = coefficients.levels() if sigmas.any() else np.zeros(len(coefficients))
     result = sketch_patches(
-        signals, settings, rng, progress, checkpoint, checkpoint_every, float(rate), levels
+        signals,
+        settings,
+        rng,
+        progress,
+        checkpoint,
+        checkpoint_every,
+        rate=float(rate),
+        levels=levels,
     )
     result.channel_axis = channel_axis
     return result
@@ -237,15 +244,13 @@ def _level(centred: NDArray) -> float:
     return np.sqrt(np.mean(np.square(centred)))
 
 
-def _noise_of(recordings: Signals, noise: Noise, rate: float) -> NDArray:
+def _noise_of(recordings: Signals, noise: GivenNoise, rate: float) -> NDArray:
     """Standard deviations (n,) of the noise in the recordings, in their units."""
-    if noise != ESTIMATE:
-        return spread(noise, recordings)
-    sigmas = np.zeros(len(recordings))
-    for index in range(len(recordings)):
-        with contextlib.suppress(NoNoise):
-            sigmas[index] = estimate_audio_noise(recordings[index], rate, 0)
-    return sigmas
+    if noise == ESTIMATE:
+        return estimated_levels(
+            recordings, partial(estimate_audio_noise, rate=rate, channel_axis=0)
+        )
+    return given_levels(noise, recordings)
 
 
 class _Coefficients(Sequence[NDArray]):

@@ -27,7 +27,7 @@ from ..validation import (
     as_vector,
     check_settings,
 )
-from .noisy_signals import as_noise
+from .noisy_signals import as_noise, is_noisy
 from .patch_sketch import (
     MAX_DIM,
     SUBSAMPLE,
@@ -211,7 +211,7 @@ def check_learning(method: str, settings: dict[str, Any], noise: Any = 0.0) -> N
         check_settings(settings, _learn_mixture, max_entropy)
     else:
         check_settings(settings, _learn_network, learn_network, learn)
-        if as_noise(noise) != 0:
+        if is_noisy(as_noise(noise)):
             raise ValueError(f"method must be 'max_entropy' for noisy signals, got {method!r}")
         if method == "chains":
             check_chains(settings.get("log_scale", "normalised"))

@@ -25,7 +25,7 @@ from ..measures.scale_mixtures import MixtureOfScaleMixtures
 from ..sketching.checkpoint import POINTS_BETWEEN, OtherData, PassState, run_pass
 from ..sketching.sketch import Sketch
 from ..validation import as_count, as_generator, as_nonnegative
-from .noisy_signals import Blur, Noise, as_noise, noise_levels
+from .noisy_signals import ESTIMATE, AddedNoise, GivenNoise, as_noise, noise_levels
 
 SUBSAMPLE = 100_000
 MAX_DIM = 48  # axes that are sketched: beyond them patches are nearly Gaussian, of varying size
@@ -53,9 +53,9 @@ class PatchSketch(files.Storable, kind="patch-sketch"):
         of the subsample, those beyond the sketch as its tail. It says how the tail follows from the
         others.
     noise : float
-        Standard deviation of the white noise that the signals have, or zero; of sounds in units of
-        the clean ones, scaled to a root mean square of 1. Everything above refers to the noisy
-        signals; learning takes the noise out.
+        Standard deviation of the white noise that all signals have, or are given, or zero; of
+        sounds in units of the clean ones, scaled to a root mean square of 1. Everything above
+        refers to the noisy signals; learning takes the noise out.
 
     Raises
     ------
@@ -196,11 +196,11 @@ def sketch_signals(
     dither : float
         Width of the uniform noise that hides the rounding of the values, such as 1 / 255.
     noise : float, sequence of float, or "estimate"
-        Standard deviation of the white Gaussian noise that the signals have, or one for each of
-        them: the less noisy ones get more noise until all have the same. "estimate" is for signals
-        of one camera or instrument: the level below which a tenth of the results of
-        `estimate_noise` lie, as fine texture raises the others. `learn_patches` then learns the
-        prior of signals without noise.
+        Standard deviation of the white Gaussian noise that the signals have, on the scale of their
+        floats, or one for each of them: the less noisy ones get more noise until all have the same.
+        "estimate" is for signals of one camera or instrument: the level below which a tenth of the
+        results of `estimate_noise` lie, as fine texture raises the others; a signal without any
+        noise counts as zero. `learn_patches` then learns the prior of signals without noise.
     subsample : int
         Approximate number of patches in the subsample.
     effort : SearchEffort, optional
@@ -214,7 +214,7 @@ def sketch_signals(
     ------
     TypeError, ValueError
         No signals; one that is not finite, smaller than a patch, or with other axes or channels
-        than the first; noise that exceeds the signals; a checkpoint of other signals or settings.
+        than the first; noise that a signal cannot have; a checkpoint of other signals or settings.
     OSError
         A checkpoint that cannot be written.
 
@@ -303,7 +303,7 @@ class PassSettings(NamedTuple):
     dither: float
     subsample: int
     effort: SearchEffort | None
-    noise: Noise = 0.0
+    noise: GivenNoise = 0.0
 
     def check(self) -> None:
         """TypeError or ValueError for a setting that makes no sense."""
@@ -331,6 +331,7 @@ def sketch_patches(
     progress: bool = False,
     checkpoint: files.PathLike | None = None,
     checkpoint_every: int = POINTS_BETWEEN,
+    *,
     rate: float | None = None,
     levels: NDArray | None = None,
 ) -> PatchSketch:
@@ -344,21 +345,23 @@ def sketch_patches(
     is_repeatable = rng is not None
     rng = as_generator(rng)
     seed = int(rng.integers(2**63))
-    levels = noise_levels(settings.noise, signals) if levels is None else levels
-    blur = Blur(settings.dither, levels)
     result = state = None
     if checkpoint is not None:
         words = f" {settings.describe(seed if is_repeatable else None)}"
         state = PassState(source.describe() + words, seed=seed)
         result = _resumed(checkpoint, source.describe(), state.data)
+    if levels is None and result is not None and settings.noise == ESTIMATE:
+        levels = np.full(len(signals), result.noise)
+    levels = noise_levels(settings.noise, signals) if levels is None else levels
+    added = AddedNoise(settings.dither, levels, signals.name)
     if result is None:
-        result = _fitted(signals, settings, blur, rng, progress, rate)
+        result = _fitted(signals, settings, added, rng, progress, rate)
         result.sketch.pass_state = state
         if checkpoint is not None:  # the fit may take longer than the pass
             result.save(checkpoint)
     if result.sketch.pass_state is not None:
         seed = result.sketch.pass_state.seed
-    source.prepare = _coordinates(result, blur, seed)
+    source.prepare = _coordinates(result, added, seed)
     run_pass(
         result.sketch,
         source,
@@ -405,27 +408,21 @@ def _resumed(checkpoint: files.PathLike, signals: str, data: str) -> PatchSketch
 def _fitted(
     signals: Signals,
     settings: PassSettings,
-    blur: Blur,
+    added: AddedNoise,
     rng: np.random.Generator,
     progress: bool,
     rate: float | None,
 ) -> PatchSketch:
     """Everything that is fitted on a subsample, with an empty sketch."""
-    sample = rng.permutation(_random_patches(signals, settings.subsample, blur, rng))
-    std = float(sample.std(dtype=np.float64))
-    if blur.noise > std:
-        raise ValueError(
-            f"noise of {blur.noise:.3g} is more than the standard deviation of the {signals.name}, "
-            f"{std:.3g}: give it in their units"
-        )
+    sample = rng.permutation(_random_patches(signals, settings.subsample, added, rng))
     transform = PatchTransform.fit(
-        blur.dither(sample, rng),
+        added.dither(sample, rng),
         signals.patch,
         settings.dim,
         signals.channels,
         settings.keep_means,
     )
-    white = transform.with_dim().whiten(blur.dither(sample, rng))
+    white = transform.with_dim().whiten(added.dither(sample, rng))
     n_tail = white.shape[1] - transform.dim
     pilot = None
     if n_tail:
@@ -440,11 +437,11 @@ def _fitted(
     sketch = Sketch(omega)
     sketch.domain = normal
     layout = signals.channel_axis, rate
-    return PatchSketch(transform, reference, sketch, *layout, pilot, blur.noise)
+    return PatchSketch(transform, reference, sketch, *layout, pilot, added.sigma)
 
 
 def _coordinates(
-    fitted: PatchSketch, blur: Blur, seed: int
+    fitted: PatchSketch, added: AddedNoise, seed: int
 ) -> Callable[[int], Callable[[NDArray], NDArray]]:
     """For the index of a signal, the function from its patches to the coordinates of the sketch.
 
@@ -455,18 +452,23 @@ def _coordinates(
     scale_mixture = fitted.scale_mixture
 
     def prepare(index: int) -> Callable[[NDArray], NDArray]:
-        rng = np.random.default_rng([seed, index])
+        rng, noise_rng = (
+            np.random.default_rng([seed, index]),
+            np.random.default_rng([seed, index, 1]),
+        )
 
         def to_coordinates(patches: NDArray) -> NDArray:
-            noisy = blur.dither(blur.even(patches.astype(np.float32), index, rng), rng)
-            return scale_mixture.gaussianise(transform.whiten(noisy))
+            noisy = added.complete(patches.astype(np.float32), index, noise_rng)
+            return scale_mixture.gaussianise(transform.whiten(added.dither(noisy, rng)))
 
         return to_coordinates
 
     return prepare
 
 
-def _random_patches(signals: Signals, n: int, blur: Blur, rng: np.random.Generator) -> NDArray:
+def _random_patches(
+    signals: Signals, n: int, added: AddedNoise, rng: np.random.Generator
+) -> NDArray:
     """About n flat patches, from every signal in proportion to its number of patches.
 
     All have the same noise.
@@ -483,5 +485,7 @@ def _random_patches(signals: Signals, n: int, blur: Blur, rng: np.random.Generat
         places: list[Any] = [slice(None)]
         places += [rng.integers(size, size=count) for size in windows.shape[1 : signal.ndim]]
         chosen = np.moveaxis(windows[tuple(places)], 0, 1)  # (count, C, *patch)
-        sample.append(blur.even(chosen.reshape(count, -1).astype(np.float32), index, rng))
+        flat = chosen.reshape(count, -1).astype(np.float32)
+        added.check(flat, index)
+        sample.append(added.complete(flat, index, rng))
     return np.concatenate(sample)

@@ -124,7 +124,7 @@ class CapturedSteps:
         self.mu = array(n)
         self.activations = array(kernel("activation_size", like=theta)(self.prior.sizes, n))
         self.residuals = [Residual(array(m), array(m), array(m, np.float64)) for _ in self.parts]
-        self.log_scales = [array(1) for _ in self.parts]
+        self.log_scale = array(1)  # of a half, which nobody reads
         self.adjoint = array(n)
         self.weights = array(n)
         self.results = array(2, np.float64)
@@ -202,9 +202,9 @@ class CapturedSteps:
             self.energy, prior.theta[-1:], self.mu, self.objective.scale, self.normalised
         )
         if len(self.parts) == 2:  # both halves have mass one
-            for part, log_scale in zip(self.parts, self.log_scales, strict=True):
+            for part in self.parts:
                 mu, volume = self.mu[part], self.objective.scale
-                launchers.density(self.energy[part], log_scale, mu, volume, True)
+                launchers.density(self.energy[part], self.log_scale, mu, volume, True)
         for part, residual in zip(self.parts, self.residuals, strict=True):
             self._launch_residual(part, residual)
         for part, residual in zip(self.parts, reversed(self.residuals), strict=True):

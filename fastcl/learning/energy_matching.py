@@ -127,7 +127,7 @@ class EnergyMatching:
 
     def _move(self, walk: Walk, seed: int) -> Walk:
         """The chains one move later, whose random numbers depend on the seed and its number."""
-        chains = Chains(self.domain, 1, np.random.default_rng([seed, walk.moves]), self.dtype)
+        chains = Chains(self.domain, 1, Stream(seed, walk.moves).generator, self.dtype)
         chains.points, chains.step = walk.points, walk.step
         here = chains.advance(walk.density, walk.here)
         return Walk(walk.density, chains.points, here, chains.step, walk.moves + 1)
@@ -135,7 +135,7 @@ class EnergyMatching:
     # ---- the checkpoint -----------------------------------------------------------------------
 
     def state(self) -> files.Arrays:
-        """What `load_state` takes to go on from here: name -> array."""
+        """What `load_state` needs to resume: name -> array."""
         walk = self.walk
         if walk is None:
             return {}
@@ -143,8 +143,11 @@ class EnergyMatching:
         numbers = {"step": walk.step, "moves": walk.moves}
         return {"c": walk.density.c, "points": walk.points} | here | numbers
 
-    def load_state(self, arrays: files.Arrays) -> None:
-        """Go on from the result of `state`; KeyError or ValueError if it is none."""
+    def load_state(self, arrays: files.Arrays, iteration: int) -> None:
+        """Resume from the result of `state` after `iteration` steps.
+
+        KeyError or ValueError if it is none.
+        """
         if not arrays:
             return
         density = MaxEntropyPrior(self.sketch.omega, arrays["c"], self.domain)
@@ -153,6 +156,8 @@ class EnergyMatching:
         if isinstance(self.domain, Gaussian):  # Hamiltonian steps
             here.append(self._stored(arrays, "gradients"))
         step, moves = as_positive(arrays["step"], "step"), as_stored_count(arrays["moves"], "moves")
+        if step > 1 or moves > iteration // GRADIENTS:
+            raise ValueError(f"chains cannot have taken {moves} moves of length {step:g}")
         self.walk = Walk(density, points, tuple(here), step, moves)
 
     def _stored(self, arrays: files.Arrays, name: str) -> NDArray:

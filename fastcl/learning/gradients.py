@@ -148,7 +148,7 @@ def unbiased_gradient(
     domain : Box or reference measure
         Where points are drawn. If the prior has a reference measure, that one.
     n_points : int
-        At least 2.
+        At least 2, or 4 of a normalised density.
     rng : int or numpy.random.Generator, optional
     log_scale : {"learned", "normalised", "fixed"}
         "learned": the log-scale is a parameter with a gradient like any other. "normalised": the
@@ -168,7 +168,7 @@ def unbiased_gradient(
     Raises
     ------
     TypeError, ValueError
-        As in `grid_gradient`; n_points below 2.
+        As in `grid_gradient`; too few points.
 
     Notes
     -----

@@ -25,7 +25,7 @@ from ..sketching.sketch import Sketch
 from ..validation import as_choice, as_count, as_generator
 from .cuda_graph import ROWS, captured_steps
 from .energy_matching import EnergyMatching, Objective
-from .objective import LOG_SCALES, METHODS, MIN_POINTS, SketchMatching, check_trainable
+from .objective import LOG_SCALES, METHODS, SketchMatching, check_trainable, min_points
 from .optimizers import Adam, Cosine, Optimizer
 from .run import Run, describe_settings
 
@@ -100,7 +100,8 @@ def learn(
         makes the log-scale a parameter like any other, "fixed" leaves it alone; both are the models
         of the paper.
     n_points : int
-        Points drawn per step, two at least for "unbiased", or number of chains. The grid has k^d
+        Points drawn per step, four at least for "unbiased" (two unless the density is normalised),
+        or number of chains. The grid has k^d
         points, the k for which that is nearest to n_points.
     n_iter : int
         Steps in all, those of a resumed checkpoint included.
@@ -178,7 +179,7 @@ def learn(
         raise ValueError("domain is needed for a prior without a reference measure: pass a Box")
     as_choice(log_scale, "log_scale", LOG_SCALES)
     as_choice(method, "method", LEARN_METHODS)
-    n_points = as_count(n_points, "n_points", MIN_POINTS.get(method, 1))
+    n_points = as_count(n_points, "n_points", min_points(method, log_scale))
     seed = int(as_generator(rng).integers(2**63))
     objective: Objective
     if method == "chains":
@@ -220,7 +221,7 @@ def learn(
     return LearnResult(prior, history, interrupted)
 
 
-def check_chains(log_scale: str = "normalised") -> None:
+def check_chains(log_scale: str) -> None:
     """ValueError unless the method "chains" takes this log-scale."""
     if log_scale != "normalised":
         raise ValueError(

@@ -32,7 +32,6 @@ from ..sketching.sketch import Sketch
 from ..validation import FLOATS, as_choice, as_count, as_generator
 
 METHODS = ("unbiased", "naive", "grid")  # of sketch matching
-MIN_POINTS = {"unbiased": 2, "chains": 2}  # of a gradient; otherwise 1
 LOG_SCALES = ("normalised", "learned", "fixed")
 MASS_ROWS = 4096  # points per call when a learned density is normalised
 MASS_PARTS = 32  # such calls
@@ -101,7 +100,7 @@ class SketchMatching:
         """
         as_choice(method, "method", METHODS)
         as_choice(log_scale, "log_scale", LOG_SCALES)
-        x = self._draw(method, points, rng)
+        x = self._draw(method, points, rng, log_scale)
         energy, state = forward(prior, x, self.dtype)
         a = self._log_scale(prior, log_scale, energy)
         normalised = log_scale == "normalised"
@@ -128,11 +127,11 @@ class SketchMatching:
         return self._log_scale(prior, "normalised", energy)
 
     def state(self) -> files.Arrays:
-        """What `load_state` takes to go on from here: nothing, as steps leave nothing behind."""
+        """What `load_state` needs to resume: nothing, as steps leave nothing behind."""
         return {}
 
-    def load_state(self, arrays: files.Arrays) -> None:
-        """Go on from the result of `state`."""
+    def load_state(self, arrays: files.Arrays, iteration: int) -> None:
+        """Resume from the result of `state` after `iteration` steps."""
 
     # ---- the prior ----------------------------------------------------------------------------
 
@@ -207,11 +206,11 @@ class SketchMatching:
 
     # ---- the points ---------------------------------------------------------------------------
 
-    def _draw(self, method: str, points: int, rng: Any) -> NDArray:
+    def _draw(self, method: str, points: int, rng: Any, log_scale: str = "learned") -> NDArray:
         """The points of a gradient, (n, d)."""
         if method == "grid":
             return self._grid_points(points)
-        return self._sample(as_count(points, "n_points", MIN_POINTS.get(method, 1)), rng)
+        return self._sample(as_count(points, "n_points", min_points(method, log_scale)), rng)
 
     def _grid_points(self, points_per_axis: int) -> NDArray:
         if not isinstance(self.domain, Box):
@@ -240,6 +239,13 @@ class SketchMatching:
         magnitudes = np.empty(points.shape[1])
         kernel("column_magnitudes", like=points)(points, magnitudes)
         self.operator.check_phases(magnitudes)
+
+
+def min_points(method: str, log_scale: str) -> int:
+    """The least number of points of a gradient: a density on one point cannot change."""
+    if method == "unbiased":
+        return 4 if log_scale == "normalised" else 2
+    return 2 if method == "chains" else 1
 
 
 def check_trainable(prior: Any) -> None:

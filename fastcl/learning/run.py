@@ -134,7 +134,7 @@ class Run:
                 for name in HISTORY
             }
             self.optimizer.load_state(files.without_prefix("optimizer", arrays), self.prior.theta)
-            objective.load_state(files.without_prefix("objective", arrays))
+            objective.load_state(files.without_prefix("objective", arrays), iteration)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"{damaged}: {error}") from None
         self.prior.theta[:] = self.last_good[:] = to_device_of(theta, self.prior.theta)

@@ -109,7 +109,15 @@ def test_learning_by_chains_resumes_from_a_checkpoint(made, tmp_path, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(EnergyMatching, "gradient", interrupted)
         assert run(tmp_path, f"{command} -o p.npz --checkpoint c.npz") == 130
+    steps = []
+
+    def recorded(self, prior, method, points, stream, *rest):
+        steps.append(stream.step)
+        return gradient(self, prior, method, points, stream, *rest)
+
+    monkeypatch.setattr(EnergyMatching, "gradient", recorded)
     assert run(tmp_path, f"{command} -o p.npz --checkpoint c.npz") == 0
+    assert steps == list(range(8, 20))
     thetas = [fastcl.load_prior(tmp_path / name).theta for name in ("p.npz", "unbroken.npz")]
     np.testing.assert_array_equal(*thetas)
 

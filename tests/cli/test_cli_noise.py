@@ -57,8 +57,10 @@ def test_noise_of_photographs_is_estimated_in_grey_levels(tmp_path, rng, capsys)
         iio.imwrite(tmp_path / "noisy" / f"{seed}.png", as_levels(noisy))
     assert run(tmp_path, "sketch noisy -o s.npz --patch 4 -m 20 --noise estimate") == 0
     noise = 255 * fastcl.load(tmp_path / "s.npz").noise
-    assert 9.5 < noise < 11.5
-    assert f"estimated noise: {noise:.3g}\n" in capsys.readouterr().out
+    assert 9 < noise < 11
+    assert f"estimated noise: {noise:.3g} grey levels\n" in capsys.readouterr().out
+    assert run(tmp_path, "info s.npz") == 0
+    assert f"standard deviation {noise:.3g} grey levels" in capsys.readouterr().out
     assert run(tmp_path, "sketch noisy -o s.npz --patch 4 -m 20 --noise 0.1") == 0
     assert "did you mean 25.5?" in capsys.readouterr().err
 
@@ -73,7 +75,7 @@ def test_noise_of_sounds_is_given_or_estimated(tmp_path, rng, capsys):
     for noise in ("0.05", "estimate"):
         assert run(tmp_path, f"sketch sounds -o s.npz -m 20 --noise {noise}") == 0
         assert fastcl.load(tmp_path / "s.npz").noise == pytest.approx(expected, rel=0.1)
-    assert "of the level of the sounds" in capsys.readouterr().out
+    assert "times the level of the sounds" in capsys.readouterr().out
 
 
 def test_noise_of_rows_cannot_be_estimated(tmp_path, capsys):

@@ -346,12 +346,15 @@ def test_noise_of_stereo_recordings_is_estimated(rng):
     clicks = np.zeros(6000)
     clicks[1000::2000] = 1
     assert fastcl.sketch_audio([clicks, tones(1)], RATE, noise="estimate", **FEW).noise < 0.01
+    half_silent = np.stack([noisy[:, 0], np.zeros(len(noisy))], axis=-1)
+    sketch = fastcl.sketch_audio([half_silent], RATE, noise="estimate", channel_axis=-1, **FEW)
+    assert sketch.noise > 0.05
 
 
 @pytest.mark.parametrize(
     ("noise", "message"),
     [
-        ([0.1] * 3, "noise must be one number, or one for each of 2 recordings, got 3"),
+        ([0.1] * 3, "noise must be a number, or one for each of 2 recordings, got 3"),
         (-1.0, "noise must be zero or above"),
         ([0.1, 0.5], r"recordings\[1\] is all noise: its root mean square is 0.2"),
     ],

@@ -6,6 +6,7 @@ from pictures import MIN_SEARCH
 
 import fastcl
 from fastcl.data.patches import extract_patches
+from fastcl.denoising.noisy_signals import AddedNoise
 from fastcl.measures.scale_mixture_noise import maximise_without_noise, noisy_responsibilities
 from fastcl.measures.scale_mixtures import MixtureOfScaleMixtures
 
@@ -237,8 +238,23 @@ def test_noise_is_estimated_from_the_signals_with_the_least_texture(rng):
     assert sketch.noise == pytest.approx(0.08, rel=0.1)
     # Without noise and texture in half of them, nothing is taken out.
     ramp = np.add.outer(np.arange(96), np.arange(96)) / 256
-    assert fastcl.sketch_images([ramp, *noisy[:5]], noise="estimate", **QUICK).noise < 0.08
+    least = min(map(fastcl.estimate_noise, noisy))
+    assert fastcl.sketch_images([ramp, *noisy], noise="estimate", **QUICK).noise == least
     assert fastcl.sketch_images([ramp] * 5 + noisy[:5], noise="estimate", **QUICK).noise == 0
+
+
+def test_a_channel_without_noise_does_not_hide_that_of_the_others(rng):
+    (clean,) = waves(rng, 1)
+    colour = np.stack([clean + 0.1 * rng.standard_normal(clean.shape), np.zeros_like(clean)], -1)
+    settings = QUICK | {"noise": "estimate", "channel_axis": -1}
+    assert fastcl.sketch_images([colour], **settings).noise == pytest.approx(0.1, rel=0.1)
+
+
+@pytest.mark.parametrize("sigma", np.random.default_rng(0).uniform(0, 1, 50))
+def test_signals_with_the_same_noise_get_no_more(rng, sigma):
+    patches = rng.standard_normal((10, 4)).astype(np.float32)
+    added = AddedNoise(0.0, np.full(3, sigma))
+    assert added.complete(patches, 1, rng) is patches
 
 
 @pytest.mark.parametrize(
@@ -249,13 +265,33 @@ def test_noise_is_estimated_from_the_signals_with_the_least_texture(rng):
         (np.inf, ValueError, "noise must be zero or above"),
         ([0.1, -0.1], ValueError, "noise must be zero or above for all signals, got -0.1"),
         ([0.1, np.nan], ValueError, "noise holds NaN or infinity"),
-        ([0.1, 0.1], ValueError, "noise must be one number, or one for each of 1 images, got 2"),
+        ([0.1] * 3, ValueError, "noise must be a number, or one for each of 2 images, got 3"),
+        ([0.1], ValueError, "noise must be a number, or one for each of 2 images, got 1"),
         ([[0.1]], ValueError, "noise must have shape"),
         ("guess", ValueError, "noise must be a number, one per signal, or 'estimate', got 'guess'"),
         (None, TypeError, "noise must be a number"),
-        (10, ValueError, "noise of 10 is more than the standard deviation of the images, 0.2"),
+        ([], ValueError, "noise must be a number, or one for each of 2 images, got 0"),
+        (
+            10,
+            ValueError,
+            r"noise of 10 is more than images\[0\] can have, whose standard deviation",
+        ),
+        ([0.1, 3], ValueError, r"noise of 3 is more than images\[1\] can have, whose standard dev"),
     ],
 )
 def test_bad_noise_of_signals_is_named(noise, error, message):
     with pytest.raises(error, match=message):
-        fastcl.sketch_images(waves(np.random.default_rng(0), 1, (20, 20)), noise=noise, **QUICK)
+        fastcl.sketch_images(waves(np.random.default_rng(0), 2, (20, 20)), noise=noise, **QUICK)
+
+
+def test_noise_is_not_estimated_from_two_rows(rng):
+    strips = [rng.random((50, 60)), rng.random((2, 50))]
+    with pytest.raises(ValueError, match=r"noise cannot be estimated in images\[1\], which has 2"):
+        fastcl.sketch_images(strips, **QUICK | {"noise": "estimate", "patch": 2})
+
+
+def test_a_network_may_learn_from_signals_without_noise(rng):
+    settings = QUICK | {"method": "unbiased", "n_iter": 2, "n_points": 20, "widths": (4,)}
+    fastcl.learn_image_prior(waves(rng, 2, (20, 20)), noise=[0.0, 0.0], **settings)
+    with pytest.raises(ValueError, match="method must be 'max_entropy' for noisy signals"):
+        fastcl.learn_image_prior(waves(rng, 2, (20, 20)), noise="estimate", **settings)

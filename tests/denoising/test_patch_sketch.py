@@ -11,7 +11,7 @@ from fastcl.data import patches
 from fastcl.data.patches import extract_patches
 from fastcl.data.signals import Signals
 from fastcl.denoising import patch_sketch
-from fastcl.denoising.noisy_signals import Blur
+from fastcl.denoising.noisy_signals import AddedNoise
 from fastcl.learning import adaptive
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -56,15 +56,16 @@ def test_frequencies_are_chosen_on_patches_of_every_image(small_fit, monkeypatch
     assert 0.3 < (lengths > normal).mean() < 0.7
 
 
-def test_sketch_does_not_depend_on_the_bands(small_fit, monkeypatch):
+@pytest.mark.parametrize("noise", [0.0, [0.0, 0.1]])
+def test_sketch_does_not_depend_on_the_bands(small_fit, monkeypatch, noise):
     photographs = [photograph(0), photograph(1, (20, 31))]
-    whole = fastcl.sketch_images(photographs, PATCH, m=50, rng=0)
+    whole = fastcl.sketch_images(photographs, PATCH, m=50, rng=0, noise=noise)
     monkeypatch.setattr(patches, "CHUNK_PATCHES", 100)
-    parts = fastcl.sketch_images(photographs, PATCH, m=50, rng=0)
+    parts = fastcl.sketch_images(photographs, PATCH, m=50, rng=0, noise=noise)
     assert parts.sketch.count == whole.sketch.count
-    # The dither is drawn in the same order. White coordinates are single-precision sums of patch^2
-    # products, divided by a standard deviation; a feature moves by at most |omega|, about 4, times
-    # the rounding error.
+    # The dither and the noise are drawn in the same order. White coordinates are single-precision
+    # sums of patch^2 products, divided by a standard deviation; a feature moves by at most |omega|,
+    # about 4, times the rounding error.
     rounding = PATCH**2 * np.finfo(np.float32).eps / whole.transform.stds.min()
     np.testing.assert_allclose(parts.sketch.values, whole.sketch.values, rtol=0, atol=4 * rounding)
     assert 4 * rounding < 0.01
@@ -72,7 +73,7 @@ def test_sketch_does_not_depend_on_the_bands(small_fit, monkeypatch):
 
 def test_dither_is_uniform_over_one_grey_level():
     grey = np.full((200, 100), 0.5, np.float32)
-    dithered = Blur(1 / 255, [0.0]).dither(grey, np.random.default_rng(0)) - 0.5
+    dithered = AddedNoise(1 / 255, np.zeros(1)).dither(grey, np.random.default_rng(0)) - 0.5
     assert dithered.dtype == np.float32
     assert np.abs(dithered).max() <= 0.5 / 255 + 1e-7
     # 20000 draws: the mean is within five standard errors, and so is the variance (kurtosis 9/5).
@@ -95,8 +96,8 @@ def test_random_patches_are_patches_from_every_image():
 
     def draw(images):
         rng = np.random.default_rng(0)
-        signals, blur = Signals(images, "images", 4), Blur(0.0, np.zeros(len(images)))
-        return patch_sketch._random_patches(signals, 300, blur, rng)
+        signals, added = Signals(images, "images", 4), AddedNoise(0.0, np.zeros(len(images)))
+        return patch_sketch._random_patches(signals, 300, added, rng)
 
     sample = draw(flat)
     assert sample.shape[1] == 16

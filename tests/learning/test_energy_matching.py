@@ -188,12 +188,15 @@ def test_a_run_that_resumes_ends_where_an_unbroken_one_does(problem, tmp_path, s
     np.testing.assert_array_equal(resumed.history["value"], unbroken.history["value"])
 
 
-@pytest.mark.parametrize("moment", range(14))
+@pytest.mark.parametrize("moment", range(11))
 def test_a_run_interrupted_anywhere_in_a_step_resumes(problem, tmp_path, monkeypatch, moment):
-    # An energy per forward pass of the network, and five per move of the chains.
+    # After the first step there are five, with a forward pass each, and two moves of the chains,
+    # with three energies each.
     monkeypatch.setattr(energy_matching, "GRADIENTS", 2)
-    settings = {"n_iter": 6, "n_points": 50, "rng": 0, "checkpoint": tmp_path / "c.npz"}
-    unbroken = learn(network(), problem[0], **settings | {"checkpoint": None})
+    settings = {"n_iter": 6, "n_points": 50, "rng": 0}
+    unbroken = learn(network(), problem[0], **settings)
+    settings["checkpoint"] = tmp_path / "c.npz"
+    learn(network(), problem[0], callback=lambda k, *_: k == 0, **settings)
     calls = []
 
     def interrupting(function):
@@ -206,15 +209,16 @@ def test_a_run_interrupted_anywhere_in_a_step_resumes(problem, tmp_path, monkeyp
 
         return call
 
-    learn(network(), problem[0], callback=lambda k, *_: k == 0, **settings)
+    owners = {fastcl.MLPPrior: "forward", fastcl.MaxEntropyPrior: "energy_and_grad"}
     with monkeypatch.context() as patch:
-        for owner, name in (
-            (fastcl.MLPPrior, "forward"),
-            (fastcl.MaxEntropyPrior, "energy_and_grad"),
-        ):
+        for owner, name in owners.items():
             patch.setattr(owner, name, interrupting(getattr(owner, name)))
-        learn(network(), problem[0], **settings)
-    resumed = learn(network(), problem[0], **settings)
+        first = learn(network(), problem[0], **settings)
+    assert first.interrupted
+    taken = []
+    resumed = learn(network(), problem[0], callback=lambda k, *_: taken.append(k), **settings)
+    assert taken == list(range(len(first.history["value"]), 6))
+    assert taken[0] > 0
     np.testing.assert_array_equal(resumed.prior.theta, unbroken.prior.theta)
 
 
@@ -227,8 +231,11 @@ def test_a_seed_that_was_not_given_is_kept_with_the_chains(problem, tmp_path):
     np.testing.assert_array_equal(learn(network(), problem[0], **settings).prior.theta, one)
 
 
-@pytest.mark.parametrize("name", ["c", "points", "energies", "gradients", "step", "moves"])
-@pytest.mark.parametrize("damage", ["missing", "shorter", "nan"])
+STATE = ["c", "points", "energies", "gradients", "step", "moves"]
+DAMAGES = [(name, damage) for name in STATE for damage in ("missing", "shorter", "nan")]
+
+
+@pytest.mark.parametrize(("name", "damage"), [*DAMAGES, ("step", "large"), ("moves", "large")])
 def test_damaged_chains_are_refused(problem, tmp_path, name, damage):
     path = tmp_path / "c.npz"
     settings = {"n_iter": 6, "n_points": 50, "rng": 0, "checkpoint": path}
@@ -237,6 +244,8 @@ def test_damaged_chains_are_refused(problem, tmp_path, name, damage):
     array = np.asarray(arrays.pop(f"objective.{name}"))
     if damage == "shorter":
         arrays[f"objective.{name}"] = array[:-1] if array.ndim else np.zeros(0)
+    if damage == "large":
+        arrays[f"objective.{name}"] = array + 100
     if damage == "nan":
         arrays[f"objective.{name}"] = np.full_like(array, np.nan, np.result_type(array, 0.5))
     files.write_npz(path, "checkpoint", arrays)

@@ -234,15 +234,18 @@ def test_weights_of_moments_make_the_objective_a_weighted_sum_of_squares(method)
     assert found.value == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("log_scale", ["normalised", "learned"])
-def test_the_unbiased_gradient_needs_two_points(log_scale):
+@pytest.mark.parametrize(("log_scale", "least"), [("normalised", 4), ("learned", 2)])
+def test_the_unbiased_gradient_needs_points_on_which_the_density_can_change(log_scale, least):
     problem = line()
-    with pytest.raises(ValueError, match="n_points must be at least 2, got 1"):
-        fastcl.unbiased_gradient(
-            problem.prior, problem.sketch, problem.domain, 1, log_scale=log_scale
-        )
-    with pytest.raises(ValueError, match="n_points must be at least 2, got 1"):
-        fastcl.learn(problem.prior, problem.sketch, problem.domain, n_points=1)
+    message = f"n_points must be at least {least}, got {least - 1}"
+    arguments = problem.prior, problem.sketch, problem.domain, least - 1
+    with pytest.raises(ValueError, match=message):
+        fastcl.unbiased_gradient(*arguments, log_scale=log_scale)
+    settings = {"n_points": least - 1, "log_scale": log_scale}
+    with pytest.raises(ValueError, match=message):
+        fastcl.learn(problem.prior, problem.sketch, problem.domain, **settings)
+    _, gradient = fastcl.unbiased_gradient(*arguments[:3], least, rng=0, log_scale=log_scale)
+    assert np.linalg.norm(gradient) > 0
 
 
 def test_one_point_with_all_the_mass_gives_finite_gradients():
