@@ -10,8 +10,9 @@ On the spiral the sketch teaches by CL-SGD, and the moments of the likelihood co
 weights on points of the domain. If photographs are given, so do patches of 2, 3, 4 and 6 pixels a
 side, in the coordinates in which a Gaussian scale mixture is standard normal, with every fourth
 photograph held out. There the sketch teaches by the method "chains", whose seconds contain
-those of maximum entropy, and the likelihood has chains, too: Hamiltonian ones that follow the
-network, one move per step. The maximum-entropy density from the same sketch is listed as well.
+those of maximum entropy. The likelihood has chains, too: Hamiltonian ones that follow the network,
+with one move per step. A twentieth of them restarts from the data at every step, so that they miss
+no part of it. The maximum-entropy density from the same sketch is listed as well.
 """
 
 import copy
@@ -48,6 +49,7 @@ SECONDS = {"spiral": 20, "patches": 60}
 ENTROPY_STEPS = 300
 CHAINS_STEP = 5e-3  # step size of Adam for "chains"
 LIKELIHOOD_STEP = 2e-3  # and for the likelihood with chains
+RESTARTED = 0.05  # share of these chains that restart from the data at a step
 PULL = 1e-3  # towards energies of zero, next to the gradient of the likelihood
 QUICK = {"seconds": 1, "photographs": 12, "entropy_steps": 20}
 HEADING = f"  {'':33}{'seconds':>8}{'steps':>7}"
@@ -79,6 +81,10 @@ class ChainLikelihoodGradient:
         self.chains = fastcl.Chains(domain, N_DATA, rng=0)
 
     def __call__(self, rng):
+        restarted = rng.random(N_DATA) < RESTARTED
+        points = self.chains.points.copy()
+        points[restarted] = self.draw(int(restarted.sum()), rng)
+        self.chains.points = points
         self.chains.hmc_step(self.prior)
         data = self.draw(N_DATA, rng)
         energy, state = self.prior.forward(np.concatenate([self.chains.points, data]))
