@@ -40,7 +40,7 @@ from fastcl.data.patches import extract_patches
 from fastcl.data.readers import image_files, read_image
 from fastcl.plots import new_figure, save_figure
 
-WIDTHS = (64, 128)  # of the network of patches
+WIDTHS = (128, 128, 128)  # of the network of patches
 SIDES = (2, 3, 4, 6)  # of the patches
 N_MODEL = 8192  # points of the domain per step
 N_DATA = 4096  # points of the data per step

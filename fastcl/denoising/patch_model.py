@@ -43,6 +43,7 @@ N_ITER = 200  # steps of "max_entropy" by default
 # Steps of a network, and points in each, by default.
 NETWORK_N_ITER = {"chains": 5000, "unbiased": 600, "naive": 600}
 NETWORK_N_POINTS = {"chains": 4096, "unbiased": 2048, "naive": 2048}
+NETWORK_WIDTHS = (128, 128, 128)
 N_COMPONENTS = 40
 # Half-quadratic splitting with posterior means: the precision of the patches over that of the
 # noise, pass by pass. Every pass smooths, so there are few. Chosen on photographs that are used
@@ -179,7 +180,7 @@ def learn_patches(
         For "max_entropy" those of `max_entropy`, `n_components` of the mixture (40), and
         `n_samples`, the number of points to which it is fitted (100,000). Otherwise those of
         `learn`, with `n_points` 2048 (4096 chains) and the optimiser of `learn_network` by default,
-        and `widths` of the hidden layers (64, 128).
+        and `widths` of the hidden layers (128, 128, 128).
 
     Returns
     -------
@@ -253,7 +254,7 @@ def _learn_network(
     n_iter: int,
     rng: np.random.Generator,
     progress: bool,
-    widths: Sequence[int] = (64, 128),
+    widths: Sequence[int] = NETWORK_WIDTHS,
     n_points: int | None = None,
     **settings: Any,
 ) -> SignalModel:
