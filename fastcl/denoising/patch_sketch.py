@@ -452,10 +452,8 @@ def _coordinates(
     scale_mixture = fitted.scale_mixture
 
     def prepare(index: int) -> Callable[[NDArray], NDArray]:
-        rng, noise_rng = (
-            np.random.default_rng([seed, index]),
-            np.random.default_rng([seed, index, 1]),
-        )
+        rng = np.random.default_rng([seed, index])
+        noise_rng = np.random.default_rng([seed, index, 1])  # so that tiles make no difference
 
         def to_coordinates(patches: NDArray) -> NDArray:
             noisy = added.complete(patches.astype(np.float32), index, noise_rng)
