@@ -23,11 +23,12 @@ from .noisy_signals import ESTIMATE, GivenNoise, as_noise, estimated_levels, giv
 from .patch_model import SignalModel, check_learning, learn_patches
 from .patch_sketch import MAX_DIM, SUBSAMPLE, PassSettings, PatchSketch, sketch_patches
 from .restoration import denoise_signal
-from .spectral import MIN_LEVEL, PATCH, estimate_audio_noise, frame_bins
+from .spectral import PATCH, estimate_audio_noise, frame_bins
 
 # Silence becomes noise 34 dB below the sound. Without it, the many silent patches of a recording
 # would lie below the smallest scale of the reference, and distort its covariance.
 DITHER = 0.07
+MIN_POWER = 0.1  # of a sound that is learned from, relative to that of its noise
 
 
 def sketch_audio(
@@ -71,7 +72,8 @@ def sketch_audio(
     Raises
     ------
     TypeError, ValueError, OSError
-        As in `sketch_signals`; a rate below 250 Hz; a recording that is constant, or all noise.
+        As in `sketch_signals`; a rate below 250 Hz; a recording that is constant, or nearly all
+        noise.
     """
     bins, noise = frame_bins(rate), as_noise(noise)
     settings = PassSettings(m, MAX_DIM, False, DITHER, subsample, effort, noise)
@@ -281,9 +283,9 @@ class _Coefficients(Sequence[NDArray]):
         if sigma == 0:
             return level
         power = float(level) ** 2 - sigma**2
-        if not power > MIN_LEVEL * sigma**2:
+        if not power > MIN_POWER * sigma**2:
             raise ValueError(
-                f"{self.recordings.name}[{index}] is all noise: its root mean square is "
+                f"{self.recordings.name}[{index}] is nearly all noise: its root mean square is "
                 f"{level:.3g}, and the standard deviation of the noise {sigma:.3g}"
             )
         return recording.dtype.type(np.sqrt(power))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.signals import Signals
-from ..validation import as_nonnegative, as_vector
+from ..validation import as_nonnegative, as_vector, check_lengths
 from .noise_level import LEAST_SIDE, NoNoise, estimate_noise
 
 ESTIMATE = "estimate"
@@ -37,12 +37,13 @@ def as_noise(noise: Any) -> GivenNoise:
                 f"noise must be a number, one per signal, or {ESTIMATE!r}, got {noise!r}"
             )
         return noise
-    if np.ndim(noise) == 0:
-        return as_nonnegative(noise, "noise")
-    levels = as_vector(noise, "noise")
+    is_number = np.ndim(noise) == 0
+    levels = np.array([as_nonnegative(noise, "noise")]) if is_number else as_vector(noise, "noise")
     if (levels < 0).any():
         raise ValueError(f"noise must be zero or above for all signals, got {levels.min():g}")
-    return tuple(levels.tolist())
+    if levels.any():
+        check_lengths(levels[levels > 0], "noise", np.float32)
+    return float(levels[0]) if is_number else tuple(levels.tolist())
 
 
 def is_noisy(noise: GivenNoise) -> bool:

@@ -210,6 +210,7 @@ class MixtureOfScaleMixtures(GaussianTerms, kind="mixture_of_scale_mixtures"):
         covariances = first_covariances(heads, common, n_components, rng)
         if noise is not None:
             noise = as_noise_level(noise, x.shape[1], "noise")
+            check_lengths(noise, "noise", x.dtype)
             common, scales = (
                 common_without_noise(common, noise[:head]),
                 scales_without_noise(scales),

@@ -356,11 +356,14 @@ def test_noise_of_stereo_recordings_is_estimated(rng):
     [
         ([0.1] * 3, "noise must be a number, or one for each of 2 recordings, got 3"),
         (-1.0, "noise must be zero or above"),
-        ([0.1, 0.5], r"recordings\[1\] is all noise: its root mean square is 0.2"),
+        ([0.1, 0.5], r"recordings\[1\] is nearly all noise: its root mean square is 0.2"),
     ],
 )
 def test_bad_noise_of_recordings_is_named(noise, message):
     with pytest.raises(ValueError, match=message):
         fastcl.sketch_audio([tones(1), tones(2)], RATE, noise=noise, **FEW)
+    hiss = np.random.default_rng(0).standard_normal(6000)
+    with pytest.raises(ValueError, match=r"recordings\[1\] is nearly all noise"):
+        fastcl.sketch_audio([tones(1), hiss], RATE, noise="estimate", **FEW)
     with pytest.raises(ValueError, match="method must be 'max_entropy' for noisy signals"):
         fastcl.learn_audio_prior([tones(1)], RATE, noise=0.1, method="unbiased")

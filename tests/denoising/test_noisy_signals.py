@@ -90,6 +90,7 @@ def test_one_scale_keeps_its_size(rng):
         (0.0, "noise must be above zero"),
         ([0.1], r"noise must have shape \(2,\)"),
         (np.nan, "noise"),
+        (1e-300, "noise must be from 1e-150"),
     ],
 )
 def test_bad_noise_of_a_fit_is_named(rng, noise, message):
@@ -270,6 +271,8 @@ def test_signals_with_the_same_noise_get_no_more(rng, sigma):
         ([[0.1]], ValueError, "noise must have shape"),
         ("guess", ValueError, "noise must be a number, one per signal, or 'estimate', got 'guess'"),
         (None, TypeError, "noise must be a number"),
+        (1e-300, ValueError, "noise must be from 1e-18"),
+        ([0.1, 1e-30], ValueError, "noise must be from 1e-18"),
         ([], ValueError, "noise must be a number, or one for each of 2 images, got 0"),
         (
             10,
