@@ -50,6 +50,9 @@ ENTROPY_STEPS = 300
 CHAINS_STEP = 5e-3  # step size of Adam for "chains"
 LIKELIHOOD_STEP = 2e-3  # and for the likelihood with chains
 RESTARTED = 0.05  # share of these chains that restart from the data at a step
+# Of Adam, for the likelihood with chains: the noise of its gradient would drive a network for which
+# there is little to learn.
+LIKELIHOOD_EPSILON = 1e-2
 PULL = 1e-3  # towards energies of zero, next to the gradient of the likelihood
 QUICK = {"seconds": 1, "photographs": 12, "entropy_steps": 20}
 HEADING = f"  {'':33}{'seconds':>8}{'steps':>7}"
@@ -147,20 +150,20 @@ def check_gradients(prior, domain, draw):
     assert error < 1e-4, error
 
 
-def descend_for(seconds, gradient, step_size):
+def descend_for(seconds, gradient, step_size, **settings):
     """Adam on `gradient(rng)` for some seconds, timed by a short trial; (steps, seconds)."""
     theta = gradient.prior.theta
     start = theta.copy()
 
     def trial(go_on):
-        optimizer = fastcl.Adam(step_size)
+        optimizer = fastcl.Adam(step_size, **settings)
         rng = np.random.default_rng(0)
         while go_on():
             optimizer.update(theta, gradient(rng))
 
     n_iter = steps_in(seconds, trial)
     theta[:] = start
-    optimizer = fastcl.Adam(step_size, schedule=fastcl.Cosine(n_iter))
+    optimizer = fastcl.Adam(step_size, schedule=fastcl.Cosine(n_iter), **settings)
     rng = np.random.default_rng(0)
     began = time.perf_counter()
     for _ in range(n_iter):
@@ -193,7 +196,8 @@ def learn_on_patches(first, sketch, draw, seconds):
     learned["network, from the sketch"] = prior, len(history["seconds"]), history["seconds"][-1]
     prior = copy.deepcopy(first)
     gradient = ChainLikelihoodGradient(prior, normal, draw)
-    learned["network, on the data"] = prior, *descend_for(seconds, gradient, LIKELIHOOD_STEP)
+    settings = {"step_size": LIKELIHOOD_STEP, "epsilon": LIKELIHOOD_EPSILON}
+    learned["network, on the data"] = prior, *descend_for(seconds, gradient, **settings)
     return learned
 
 
