@@ -3,6 +3,7 @@
 import _thread
 import ctypes
 import gc
+import signal
 import threading
 import time
 import tracemalloc
@@ -99,7 +100,15 @@ def test_an_error_in_any_thread_is_raised(two_threads, in_caller):
             kernel()
 
 
-def test_an_interrupted_call_waits_until_nobody_writes(two_threads):
+@pytest.fixture
+def heeded_interrupts():
+    """Ctrl-C raises KeyboardInterrupt, as it does not in a shell's background process."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupted_call_waits_until_nobody_writes(two_threads, heeded_interrupts):
     caller, together, ended = threading.get_ident(), threading.Barrier(2, timeout=60), []
 
     @plain
