@@ -14,7 +14,7 @@ from ..validation import as_array, as_positive, check_lengths
 NORMAL_MEDIAN = 0.6744897501960817  # median of |N(0, 1)|
 RUN = 8  # equal samples along an axis that have no noise
 MIN_SHARE = 0.01  # of the samples at level 0 or an end of the range, if it is not by chance
-LEAST_SIDE = 3  # samples along each axis that second differences take
+MIN_SIDE = 3  # samples along each axis that second differences take
 MIN_WINDOWS = 100  # of 3 samples along each axis, from which noise is estimated; else from all
 
 
@@ -61,7 +61,7 @@ def estimate_noise(signal: ArrayLike, channel_axis: int | None = None) -> float:
     if channel_axis is None and signal.ndim == 3 and signal.shape[2] in (2, 3, 4):
         raise ValueError(f"signal of shape {signal.shape} looks like colour: pass channel_axis=-1")
     n_axes = min(max(signal.ndim - (channel_axis is not None), 1), MAX_AXES)
-    channels = to_host(as_signal(signal, "signal", n_axes, channel_axis, LEAST_SIDE))
+    channels = to_host(as_signal(signal, "signal", n_axes, channel_axis, MIN_SIDE))
     return float(np.sqrt(np.mean([_estimate(channel) ** 2 for channel in channels])))
 
 

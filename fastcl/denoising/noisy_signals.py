@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..data.signals import Signals
 from ..validation import as_nonnegative, as_vector, check_lengths
-from .noise_level import LEAST_SIDE, NoNoise, estimate_noise
+from .noise_level import MIN_SIDE, NoNoise, estimate_noise
 
 ESTIMATE = "estimate"
 # Share of the signals whose estimates lie below the level that all are taken to have: fine texture
@@ -59,10 +59,10 @@ def noise_levels(noise: GivenNoise, signals: Signals) -> NDArray:
     if noise != ESTIMATE:
         return given_levels(noise, signals)
     for index, shape in enumerate(signals.shapes):
-        if min(shape) < LEAST_SIDE:
+        if min(shape) < MIN_SIDE:
             raise ValueError(
                 f"noise cannot be estimated in {signals.name}[{index}], which has {min(shape)} "
-                f"samples along an axis, and at least {LEAST_SIDE} are needed"
+                f"samples along an axis, and at least {MIN_SIDE} are needed"
             )
     found = estimated_levels(signals, partial(estimate_noise, channel_axis=0))
     return np.full(len(found), np.quantile(found, LOW, method="lower"))

@@ -69,8 +69,8 @@ __global__ void __launch_bounds__(THREADS)
 }
 
 // weights_i = share * dG/dR(x_i) = -2 share volume / n * mu_i (adjoint_i - own mu_i - mean), where
-// `mean` keeps the mass at one if `normalised`, and is zero otherwise; results = the value of G, and
-// its derivative with respect to the log-scale.
+// `mean` keeps the mass at one if `normalised`, and is zero otherwise; results = the value of G,
+// and its derivative with respect to the log-scale.
 template <typename T>
 __global__ void __launch_bounds__(WIDE, 1)
     grad_energy(const T *__restrict__ mu,         // (n,)
